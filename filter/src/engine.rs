@@ -1,0 +1,215 @@
+//! Stops 4 and 6 of a packet's walk: the flow it belongs to, and what the policy and the rules say of it.
+
+use std::sync::Arc;
+
+use weir_wire::{DropReason, Instant, Packet, Pool, PortId, RuleId, SwitchId};
+
+use crate::event::{Events, FlowRecord, Signature};
+use crate::policy::Policy;
+
+/// Bounds of the engine's tables, set when it is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Flows in all.
+    pub flows: usize,
+    /// Flows that one port may open; 0 for a fair share chosen by the engine.
+    pub flows_per_port: usize,
+    /// Bytes of stream data held for reassembly and comparison, in all.
+    pub stream_bytes: usize,
+    /// The same for one direction of one flow.
+    pub stream_bytes_per_flow: usize,
+    /// Fragments waiting.
+    pub fragments: usize,
+    /// Events waiting for the worker.
+    pub events: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            flows: 1 << 20,
+            flows_per_port: 0,
+            stream_bytes: 256 << 20,
+            stream_bytes_per_flow: 512 << 10,
+            fragments: 4096,
+            events: 4096,
+        }
+    }
+}
+
+/// A packet that may leave. Its makers are [`Engine::inspect`], [`Engine::inspect_flood`] and [`Cleared::originate`].
+#[derive(Debug)]
+pub struct Cleared(Packet);
+
+impl Cleared {
+    /// A packet of our own making (a reset, an ICMP error, an announcement).
+    pub fn originate(packet: Packet) -> Cleared {
+        Cleared(packet)
+    }
+
+    /// Another copy of an inspected packet, for flooding; `None` where the pool is empty.
+    pub fn duplicate(&self, pool: &mut Pool) -> Option<Cleared> {
+        self.0.duplicate(pool).map(Cleared)
+    }
+
+    /// The packet, to be read.
+    pub fn packet(&self) -> &Packet {
+        &self.0
+    }
+
+    /// The packet, for the fields that stop 7 rewrites.
+    pub fn rewrite(&mut self) -> &mut Packet {
+        &mut self.0
+    }
+
+    /// The packet, on its way out.
+    pub fn into_packet(self) -> Packet {
+        self.0
+    }
+}
+
+/// A packet's place in the flow table between stops 4 and 6. Used up by inspection.
+#[derive(Clone, Copy, Debug)]
+pub struct Ticket {
+    _flow: u32,
+}
+
+/// What stop 4 made of a packet.
+#[derive(Debug)]
+pub enum Entered {
+    /// It goes on; fragments go on as one packet, put together.
+    Go(Packet, Ticket),
+    /// It is a fragment and waits for the others.
+    Held,
+    /// It ends here.
+    Dropped(Packet, Why),
+}
+
+/// Why a packet ends.
+#[derive(Clone, Debug)]
+pub struct Why {
+    /// The reason that is counted.
+    pub reason: DropReason,
+    /// The policy rule that decided, where one did.
+    pub rule: Option<RuleId>,
+    /// The inspection rule that decided, where one did.
+    pub signature: Option<Arc<Signature>>,
+}
+
+impl Why {
+    /// A reason without a rule.
+    pub const fn reason(reason: DropReason) -> Why {
+        Why { reason, rule: None, signature: None }
+    }
+}
+
+/// What stop 6 made of a packet.
+#[derive(Debug)]
+pub enum Inspected {
+    /// It may leave.
+    Forward(Cleared),
+    /// It ends here. Replies to the sender, where there are any, wait in [`Engine::originated`].
+    Dropped(Packet, Why),
+}
+
+/// The guard of one worker.
+#[derive(Debug)]
+pub struct Engine {
+    policy: Arc<Policy>,
+    events: Events,
+}
+
+impl Engine {
+    /// An engine with empty tables and an empty policy that allows everything. `seed` keys the hashes.
+    pub fn new(limits: Limits, seed: u64) -> Engine {
+        let _ = seed;
+        Engine { policy: Arc::new(Policy::default()), events: Events::new(limits.events) }
+    }
+
+    /// Takes a new policy; returns the old one so that its owner can free it. Flows are judged again at their next
+    /// packet.
+    pub fn install(&mut self, policy: Arc<Policy>) -> Arc<Policy> {
+        std::mem::replace(&mut self.policy, policy)
+    }
+
+    /// Stop 4. `switch` and the packet's `vid` keep equal addresses on different switches and VLANs apart.
+    /// Sets `packet.hash`.
+    pub fn enter(&mut self, now: Instant, packet: Packet, switch: SwitchId, pool: &mut Pool) -> Entered {
+        let _ = (now, switch, pool);
+        Entered::Go(packet, Ticket { _flow: 0 })
+    }
+
+    /// Stop 6, for a packet with one destination.
+    pub fn inspect(&mut self, now: Instant, packet: Packet, ticket: Ticket, to: PortId, pool: &mut Pool) -> Inspected {
+        let _ = (now, ticket, to, pool);
+        Inspected::Forward(Cleared(packet))
+    }
+
+    /// Stop 6, for a packet that goes to several ports: judges it for each, takes those out of `to` that may not have
+    /// it (returning how many in `refused`), and inspects its content once. `Dropped` when none is left.
+    pub fn inspect_flood(
+        &mut self,
+        now: Instant,
+        packet: Packet,
+        ticket: Ticket,
+        to: &mut Vec<PortId>,
+        refused: &mut usize,
+        pool: &mut Pool,
+    ) -> Inspected {
+        let _ = (now, ticket, to, refused, pool);
+        Inspected::Forward(Cleared(packet))
+    }
+
+    /// Packets of our own that wait to be sent (resets, ICMP errors), each with the port it leaves by.
+    pub fn originated(&mut self, mut send: impl FnMut(PortId, Cleared)) {
+        let _ = &mut send;
+    }
+
+    /// Ages the tables a little; returns when it next wants to be called. Packets given up (fragments that timed out)
+    /// are handed to `dropped` with their reason so that the fabric counts them.
+    pub fn tick(&mut self, now: Instant, mut dropped: impl FnMut(Packet, DropReason)) -> Option<Instant> {
+        let _ = (now, &mut dropped);
+        None
+    }
+
+    /// Ends all flows of a port that went away.
+    pub fn port_removed(&mut self, now: Instant, port: PortId) {
+        let _ = (now, port);
+    }
+
+    /// What waits to be told to people.
+    pub fn events(&mut self) -> &mut Events {
+        &mut self.events
+    }
+
+    /// Up to `limit` flows of those that `wanted` accepts, as they stand.
+    pub fn flows(&self, limit: usize, mut wanted: impl FnMut(&FlowRecord) -> bool) -> Vec<FlowRecord> {
+        let _ = (limit, &mut wanted);
+        Vec::new()
+    }
+
+    /// Fragments that wait (part of the fabric's sum: received = sent + held + dropped).
+    pub fn held(&self) -> usize {
+        0
+    }
+
+    /// Flows in the table.
+    pub fn flow_count(&self) -> usize {
+        0
+    }
+
+    /// Packets and bytes each rule of the installed policy has decided, in the policy's order; the default action
+    /// last.
+    pub fn rule_counters(&self) -> &[RuleCounter] {
+        &[]
+    }
+}
+
+/// How often a rule decided.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RuleCounter {
+    /// Flows (or frames without a flow) it decided.
+    pub hits: u64,
+    /// When it last did.
+    pub last: Instant,
+}

@@ -1,0 +1,179 @@
+//! What the engine tells people. Written as EVE JSON by the daemon.
+
+use std::net::IpAddr;
+
+use weir_wire::{DropReason, Instant, MacAddr, PortId, RuleId, SwitchId, Vid};
+
+/// Bytes of a packet that an event carries along at most.
+pub const SNAP: usize = 256;
+
+/// A five-tuple as people read it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Tuple {
+    /// Source address.
+    pub source: IpAddr,
+    /// Destination address.
+    pub destination: IpAddr,
+    /// Source port; ICMP type for ICMP.
+    pub source_port: u16,
+    /// Destination port; ICMP code for ICMP.
+    pub destination_port: u16,
+    /// IP protocol number.
+    pub protocol: u8,
+}
+
+/// Where something was seen.
+#[derive(Clone, Debug)]
+pub struct Scene {
+    /// When.
+    pub time: Instant,
+    /// The switch.
+    pub switch: SwitchId,
+    /// VLAN on the switch.
+    pub vid: Vid,
+    /// The port the packet came in by.
+    pub in_port: PortId,
+    /// The port it was going to, where known.
+    pub out_port: Option<PortId>,
+    /// Source MAC of the packet.
+    pub source_mac: MacAddr,
+    /// Destination MAC of the packet.
+    pub destination_mac: MacAddr,
+    /// Five-tuple of the packet; `None` for frames without IP.
+    pub tuple: Option<Tuple>,
+    /// Number of the flow, unique for the engine's life; 0 without a flow.
+    pub flow: u64,
+    /// The packet's first [`SNAP`] bytes.
+    pub packet: Box<[u8]>,
+    /// The packet's whole length.
+    pub length: u32,
+}
+
+/// What an inspection rule says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signature {
+    /// `gid`
+    pub gid: u32,
+    /// `sid`
+    pub sid: u32,
+    /// `rev`
+    pub rev: u32,
+    /// `msg`
+    pub msg: String,
+    /// `classtype`'s long description, or the classtype itself; empty without one.
+    pub category: String,
+    /// `priority`, 1 (highest) to 255.
+    pub severity: u8,
+    /// "allowed" or "blocked", as EVE says it.
+    pub blocked: bool,
+}
+
+/// A flow at its end.
+#[derive(Clone, Debug)]
+pub struct FlowRecord {
+    /// Number of the flow.
+    pub flow: u64,
+    /// The switch.
+    pub switch: SwitchId,
+    /// VLAN on the switch.
+    pub vid: Vid,
+    /// The initiator's tuple.
+    pub tuple: Tuple,
+    /// The initiator's port.
+    pub in_port: PortId,
+    /// The responder's port, where it is known.
+    pub out_port: Option<PortId>,
+    /// First packet.
+    pub start: Instant,
+    /// Last packet.
+    pub last: Instant,
+    /// Packets from initiator and from responder.
+    pub packets: [u64; 2],
+    /// Bytes from initiator and from responder.
+    pub bytes: [u64; 2],
+    /// State at the end: "new", "established", "closed", "blocked".
+    pub state: &'static str,
+    /// Why it ended: "timeout", "closed", "evicted", "port-removed", "shutdown", "killed".
+    pub reason: &'static str,
+    /// The rule that let it in or refused it.
+    pub rule: RuleId,
+    /// An inspection rule has fired on it.
+    pub alerted: bool,
+}
+
+/// Something a person may want to know.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// An inspection rule matched.
+    Alert {
+        /// Where.
+        scene: Scene,
+        /// Which.
+        signature: std::sync::Arc<Signature>,
+    },
+    /// A packet was dropped by a decision of the guard.
+    Drop {
+        /// Where.
+        scene: Scene,
+        /// Why.
+        reason: DropReason,
+        /// The policy rule that decided, where one did.
+        rule: Option<RuleId>,
+        /// The inspection rule that decided, where one did.
+        signature: Option<std::sync::Arc<Signature>>,
+    },
+    /// A rule with `log` let a flow in.
+    Allow {
+        /// Where.
+        scene: Scene,
+        /// The rule.
+        rule: RuleId,
+    },
+    /// A flow ended.
+    Flow(Box<FlowRecord>),
+}
+
+/// Events waiting for the worker to take them away; bounded.
+#[derive(Debug)]
+pub struct Events {
+    waiting: Vec<Event>,
+    limit: usize,
+    lost: u64,
+}
+
+impl Events {
+    /// Room for `limit` events between two turns.
+    pub fn new(limit: usize) -> Events {
+        Events { waiting: Vec::with_capacity(limit.min(1024)), limit, lost: 0 }
+    }
+
+    /// Keeps an event, or counts it as lost when there is no room.
+    pub fn push(&mut self, event: Event) {
+        if self.waiting.len() < self.limit { self.waiting.push(event) } else { self.lost += 1 }
+    }
+
+    /// Whether another event would be kept; saves the work of making one.
+    pub fn has_room(&self) -> bool {
+        self.waiting.len() < self.limit
+    }
+
+    /// Counts an event that was not made for lack of room.
+    pub fn count_lost(&mut self) {
+        self.lost += 1;
+    }
+
+    /// Nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Takes what waits, oldest first.
+    pub fn drain(&mut self) -> std::vec::Drain<'_, Event> {
+        self.waiting.drain(..)
+    }
+
+    /// Events lost so far for lack of room.
+    pub fn lost(&self) -> u64 {
+        self.lost
+    }
+}

@@ -1,0 +1,15 @@
+//! The guard: flows, streams, policy, detection, verdicts.
+//!
+//! Pure computation: time comes in as an argument, packets come in as values, what is to be told to people goes out as
+//! [`event::Event`]s. Every table is bounded when the engine is made, and each bound has its reason in
+//! [`weir_wire::DropReason`].
+#![forbid(unsafe_code)]
+
+pub mod engine;
+pub mod event;
+pub mod inspect;
+pub mod policy;
+
+pub use engine::{Cleared, Engine, Entered, Inspected, Limits, Ticket, Why};
+pub use event::{Event, Events};
+pub use policy::{Policy, spec};

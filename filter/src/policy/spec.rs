@@ -1,0 +1,186 @@
+//! A policy as a person states it, with names; [`Policy::compile`](super::Policy::compile) turns it into tables.
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnetwork::IpNetwork;
+use weir_wire::{MacAddr, PortId, SwitchId};
+
+use super::RuleSetProgram;
+
+/// What a rule, or the default of a switch, does with a new flow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Action {
+    /// Forward it.
+    #[default]
+    Allow,
+    /// Drop it and say nothing to the sender.
+    Drop,
+    /// Drop it and tell the sender: TCP RST, otherwise ICMP "administratively prohibited".
+    Reject,
+}
+
+/// What to do when something cannot be inspected (memory limit reached).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnFailure {
+    /// Drop, count and log.
+    #[default]
+    Closed,
+    /// Forward uninspected, count and log.
+    Open,
+}
+
+/// One side of a rule. Empty lists match everything; filled lists must all match, each by any of its members.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Side {
+    /// Ports by name.
+    pub ports: Vec<String>,
+    /// Groups (labels on ports) by name.
+    pub groups: Vec<String>,
+    /// Addresses.
+    pub addresses: Vec<IpNetwork>,
+    /// MAC addresses.
+    pub macs: Vec<MacAddr>,
+}
+
+/// ICMP or ICMPv6 type with an optional code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Icmp {
+    /// Type.
+    pub kind: u8,
+    /// Code; any where absent.
+    pub code: Option<u8>,
+}
+
+/// One rule. The first rule that matches a flow's first packet decides.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rule {
+    /// Unique name, for people, counters and events.
+    pub name: String,
+    /// What it does.
+    pub action: Action,
+    /// Emit an event when it decides.
+    pub log: bool,
+    /// Inspect allowed flows with this rule set; `None` takes the switch's; `Some("none")` inspects nothing.
+    pub inspect: Option<String>,
+    /// Switches by name; empty for all.
+    pub switches: Vec<String>,
+    /// The initiator's side.
+    pub from: Side,
+    /// The responder's side.
+    pub to: Side,
+    /// VLAN ids.
+    pub vlans: Vec<RangeInclusive<u16>>,
+    /// EtherTypes.
+    pub ether_types: Vec<u16>,
+    /// IP protocol numbers.
+    pub protocols: Vec<u8>,
+    /// TCP/UDP source ports.
+    pub source_ports: Vec<RangeInclusive<u16>>,
+    /// TCP/UDP destination ports.
+    pub destination_ports: Vec<RangeInclusive<u16>>,
+    /// ICMP and ICMPv6 types.
+    pub icmp: Vec<Icmp>,
+}
+
+/// What the policy needs to know of a switch.
+#[derive(Clone, Debug)]
+pub struct Switch {
+    /// Its number.
+    pub id: SwitchId,
+    /// Its name.
+    pub name: String,
+    /// What happens to flows no rule names.
+    pub default: Action,
+    /// Rule set for flows whose rule names none; `None` inspects nothing.
+    pub inspect: Option<String>,
+}
+
+/// What the policy needs to know of a port.
+#[derive(Clone, Debug)]
+pub struct Port {
+    /// Its number.
+    pub id: PortId,
+    /// Its name.
+    pub name: String,
+    /// Its labels.
+    pub groups: Vec<String>,
+}
+
+/// Idle times after which a flow is forgotten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// TCP before the handshake is complete.
+    pub tcp_handshake: Duration,
+    /// TCP established.
+    pub tcp_established: Duration,
+    /// TCP after FIN, TIME-WAIT or RST.
+    pub tcp_closing: Duration,
+    /// UDP with traffic one way only.
+    pub udp_single: Duration,
+    /// UDP with traffic both ways.
+    pub udp_stream: Duration,
+    /// ICMP echo and the like.
+    pub icmp: Duration,
+    /// Other IP protocols.
+    pub other: Duration,
+    /// Flows ended by a verdict: how long their packets go on being dropped.
+    pub blocked: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Timeouts {
+        let s = Duration::from_secs;
+        Timeouts {
+            tcp_handshake: s(60),
+            tcp_established: s(86_400),
+            tcp_closing: s(60),
+            udp_single: s(30),
+            udp_stream: s(180),
+            icmp: s(30),
+            other: s(600),
+            blocked: s(60),
+        }
+    }
+}
+
+/// Settings of the guard as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Idle times.
+    pub timeouts: Timeouts,
+    /// How long after its start an engine takes up TCP connections whose handshake it did not see (in either
+    /// direction that the policy allows); later such segments are dropped as `tcp-midstream`.
+    pub midstream_grace: Duration,
+    /// Bytes of each direction of a TCP stream that are inspected; then the flow settles.
+    pub stream_depth: u64,
+    /// When the stream memory is used up.
+    pub on_stream_limit: OnFailure,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            timeouts: Timeouts::default(),
+            midstream_grace: Duration::from_secs(60),
+            stream_depth: 1 << 20,
+            on_stream_limit: OnFailure::Closed,
+        }
+    }
+}
+
+/// A whole policy.
+#[derive(Clone, Debug, Default)]
+pub struct Spec {
+    /// The switches there are.
+    pub switches: Vec<Switch>,
+    /// The ports there are.
+    pub ports: Vec<Port>,
+    /// The rules, in order.
+    pub rules: Vec<Rule>,
+    /// The compiled rule sets by name.
+    pub rule_sets: Vec<(String, Arc<RuleSetProgram>)>,
+    /// Settings.
+    pub settings: Settings,
+}

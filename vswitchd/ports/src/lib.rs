@@ -1,0 +1,95 @@
+//! The kernel and the guests: TAP, AF_XDP, vhost-user, and memory and pcap ports for tests.
+//!
+//! The only crate with `unsafe`. One file per mechanism, each opening with its safety model: who owns which index,
+//! which fences, what a hostile peer can do. Whatever a guest or the kernel may change under us is copied once, on
+//! arrival, into buffers of ours; indices and lengths from the other side are checked before use.
+
+use std::os::fd::BorrowedFd;
+
+use weir_wire::{Capabilities, DropCounters, Packet, Pool, PortId};
+
+/// Whether a port may sleep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Armed {
+    /// Notifications are on and nothing waits: [`Port::event_fd`] becomes readable when something does.
+    Idle,
+    /// Something came in between; do not sleep.
+    Ready,
+}
+
+/// What a port has counted. Frames count once, also super-segments that were cut on the way out.
+#[derive(Clone, Debug, Default)]
+pub struct Counters {
+    /// Frames handed to the fabric.
+    pub rx_packets: u64,
+    /// Their bytes.
+    pub rx_bytes: u64,
+    /// Frames sent.
+    pub tx_packets: u64,
+    /// Their bytes, as they came from the fabric.
+    pub tx_bytes: u64,
+    /// Frames that super-segments were cut into, in addition to the ones counted in `tx_packets`.
+    pub tx_cut: u64,
+    /// Notifications sent to the other side.
+    pub kicks: u64,
+    /// Frames that never became packets: refused on arrival, by reason. Not part of `rx_packets`.
+    pub rx_dropped: DropCounters,
+    /// Packets the fabric handed over that could not be sent, by reason.
+    pub tx_dropped: DropCounters,
+}
+
+/// What an operator wants to know of a port beside its counters.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    /// Frames can flow.
+    pub link: bool,
+    /// The mechanism: "vhost-user", "tap", "xdp", "mem", "pcap".
+    pub kind: &'static str,
+    /// One line on how it runs: "server /run/x.sock, connected, 1 queue pair, split ring", "native, copy, queue 0-1".
+    pub mode: String,
+    /// Why there is no link, or what went wrong last; empty when all is well.
+    pub problem: String,
+    /// Largest L3 packet the port carries.
+    pub mtu: u32,
+    /// Details in a fixed order, name and value: features agreed on, rings, memory, namespace.
+    pub details: Vec<(String, String)>,
+}
+
+/// A way in and out of the fabric. Owned by one worker; never blocks.
+pub trait Port: Send {
+    /// Copies up to `room` waiting frames into buffers of `pool` and appends them to `burst` as packets of port `id`
+    /// with their offload marks, not parsed. Returns how many. Frames that cannot be taken are counted and consumed.
+    fn rx(&mut self, id: PortId, pool: &mut Pool, burst: &mut Vec<Packet>, room: usize) -> usize;
+
+    /// Sends all of `packets`, emptying it; every buffer goes back to `pool`. What cannot be sent is counted by
+    /// reason, never waited for. Marks the port does not take are completed here.
+    fn tx(&mut self, pool: &mut Pool, packets: &mut Vec<Packet>);
+
+    /// Ends a turn: publishes indices and notifies the other side once if it asked to be.
+    fn flush(&mut self);
+
+    /// Turns notifications on, then looks again for work.
+    fn arm(&mut self) -> Armed;
+
+    /// Turns notifications off again; the worker polls from here on.
+    fn disarm(&mut self);
+
+    /// One descriptor, the same for the port's whole life, that is readable when the port wants a turn. A port with
+    /// several sources nests them in an epoll instance of its own.
+    fn event_fd(&self) -> BorrowedFd<'_>;
+
+    /// Called after a sleep in which [`Port::event_fd`] was readable: drains event counters, accepts, reconnects.
+    fn on_event(&mut self);
+
+    /// Frames can flow. Cheap: read once a turn.
+    fn link(&self) -> bool;
+
+    /// What may leave unfinished by this port.
+    fn capabilities(&self) -> Capabilities;
+
+    /// What was counted so far.
+    fn counters(&self) -> &Counters;
+
+    /// For people. May allocate; not called per packet.
+    fn status(&self) -> Status;
+}

@@ -1,0 +1,209 @@
+//! Buffers and the pool they come from.
+//!
+//! Two classes, both contiguous: one frame, and one super-segment (what TSO hands over). The pool is filled up to its
+//! limits and never beyond: when it is empty, [`Pool::take`] says so and the caller counts a drop
+//! ([`DropReason::NoBuffer`](crate::DropReason::NoBuffer)). A buffer goes back with [`Pool::give`]; the pool knows how
+//! many are out, so a lost buffer shows in a test.
+
+/// Bytes kept free before a frame: room for a virtio-net header and two VLAN tags.
+pub const HEADROOM: usize = 64;
+/// A frame buffer holds frames up to this many bytes.
+pub const FRAME_MAX: usize = 2048 - HEADROOM;
+/// A super-segment buffer holds frames up to this many bytes: 64 KiB of IP and the Ethernet header with two tags.
+pub const SUPER_MAX: usize = 65536 + 64;
+
+/// A frame's bytes, with free room before and after them.
+#[derive(Debug)]
+pub struct Buffer {
+    data: Box<[u8]>,
+    start: u32,
+    end: u32,
+}
+
+impl Buffer {
+    fn with_size(size: usize) -> Buffer {
+        Buffer { data: vec![0; size].into_boxed_slice(), start: HEADROOM as u32, end: HEADROOM as u32 }
+    }
+
+    /// The frame.
+    #[inline]
+    pub fn bytes(&self) -> &[u8] {
+        &self.data[self.start as usize..self.end as usize]
+    }
+
+    /// The frame, to be changed in place.
+    #[inline]
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.data[self.start as usize..self.end as usize]
+    }
+
+    /// Length of the frame.
+    #[inline]
+    pub fn len(&self) -> usize {
+        (self.end - self.start) as usize
+    }
+
+    /// No bytes.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    /// The longest frame that fits when it starts after the usual headroom.
+    #[inline]
+    pub fn capacity(&self) -> usize {
+        self.data.len() - HEADROOM
+    }
+
+    /// Empties the buffer and gives the whole room of a frame to be written; [`Buffer::set_len`] says how much was.
+    #[inline]
+    pub fn room(&mut self) -> &mut [u8] {
+        self.start = HEADROOM as u32;
+        self.end = HEADROOM as u32;
+        &mut self.data[HEADROOM..]
+    }
+
+    /// Sets the frame's length, cut to what the room holds.
+    #[inline]
+    pub fn set_len(&mut self, len: usize) {
+        self.end = (self.start as usize + len).min(self.data.len()) as u32;
+    }
+
+    /// Fills the buffer with a copy of `frame`; `false` (and an empty buffer) where it does not fit.
+    #[inline]
+    pub fn fill(&mut self, frame: &[u8]) -> bool {
+        let room = self.room();
+        match room.get_mut(..frame.len()) {
+            Some(to) => {
+                to.copy_from_slice(frame);
+                self.set_len(frame.len());
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Makes the frame `n` bytes longer at its front; `false` where the headroom is used up.
+    #[inline]
+    pub fn grow_front(&mut self, n: usize) -> bool {
+        match (self.start as usize).checked_sub(n) {
+            Some(start) => {
+                self.start = start as u32;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Makes the frame `n` bytes shorter at its front, at most down to nothing.
+    #[inline]
+    pub fn shrink_front(&mut self, n: usize) {
+        self.start = (self.start as usize + n).min(self.end as usize) as u32;
+    }
+}
+
+/// How many buffers of each class a pool may hand out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolLimits {
+    /// Frame buffers, 2 KiB each.
+    pub frames: usize,
+    /// Super-segment buffers, 64 KiB each.
+    pub supers: usize,
+}
+
+impl Default for PoolLimits {
+    fn default() -> PoolLimits {
+        PoolLimits { frames: 16384, supers: 1024 }
+    }
+}
+
+/// The buffers of one worker. Buffers are made when first wanted, so an idle switch holds none.
+#[derive(Debug)]
+pub struct Pool {
+    frames: Class,
+    supers: Class,
+}
+
+#[derive(Debug)]
+struct Class {
+    free: Vec<Buffer>,
+    out: usize,
+    limit: usize,
+    size: usize,
+}
+
+impl Class {
+    fn new(limit: usize, size: usize) -> Class {
+        Class { free: Vec::with_capacity(limit), out: 0, limit, size }
+    }
+
+    #[inline]
+    fn take(&mut self) -> Option<Buffer> {
+        if let Some(buffer) = self.free.pop() {
+            self.out += 1;
+            return Some(buffer);
+        }
+        if self.out < self.limit {
+            self.out += 1;
+            return Some(Buffer::with_size(self.size));
+        }
+        None
+    }
+
+    #[inline]
+    fn give(&mut self, buffer: Buffer) {
+        self.out = self.out.saturating_sub(1);
+        if self.free.len() < self.limit {
+            self.free.push(buffer);
+        }
+    }
+}
+
+impl Default for Pool {
+    fn default() -> Pool {
+        Pool::new(PoolLimits::default())
+    }
+}
+
+impl Pool {
+    /// An empty pool that will hand out up to `limits` buffers.
+    pub fn new(limits: PoolLimits) -> Pool {
+        Pool {
+            frames: Class::new(limits.frames, HEADROOM + FRAME_MAX),
+            supers: Class::new(limits.supers, HEADROOM + SUPER_MAX),
+        }
+    }
+
+    /// An empty buffer for a frame of `len` bytes: `None` where the class is used up or no class is that large.
+    #[inline]
+    pub fn take(&mut self, len: usize) -> Option<Buffer> {
+        if len <= FRAME_MAX {
+            self.frames.take()
+        } else if len <= SUPER_MAX {
+            self.supers.take()
+        } else {
+            None
+        }
+    }
+
+    /// A buffer with a copy of `frame`.
+    #[inline]
+    pub fn copy(&mut self, frame: &[u8]) -> Option<Buffer> {
+        let mut buffer = self.take(frame.len())?;
+        buffer.fill(frame);
+        Some(buffer)
+    }
+
+    /// Takes a buffer back.
+    #[inline]
+    pub fn give(&mut self, mut buffer: Buffer) {
+        buffer.start = HEADROOM as u32;
+        buffer.end = HEADROOM as u32;
+        if buffer.data.len() == self.frames.size { self.frames.give(buffer) } else { self.supers.give(buffer) }
+    }
+
+    /// Buffers handed out and not given back.
+    pub fn outstanding(&self) -> usize {
+        self.frames.out + self.supers.out
+    }
+}

@@ -1,0 +1,26 @@
+//! Small numbers that name things. Names as people write them live in the control plane only.
+
+/// A port of the fabric. Index into the fabric's port table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PortId(pub u16);
+
+/// A switch of the fabric. Index into the fabric's switch table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SwitchId(pub u16);
+
+/// A VLAN identifier, 1..=4094; 0 stands for "untagged" where a frame has no tag (IEEE 802.1Q-2022, 9.6).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Vid(pub u16);
+
+/// The number of a policy. Each policy that is installed has a larger one than the policy before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Epoch(pub u64);
+
+/// A rule's place in the compiled policy. [`RuleId::DEFAULT`] stands for the switch's default action.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RuleId(pub u32);
+
+impl RuleId {
+    /// No rule matched: the default action of the switch decided.
+    pub const DEFAULT: RuleId = RuleId(u32::MAX);
+}

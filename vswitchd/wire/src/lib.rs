@@ -1,0 +1,25 @@
+//! Bytes to values and back: what a frame is, where its headers stand, what is left to finish on it.
+//!
+//! This crate knows nothing of ports, flows or policy. It reads no clock, opens no socket, and no frame can make it
+//! panic: every accessor that could meet a short frame answers with an `Option` or works on lengths that
+//! [`Packet::parse`] has proven.
+#![forbid(unsafe_code)]
+
+pub mod buffer;
+pub mod build;
+pub mod checksum;
+pub mod drop;
+pub mod ids;
+pub mod mac;
+pub mod offload;
+pub mod packet;
+pub mod segment;
+pub mod time;
+
+pub use buffer::{Buffer, Pool};
+pub use drop::{DropCounters, DropReason};
+pub use ids::{Epoch, PortId, RuleId, SwitchId, Vid};
+pub use mac::MacAddr;
+pub use offload::{Capabilities, Checksum, Offload, Segmentation};
+pub use packet::{Fragment, Headers, L3, Packet, Tag};
+pub use time::Instant;
