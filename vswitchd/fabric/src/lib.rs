@@ -194,10 +194,16 @@ impl Fabric {
         }
     }
 
-    /// Ages the tables; returns when it next wants to be called.
-    pub fn tick(&mut self, now: Instant, pool: &mut Pool) -> Option<Instant> {
-        let _ = (now, pool);
+    /// Ages the tables; returns when it next wants to be called. Buffers of packets given up go back to `pool`;
+    /// packets of our own go to `out`.
+    pub fn tick(&mut self, now: Instant, pool: &mut Pool, out: &mut Egress) -> Option<Instant> {
+        let _ = (now, pool, out);
         None
+    }
+
+    /// Ends all flows with their records, before the worker ends.
+    pub fn shutdown(&mut self, now: Instant) {
+        let _ = now;
     }
 
     /// Takes a new policy; returns the old one so that its owner can free it.
@@ -231,6 +237,16 @@ impl Fabric {
     pub fn last_drops(&self, port: Option<PortId>) -> Vec<LastDrop> {
         let _ = port;
         Vec::new()
+    }
+
+    /// Something waits to be told to people. Cheap: asked once a turn.
+    pub fn has_events(&self) -> bool {
+        false
+    }
+
+    /// Events lost for lack of room.
+    pub fn events_lost(&self) -> u64 {
+        0
     }
 
     /// Hands over what is to be told to people.
