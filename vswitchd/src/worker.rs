@@ -1,0 +1,524 @@
+//! The turn: the one thread that owns the fabric and its ports.
+//!
+//! A turn reads the clock once, takes what control has handed over, receives a burst from each port, moves it through
+//! the fabric and sends what came out. Without traffic the worker polls for a short window that adapts to the load,
+//! then arms every port's notifications and sleeps in one `epoll_wait`: an idle switch costs nothing.
+//!
+//! Control reaches the worker through [`Handle`] only: a [`Transaction`] is applied whole between two bursts, a question
+//! runs between two turns. Nothing on the walk is locked or shared; whatever is slow to free (ports, policies) goes back
+//! to the thread that asked.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender, SyncSender, TrySendError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use weir_fabric::{Egress, Fabric, Step};
+use weir_filter::{Event, Limits, Policy};
+use weir_ports::clock;
+use weir_ports::event::{Epoll, EventFd};
+use weir_ports::{Armed, Port};
+use weir_wire::buffer::PoolLimits;
+use weir_wire::{Epoch, Instant, Packet, Pool, PortId};
+
+/// Packets taken from one port before the next port has its turn.
+const BURST: usize = 64;
+/// Batches of events that may wait for the control side.
+const EVENT_BATCHES: usize = 256;
+/// The token of the wake-up descriptor among the ports' in epoll.
+const WAKE: u64 = u64::MAX;
+/// The longest sleep; links and timers are looked at that often at least.
+const LONGEST_SLEEP: Duration = Duration::from_secs(10);
+/// The polling window starts with this after a window of nothing.
+const SHORTEST_WINDOW: Duration = Duration::from_micros(2);
+
+/// How a worker runs.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Bounds of the guard's tables.
+    pub limits: Limits,
+    /// Bounds of the buffer pool.
+    pub pool: PoolLimits,
+    /// Keys the hashes; random for each start.
+    pub seed: u64,
+    /// The longest time spent polling after the last packet before going to sleep.
+    pub poll_window: Duration,
+    /// Never sleep.
+    pub always_poll: bool,
+    /// Pin the thread to this CPU.
+    pub cpu: Option<usize>,
+}
+
+/// A change that is applied whole, between two bursts.
+pub struct Transaction {
+    /// Changes of the fabric, in order.
+    pub steps: Vec<Step>,
+    /// Ports that were opened for it.
+    pub add_ports: Vec<(PortId, Box<dyn Port>)>,
+    /// Ports that go.
+    pub remove_ports: Vec<PortId>,
+    /// The policy compiled for the state after the change.
+    pub policy: Arc<Policy>,
+}
+
+/// What a transaction leaves for the control thread to free.
+pub struct Applied {
+    /// The policy that runs.
+    pub epoch: Epoch,
+    /// The ports that were taken out.
+    pub removed: Vec<Box<dyn Port>>,
+    /// The policy that ran before.
+    pub old_policy: Arc<Policy>,
+}
+
+/// The worker has ended; the daemon is on its way down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gone;
+
+impl std::fmt::Display for Gone {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the datapath worker has ended; the daemon is shutting down")
+    }
+}
+
+impl std::error::Error for Gone {}
+
+/// What the worker counts of itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WorkerStats {
+    /// Turns taken.
+    pub turns: u64,
+    /// Turns that found no packet.
+    pub empty_turns: u64,
+    /// Packets received.
+    pub packets: u64,
+    /// Times it went to sleep.
+    pub sleeps: u64,
+    /// CPU time of the thread, in nanoseconds.
+    pub cpu_ns: u64,
+    /// Events lost because the control side was slow, or because too many came in one turn.
+    pub events_lost: u64,
+    /// The epoch of the policy that runs.
+    pub epoch: u64,
+    /// Buffers in use.
+    pub buffers: u64,
+}
+
+/// The ports a worker owns.
+#[derive(Default)]
+pub struct PortTable {
+    slots: Vec<Option<Slot>>,
+    active: Vec<PortId>,
+}
+
+struct Slot {
+    port: Box<dyn Port>,
+    link: bool,
+    touched: bool,
+}
+
+impl PortTable {
+    /// A port by its number.
+    pub fn get(&self, id: PortId) -> Option<&dyn Port> {
+        self.slots.get(usize::from(id.0))?.as_ref().map(|slot| &*slot.port)
+    }
+
+    /// The ports there are, in order of their numbers.
+    pub fn ids(&self) -> &[PortId] {
+        &self.active
+    }
+
+    fn slot(&mut self, id: PortId) -> Option<&mut Slot> {
+        self.slots.get_mut(usize::from(id.0))?.as_mut()
+    }
+
+    fn insert(&mut self, id: PortId, port: Box<dyn Port>) -> Option<Box<dyn Port>> {
+        let index = usize::from(id.0);
+        if index >= self.slots.len() {
+            self.slots.resize_with(index + 1, || None);
+        }
+        let old = self.slots[index].replace(Slot { port, link: false, touched: false });
+        if let Err(at) = self.active.binary_search(&id) {
+            self.active.insert(at, id);
+        }
+        old.map(|slot| slot.port)
+    }
+
+    fn remove(&mut self, id: PortId) -> Option<Box<dyn Port>> {
+        self.active.retain(|&p| p != id);
+        self.slots.get_mut(usize::from(id.0))?.take().map(|slot| slot.port)
+    }
+}
+
+/// What a question may look at.
+pub struct View<'a> {
+    /// The time of the turn.
+    pub now: Instant,
+    /// The fabric.
+    pub fabric: &'a mut Fabric,
+    /// The ports.
+    pub ports: &'a mut PortTable,
+    /// The worker's own counters.
+    pub stats: WorkerStats,
+}
+
+type Question = Box<dyn FnOnce(&mut View<'_>) + Send>;
+
+enum Command {
+    Apply(Box<Transaction>, oneshot::Sender<Applied>),
+    Ask(Question),
+    Stop,
+}
+
+/// The control side's end of a worker.
+#[derive(Clone)]
+pub struct Handle {
+    commands: Sender<Command>,
+    bell: Arc<Bell>,
+}
+
+/// Tells the worker that commands wait, asleep or not.
+struct Bell {
+    rung: AtomicBool,
+    wake: EventFd,
+}
+
+impl Handle {
+    /// Applies a change between two bursts.
+    ///
+    /// # Errors
+    /// [`Gone`] where the worker has ended.
+    pub async fn apply(&self, transaction: Transaction) -> Result<Applied, Gone> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Apply(Box::new(transaction), reply))?;
+        answer.await.map_err(|_| Gone)
+    }
+
+    /// Runs `question` on the worker between two turns. Traffic waits meanwhile: keep it short and bounded.
+    ///
+    /// # Errors
+    /// [`Gone`] where the worker has ended.
+    pub async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&mut View<'_>) -> T + Send + 'static,
+    ) -> Result<T, Gone> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Ask(Box::new(move |view| {
+            // Nobody listens any more where the caller was cancelled; the answer is not needed then.
+            drop(reply.send(question(view)));
+        })))?;
+        answer.await.map_err(|_| Gone)
+    }
+
+    /// Asks the worker to end. Its thread can be joined afterwards.
+    pub fn stop(&self) {
+        // A worker that has ended already needs no stopping.
+        drop(self.send(Command::Stop));
+    }
+
+    fn send(&self, command: Command) -> Result<(), Gone> {
+        self.commands.send(command).map_err(|_| Gone)?;
+        if !self.bell.rung.swap(true, Ordering::AcqRel) {
+            self.bell.wake.signal();
+        }
+        Ok(())
+    }
+}
+
+/// A worker that runs.
+pub struct Started {
+    /// To talk to it.
+    pub handle: Handle,
+    /// What it has to tell, in batches, oldest first.
+    pub events: Receiver<Vec<Event>>,
+    /// Its thread; ends after [`Handle::stop`] with its last counters.
+    pub thread: JoinHandle<WorkerStats>,
+}
+
+/// Starts a worker with an empty fabric.
+///
+/// # Errors
+/// Where the thread or one of its descriptors cannot be made.
+pub fn start(settings: Settings) -> io::Result<Started> {
+    let bell = Arc::new(Bell { rung: AtomicBool::new(false), wake: EventFd::new()? });
+    let (commands, inbox) = mpsc::channel();
+    let (outbox, events) = mpsc::sync_channel(EVENT_BATCHES);
+    let epoll = Epoll::new()?;
+    epoll.add(bell.wake.as_fd(), WAKE)?;
+    let worker = Worker {
+        fabric: Fabric::new(settings.limits, settings.seed),
+        pool: Pool::new(settings.pool),
+        window: Window::new(settings.poll_window),
+        settings,
+        ports: PortTable::default(),
+        egress: Egress::default(),
+        burst: Vec::with_capacity(BURST),
+        epoll,
+        bell: Arc::clone(&bell),
+        inbox,
+        outbox,
+        stats: WorkerStats::default(),
+        next_tick: Instant::ZERO,
+        stopping: false,
+    };
+    let thread = std::thread::Builder::new().name("worker-0".into()).spawn(move || worker.run())?;
+    Ok(Started { handle: Handle { commands, bell }, events, thread })
+}
+
+struct Worker {
+    settings: Settings,
+    fabric: Fabric,
+    pool: Pool,
+    ports: PortTable,
+    egress: Egress,
+    burst: Vec<Packet>,
+    epoll: Epoll,
+    bell: Arc<Bell>,
+    inbox: Receiver<Command>,
+    outbox: SyncSender<Vec<Event>>,
+    stats: WorkerStats,
+    window: Window,
+    next_tick: Instant,
+    stopping: bool,
+}
+
+impl Worker {
+    fn run(mut self) -> WorkerStats {
+        if let Some(cpu) = self.settings.cpu
+            && let Err(error) = clock::pin_to_cpu(cpu)
+        {
+            tracing::warn!("the worker cannot be pinned to CPU {cpu}: {error}; it runs on any");
+        }
+        let mut last_work = clock::monotonic();
+        while !self.stopping {
+            let now = clock::monotonic();
+            if self.turn(now) > 0 {
+                last_work = now;
+            } else if !self.settings.always_poll && now.since(last_work) >= self.window.length {
+                self.sleep(now);
+                last_work = clock::monotonic();
+            } else {
+                std::hint::spin_loop();
+            }
+        }
+        self.fabric.shutdown(clock::monotonic());
+        self.tell();
+        self.stats()
+    }
+
+    /// One turn; returns how many packets came in.
+    fn turn(&mut self, now: Instant) -> usize {
+        if self.bell.rung.load(Ordering::Relaxed) {
+            self.take_commands(now);
+        }
+        let mut received = 0;
+        for index in 0..self.ports.active.len() {
+            received += self.serve(now, index);
+        }
+        if now >= self.next_tick {
+            self.tick(now);
+        }
+        if received > 0 {
+            self.flush();
+        } else {
+            self.stats.empty_turns += 1;
+        }
+        self.tell();
+        self.stats.turns += 1;
+        self.stats.packets += received as u64;
+        received
+    }
+
+    /// Stops 1 to 8 for one burst of one port.
+    fn serve(&mut self, now: Instant, index: usize) -> usize {
+        let Some(&id) = self.ports.active.get(index) else { return 0 };
+        let Some(slot) = self.ports.slot(id) else { return 0 };
+        let link = slot.port.link();
+        if link != slot.link {
+            slot.link = link;
+            self.fabric.set_link(id, link);
+        }
+        let received = slot.port.rx(id, &mut self.pool, &mut self.burst, BURST);
+        if received == 0 {
+            return 0;
+        }
+        slot.touched = true;
+        self.fabric.process(now, &mut self.burst, &mut self.pool, &mut self.egress);
+        self.transmit();
+        received
+    }
+
+    /// Hands what came out of the fabric to the ports.
+    fn transmit(&mut self) {
+        for index in 0..self.ports.active.len() {
+            let id = self.ports.active[index];
+            let Some(queue) = self.egress.queue(id) else { continue };
+            match self.ports.slot(id) {
+                Some(slot) => {
+                    slot.port.tx(&mut self.pool, queue);
+                    slot.touched = true;
+                }
+                None => queue.drain(..).for_each(|packet| self.pool.give(packet.buffer)),
+            }
+        }
+    }
+
+    /// Publishes what the turn has done to the other sides, once a port.
+    fn flush(&mut self) {
+        for slot in self.ports.slots.iter_mut().flatten() {
+            if std::mem::take(&mut slot.touched) {
+                slot.port.flush();
+            }
+        }
+    }
+
+    fn tick(&mut self, now: Instant) {
+        let next = self.fabric.tick(now, &mut self.pool, &mut self.egress);
+        self.next_tick = next.unwrap_or(now.after(LONGEST_SLEEP));
+        self.transmit();
+        self.flush();
+    }
+
+    /// Sends the turn's events off; what finds no room is counted.
+    fn tell(&mut self) {
+        if !self.fabric.has_events() {
+            return;
+        }
+        let mut batch = Vec::new();
+        self.fabric.drain_events(|event| batch.push(event));
+        if let Err(TrySendError::Full(lost) | TrySendError::Disconnected(lost)) = self.outbox.try_send(batch) {
+            self.stats.events_lost += lost.len() as u64;
+        }
+    }
+
+    /// Turns all notifications on, looks once more, and sleeps until something comes.
+    fn sleep(&mut self, now: Instant) {
+        let mut ready = self.bell.rung.load(Ordering::Acquire);
+        for slot in self.ports.slots.iter_mut().flatten() {
+            ready |= slot.port.arm() == Armed::Ready;
+        }
+        let mut tokens = Vec::new();
+        if !ready {
+            self.stats.sleeps += 1;
+            let timeout = self.next_tick.since(now).min(LONGEST_SLEEP);
+            if let Err(error) = self.epoll.wait(&mut tokens, Some(timeout)) {
+                tracing::error!("the worker cannot sleep: {error}; it polls");
+            }
+        }
+        self.window.adapt(ready, now, clock::monotonic());
+        for &token in &tokens {
+            let Ok(id) = u16::try_from(token) else { continue };
+            if let Some(slot) = self.ports.slot(PortId(id)) {
+                slot.port.on_event();
+            }
+        }
+        for slot in self.ports.slots.iter_mut().flatten() {
+            slot.port.disarm();
+        }
+    }
+
+    fn take_commands(&mut self, now: Instant) {
+        // The bell first: a command that comes while we empty the inbox rings it again.
+        self.bell.rung.store(false, Ordering::Release);
+        self.bell.wake.drain();
+        while let Ok(command) = self.inbox.try_recv() {
+            match command {
+                Command::Apply(transaction, reply) => {
+                    let applied = self.apply(now, *transaction);
+                    // Where nobody waits for it any more, the change stands and its leftovers are freed here.
+                    drop(reply.send(applied));
+                }
+                Command::Ask(question) => {
+                    let stats = self.stats();
+                    let (fabric, ports) = (&mut self.fabric, &mut self.ports);
+                    question(&mut View { now, fabric, ports, stats });
+                }
+                Command::Stop => self.stopping = true,
+            }
+        }
+    }
+
+    fn apply(&mut self, now: Instant, transaction: Transaction) -> Applied {
+        let mut removed = Vec::new();
+        for (id, port) in transaction.add_ports {
+            if let Err(error) = self.epoll.add(port.event_fd(), u64::from(id.0)) {
+                tracing::error!("port {} cannot wake the worker: {error}", id.0);
+            }
+            removed.extend(self.ports.insert(id, port));
+        }
+        for step in transaction.steps {
+            self.fabric.apply(now, step);
+        }
+        for id in transaction.remove_ports {
+            if let Some(port) = self.ports.remove(id) {
+                // The kernel drops a closed descriptor from epoll by itself, but this one is closed later.
+                drop(self.epoll.remove(port.event_fd()));
+                removed.push(port);
+            }
+        }
+        let epoch = transaction.policy.epoch();
+        let old_policy = self.fabric.install(transaction.policy);
+        self.stats.epoch = epoch.0;
+        self.next_tick = now;
+        Applied { epoch, removed, old_policy }
+    }
+
+    fn stats(&self) -> WorkerStats {
+        WorkerStats {
+            cpu_ns: clock::thread_cpu_time().as_nanos() as u64,
+            buffers: self.pool.outstanding() as u64,
+            events_lost: self.stats.events_lost + self.fabric.events_lost(),
+            ..self.stats
+        }
+    }
+}
+
+/// How long to poll before going to sleep. It grows while packets follow each other closely enough that polling would
+/// have met them, and shrinks when it did not pay.
+struct Window {
+    length: Duration,
+    longest: Duration,
+}
+
+impl Window {
+    fn new(longest: Duration) -> Window {
+        Window { length: longest.min(SHORTEST_WINDOW), longest }
+    }
+
+    fn adapt(&mut self, ready: bool, slept: Instant, woke: Instant) {
+        if ready || woke.since(slept) < self.longest {
+            self.length = (self.length * 2).max(SHORTEST_WINDOW).min(self.longest);
+        } else {
+            self.length = (self.length / 2).max(SHORTEST_WINDOW.min(self.longest));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn window_grows_while_packets_are_close_and_shrinks_when_they_are_not() {
+        let mut window = Window::new(Duration::from_micros(50));
+        assert_eq!(window.length, SHORTEST_WINDOW);
+        for _ in 0..10 {
+            window.adapt(false, Instant(0), Instant(10_000));
+        }
+        assert_eq!(window.length, Duration::from_micros(50));
+        for _ in 0..10 {
+            window.adapt(false, Instant(0), Instant(1_000_000));
+        }
+        assert_eq!(window.length, SHORTEST_WINDOW);
+    }
+
+    #[test]
+    fn a_worker_may_be_told_never_to_poll() {
+        let mut window = Window::new(Duration::ZERO);
+        window.adapt(true, Instant(0), Instant(0));
+        assert_eq!(window.length, Duration::ZERO);
+    }
+}
