@@ -4,9 +4,21 @@
 //! which fences, what a hostile peer can do. Whatever a guest or the kernel may change under us is copied once, on
 //! arrival, into buffers of ours; indices and lengths from the other side are checked before use.
 
+pub mod clock;
+mod departure;
+pub mod error;
+pub mod event;
+mod fd;
+pub mod mem;
+pub mod process;
+
 use std::os::fd::BorrowedFd;
 
-use weir_wire::{Capabilities, DropCounters, Packet, Pool, PortId};
+use weir_wire::buffer::SUPER_MAX;
+use weir_wire::{Capabilities, DropCounters, DropReason, Packet, Pool, PortId};
+
+pub use error::{PortError, PortErrorKind};
+pub use mem::{MemPeer, MemPort};
 
 /// Whether a port may sleep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,4 +104,17 @@ pub trait Port: Send {
 
     /// For people. May allocate; not called per packet.
     fn status(&self) -> Status;
+}
+
+/// Why the pool gave no buffer for a frame of `len` bytes.
+fn no_buffer(len: usize) -> DropReason {
+    if len > SUPER_MAX { DropReason::TooLong } else { DropReason::NoBuffer }
+}
+
+/// Counts all of `packets` as dropped for one reason and gives their buffers back.
+fn discard(pool: &mut Pool, packets: &mut Vec<Packet>, counters: &mut Counters, reason: DropReason) {
+    counters.tx_dropped.add(reason, packets.len() as u64);
+    for packet in packets.drain(..) {
+        pool.give(packet.buffer);
+    }
 }
