@@ -37,7 +37,7 @@ reasons! {
     // -- parsing
     /// Shorter than an Ethernet header.
     TruncatedEthernet = "truncated-ethernet",
-    /// A VLAN tag is cut off or its VID is 4095.
+    /// A VLAN tag is cut off, its VID is 4095, or more than three tags stand before the network header.
     BadVlanTag = "bad-vlan-tag",
     /// The IPv4 header is cut off or its lengths do not agree with the frame.
     BadIpv4 = "bad-ipv4",

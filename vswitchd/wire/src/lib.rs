@@ -11,8 +11,10 @@ pub mod checksum;
 pub mod drop;
 pub mod ids;
 pub mod mac;
+pub mod numbers;
 pub mod offload;
 pub mod packet;
+mod parse;
 pub mod segment;
 pub mod time;
 

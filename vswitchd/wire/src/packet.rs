@@ -4,7 +4,7 @@
 //! fail on a well-formed packet and answer `None` on one that lacks the header asked for. Padding behind the IP
 //! datagram is kept in the frame but belongs to no header ([`Headers::end`]).
 
-use crate::{Buffer, DropReason, MacAddr, Offload, Pool, PortId, Vid};
+use crate::{Buffer, DropReason, MacAddr, Offload, Pool, PortId, Vid, parse};
 
 /// The network-layer kind of a frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,15 +52,17 @@ pub struct Headers {
     pub protocol: u8,
     /// TCP's flags byte (CWR..FIN); 0 without TCP.
     pub tcp_flags: u8,
-    /// EtherType behind the outermost tag.
+    /// EtherType behind the outermost tag; values below 0x600 are 802.3 lengths.
     pub ether_type: u16,
     /// The outermost 802.1Q tag that stands in the frame.
     pub tag: Option<Tag>,
     /// Network header.
     pub l3: u16,
-    /// Transport header; 0 where there is none (later fragments, frames without IP).
+    /// Transport header; 0 where there is none (later fragments, frames without IP). Protocols other than TCP, UDP and
+    /// ICMP have `payload` at the same place.
     pub l4: u16,
-    /// First byte behind the transport header; equals `end` where nothing follows.
+    /// First byte behind the transport header; equals `end` where nothing follows. For a later fragment the first byte
+    /// of its data, for frames without IP or ARP the first byte behind the EtherType.
     pub payload: u16,
     /// End of the IP datagram (frame length for other frames); padding follows.
     pub end: u32,
@@ -154,8 +156,13 @@ impl Packet {
 pub type Malformed = DropReason;
 
 impl Packet {
-    /// Finds the headers and proves their lengths. On error the packet is not to be forwarded.
+    /// Finds the headers and proves their lengths against each other and against the marks.
+    ///
+    /// # Errors
+    /// The reason under which the frame is to be dropped; its headers are left as they were and mean nothing.
+    #[inline]
     pub fn parse(&mut self) -> Result<(), Malformed> {
-        Err(DropReason::TruncatedEthernet)
+        self.headers = parse::headers(self.buffer.bytes(), self.offload)?;
+        Ok(())
     }
 }

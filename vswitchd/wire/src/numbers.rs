@@ -1,0 +1,57 @@
+//! Numbers that specifications assign: EtherTypes (IEEE 802), IP protocols and ICMP types (IANA), TCP flags (RFC 9293).
+
+/// IPv4 (RFC 894).
+pub const ETHERTYPE_IPV4: u16 = 0x0800;
+/// ARP (RFC 826).
+pub const ETHERTYPE_ARP: u16 = 0x0806;
+/// Reverse ARP (RFC 903); hypervisors announce a moved guest with it.
+pub const ETHERTYPE_RARP: u16 = 0x8035;
+/// IPv6 (RFC 2464).
+pub const ETHERTYPE_IPV6: u16 = 0x86dd;
+/// Customer VLAN tag (IEEE 802.1Q).
+pub const ETHERTYPE_VLAN: u16 = 0x8100;
+/// Service VLAN tag (IEEE 802.1ad).
+pub const ETHERTYPE_SERVICE_VLAN: u16 = 0x88a8;
+
+/// IPv6 hop-by-hop options (RFC 8200, 4.3).
+pub const PROTOCOL_HOP_BY_HOP: u8 = 0;
+/// ICMP for IPv4 (RFC 792).
+pub const PROTOCOL_ICMP: u8 = 1;
+/// TCP (RFC 9293).
+pub const PROTOCOL_TCP: u8 = 6;
+/// UDP (RFC 768).
+pub const PROTOCOL_UDP: u8 = 17;
+/// IPv6 routing header (RFC 8200, 4.4).
+pub const PROTOCOL_ROUTING: u8 = 43;
+/// IPv6 fragment header (RFC 8200, 4.5).
+pub const PROTOCOL_FRAGMENT: u8 = 44;
+/// Authentication header (RFC 4302).
+pub const PROTOCOL_AH: u8 = 51;
+/// ICMP for IPv6 (RFC 4443).
+pub const PROTOCOL_ICMPV6: u8 = 58;
+/// Nothing follows (RFC 8200, 4.7).
+pub const PROTOCOL_NO_NEXT: u8 = 59;
+/// IPv6 destination options (RFC 8200, 4.6).
+pub const PROTOCOL_DESTINATION_OPTIONS: u8 = 60;
+
+/// TCP: no more data from the sender.
+pub const TCP_FIN: u8 = 0x01;
+/// TCP: synchronise sequence numbers.
+pub const TCP_SYN: u8 = 0x02;
+/// TCP: reset the connection.
+pub const TCP_RST: u8 = 0x04;
+/// TCP: push.
+pub const TCP_PSH: u8 = 0x08;
+/// TCP: the acknowledgment number counts.
+pub const TCP_ACK: u8 = 0x10;
+/// TCP: the urgent pointer counts.
+pub const TCP_URG: u8 = 0x20;
+/// TCP: ECN echo (RFC 3168).
+pub const TCP_ECE: u8 = 0x40;
+/// TCP: congestion window reduced (RFC 3168).
+pub const TCP_CWR: u8 = 0x80;
+
+/// Offset of the checksum field in a TCP header.
+pub const TCP_CHECKSUM_AT: u16 = 16;
+/// Offset of the checksum field in a UDP header.
+pub const UDP_CHECKSUM_AT: u16 = 6;
