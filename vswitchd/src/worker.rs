@@ -9,6 +9,7 @@
 //! to the thread that asked.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender, SyncSender, TrySendError};
@@ -18,9 +19,8 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use weir_fabric::{Egress, Fabric, Step};
 use weir_filter::{Event, Limits, Policy};
-use weir_ports::clock;
 use weir_ports::event::{Epoll, EventFd};
-use weir_ports::{Armed, Port};
+use weir_ports::{Armed, Port, clock, process};
 use weir_wire::buffer::PoolLimits;
 use weir_wire::{Epoch, Instant, Packet, Pool, PortId};
 
@@ -257,6 +257,7 @@ pub fn start(settings: Settings) -> io::Result<Started> {
         egress: Egress::default(),
         burst: Vec::with_capacity(BURST),
         epoll,
+        tokens: Vec::new(),
         bell: Arc::clone(&bell),
         inbox,
         outbox,
@@ -276,6 +277,7 @@ struct Worker {
     egress: Egress,
     burst: Vec<Packet>,
     epoll: Epoll,
+    tokens: Vec<u64>,
     bell: Arc<Bell>,
     inbox: Receiver<Command>,
     outbox: SyncSender<Vec<Event>>,
@@ -288,7 +290,7 @@ struct Worker {
 impl Worker {
     fn run(mut self) -> WorkerStats {
         if let Some(cpu) = self.settings.cpu
-            && let Err(error) = clock::pin_to_cpu(cpu)
+            && let Err(error) = process::pin_thread(cpu)
         {
             tracing::warn!("the worker cannot be pinned to CPU {cpu}: {error}; it runs on any");
         }
@@ -400,7 +402,8 @@ impl Worker {
         for slot in self.ports.slots.iter_mut().flatten() {
             ready |= slot.port.arm() == Armed::Ready;
         }
-        let mut tokens = Vec::new();
+        let mut tokens = std::mem::take(&mut self.tokens);
+        tokens.clear();
         if !ready {
             self.stats.sleeps += 1;
             let timeout = self.next_tick.since(now).min(LONGEST_SLEEP);
@@ -415,6 +418,7 @@ impl Worker {
                 slot.port.on_event();
             }
         }
+        self.tokens = tokens;
         for slot in self.ports.slots.iter_mut().flatten() {
             slot.port.disarm();
         }
