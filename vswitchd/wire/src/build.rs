@@ -1,1 +1,13 @@
-//! To come.
+//! Frames of our own making, and VLAN tags put on and taken off in place.
+//!
+//! [`frames`] makes whole frames for announcements and tests, [`replies`] the answers a guard gives (resets and ICMP
+//! errors), [`tags`] changes the VLAN tag of a packet that is on its way. Headers are written by `etherparse`; the
+//! checksums are ours ([`crate::checksum`]). Nothing here runs per forwarded packet but the tags.
+
+pub mod frames;
+pub mod replies;
+pub mod tags;
+
+pub use frames::{ArpKind, EchoKind, Ends, arp, fragments, icmp_echo, ip, packet, rarp, tagged, tcp, udp};
+pub use replies::{Reset, Toward, Unreachable, reset, reset_numbers, unreachable};
+pub use tags::{pop_tag, push_tag, set_vid};

@@ -9,6 +9,7 @@ pub mod buffer;
 pub mod build;
 pub mod checksum;
 pub mod drop;
+pub mod fields;
 pub mod ids;
 pub mod mac;
 pub mod numbers;
@@ -20,6 +21,7 @@ pub mod time;
 
 pub use buffer::{Buffer, Pool};
 pub use drop::{DropCounters, DropReason};
+pub use fields::TcpFields;
 pub use ids::{Epoch, PortId, RuleId, SwitchId, Vid};
 pub use mac::MacAddr;
 pub use offload::{Capabilities, Checksum, Offload, Segmentation};
