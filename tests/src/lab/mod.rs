@@ -1,0 +1,39 @@
+//! A small laboratory on this machine: namespaces, guests, the daemon, and real traffic between them.
+//!
+//! ```no_run
+//! use weir_tests::lab::{Daemon, Namespace, ping};
+//! # fn main() -> Result<(), weir_tests::lab::Failure> {
+//! let (web, db) = (Namespace::new("web")?, Namespace::new("db")?);
+//! let daemon = Daemon::start(&format!(
+//!     "[[switch]]\nname = 'lan'\n\
+//!      [[port]]\nname = 'web'\nswitch = 'lan'\ntap = {{ name = 'eth0', netns = '{}' }}\n\
+//!      [[port]]\nname = 'db'\nswitch = 'lan'\ntap = {{ name = 'eth0', netns = '{}' }}\n",
+//!     web.name(),
+//!     db.name()
+//! ))?;
+//! web.address("eth0", "10.0.0.1/24")?;
+//! db.address("eth0", "10.0.0.2/24")?;
+//! assert_eq!(ping(&web, "10.0.0.2", 3)?.lost(), 0);
+//! # Ok(())
+//! # }
+//! ```
+
+mod cleanup;
+mod daemon;
+mod failure;
+mod guest;
+mod http;
+mod namespace;
+mod ping;
+mod transfer;
+mod wait;
+
+pub use cleanup::{Scratch, end_everything, sweep};
+pub use daemon::{Daemon, binaries};
+pub use failure::Failure;
+pub use guest::{Guest, GuestKind, Side};
+pub use http::{Conversation, Exchange, HttpServer, Said, converse, http_get, http_pieces};
+pub use namespace::{Namespace, root_here, skip_unless_root};
+pub use ping::{Pings, ping};
+pub use transfer::{Transfer, transfer};
+pub use wait::wait_for;
