@@ -1,209 +1,122 @@
 //! The switch: where a packet goes and what is rewritten.
 //!
 //! Pure computation, like the guard: no clock, no I/O, no lock. The order of a packet's stops stands in `stages`.
+//!
+//! Every table is bounded: addresses by [`SwitchConfig::fdb_limit`], packets on their way out by
+//! [`egress::EGRESS_LIMIT`] a port, remembered drops by [`why::REMEMBERED`] a port. Once warm, moving packets
+//! allocates nothing. Nothing a frame contains can make this crate panic.
+//!
+//! ```
+//! use weir_fabric::{Egress, Fabric, PortConfig, Step, SwitchConfig};
+//! use weir_wire::{Instant, Offload, Packet, Pool, PortId, SwitchId};
+//!
+//! let mut fabric = Fabric::new(Default::default(), 1);
+//! fabric.apply(Instant::ZERO, Step::SetSwitch(SwitchId(0), SwitchConfig::default()));
+//! for port in [1, 2] {
+//!     fabric.apply(Instant::ZERO, Step::SetPort(PortId(port), PortConfig::default()));
+//! }
+//! let (mut pool, mut out) = (Pool::default(), Egress::default());
+//! let frame = [[0xff; 6], [2, 0, 0, 0, 0, 1], [0x88, 0xb5, 0, 0, 0, 0]].concat();
+//! let mut burst = vec![Packet::new(pool.copy(&frame).unwrap(), PortId(1), Offload::default())];
+//! fabric.process(Instant::ZERO, &mut burst, &mut pool, &mut out);
+//! assert_eq!(out.queue(PortId(2)).unwrap()[0].bytes(), frame);
+//! ```
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
 
 use weir_filter::{Cleared, Engine, Event, Limits, Policy, Why};
-use weir_wire::{DropCounters, Instant, MacAddr, Packet, Pool, PortId, SwitchId, Vid};
+use weir_wire::{Instant, Pool, PortId, SwitchId};
 
-/// What to do with a kind of frame that has no single destination.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Flood {
-    /// Send it to every other port of the VLAN.
-    #[default]
-    Flood,
-    /// Drop it.
-    Drop,
-}
+mod bridge;
+pub mod config;
+pub mod counters;
+pub mod egress;
+pub mod fdb;
+mod rewrite;
+mod stages;
+mod steps;
+mod vlan;
+pub mod why;
 
-/// How a port's frames belong to VLANs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum VlanMode {
-    /// All frames belong to one VLAN and carry no tag; `Vid(0)` is the untagged LAN of a switch without VLANs.
-    /// Tagged frames are dropped, but for priority tags and the VLAN's own.
-    Access(Vid),
-    /// Tagged frames of the VLANs in `allowed`; untagged ones belong to `native` or are dropped where there is none.
-    Trunk {
-        /// Allowed VLANs as inclusive ranges.
-        allowed: Vec<(Vid, Vid)>,
-        /// VLAN of untagged frames, both ways.
-        native: Option<Vid>,
-    },
-}
+pub use config::{Flood, PortConfig, Step, SwitchConfig, VlanMode};
+pub use counters::{PortCounters, Totals};
+pub use egress::Egress;
+pub use fdb::{FdbEntry, FdbStats};
+pub use why::LastDrop;
 
-impl Default for VlanMode {
-    fn default() -> VlanMode {
-        VlanMode::Access(Vid(0))
-    }
-}
+use bridge::Bridge;
+use stages::Admission;
+use why::Drops;
 
-/// A switch's settings.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SwitchConfig {
-    /// Learned addresses are forgotten after this many seconds without a frame.
-    pub ageing_s: u32,
-    /// Learned addresses at most, in all; the longest unused makes room for a new one.
-    pub fdb_limit: usize,
-    /// Unknown unicast.
-    pub unknown_unicast: Flood,
-    /// Broadcast.
-    pub broadcast: Flood,
-    /// Multicast.
-    pub multicast: Flood,
-    /// Static addresses.
-    pub static_macs: Vec<(Vid, MacAddr, PortId)>,
-}
-
-impl Default for SwitchConfig {
-    fn default() -> SwitchConfig {
-        SwitchConfig {
-            ageing_s: 300,
-            fdb_limit: 65536,
-            unknown_unicast: Flood::Flood,
-            broadcast: Flood::Flood,
-            multicast: Flood::Flood,
-            static_macs: Vec::new(),
-        }
-    }
-}
-
-/// A port's settings, as the fabric sees them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PortConfig {
-    /// The switch it is on.
-    pub switch: SwitchId,
-    /// Its VLANs.
-    pub vlan: VlanMode,
-    /// Isolated ports do not exchange frames with each other.
-    pub isolated: bool,
-    /// Administratively down.
-    pub down: bool,
-    /// Learn addresses from it.
-    pub learning: bool,
-    /// Learned addresses at most on this port; 0 for no limit of its own.
-    pub fdb_limit: usize,
-}
-
-/// One change of the fabric. Changes are planned and checked by the control plane; here they cannot fail.
-#[derive(Clone, Debug)]
-pub enum Step {
-    /// Adds a switch or changes its settings.
-    SetSwitch(SwitchId, SwitchConfig),
-    /// Removes a switch; its ports must be gone.
-    RemoveSwitch(SwitchId),
-    /// Adds a port or changes its settings.
-    SetPort(PortId, PortConfig),
-    /// Removes a port with its addresses and flows.
-    RemovePort(PortId),
-    /// Forgets learned addresses of a switch.
-    FlushFdb(SwitchId),
-}
-
-/// What the fabric counted for one port.
-#[derive(Clone, Debug, Default)]
-pub struct PortCounters {
-    /// Packets that came in.
-    pub received: u64,
-    /// Bytes that came in.
-    pub received_bytes: u64,
-    /// Copies made of its packets for flooding, beyond the first.
-    pub copied: u64,
-    /// Fragments of it that became part of a whole packet (a datagram of n counts n - 1).
-    pub merged: u64,
-    /// Packets of our own caused by it (resets, ICMP errors).
-    pub originated: u64,
-    /// Packets put out to this port.
-    pub sent: u64,
-    /// Bytes put out to this port.
-    pub sent_bytes: u64,
-    /// Packets that came in by this port and ended here, by reason.
-    pub dropped: DropCounters,
-}
-
-/// A learned or static address.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FdbEntry {
-    /// VLAN.
-    pub vid: Vid,
-    /// Address.
-    pub mac: MacAddr,
-    /// Port.
-    pub port: PortId,
-    /// Configured, not learned.
-    pub is_static: bool,
-    /// Seconds since it was last seen; 0 for static ones.
-    pub age_s: u32,
-}
-
-/// A packet that was dropped lately.
-#[derive(Clone, Debug)]
-pub struct LastDrop {
-    /// When.
-    pub time: Instant,
-    /// The port it came in by.
-    pub port: PortId,
-    /// Why.
-    pub why: Why,
-    /// Its first bytes.
-    pub head: Box<[u8]>,
-    /// Its whole length.
-    pub length: u32,
-}
-
-/// Packets on their way out, by port.
-#[derive(Debug, Default)]
-pub struct Egress {
-    queues: Vec<Vec<Packet>>,
-}
-
-impl Egress {
-    /// Queues a packet for a port. Nothing uninspected fits.
-    pub fn push(&mut self, port: PortId, packet: Cleared) {
-        let index = usize::from(port.0);
-        if index >= self.queues.len() {
-            self.queues.resize_with(index + 1, Vec::new);
-        }
-        self.queues[index].push(packet.into_packet());
-    }
-
-    /// The packets for a port; the worker hands them to [`Port::tx`], which empties the queue.
-    pub fn queue(&mut self, port: PortId) -> Option<&mut Vec<Packet>> {
-        self.queues.get_mut(usize::from(port.0)).filter(|q| !q.is_empty())
-    }
-}
+/// Addresses that age out in one tick; the next tick follows at once where more are due.
+const AGED_PER_TICK: usize = 4096;
 
 /// The switches of one worker, and their guard.
 #[derive(Debug)]
 pub struct Fabric {
     engine: Engine,
+    bridge: Bridge,
+    strays: Strays,
+    seed: u64,
+    // Room used again by every burst.
+    admissions: Vec<Admission>,
+    to: Vec<PortId>,
+    replies: Vec<(PortId, Cleared)>,
+}
+
+/// What belongs to no port that exists: counters of ports that were removed, packets of ports that were never added.
+#[derive(Debug)]
+pub(crate) struct Strays {
+    counters: PortCounters,
+    drops: Drops,
+    sequence: u64,
+}
+
+impl Strays {
+    /// The place of the next drop among all.
+    fn next_sequence(&mut self) -> u64 {
+        self.sequence += 1;
+        self.sequence
+    }
+}
+
+/// Seconds since the start of time: the grain of ageing.
+pub(crate) fn coarse(now: Instant) -> u32 {
+    (now.0 / 1_000_000_000) as u32
 }
 
 impl Fabric {
     /// A fabric without switches. `seed` keys the hashes.
     pub fn new(limits: Limits, seed: u64) -> Fabric {
-        Fabric { engine: Engine::new(limits, seed) }
-    }
-
-    /// Moves one burst through the switch and empties it. Never blocks, never reads a clock.
-    pub fn process(&mut self, now: Instant, burst: &mut Vec<Packet>, pool: &mut Pool, out: &mut Egress) {
-        let _ = (now, out);
-        for packet in burst.drain(..) {
-            pool.give(packet.buffer);
+        Fabric {
+            engine: Engine::new(limits, seed),
+            bridge: Bridge::default(),
+            strays: Strays { counters: PortCounters::default(), drops: Drops::new(), sequence: 0 },
+            seed,
+            admissions: Vec::new(),
+            to: Vec::new(),
+            replies: Vec::new(),
         }
     }
 
-    /// Ages the tables; returns when it next wants to be called. Buffers of packets given up go back to `pool`;
-    /// packets of our own go to `out`.
+    /// Ages the tables; returns when it next wants to be called. Packets of our own that this causes go to `out`.
     pub fn tick(&mut self, now: Instant, pool: &mut Pool, out: &mut Egress) -> Option<Instant> {
-        let _ = (now, pool, out);
-        None
-    }
-
-    /// Ends all flows with their records, before the worker ends.
-    pub fn shutdown(&mut self, now: Instant) {
-        let _ = now;
+        let now_s = coarse(now);
+        let mut next = None;
+        for switch in self.bridge.switches.iter_mut().flatten() {
+            switch.fdb.age(now_s, AGED_PER_TICK);
+            let due = switch.fdb.next_age_s().map(|at_s| Instant::from_secs(u64::from(at_s)));
+            next = earlier(next, due);
+        }
+        let mut given_up = Vec::new();
+        let engine = self.engine.tick(now, |packet, reason| given_up.push((packet, reason)));
+        let mut walk = self.walk(now, pool, out);
+        for (packet, reason) in given_up {
+            walk.end(packet, Why::reason(reason));
+        }
+        walk.send_originated();
+        earlier(next, engine)
     }
 
     /// Takes a new policy; returns the old one so that its owner can free it.
@@ -211,42 +124,47 @@ impl Fabric {
         self.engine.install(policy)
     }
 
-    /// Makes one change.
-    pub fn apply(&mut self, now: Instant, step: Step) {
-        let _ = (now, step);
-    }
-
-    /// A port's link went up or down. Down forgets the addresses learned there.
-    pub fn set_link(&mut self, port: PortId, up: bool) {
-        let _ = (port, up);
-    }
-
-    /// What was counted for a port.
+    /// What was counted for a port; `None` where there is none.
     pub fn counters(&self, port: PortId) -> Option<&PortCounters> {
-        let _ = port;
-        None
+        self.bridge.port(port).map(|port| &port.counters)
+    }
+
+    /// What was counted for packets of no port: of ports removed since, or never added.
+    pub fn stray_counters(&self) -> &PortCounters {
+        &self.strays.counters
+    }
+
+    /// Both sides of the sum over all that was ever counted. They are equal between any two calls.
+    pub fn totals(&self) -> Totals {
+        let mut totals = Totals { held: self.engine.held() as u64, ..Totals::default() };
+        totals.add(&self.strays.counters);
+        self.bridge.ports.iter().flatten().for_each(|port| totals.add(&port.counters));
+        totals
     }
 
     /// Addresses of a switch, in order of VLAN and address.
     pub fn fdb(&self, now: Instant, switch: SwitchId) -> Vec<FdbEntry> {
-        let _ = (now, switch);
-        Vec::new()
+        self.bridge.switch(switch).map_or(Vec::new(), |switch| switch.fdb.entries(coarse(now)))
+    }
+
+    /// What a switch's address table has done; `None` where there is no such switch.
+    pub fn fdb_stats(&self, switch: SwitchId) -> Option<FdbStats> {
+        self.bridge.switch(switch).map(|switch| switch.fdb.stats())
     }
 
     /// The last drops, oldest first; of one port, or of all.
     pub fn last_drops(&self, port: Option<PortId>) -> Vec<LastDrop> {
-        let _ = port;
-        Vec::new()
+        let mut all = Vec::new();
+        self.strays.drops.collect(&mut all);
+        self.bridge.ports.iter().flatten().for_each(|port| port.drops.collect(&mut all));
+        all.retain(|(_, drop)| port.is_none_or(|port| port == drop.port));
+        all.sort_unstable_by_key(|(sequence, _)| *sequence);
+        all.into_iter().map(|(_, drop)| drop).collect()
     }
 
-    /// Something waits to be told to people. Cheap: asked once a turn.
-    pub fn has_events(&self) -> bool {
-        false
-    }
-
-    /// Events lost for lack of room.
-    pub fn events_lost(&self) -> u64 {
-        0
+    /// Something waits to be told to people.
+    pub fn has_events(&mut self) -> bool {
+        !self.engine.events().is_empty()
     }
 
     /// Hands over what is to be told to people.
@@ -257,5 +175,17 @@ impl Fabric {
     /// The guard, to be asked for flows and counters.
     pub fn engine(&self) -> &Engine {
         &self.engine
+    }
+
+    /// The guard, to be told to end flows.
+    pub fn engine_mut(&mut self) -> &mut Engine {
+        &mut self.engine
+    }
+}
+
+fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
     }
 }

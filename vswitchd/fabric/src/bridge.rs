@@ -1,0 +1,222 @@
+//! Stop 5: a learning bridge for each switch and VLAN (IEEE 802.1Q-2022, 8.6 to 8.8), and the tables it reads.
+//!
+//! Addresses are learned for each VLAN by itself (independent learning). A frame is admitted by the port it comes in
+//! by, then sent to the port its destination was learned on, or flooded. What floods can be switched off by kind.
+//! Frames to the link-local group addresses (STP, LACP, LLDP, 802.1X) end here as the standard wants: they speak to
+//! the bridge at the other end of a link, and this one speaks none of these protocols.
+
+use weir_wire::{DropReason, MacAddr, Packet, PortId, SwitchId, Vid};
+
+use crate::config::{Flood, PortConfig, SwitchConfig};
+use crate::counters::PortCounters;
+use crate::fdb::{Fdb, Source};
+use crate::vlan::{Tagging, Vlans};
+use crate::why::Drops;
+
+/// A port as the switch sees it.
+#[derive(Debug)]
+pub(crate) struct Port {
+    pub config: PortConfig,
+    pub vlans: Vlans,
+    /// Frames can flow, says the worker.
+    pub link: bool,
+    pub counters: PortCounters,
+    pub drops: Drops,
+}
+
+impl Port {
+    /// Why no packet can leave by this port, where none can.
+    #[inline]
+    fn barred(&self) -> Option<DropReason> {
+        match (self.config.down, self.link) {
+            (true, _) => Some(DropReason::PortDown),
+            (false, false) => Some(DropReason::LinkDown),
+            (false, true) => None,
+        }
+    }
+
+    /// How a packet of `vid` leaves by this port.
+    ///
+    /// # Errors
+    /// Why it cannot.
+    #[inline]
+    pub fn departure(&self, vid: Vid) -> Result<Tagging, DropReason> {
+        match (self.barred(), self.vlans.tagging(vid)) {
+            (Some(reason), _) => Err(reason),
+            (None, Tagging::NoMember) => Err(DropReason::VlanNotAllowed),
+            (None, tagging) => Ok(tagging),
+        }
+    }
+}
+
+/// A switch: its settings, its ports, its addresses.
+#[derive(Debug)]
+pub(crate) struct Switch {
+    pub config: SwitchConfig,
+    /// In order of their numbers.
+    pub members: Vec<PortId>,
+    pub fdb: Fdb,
+}
+
+/// What resolving found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Destination {
+    /// One port.
+    Port(PortId),
+    /// The ports in the list that was filled.
+    Flood,
+}
+
+/// The kind of a destination address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Unicast,
+    Broadcast,
+    Multicast,
+}
+
+impl Kind {
+    #[inline]
+    pub fn of(mac: MacAddr) -> Kind {
+        match mac {
+            MacAddr::BROADCAST => Kind::Broadcast,
+            mac if mac.is_multicast() => Kind::Multicast,
+            _ => Kind::Unicast,
+        }
+    }
+}
+
+/// All switches and ports, by number.
+#[derive(Debug, Default)]
+pub(crate) struct Bridge {
+    pub switches: Vec<Option<Switch>>,
+    pub ports: Vec<Option<Box<Port>>>,
+}
+
+impl Bridge {
+    #[inline]
+    pub fn port(&self, id: PortId) -> Option<&Port> {
+        self.ports.get(usize::from(id.0))?.as_deref()
+    }
+
+    #[inline]
+    pub fn port_mut(&mut self, id: PortId) -> Option<&mut Port> {
+        self.ports.get_mut(usize::from(id.0))?.as_deref_mut()
+    }
+
+    #[inline]
+    pub fn switch(&self, id: SwitchId) -> Option<&Switch> {
+        self.switches.get(usize::from(id.0))?.as_ref()
+    }
+
+    #[inline]
+    pub fn switch_mut(&mut self, id: SwitchId) -> Option<&mut Switch> {
+        self.switches.get_mut(usize::from(id.0))?.as_mut()
+    }
+
+    /// Whether a parsed packet may come in, and where to: its switch and VLAN. Changes nothing.
+    #[inline]
+    pub fn admit(&self, packet: &Packet) -> Result<(SwitchId, Vid), DropReason> {
+        let port = self.port(packet.port).ok_or(DropReason::PortUnbound)?;
+        let id = port.config.switch;
+        self.switch(id).ok_or(DropReason::PortUnbound)?;
+        if port.config.down {
+            return Err(DropReason::PortDown);
+        }
+        let vid = port.vlans.classify(packet.headers.tag).ok_or(DropReason::VlanNotAllowed)?;
+        let source = packet.src_mac();
+        if source.is_multicast() || source == MacAddr::ZERO {
+            return Err(DropReason::BadSourceMac);
+        }
+        if packet.dst_mac().is_reserved() {
+            return Err(DropReason::ReservedAddress);
+        }
+        Ok((id, vid))
+    }
+
+    /// Learns the source of a packet that was admitted.
+    ///
+    /// # Errors
+    /// `SourceMacElsewhere` where the address is configured on another port.
+    #[inline]
+    pub fn learn(&mut self, now_s: u32, packet: &Packet, switch: SwitchId) -> Result<(), DropReason> {
+        let Some(port) = self.port(packet.port) else { return Err(DropReason::PortUnbound) };
+        let PortConfig { learning, fdb_limit, .. } = port.config;
+        // A burst may come in just before its port's link is seen to be down: nothing is behind that port any more.
+        let learning = learning && port.link;
+        let Some(switch) = self.switch_mut(switch) else { return Err(DropReason::PortUnbound) };
+        let (vid, source, port) = (packet.vid, packet.src_mac(), packet.port);
+        let found = match learning {
+            true => switch.fdb.learn(now_s, vid, source, port, fdb_limit),
+            false => switch.fdb.check(vid, source, port),
+        };
+        match found {
+            Source::Welcome => Ok(()),
+            Source::Elsewhere => Err(DropReason::SourceMacElsewhere),
+        }
+    }
+
+    /// Stop 5: where a packet goes. Fills `to` with the ports for [`Destination::Flood`]. Changes nothing else.
+    #[inline]
+    pub fn resolve(
+        &self,
+        now_s: u32,
+        packet: &Packet,
+        switch: SwitchId,
+        to: &mut Vec<PortId>,
+    ) -> Result<Destination, DropReason> {
+        let switch = self.switch(switch).ok_or(DropReason::PortUnbound)?;
+        let mac = packet.dst_mac();
+        let flood = match Kind::of(mac) {
+            Kind::Broadcast => switch.config.broadcast,
+            Kind::Multicast => switch.config.multicast,
+            Kind::Unicast => match switch.fdb.lookup(now_s, packet.vid, mac) {
+                Some(port) => return self.known(packet, port),
+                None => switch.config.unknown_unicast,
+            },
+        };
+        match flood {
+            Flood::Drop => Err(DropReason::NoDestination),
+            Flood::Flood => self.flood(packet, switch, to),
+        }
+    }
+
+    /// A destination that was learned or configured. A configured one may be out of reach.
+    #[inline]
+    fn known(&self, packet: &Packet, to: PortId) -> Result<Destination, DropReason> {
+        if to == packet.port {
+            return Err(DropReason::SamePort);
+        }
+        let (Some(from), Some(port)) = (self.port(packet.port), self.port(to)) else {
+            return Err(DropReason::NoDestination);
+        };
+        if port.config.switch != from.config.switch {
+            return Err(DropReason::NoDestination);
+        }
+        if port.config.isolated && from.config.isolated {
+            return Err(DropReason::Isolated);
+        }
+        port.departure(packet.vid).map(|_| Destination::Port(to))
+    }
+
+    /// Every other port of the VLAN that can take the packet.
+    fn flood(&self, packet: &Packet, switch: &Switch, to: &mut Vec<PortId>) -> Result<Destination, DropReason> {
+        let isolated = self.port(packet.port).is_some_and(|port| port.config.isolated);
+        let mut held_back = false;
+        to.clear();
+        for &id in switch.members.iter().filter(|&&id| id != packet.port) {
+            let Some(port) = self.port(id).filter(|port| port.departure(packet.vid).is_ok()) else { continue };
+            if isolated && port.config.isolated {
+                held_back = true;
+            } else {
+                to.push(id);
+            }
+        }
+        match **to {
+            [] if held_back => Err(DropReason::Isolated),
+            [] => Err(DropReason::NoDestination),
+            [only] => Ok(Destination::Port(only)),
+            [_, _, ..] => Ok(Destination::Flood),
+        }
+    }
+}

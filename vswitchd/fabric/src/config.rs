@@ -1,0 +1,112 @@
+//! What a switch and a port are told to be, and the changes that say so.
+
+use weir_wire::{MacAddr, PortId, SwitchId, Vid};
+
+/// What to do with a kind of frame that has no single destination.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Flood {
+    /// Send it to every other port of the VLAN.
+    #[default]
+    Flood,
+    /// Drop it.
+    Drop,
+}
+
+/// How a port's frames belong to VLANs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum VlanMode {
+    /// All frames belong to one VLAN and carry no tag; `Vid(0)` is the untagged LAN of a switch without VLANs.
+    /// Tagged frames are dropped, but for priority tags and the VLAN's own.
+    Access(Vid),
+    /// Tagged frames of the VLANs in `allowed`; untagged ones belong to `native` or are dropped where there is none.
+    Trunk {
+        /// Allowed VLANs as inclusive ranges.
+        allowed: Vec<(Vid, Vid)>,
+        /// VLAN of untagged frames, both ways. It is a member without being named in `allowed`.
+        native: Option<Vid>,
+    },
+}
+
+impl Default for VlanMode {
+    fn default() -> VlanMode {
+        VlanMode::Access(Vid(0))
+    }
+}
+
+/// A switch's settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SwitchConfig {
+    /// Learned addresses are forgotten after this many seconds without a frame; 0 for never.
+    pub ageing_s: u32,
+    /// Learned addresses at most, in all; at the limit the longest unused one of the port that holds the most makes
+    /// room, so that a port which floods addresses displaces its own.
+    pub fdb_limit: usize,
+    /// Unknown unicast.
+    pub unknown_unicast: Flood,
+    /// Broadcast.
+    pub broadcast: Flood,
+    /// Multicast.
+    pub multicast: Flood,
+    /// Static addresses.
+    pub static_macs: Vec<(Vid, MacAddr, PortId)>,
+}
+
+impl Default for SwitchConfig {
+    fn default() -> SwitchConfig {
+        SwitchConfig {
+            ageing_s: 300,
+            fdb_limit: 65536,
+            unknown_unicast: Flood::Flood,
+            broadcast: Flood::Flood,
+            multicast: Flood::Flood,
+            static_macs: Vec::new(),
+        }
+    }
+}
+
+/// A port's settings, as the fabric sees them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortConfig {
+    /// The switch it is on.
+    pub switch: SwitchId,
+    /// Its VLANs.
+    pub vlan: VlanMode,
+    /// Isolated ports do not exchange frames with each other.
+    pub isolated: bool,
+    /// Administratively down.
+    pub down: bool,
+    /// Learn addresses from it.
+    pub learning: bool,
+    /// Learned addresses at most on this port, whose longest unused one makes room; 0 for no limit of its own.
+    pub fdb_limit: usize,
+}
+
+impl Default for PortConfig {
+    fn default() -> PortConfig {
+        PortConfig {
+            switch: SwitchId(0),
+            vlan: VlanMode::default(),
+            isolated: false,
+            down: false,
+            learning: true,
+            fdb_limit: 0,
+        }
+    }
+}
+
+/// One change of the fabric. Changes are planned and checked by the control plane; here they cannot fail.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// Adds a switch or changes its settings.
+    SetSwitch(SwitchId, SwitchConfig),
+    /// Removes a switch; its ports must be gone.
+    RemoveSwitch(SwitchId),
+    /// Adds a port or changes its settings. A port's link counts as up until [`Fabric::set_link`] says otherwise.
+    ///
+    /// [`Fabric::set_link`]: crate::Fabric::set_link
+    SetPort(PortId, PortConfig),
+    /// Removes a port with its addresses and flows.
+    RemovePort(PortId),
+    /// Forgets learned addresses of a switch.
+    FlushFdb(SwitchId),
+}

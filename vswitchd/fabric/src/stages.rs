@@ -1,0 +1,213 @@
+//! The order of a packet's stops, 3 to 7, once.
+//!
+//! A burst goes through in two passes. The first parses and admits every packet and asks the guard to touch what it
+//! will look up, so that the cache misses of one burst overlap. The second takes each packet to its end: out by
+//! [`Egress`], waiting in the guard as a fragment, or dropped with a reason. Each packet is finished before the next
+//! one is looked up, because what the guard says of the first may end the flow of the second.
+//!
+//! Everything that ends is counted in exactly one place: [`Walk::send`], [`Walk::end`], or the guard's number of
+//! fragments held.
+
+use weir_filter::{Cleared, Engine, Entered, Inspected, Ticket, Why};
+use weir_wire::{DropReason, Fragment, Instant, Packet, Pool, PortId, SwitchId};
+
+use crate::bridge::{Bridge, Destination};
+use crate::egress::Egress;
+use crate::rewrite::rewrite;
+use crate::{Fabric, Strays, coarse};
+
+/// What the first pass leaves for the second.
+pub(crate) type Admission = Result<SwitchId, DropReason>;
+
+impl Fabric {
+    /// Moves one burst through the switch and empties it. Never blocks, never reads a clock.
+    pub fn process(&mut self, now: Instant, burst: &mut Vec<Packet>, pool: &mut Pool, out: &mut Egress) {
+        let mut admissions = std::mem::take(&mut self.admissions);
+        let mut walk = self.walk(now, pool, out);
+        admissions.clear();
+        admissions.extend(burst.iter_mut().map(|packet| walk.admit(packet)));
+        for (packet, admission) in burst.drain(..).zip(admissions.drain(..)) {
+            match admission {
+                Ok(switch) => walk.forward(packet, switch),
+                Err(reason) => walk.end(packet, Why::reason(reason)),
+            }
+        }
+        self.admissions = admissions;
+    }
+
+    pub(crate) fn walk<'a>(&'a mut self, now: Instant, pool: &'a mut Pool, out: &'a mut Egress) -> Walk<'a> {
+        Walk {
+            now,
+            now_s: coarse(now),
+            engine: &mut self.engine,
+            bridge: &mut self.bridge,
+            strays: &mut self.strays,
+            to: &mut self.to,
+            replies: &mut self.replies,
+            pool,
+            out,
+        }
+    }
+}
+
+/// What a packet meets on its way.
+pub(crate) struct Walk<'a> {
+    pub now: Instant,
+    pub now_s: u32,
+    pub engine: &'a mut Engine,
+    pub bridge: &'a mut Bridge,
+    pub strays: &'a mut Strays,
+    pub to: &'a mut Vec<PortId>,
+    pub replies: &'a mut Vec<(PortId, Cleared)>,
+    pub pool: &'a mut Pool,
+    pub out: &'a mut Egress,
+}
+
+impl Walk<'_> {
+    /// Stop 3, and the door of the switch: headers, VLAN, source address.
+    #[inline]
+    fn admit(&mut self, packet: &mut Packet) -> Admission {
+        let counters = match self.bridge.port_mut(packet.port) {
+            Some(port) => &mut port.counters,
+            None => &mut self.strays.counters,
+        };
+        counters.received += 1;
+        counters.received_bytes += packet.len() as u64;
+        packet.parse()?;
+        let (switch, vid) = self.bridge.admit(packet)?;
+        packet.vid = vid;
+        self.bridge.learn(self.now_s, packet, switch)?;
+        Ok(switch)
+    }
+
+    /// Stops 4 to 7.
+    #[inline]
+    fn forward(&mut self, packet: Packet, switch: SwitchId) {
+        match self.enter(packet, switch) {
+            Entered::Go(packet, ticket) => self.decide(packet, ticket, switch),
+            Entered::Held => {}
+            Entered::Dropped(packet, why) => self.end(packet, why),
+        }
+        self.send_originated();
+    }
+
+    /// Stop 4: the flow, or the wait for other fragments.
+    #[inline]
+    fn enter(&mut self, packet: Packet, switch: SwitchId) -> Entered {
+        if packet.headers.fragment == Fragment::No {
+            return self.engine.enter(self.now, packet, switch, self.pool);
+        }
+        let (port, before) = (packet.port, self.engine.held());
+        let entered = self.engine.enter(self.now, packet, switch, self.pool);
+        let gone = (before + usize::from(matches!(entered, Entered::Held))).saturating_sub(self.engine.held()) as u64;
+        match &entered {
+            // The packet that came out is made of this fragment and of those that no longer wait.
+            Entered::Go(whole, _) => self.counters(whole.port).merged += gone,
+            // Those that waited ended with this one, or made room for it.
+            Entered::Dropped(_, why) => self.counters(port).dropped.add(why.reason, gone),
+            Entered::Held => self.counters(port).dropped.add(DropReason::FragmentLimit, gone),
+        }
+        entered
+    }
+
+    /// Stops 5 and 6: the destination, and whether the packet may go there.
+    #[inline]
+    fn decide(&mut self, packet: Packet, ticket: Ticket, switch: SwitchId) {
+        match self.bridge.resolve(self.now_s, &packet, switch, self.to) {
+            Ok(Destination::Port(to)) => match self.engine.inspect(self.now, packet, ticket, to, self.pool) {
+                Inspected::Forward(cleared) => self.send(to, cleared),
+                Inspected::Dropped(packet, why) => self.end(packet, why),
+            },
+            Ok(Destination::Flood) => self.flood(packet, ticket),
+            Err(reason) => self.end(packet, Why::reason(reason)),
+        }
+    }
+
+    /// Stop 6 for several destinations, and the copies. A copy that was refused or found no buffer counts as made and
+    /// dropped, so that the sum stays exact.
+    fn flood(&mut self, packet: Packet, ticket: Ticket) {
+        let (port, wanted, mut refused) = (packet.port, self.to.len(), 0);
+        let inspected = self.engine.inspect_flood(self.now, packet, ticket, self.to, &mut refused, self.pool);
+        let cleared = match inspected {
+            Inspected::Forward(cleared) => cleared,
+            Inspected::Dropped(packet, why) => return self.end(packet, why),
+        };
+        let counters = self.counters(port);
+        counters.copied += wanted as u64 - 1;
+        counters.dropped.add(DropReason::Policy, refused as u64);
+        if refused > 0 {
+            self.remember(cleared.packet(), Why::reason(DropReason::Policy));
+        }
+        let mut to = std::mem::take(self.to);
+        if let Some(last) = to.pop() {
+            for &port in &to {
+                match cleared.duplicate(self.pool) {
+                    Some(copy) => self.send(port, copy),
+                    None => self.lose(cleared.packet(), DropReason::NoBuffer),
+                }
+            }
+            self.send(last, cleared);
+        }
+        *self.to = to;
+    }
+
+    /// Stop 7: the packet as it leaves by `to`.
+    #[inline]
+    fn send(&mut self, to: PortId, mut cleared: Cleared) {
+        let vid = cleared.packet().vid;
+        let tagging = self.bridge.port(to).ok_or(DropReason::PortUnbound).and_then(|port| port.departure(vid));
+        if let Err(reason) = tagging.and_then(|tagging| rewrite(cleared.rewrite(), tagging)) {
+            return self.end(cleared.into_packet(), Why::reason(reason));
+        }
+        let bytes = cleared.packet().len() as u64;
+        match self.out.push(to, cleared) {
+            Ok(()) => {
+                let counters = self.counters(to);
+                counters.sent += 1;
+                counters.sent_bytes += bytes;
+            }
+            Err(packet) => self.end(packet, Why::reason(DropReason::EgressLimit)),
+        }
+    }
+
+    /// Packets of our own enter at stop 7. They count for the port whose packet caused them.
+    #[inline]
+    pub fn send_originated(&mut self) {
+        self.engine.originated(|to, cleared| self.replies.push((to, cleared)));
+        while let Some((to, cleared)) = self.replies.pop() {
+            self.counters(cleared.packet().port).originated += 1;
+            self.send(to, cleared);
+        }
+    }
+
+    /// A packet's end without leaving.
+    #[inline(never)]
+    pub fn end(&mut self, packet: Packet, why: Why) {
+        self.counters(packet.port).dropped.count(why.reason);
+        self.remember(&packet, why);
+        self.pool.give(packet.buffer);
+    }
+
+    /// The end of a copy that was not made.
+    fn lose(&mut self, packet: &Packet, reason: DropReason) {
+        self.counters(packet.port).dropped.count(reason);
+        self.remember(packet, Why::reason(reason));
+    }
+
+    fn remember(&mut self, packet: &Packet, why: Why) {
+        let sequence = self.strays.next_sequence();
+        let drops = match self.bridge.port_mut(packet.port) {
+            Some(port) => &mut port.drops,
+            None => &mut self.strays.drops,
+        };
+        drops.record(self.now, sequence, packet.port, why, packet.bytes());
+    }
+
+    #[inline]
+    fn counters(&mut self, port: PortId) -> &mut crate::PortCounters {
+        match self.bridge.port_mut(port) {
+            Some(port) => &mut port.counters,
+            None => &mut self.strays.counters,
+        }
+    }
+}

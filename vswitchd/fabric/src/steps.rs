@@ -1,0 +1,133 @@
+//! Changes of the fabric: switches and ports come, change and go between two bursts.
+
+use weir_wire::{Instant, PortId, SwitchId};
+
+use crate::bridge::{Port, Switch};
+use crate::config::{PortConfig, Step, SwitchConfig};
+use crate::counters::PortCounters;
+use crate::fdb::Fdb;
+use crate::vlan::Vlans;
+use crate::why::Drops;
+use crate::{Fabric, coarse};
+
+impl Fabric {
+    /// Makes one change.
+    pub fn apply(&mut self, now: Instant, step: Step) {
+        match step {
+            Step::SetSwitch(id, config) => self.set_switch(now, id, config),
+            Step::RemoveSwitch(id) => {
+                if let Some(slot) = self.bridge.switches.get_mut(usize::from(id.0)) {
+                    *slot = None;
+                }
+            }
+            Step::SetPort(id, config) => self.set_port(id, config),
+            Step::RemovePort(id) => self.remove_port(now, id),
+            Step::FlushFdb(id) => {
+                if let Some(switch) = self.bridge.switch_mut(id) {
+                    switch.fdb.flush();
+                }
+            }
+        }
+    }
+
+    /// A port's link went up or down. Down forgets the addresses learned there.
+    pub fn set_link(&mut self, port: PortId, up: bool) {
+        let Some(state) = self.bridge.port_mut(port) else { return };
+        state.link = up;
+        let switch = state.config.switch;
+        if !up && let Some(switch) = self.bridge.switch_mut(switch) {
+            switch.fdb.flush_port(port);
+        }
+    }
+
+    fn set_switch(&mut self, now: Instant, id: SwitchId, config: SwitchConfig) {
+        let index = usize::from(id.0);
+        if index >= self.bridge.switches.len() {
+            self.bridge.switches.resize_with(index + 1, || None);
+        }
+        let ports = self.bridge.ports.iter().enumerate();
+        let members = ports
+            .filter(|(_, port)| port.as_ref().is_some_and(|port| port.config.switch == id))
+            .map(|(index, _)| PortId(index as u16))
+            .collect();
+        let Some(slot) = self.bridge.switches.get_mut(index) else { return };
+        let fdb = match slot.take() {
+            None => table(self.seed, &config, None, coarse(now)),
+            Some(old) if needs_new_table(&old.config, &config) => {
+                table(self.seed, &config, Some(&old.fdb), coarse(now))
+            }
+            Some(mut old) => {
+                old.fdb.set_ageing(config.ageing_s);
+                old.fdb
+            }
+        };
+        *slot = Some(Switch { config, members, fdb });
+    }
+
+    fn set_port(&mut self, id: PortId, config: PortConfig) {
+        let index = usize::from(id.0);
+        if index >= self.bridge.ports.len() {
+            self.bridge.ports.resize_with(index + 1, || None);
+        }
+        let vlans = Vlans::new(&config.vlan);
+        let Some(slot) = self.bridge.ports.get_mut(index) else { return };
+        let switch = config.switch;
+        let old = match slot {
+            Some(port) => {
+                port.vlans = vlans;
+                Some(std::mem::replace(&mut port.config, config))
+            }
+            None => {
+                let (counters, drops) = (PortCounters::default(), Drops::new());
+                *slot = Some(Box::new(Port { config, vlans, link: true, counters, drops }));
+                None
+            }
+        };
+        // What was learned under other settings may be out of reach now: it is learned again, or flooded to.
+        if let Some(old) = old {
+            self.leave(id, old.switch);
+        }
+        if let Some(switch) = self.bridge.switch_mut(switch)
+            && let Err(at) = switch.members.binary_search(&id)
+        {
+            switch.members.insert(at, id);
+        }
+    }
+
+    fn remove_port(&mut self, now: Instant, id: PortId) {
+        let slot = self.bridge.ports.get_mut(usize::from(id.0));
+        let Some(port) = slot.and_then(Option::take) else { return };
+        self.strays.counters.merge(&port.counters);
+        self.leave(id, port.config.switch);
+        self.engine.port_removed(now, id);
+    }
+
+    /// A port is on this switch no longer.
+    fn leave(&mut self, id: PortId, switch: SwitchId) {
+        if let Some(switch) = self.bridge.switch_mut(switch) {
+            switch.members.retain(|&member| member != id);
+            switch.fdb.flush_port(id);
+        }
+    }
+}
+
+/// Whether the table's size or its static addresses change.
+fn needs_new_table(old: &SwitchConfig, new: &SwitchConfig) -> bool {
+    old.fdb_limit != new.fdb_limit || old.static_macs != new.static_macs
+}
+
+/// A table with the configured addresses, made larger until all of them fit, and with what was learned before.
+fn table(seed: u64, config: &SwitchConfig, old: Option<&Fdb>, now_s: u32) -> Fdb {
+    let mut statics = config.static_macs.len();
+    let mut fdb = loop {
+        let mut fdb = Fdb::new(seed, config.fdb_limit, statics, config.ageing_s);
+        if config.static_macs.iter().all(|&(vid, mac, port)| fdb.set_static(vid, mac, port)) {
+            break fdb;
+        }
+        statics = fdb.room() + 1;
+    };
+    if let Some(old) = old {
+        fdb.adopt(now_s, old);
+    }
+    fdb
+}

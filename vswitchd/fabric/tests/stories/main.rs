@@ -1,0 +1,11 @@
+//! Stories told to a whole fabric: a frame goes in, and after each the test says what came out and which counters
+//! moved. The lab checks after every frame that the sum is exact and that every buffer came back.
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "that is how a test fails")]
+
+mod bridging;
+mod drops;
+mod lab;
+mod limits;
+mod storm;
+mod vlans;
