@@ -1,5 +1,7 @@
 //! Every dependency has a licence that ours (Apache-2.0 or MIT) can live with, and comes from crates.io.
 
+#![allow(clippy::unwrap_used)]
+
 use std::path::Path;
 use std::process::Command;
 

@@ -18,6 +18,7 @@
 //! # }
 //! ```
 
+mod bandwidth;
 mod cleanup;
 mod daemon;
 mod failure;
@@ -28,6 +29,7 @@ mod ping;
 mod transfer;
 mod wait;
 
+pub use bandwidth::{Bandwidth, bandwidth};
 pub use cleanup::{Scratch, end_everything, sweep};
 pub use daemon::{Daemon, binaries};
 pub use failure::Failure;
