@@ -25,6 +25,7 @@
 
 use std::sync::Arc;
 
+use weir_filter::event::FlowRecord;
 use weir_filter::{Cleared, Engine, Event, Limits, Policy, Why};
 use weir_wire::{Instant, Pool, PortId, SwitchId};
 
@@ -162,9 +163,24 @@ impl Fabric {
         all.into_iter().map(|(_, drop)| drop).collect()
     }
 
-    /// Something waits to be told to people.
-    pub fn has_events(&mut self) -> bool {
-        !self.engine.events().is_empty()
+    /// Ends all flows with their records, before the worker ends.
+    pub fn shutdown(&mut self, now: Instant) {
+        self.engine.shutdown(now);
+    }
+
+    /// Ends the flows that `chosen` accepts; returns how many.
+    pub fn kill_flows(&mut self, now: Instant, chosen: impl FnMut(&FlowRecord) -> bool) -> usize {
+        self.engine.kill_flows(now, chosen)
+    }
+
+    /// Something waits to be told to people. Cheap: asked once a turn.
+    pub fn has_events(&self) -> bool {
+        !self.engine.waiting_events().is_empty()
+    }
+
+    /// Events lost for lack of room.
+    pub fn events_lost(&self) -> u64 {
+        self.engine.waiting_events().lost()
     }
 
     /// Hands over what is to be told to people.
@@ -175,11 +191,6 @@ impl Fabric {
     /// The guard, to be asked for flows and counters.
     pub fn engine(&self) -> &Engine {
         &self.engine
-    }
-
-    /// The guard, to be told to end flows.
-    pub fn engine_mut(&mut self) -> &mut Engine {
-        &mut self.engine
     }
 }
 
