@@ -9,8 +9,12 @@ mod departure;
 pub mod error;
 pub mod event;
 mod fd;
+pub mod limits;
 pub mod mem;
-pub mod process;
+pub mod netdev;
+pub mod netns;
+pub mod tap;
+mod vnet_header;
 
 use std::os::fd::BorrowedFd;
 
@@ -19,6 +23,7 @@ use weir_wire::{Capabilities, DropCounters, DropReason, Packet, Pool, PortId};
 
 pub use error::{PortError, PortErrorKind};
 pub use mem::{MemPeer, MemPort};
+pub use tap::{TapConfig, TapPort};
 
 /// Whether a port may sleep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

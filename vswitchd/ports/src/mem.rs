@@ -247,8 +247,8 @@ impl Port for MemPort {
         }
         let lane = &self.shared.to_peer;
         let mut queue = lane.lock();
-        self.departure.send(pool, packets, &mut self.counters, |bytes, offload| {
-            if queue.push(lane.depth, bytes, offload) { Ok(()) } else { Err(DropReason::TxFull) }
+        self.departure.send(pool, packets, &mut self.counters, |packet| {
+            if queue.push(lane.depth, packet.bytes(), packet.offload) { Ok(()) } else { Err(DropReason::TxFull) }
         });
         self.sent = true;
     }

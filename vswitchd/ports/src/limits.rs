@@ -1,4 +1,4 @@
-//! What a process asks of the kernel for itself: a CPU for a thread, larger limits.
+//! Larger limits for the process.
 
 use std::io;
 
@@ -11,24 +11,6 @@ pub enum Limit {
     LockedMemory,
     /// Open descriptors.
     OpenFiles,
-}
-
-/// Binds the calling thread to one CPU.
-///
-/// # Errors
-/// `EINVAL` where the CPU does not exist or the process may not use it.
-pub fn pin_thread(cpu: usize) -> io::Result<()> {
-    if cpu >= libc::CPU_SETSIZE as usize {
-        return Err(io::Error::from_raw_os_error(libc::EINVAL));
-    }
-    // SAFETY: all-zero is a valid, empty set; `cpu` lies within the set's size.
-    let set = unsafe {
-        let mut set: libc::cpu_set_t = std::mem::zeroed();
-        libc::CPU_SET(cpu, &mut set);
-        set
-    };
-    // SAFETY: `set` is valid for the size given; 0 is the calling thread.
-    check(unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &set) }).map(drop)
 }
 
 /// Raises a limit as far as it goes: without bound where the process may, else to the hard limit. Returns the limit
@@ -59,18 +41,6 @@ pub fn raise_limit(limit: Limit) -> io::Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_thread_can_be_bound_to_a_cpu_that_exists_only() {
-        std::thread::scope(|s| {
-            s.spawn(|| {
-                assert_eq!(pin_thread(1 << 20).unwrap_err().raw_os_error(), Some(libc::EINVAL));
-                // SAFETY: sched_getcpu takes no arguments.
-                let here = unsafe { libc::sched_getcpu() } as usize;
-                pin_thread(here).unwrap();
-            });
-        });
-    }
 
     #[test]
     fn limits_never_go_down() {
