@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use weir_ids_rules::{Diagnostic, RuleSet};
 use weir_wire::{Instant, Packet};
 
 use crate::event::{Signature, Tuple};
@@ -13,6 +14,15 @@ use crate::event::{Signature, Tuple};
 /// A rule set (text of the rule language) compiled for detection. Made once per text, shared by policies.
 #[derive(Debug, Default)]
 pub struct RuleSetProgram {}
+
+impl RuleSetProgram {
+    /// Compiles rules for detection. A rule that cannot be compiled (an expression that is no expression) is left out
+    /// and has a diagnostic; the others are used.
+    pub fn compile(rules: &RuleSet) -> (RuleSetProgram, Vec<Diagnostic>) {
+        let _ = rules;
+        (RuleSetProgram::default(), Vec::new())
+    }
+}
 
 /// Which way a packet goes in its flow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

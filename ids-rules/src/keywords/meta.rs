@@ -1,0 +1,120 @@
+//! What a rule says of itself: `msg`, `sid`, `gid`, `rev`, `classtype`, `priority`, `reference`, `metadata`, `target`,
+//! `noalert`.
+
+use super::number;
+use crate::classification;
+use crate::diagnostic::{Fault, Kind};
+use crate::lexer::{Piece, RuleOption};
+use crate::parser::Draft;
+use crate::rule::Target;
+
+pub(super) fn msg(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
+    if !draft.rule.msg.is_empty() {
+        return Err(Draft::conflict(option.name.range(), "'msg' is given twice"));
+    }
+    let value = option.required()?;
+    if !value.text.starts_with('"') {
+        return Err(Fault::new(Kind::Value, value.range(), "the message is not in quotes"));
+    }
+    draft.rule.msg = unescape(value.unquote()?);
+    Ok(())
+}
+
+/// A message without the backslashes that protect semicolons, colons, quotes and backslashes.
+fn unescape(text: Piece<'_>) -> String {
+    let mut plain = String::with_capacity(text.text.len());
+    let mut chars = text.text.chars().peekable();
+    while let Some(c) = chars.next() {
+        match chars.peek() {
+            Some(&next @ (';' | ':' | '"' | '\\')) if c == '\\' => {
+                plain.push(next);
+                chars.next();
+            }
+            _ => plain.push(c),
+        }
+    }
+    plain
+}
+
+pub(super) fn sid(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
+    if draft.rule.sid != 0 {
+        return Err(Draft::conflict(option.name.range(), "'sid' is given twice"));
+    }
+    draft.rule.sid = number(option.required()?, 1, u32::MAX.into())? as u32;
+    Ok(())
+}
+
+pub(super) fn gid(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
+    draft.rule.gid = number(option.required()?, 0, u32::MAX.into())? as u32;
+    Ok(())
+}
+
+pub(super) fn rev(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
+    if draft.rev_given {
+        return Err(Draft::conflict(option.name.range(), "'rev' is given twice"));
+    }
+    draft.rule.rev = number(option.required()?, 0, u32::MAX.into())? as u32;
+    draft.rev_given = true;
+    Ok(())
+}
+
+pub(super) fn classtype(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
+    let value = option.required()?;
+    match classification::find(value.text) {
+        Some(known) => {
+            if !draft.priority_given {
+                draft.rule.priority = known.priority;
+            }
+        }
+        None => draft.warnings.push(
+            Fault::new(Kind::Value, value.range(), format!("the classtype '{}' is not known", value.text))
+                .subject(value.text)
+                .remedy(format!("its priority is taken as {}", classification::DEFAULT_PRIORITY)),
+        ),
+    }
+    draft.rule.classtype = value.text.to_owned();
+    Ok(())
+}
+
+pub(super) fn priority(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
+    if draft.priority_given {
+        return Err(Draft::conflict(option.name.range(), "'priority' is given twice"));
+    }
+    draft.rule.priority = number(option.required()?, 1, 255)? as u8;
+    draft.priority_given = true;
+    Ok(())
+}
+
+pub(super) fn reference(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
+    let value = option.required()?;
+    let Some((system, id)) = value.split_once(',') else {
+        return Err(Fault::new(Kind::Value, value.range(), "a reference reads: system,id").subject("reference"));
+    };
+    draft.rule.references.push((system.trim().text.to_owned(), id.trim().text.to_owned()));
+    Ok(())
+}
+
+pub(super) fn metadata(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
+    let Some(value) = option.value else { return Ok(()) };
+    for item in value.split(',').map(Piece::trim).filter(|item| !item.text.is_empty()) {
+        let (key, rest) = item.text.split_once(char::is_whitespace).unwrap_or((item.text, ""));
+        draft.rule.metadata.push((key.to_owned(), rest.trim().to_owned()));
+    }
+    Ok(())
+}
+
+pub(super) fn target(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
+    let value = option.required()?;
+    draft.rule.target = Some(match value.text {
+        "src_ip" => Target::Source,
+        "dest_ip" => Target::Destination,
+        _ => return Err(Fault::new(Kind::Value, value.range(), "the target is neither src_ip nor dest_ip")),
+    });
+    Ok(())
+}
+
+pub(super) fn noalert(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
+    option.no_value()?;
+    draft.rule.noalert = true;
+    Ok(())
+}
