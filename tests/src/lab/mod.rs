@@ -19,22 +19,26 @@
 //! ```
 
 mod bandwidth;
+mod cable;
 mod cleanup;
 mod daemon;
 mod failure;
 mod guest;
 mod http;
+mod lan;
 mod namespace;
 mod ping;
 mod transfer;
 mod wait;
 
 pub use bandwidth::{Bandwidth, bandwidth};
+pub use cable::Cable;
 pub use cleanup::{Scratch, end_everything, sweep};
 pub use daemon::{Daemon, binaries};
 pub use failure::Failure;
 pub use guest::{Guest, GuestKind, Side};
 pub use http::{Conversation, Exchange, HttpServer, Said, converse, http_get, http_pieces};
+pub use lan::{Attach, Host, Lan, Wanted, switch_with_rules, tap, vhost_user, xdp};
 pub use namespace::{Namespace, root_here, skip_unless_root};
 pub use ping::{Pings, ping};
 pub use transfer::{Transfer, transfer};
