@@ -159,10 +159,9 @@ impl Packet {
     /// Finds the headers and proves their lengths against each other and against the marks.
     ///
     /// # Errors
-    /// The reason under which the frame is to be dropped; its headers are left as they were and mean nothing.
+    /// The reason under which the frame is to be dropped; its headers then mean nothing.
     #[inline]
     pub fn parse(&mut self) -> Result<(), Malformed> {
-        self.headers = parse::headers(self.buffer.bytes(), self.offload)?;
-        Ok(())
+        parse::headers(self.buffer.bytes(), self.offload, &mut self.headers)
     }
 }
