@@ -207,3 +207,53 @@ impl Pool {
         self.frames.out + self.supers.out
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pool_hands_out_its_limit_and_no_more() {
+        let mut pool = Pool::new(PoolLimits { frames: 2, supers: 1 });
+        let (a, b) = (pool.take(FRAME_MAX).unwrap(), pool.take(0).unwrap());
+        assert!(pool.take(60).is_none());
+        let large = pool.take(FRAME_MAX + 1).unwrap();
+        assert!(pool.take(SUPER_MAX).is_none() && pool.take(SUPER_MAX + 1).is_none());
+        assert_eq!((large.capacity(), pool.outstanding()), (SUPER_MAX, 3));
+        [a, b, large].into_iter().for_each(|buffer| pool.give(buffer));
+        assert_eq!(pool.outstanding(), 0);
+        assert!(pool.take(SUPER_MAX).is_some() && pool.take(FRAME_MAX).is_some());
+    }
+
+    #[test]
+    fn a_buffer_comes_back_empty_and_with_its_whole_room() {
+        let mut pool = Pool::new(PoolLimits { frames: 1, supers: 0 });
+        let mut buffer = pool.copy(b"frame").unwrap();
+        buffer.shrink_front(3);
+        assert_eq!(buffer.bytes(), b"me");
+        pool.give(buffer);
+        let mut buffer = pool.take(1).unwrap();
+        assert!(buffer.is_empty());
+        assert_eq!(buffer.room().len(), FRAME_MAX);
+    }
+
+    #[test]
+    fn growing_stops_at_the_headroom_and_shrinking_at_nothing() {
+        let mut pool = Pool::default();
+        let mut buffer = pool.copy(&[1; 10]).unwrap();
+        assert!(buffer.grow_front(HEADROOM) && !buffer.grow_front(1));
+        assert_eq!(buffer.len(), 10 + HEADROOM);
+        buffer.shrink_front(1000);
+        assert!(buffer.is_empty());
+    }
+
+    #[test]
+    fn a_frame_that_does_not_fit_leaves_the_buffer_empty() {
+        let mut pool = Pool::default();
+        let mut buffer = pool.copy(&[1; 10]).unwrap();
+        assert!(!buffer.fill(&[2; FRAME_MAX + 1]));
+        assert!(buffer.is_empty());
+        buffer.set_len(FRAME_MAX + 5);
+        assert_eq!(buffer.len(), FRAME_MAX);
+    }
+}

@@ -167,3 +167,28 @@ impl DropCounters {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_has_a_label_of_its_own_and_a_meaning() {
+        let mut labels: Vec<&str> = DropReason::ALL.iter().map(|reason| reason.label()).collect();
+        labels.sort_unstable();
+        labels.dedup();
+        assert_eq!(labels.len(), DropReason::ALL.len());
+        assert!(DropReason::ALL.iter().all(|reason| reason.meaning().ends_with('.')));
+    }
+
+    #[test]
+    fn counters_add_up() {
+        let mut a = DropCounters::default();
+        a.count(DropReason::TxFull);
+        let mut b = a.clone();
+        b.add(DropReason::EgressLimit, 4);
+        a.merge(&b);
+        assert_eq!((a.total(), a.get(DropReason::TxFull)), (6, 2));
+        assert_eq!(a.nonzero().collect::<Vec<_>>(), [(DropReason::TxFull, 2), (DropReason::EgressLimit, 4)]);
+    }
+}

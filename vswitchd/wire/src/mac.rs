@@ -57,9 +57,35 @@ impl FromStr for MacAddr {
         let mut bytes = [0u8; 6];
         let mut parts = text.split([':', '-']);
         for byte in &mut bytes {
-            let part = parts.next().filter(|p| p.len() == 2).ok_or_else(wrong)?;
+            // `from_str_radix` would take a sign.
+            let is_byte = |p: &&str| p.len() == 2 && p.bytes().all(|b| b.is_ascii_hexdigit());
+            let part = parts.next().filter(is_byte).ok_or_else(wrong)?;
             *byte = u8::from_str_radix(part, 16).map_err(|_| wrong())?;
         }
         if parts.next().is_some() { Err(wrong()) } else { Ok(MacAddr(bytes)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_and_bytes_match() {
+        let mac: MacAddr = "52:54:00:Ab:cD:0f".parse().unwrap();
+        assert_eq!((mac, mac.to_string().as_str()), (MacAddr([0x52, 0x54, 0, 0xab, 0xcd, 0x0f]), "52:54:00:ab:cd:0f"));
+        for wrong in
+            ["", "52:54:00:12:34", "52:54:00:12:34:56:78", "5:54:00:12:34:56", "+5:54:00:12:34:56", "52540012345g"]
+        {
+            assert!(wrong.parse::<MacAddr>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn groups_and_reserved_addresses_are_known() {
+        assert!(MacAddr::BROADCAST.is_multicast() && !MacAddr([2, 0, 0, 0, 0, 1]).is_multicast());
+        assert!(
+            MacAddr([1, 0x80, 0xc2, 0, 0, 0x0f]).is_reserved() && !MacAddr([1, 0x80, 0xc2, 0, 0, 0x10]).is_reserved()
+        );
     }
 }

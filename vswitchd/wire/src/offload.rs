@@ -97,3 +97,22 @@ impl Capabilities {
         segmentation && (self.checksum || !matches!(offload.checksum, Checksum::Partial { .. }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_accepts_what_it_can_finish() {
+        let partial = Checksum::Partial { start: 34, offset: 16 };
+        let tcp4 = |ecn| Offload { checksum: partial, segmentation: Segmentation::Tcp4 { size: 1460, ecn } };
+        let tso = Capabilities { checksum: true, tso4: true, ..Capabilities::default() };
+        assert!(tso.accepts(tcp4(false)) && !tso.accepts(tcp4(true)));
+        assert!(!Capabilities { checksum: false, ..tso }.accepts(tcp4(false)));
+        assert!(!tso.accepts(Offload { segmentation: Segmentation::Tcp6 { size: 1, ecn: false }, ..tcp4(false) }));
+        assert!(!tso.accepts(Offload { segmentation: Segmentation::Udp { size: 1 }, ..tcp4(false) }));
+        let fragments = Offload { segmentation: Segmentation::Fragments { size: 1500, id: 1 }, ..Offload::default() };
+        assert!(!Capabilities::ALL.accepts(fragments));
+        assert!(Capabilities::default().accepts(Offload::default()));
+    }
+}
