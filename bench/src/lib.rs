@@ -1,1 +1,13 @@
-//! To come.
+//! What a packet costs, measured the same way each time, with the answer checked: a fast wrong answer fails.
+//!
+//! `cargo run --release -p weir-bench --bin micro` prints a table; with `--record` it also appends to
+//! `bench/records/<host>/<date>.csv`.
+#![forbid(unsafe_code)]
+
+pub mod cases;
+pub mod fabric;
+pub mod measure;
+pub mod record;
+pub mod traffic;
+
+pub use measure::Figure;
