@@ -5,4 +5,5 @@
 
 #![forbid(unsafe_code)]
 
+pub mod fuzz;
 pub mod lab;

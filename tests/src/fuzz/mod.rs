@@ -1,0 +1,84 @@
+//! Fuzz targets as plain functions, and what drives them: corpora that replay, and seeded mutation of them.
+//!
+//! A target takes any bytes and panics where the code under test breaks a promise. `tests/tests/fuzz.rs` runs each in
+//! the ordinary test run: every file of its corpus below `tests/fuzz/corpus`, then `WEIR_FUZZ_ITERS` mutations (by
+//! default [`ITERATIONS`]) from the seed `WEIR_FUZZ_SEED`. A failure prints the seed and the input's file; moved to
+//! the corpus, that file is a regression test. `tests/fuzz/README.md` says how to run them for long.
+
+mod mutate;
+pub mod packet;
+pub mod rule_text;
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::{Path, PathBuf};
+
+pub use mutate::Mutator;
+
+/// Mutated inputs of one target in the ordinary test run.
+pub const ITERATIONS: u64 = 100_000;
+const SEED: u64 = 0x7e17;
+
+/// A function that must take any bytes.
+#[derive(Clone, Copy)]
+pub struct Target {
+    /// Its name, and that of its corpus.
+    pub name: &'static str,
+    /// Takes an input; panics where a promise is broken.
+    pub run: fn(&[u8]),
+    /// The longest input that is made.
+    pub longest: usize,
+    /// Of [`ITERATIONS`], one in so many is run in the ordinary test run: for targets that take their time.
+    pub one_in: u64,
+}
+
+/// Runs a target over its corpus and over mutations of it.
+pub fn run(target: &Target) {
+    let corpus = corpus(target.name);
+    for (path, input) in &corpus {
+        if let Err(panic) = catch_unwind(|| (target.run)(input)) {
+            println!("the input is {}", path.display());
+            resume_unwind(panic);
+        }
+    }
+    let seed = number("WEIR_FUZZ_SEED").unwrap_or(SEED);
+    let iterations = number("WEIR_FUZZ_ITERS").unwrap_or(ITERATIONS / target.one_in);
+    println!("{}: {} inputs of the corpus, {iterations} mutations, seed {seed}", target.name, corpus.len());
+    let inputs: Vec<Vec<u8>> = corpus.into_iter().map(|(_, input)| input).collect();
+    let mut mutator = Mutator::new(seed, inputs, target.longest);
+    for iteration in 0..iterations {
+        let input = mutator.next_input();
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| (target.run)(&input))) {
+            let path = std::env::temp_dir().join(format!("weir-fuzz-{}-{seed}-{iteration}", target.name));
+            let kept = std::fs::write(&path, &input);
+            println!("seed {seed}, mutation {iteration}; the input is in {} ({kept:?})", path.display());
+            resume_unwind(panic);
+        }
+    }
+}
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok()?.parse().ok()
+}
+
+/// The files of a target's corpus in the order of their names.
+fn corpus(name: &str) -> Vec<(PathBuf, Vec<u8>)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(name);
+    let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten();
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+    paths.sort();
+    paths.into_iter().filter_map(|path| std::fs::read(&path).ok().map(|input| (path, input))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_that_panics_is_reported() {
+        fn refuse(input: &[u8]) {
+            assert!(input.is_empty() || input[0] != 0xff, "found");
+        }
+        let target = Target { name: "packet", run: refuse, longest: 64, one_in: 1 };
+        assert!(catch_unwind(|| run(&target)).is_err());
+    }
+}
