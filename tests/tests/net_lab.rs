@@ -5,7 +5,8 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use weir_tests::lab::{
-    Exchange, Failure, HttpServer, Namespace, Said, converse, http_get, http_pieces, ping, skip_unless_root, transfer,
+    Cable, Exchange, Failure, HttpServer, Namespace, Said, converse, http_get, http_pieces, ping, skip_unless_root,
+    transfer,
 };
 
 fn two_hosts() -> Result<(Namespace, Namespace), Failure> {
@@ -85,5 +86,21 @@ fn the_tests_own_thread_never_leaves_its_namespace() -> Result<(), Failure> {
     assert_ne!(inside, here);
     assert_eq!(std::fs::read_link("/proc/thread-self/ns/net")?, here);
     assert!(namespace.inside(|| Ok(TcpStream::connect("10.0.0.1:9").is_err()))?);
+    Ok(())
+}
+
+#[test]
+fn a_cable_between_two_taps_carries_tcp_whole() -> Result<(), Failure> {
+    if skip_unless_root() {
+        return Ok(());
+    }
+    let (a, b) = (Namespace::new("a")?, Namespace::new("b")?);
+    let _cable = Cable::between((&a, "eth0"), (&b, "eth0"))?;
+    a.address("eth0", "10.0.0.1/24")?;
+    b.address("eth0", "10.0.0.2/24")?;
+    assert_eq!(ping(&a, "10.0.0.2", 3)?.lost(), 0);
+    let done = transfer(&a, &b, at(5001), 200 << 20)?;
+    println!("{:.2} Gbit/s", done.bits_per_second() * 1e-9);
+    assert_eq!(done.bytes, 200 << 20);
     Ok(())
 }
