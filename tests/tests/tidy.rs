@@ -1,7 +1,7 @@
 //! The manners of the source that a machine can check. Each failure prints the place and the reason.
 //!
-//! Reads the source tree; needs no root, no network and no build. Rust is read through [`scrub`], which blanks comments
-//! and literals, so that a word in a text is not taken for code.
+//! Reads the source tree; needs no root, no network and no build. Rust is read with its comments
+//! and literals blanked, so that a word in a text is not taken for code.
 #![forbid(unsafe_code)]
 
 mod source;

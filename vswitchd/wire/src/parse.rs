@@ -276,6 +276,8 @@ fn marks(offload: Offload, found: &Headers) -> Result<(), DropReason> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::build::Ends;
+    use crate::checksum::sum;
 
     const MACS: [u8; 12] = [2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1];
 
@@ -295,8 +297,6 @@ mod tests {
         header[10..12].copy_from_slice(&checksum.to_be_bytes());
         header
     }
-
-    use crate::checksum::sum;
 
     const UDP: [u8; 12] = [0, 53, 0, 54, 0, 12, 0, 0, b'a', b'b', b'c', b'd'];
 
@@ -373,5 +373,53 @@ mod tests {
         for length in 0..bytes.len() {
             assert!(parse(&bytes[..length]).is_err(), "{length} bytes");
         }
+    }
+
+    /// A valid frame with some bytes changed.
+    fn changed(frame: &[u8], changes: &[(usize, u8)]) -> Vec<u8> {
+        let mut frame = frame.to_vec();
+        changes.iter().for_each(|&(at, byte)| frame[at] = byte);
+        frame
+    }
+
+    #[test]
+    fn each_broken_header_has_its_reason() {
+        use crate::build::{self, ArpKind, EchoKind};
+        let host = |n: u8| (crate::MacAddr([2, 0, 0, 0, 0, n]), [10, 0, 0, n].into());
+        let arp = build::arp(ArpKind::Request, host(1), host(2));
+        let tcp = build::tcp(Ends::ipv6(1, 2), crate::TcpFields::default(), &[], b"");
+        let udp = build::udp(Ends::ipv6(1, 2), (1, 2), b"data");
+        let udp4 = build::udp(Ends::ipv4(1, 2), (1, 2), b"data");
+        let ping = build::icmp_echo(Ends::ipv6(1, 2), EchoKind::Request, 1, 1, b"");
+        let cases = [
+            (udp4[..13].to_vec(), DropReason::TruncatedEthernet),
+            (changed(&udp4, &[(12, 0x81), (13, 0), (14, 0x0f), (15, 0xff)]), DropReason::BadVlanTag),
+            (changed(&udp4, &[(14, 0x44)]), DropReason::BadIpv4),
+            (changed(&udp4, &[(14, 0x65)]), DropReason::BadIpv4),
+            (changed(&udp4, &[(17, 19)]), DropReason::BadIpv4),
+            (changed(&udp4, &[(17, 33)]), DropReason::BadIpv4),
+            (changed(&udp4, &[(22, 63)]), DropReason::BadIpv4Checksum),
+            (changed(&udp, &[(14, 0x40)]), DropReason::BadIpv6),
+            (changed(&udp, &[(19, 13)]), DropReason::BadIpv6),
+            (changed(&tcp, &[(66, 0x40)]), DropReason::BadTcp),
+            (changed(&tcp, &[(66, 0x60)]), DropReason::BadTcp),
+            (changed(&tcp, &[(19, 19)]), DropReason::BadTcp),
+            (changed(&udp, &[(59, 7)]), DropReason::BadUdp),
+            (changed(&udp, &[(59, 13)]), DropReason::BadUdp),
+            (changed(&udp, &[(19, 7)]), DropReason::BadUdp),
+            (changed(&ping, &[(19, 7)]), DropReason::BadIcmp),
+            (changed(&arp, &[(18, 8)]), DropReason::BadArp),
+            (arp[..41].to_vec(), DropReason::BadArp),
+        ];
+        for (frame, reason) in cases {
+            assert_eq!(parse(&frame), Err(reason), "{frame:x?}");
+        }
+    }
+
+    #[test]
+    fn a_short_udp_length_leaves_the_rest_in_the_payload() {
+        let udp = crate::build::udp(Ends::ipv6(1, 2), (1, 2), b"data");
+        let found = parse(&changed(&udp, &[(59, 9)])).unwrap();
+        assert_eq!((found.payload, found.end), (62, 66));
     }
 }
