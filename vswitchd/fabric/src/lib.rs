@@ -37,6 +37,7 @@ pub mod fdb;
 mod rewrite;
 mod stages;
 mod steps;
+mod trace;
 mod vlan;
 pub mod why;
 

@@ -8,4 +8,5 @@ mod drops;
 mod lab;
 mod limits;
 mod storm;
+mod trace;
 mod vlans;

@@ -1,0 +1,120 @@
+//! What would become of one frame, stop by stop, in words. Changes nothing: no address is learned, no flow made,
+//! nothing counted. It asks the same functions that the walk in [`stages`](crate::stages) asks.
+
+use weir_wire::buffer::PoolLimits;
+use weir_wire::{DropReason, Instant, L3, Offload, Packet, Pool, PortId, SwitchId};
+
+use crate::bridge::{Destination, Kind};
+use crate::rewrite::rewrite;
+use crate::vlan::Tagging;
+use crate::{Fabric, coarse};
+
+impl Fabric {
+    /// The walk of a frame that comes in by `port`, one line or more a stop, to its end. Ports and switches stand as
+    /// "port 2" and "switch 0", so that a reader who knows their names can put them in.
+    pub fn trace(&self, now: Instant, port: PortId, frame: &[u8]) -> Vec<String> {
+        let mut lines = Vec::new();
+        if let Err(reason) = self.follow(now, port, frame, &mut lines) {
+            lines.push(format!("dropped: {}. {}", reason.label(), reason.meaning()));
+        }
+        lines
+    }
+
+    fn follow(&self, now: Instant, port: PortId, frame: &[u8], lines: &mut Vec<String>) -> Result<(), DropReason> {
+        let mut pool = Pool::new(PoolLimits { frames: 1, supers: 1 });
+        let buffer = pool.copy(frame).ok_or(DropReason::TooLong)?;
+        let mut packet = Packet::new(buffer, port, Offload::default());
+        lines.push(format!("3 arrives by port {}: {} bytes", port.0, packet.len()));
+        packet.parse()?;
+        lines.push(format!("3 {}", headers(&packet)));
+        let (switch, vid) = self.bridge.admit(&packet)?;
+        packet.vid = vid;
+        lines.push(format!("3 belongs to switch {}, {}", switch.0, vlan(vid.0)));
+        self.source(now, &packet, switch, lines)?;
+        let mut to = Vec::new();
+        match self.bridge.resolve(coarse(now), &packet, switch, &mut to)? {
+            Destination::Port(only) => to = vec![only],
+            Destination::Flood => {}
+        }
+        lines.push(format!("5 {} {}", self.destination(now, &packet, switch), ports(&to)));
+        for port in to {
+            lines.push(self.departure(&packet, port));
+        }
+        Ok(())
+    }
+
+    /// What the address table thinks of the source.
+    fn source(
+        &self,
+        now: Instant,
+        packet: &Packet,
+        switch: SwitchId,
+        lines: &mut Vec<String>,
+    ) -> Result<(), DropReason> {
+        let mac = packet.src_mac();
+        let entries = self.fdb(now, switch);
+        let known = entries.iter().find(|entry| entry.vid == packet.vid && entry.mac == mac);
+        let here = |port: PortId| if port == packet.port { "here".to_owned() } else { format!("on port {}", port.0) };
+        lines.push(match known {
+            Some(entry) if entry.is_static => format!("3 source {mac} is configured {}", here(entry.port)),
+            Some(entry) => format!("3 source {mac} was last seen {} {} s ago", here(entry.port), entry.age_s),
+            None => format!("3 source {mac} is not known"),
+        });
+        match known {
+            Some(entry) if entry.is_static && entry.port != packet.port => Err(DropReason::SourceMacElsewhere),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Why the packet goes where it goes.
+    fn destination(&self, now: Instant, packet: &Packet, switch: SwitchId) -> String {
+        let mac = packet.dst_mac();
+        let known = self.bridge.switch(switch).and_then(|s| s.fdb.lookup(coarse(now), packet.vid, mac));
+        match (Kind::of(mac), known) {
+            (Kind::Broadcast, _) => "broadcast, flooded to".to_owned(),
+            (Kind::Multicast, _) => format!("multicast {mac}, flooded to"),
+            (Kind::Unicast, Some(_)) => format!("destination {mac} is behind"),
+            (Kind::Unicast, None) => format!("destination {mac} is not known, flooded to"),
+        }
+    }
+
+    /// How the packet leaves by a port.
+    fn departure(&self, packet: &Packet, to: PortId) -> String {
+        let mut pool = Pool::new(PoolLimits { frames: 1, supers: 1 });
+        let mut leave = || {
+            let tagging = self.bridge.port(to).ok_or(DropReason::PortUnbound)?.departure(packet.vid)?;
+            rewrite(&mut packet.duplicate(&mut pool).ok_or(DropReason::NoBuffer)?, tagging)?;
+            Ok::<Tagging, DropReason>(tagging)
+        };
+        match leave() {
+            Ok(Tagging::Tagged) => format!("7 leaves by port {} with the tag of VLAN {}", to.0, packet.vid.0),
+            Ok(Tagging::Untagged | Tagging::NoMember) => format!("7 leaves by port {} without a tag", to.0),
+            Err(reason) => format!("7 does not leave by port {}: {}. {}", to.0, reason.label(), reason.meaning()),
+        }
+    }
+}
+
+fn vlan(vid: u16) -> String {
+    if vid == 0 { "no VLAN".to_owned() } else { format!("VLAN {vid}") }
+}
+
+fn ports(to: &[PortId]) -> String {
+    to.iter().map(|port| format!("port {}", port.0)).collect::<Vec<_>>().join(", ")
+}
+
+/// The headers in one line.
+fn headers(packet: &Packet) -> String {
+    let found = &packet.headers;
+    let tag = found.tag.map_or("untagged".to_owned(), |tag| format!("tag VLAN {}", tag.vid.0));
+    let (source, destination) = (packet.src_mac(), packet.dst_mac());
+    let ethernet = format!("{source} > {destination}, {tag}");
+    match (found.l3_kind, packet.addresses()) {
+        (L3::Ipv4 | L3::Ipv6, Some((from, to))) => {
+            let ports = packet.ports().map_or(String::new(), |(from, to)| format!(", ports {from} > {to}"));
+            let icmp = packet.icmp().map_or(String::new(), |(kind, code)| format!(", type {kind} code {code}"));
+            format!("{ethernet}, {from} > {to}, protocol {}{ports}{icmp}", found.protocol)
+        }
+        (L3::Arp, _) => format!("{ethernet}, ARP"),
+        _ => format!("{ethernet}, EtherType {:#06x}", found.ether_type),
+    }
+}

@@ -1,0 +1,71 @@
+//! The walk of a frame in words.
+
+use weir_fabric::{PortConfig, SwitchConfig, VlanMode};
+use weir_wire::build::frames::{Ends, udp};
+use weir_wire::{MacAddr, PortId, Vid};
+
+use crate::lab::{LAN, Lab, frame, hello, mac, raw};
+
+fn trace(lab: &Lab, port: u16, frame: &[u8]) -> Vec<String> {
+    lab.fabric.trace(lab.now, PortId(port), frame)
+}
+
+#[test]
+fn a_known_destination() {
+    let mut lab = Lab::plain();
+    lab.send(2, &hello(2));
+    lab.wait(12);
+    let lines = trace(&lab, 1, &udp(Ends::ipv4(1, 2), (1000, 53), b"query"));
+    let expected = [
+        "3 arrives by port 1: 47 bytes",
+        "3 02:00:00:00:00:01 > 02:00:00:00:00:02, untagged, 10.0.0.1 > 10.0.0.2, protocol 17, ports 1000 > 53",
+        "3 belongs to switch 0, no VLAN",
+        "3 source 02:00:00:00:00:01 is not known",
+        "5 destination 02:00:00:00:00:02 is behind port 2",
+        "7 leaves by port 2 without a tag",
+    ];
+    assert_eq!(lines, expected);
+}
+
+#[test]
+fn a_flood_over_a_trunk() {
+    let mut lab = Lab::plain();
+    lab.port(1, PortConfig { vlan: VlanMode::Access(Vid(7)), ..PortConfig::default() });
+    lab.port(2, PortConfig { vlan: VlanMode::Access(Vid(7)), ..PortConfig::default() });
+    let vlan = VlanMode::Trunk { allowed: vec![(Vid(1), Vid(4094))], native: None };
+    lab.port(3, PortConfig { vlan, ..PortConfig::default() });
+    let lines = trace(&lab, 1, &hello(1));
+    let expected = [
+        "5 broadcast, flooded to port 2, port 3",
+        "7 leaves by port 2 without a tag",
+        "7 leaves by port 3 with the tag of VLAN 7",
+    ];
+    assert_eq!(lines[lines.len() - 3..], expected);
+}
+
+#[test]
+fn refusals_end_the_walk_with_their_reason() {
+    let statics = vec![(Vid(0), MacAddr(mac(9)), PortId(3))];
+    let lab = Lab::new(SwitchConfig { static_macs: statics, ..SwitchConfig::default() }, &[1, 2, 3]);
+    let cases: [(u16, Vec<u8>, &str); 5] = [
+        (1, vec![0; 9], "dropped: truncated-ethernet"),
+        (1, raw(mac(1), [1, 0x80, 0xc2, 0, 0, 0]), "dropped: reserved-address"),
+        (1, hello(9), "dropped: source-mac-elsewhere"),
+        (8, hello(1), "dropped: port-unbound"),
+        (3, frame(9, 9), "dropped: same-port"),
+    ];
+    for (port, frame, expected) in cases {
+        let lines = trace(&lab, port, &frame);
+        assert!(lines.last().unwrap().starts_with(expected), "{lines:?}");
+    }
+}
+
+#[test]
+fn nothing_changes_by_it() {
+    let lab = Lab::plain();
+    trace(&lab, 1, &hello(1));
+    trace(&lab, 1, &[]);
+    assert_eq!(lab.fabric.fdb(lab.now, LAN), []);
+    assert_eq!(lab.fabric.totals(), Default::default());
+    assert!(lab.fabric.last_drops(None).is_empty());
+}
