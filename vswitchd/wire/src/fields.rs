@@ -30,7 +30,58 @@ impl TcpFields {
     }
 }
 
+/// A fragment's place in its datagram.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FragmentFields {
+    /// Identification; 16 bits over IPv4.
+    pub id: u32,
+    /// Where its data stand in the datagram's, in bytes.
+    pub offset: u16,
+    /// More fragments follow.
+    pub more: bool,
+    /// Over IPv6, where the fragment header begins; 0 over IPv4. From the start of the frame, as all offsets.
+    pub header: u16,
+    /// Over IPv6, where the next-header field stands that names the fragment header; 0 over IPv4.
+    pub named_at: u16,
+}
+
 impl Packet {
+    /// The place of a fragment, or of an atomic one (RFC 6946); `None` where there is no fragment header, or over IPv4
+    /// for a whole datagram. Over IPv6 the data begin 8 bytes behind `header`, over IPv4 behind the IP header.
+    pub fn fragment_fields(&self) -> Option<FragmentFields> {
+        if let Some(header) = self.ipv4() {
+            let place = u16::from_be_bytes([header[6], header[7]]);
+            return (self.headers.fragment != Fragment::No).then(|| FragmentFields {
+                id: u32::from(u16::from_be_bytes([header[4], header[5]])),
+                // Thirteen bits of units of eight bytes.
+                offset: place << 3,
+                more: place & 0x2000 != 0,
+                ..FragmentFields::default()
+            });
+        }
+        let l3 = usize::from(self.headers.l3);
+        let (mut named_at, mut at, mut next) = (l3 + 6, l3 + 40, self.ipv6()?[6]);
+        // Parsing has bounded this walk; a changed frame ends it at its end.
+        while next != PROTOCOL_FRAGMENT {
+            let &[following, length] = self.bytes().get(at..).and_then(<[u8]>::first_chunk)?;
+            let size = match next {
+                PROTOCOL_HOP_BY_HOP | PROTOCOL_ROUTING | PROTOCOL_DESTINATION_OPTIONS => (usize::from(length) + 1) * 8,
+                PROTOCOL_AH => (usize::from(length) + 2) * 4,
+                _ => return None,
+            };
+            (named_at, at, next) = (at, at + size, following);
+        }
+        let &[_, _, high, low, a, b, c, d] = self.bytes().get(at..).and_then(<[u8]>::first_chunk)?;
+        let place = u16::from_be_bytes([high, low]);
+        Some(FragmentFields {
+            id: u32::from_be_bytes([a, b, c, d]),
+            offset: place & !7,
+            more: place & 1 != 0,
+            header: u16::try_from(at).ok()?,
+            named_at: u16::try_from(named_at).ok()?,
+        })
+    }
+
     /// The fixed IPv4 header.
     #[inline]
     pub fn ipv4(&self) -> Option<&[u8; 20]> {
@@ -105,5 +156,47 @@ impl Packet {
     #[inline]
     pub fn has_transport(&self) -> bool {
         self.headers.l4 != 0 && self.headers.fragment != Fragment::Later
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::build::{self, EchoKind, Ends};
+    use crate::{Pool, PortId};
+
+    #[test]
+    fn fields_of_another_protocol_are_none() {
+        let mut pool = Pool::default();
+        let ping =
+            build::packet(&build::icmp_echo(Ends::ipv6(1, 2), EchoKind::Request, 1, 2, b"x"), PortId(1), &mut pool);
+        let ping = ping.unwrap();
+        assert_eq!((ping.icmp(), ping.tcp(), ping.ports(), ping.ipv4()), (Some((128, 0)), None, None, None));
+        assert_eq!(ping.addresses(), Some((Ends::ipv6(1, 2).source, Ends::ipv6(1, 2).destination)));
+        let empty = build::packet(&[0; 14], PortId(1), &mut pool).unwrap();
+        assert_eq!(
+            (empty.addresses(), empty.icmp(), empty.tcp_options(), empty.has_transport()),
+            (None, None, &[][..], false)
+        );
+    }
+
+    #[test]
+    fn fragments_know_their_place() {
+        let mut pool = Pool::default();
+        for (ends, id) in [(Ends::ipv4(1, 2), 0x5678), (Ends::ipv6(1, 2), 0x1234_5678)] {
+            let whole = build::udp(ends, (1, 2), &[0; 3000]);
+            assert_eq!(build::packet(&whole, PortId(1), &mut pool).unwrap().fragment_fields(), None);
+            let mut offset = 0;
+            let pieces = build::fragments(&whole, 1280, 0x1234_5678);
+            for (index, piece) in pieces.iter().enumerate() {
+                let piece = build::packet(piece, PortId(1), &mut pool).unwrap();
+                let fields = piece.fragment_fields().unwrap();
+                let (header, named_at) = if ends.source.is_ipv4() { (0, 0) } else { (54, 20) };
+                let more = index + 1 < pieces.len();
+                assert_eq!(fields, FragmentFields { id, offset, more, header, named_at });
+                let data = if header == 0 { 34 } else { 62 };
+                offset += (piece.headers.end - data) as u16;
+            }
+        }
     }
 }

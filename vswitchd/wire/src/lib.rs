@@ -21,7 +21,7 @@ pub mod time;
 
 pub use buffer::{Buffer, Pool};
 pub use drop::{DropCounters, DropReason};
-pub use fields::TcpFields;
+pub use fields::{FragmentFields, TcpFields};
 pub use ids::{Epoch, PortId, RuleId, SwitchId, Vid};
 pub use mac::MacAddr;
 pub use offload::{Capabilities, Checksum, Offload, Segmentation};

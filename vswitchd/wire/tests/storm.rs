@@ -84,6 +84,7 @@ fn check_found(packet: &Packet) {
         _ => {}
     }
     assert!(packet.tcp_options().len() <= 40);
+    assert!(found.fragment == Fragment::No || packet.fragment_fields().is_some());
 }
 
 /// Everything that may be done with a parsed packet.
