@@ -15,6 +15,7 @@ pub mod netdev;
 pub mod netns;
 pub mod tap;
 mod vnet_header;
+pub mod xdp;
 
 use std::os::fd::BorrowedFd;
 
@@ -24,6 +25,7 @@ use weir_wire::{Capabilities, DropCounters, DropReason, Packet, Pool, PortId};
 pub use error::{PortError, PortErrorKind};
 pub use mem::{MemPeer, MemPort};
 pub use tap::{TapConfig, TapPort};
+pub use xdp::{XdpConfig, XdpMode, XdpPort};
 
 /// Whether a port may sleep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

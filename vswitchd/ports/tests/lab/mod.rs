@@ -165,7 +165,8 @@ fn carry(mut ports: [Box<dyn Port>; 2], stop: &AtomicBool, wake: &EventFd, inbox
         if empty < 8 {
             continue;
         }
-        let ready = ports.iter_mut().fold(false, |ready, port| port.arm() == Armed::Ready || ready);
+        let armed = [ports[0].arm(), ports[1].arm()];
+        let ready = armed.contains(&Armed::Ready);
         tokens.clear();
         if !ready {
             epoll.wait(&mut tokens, Some(Duration::from_secs(5))).unwrap();
