@@ -14,6 +14,7 @@ pub mod mem;
 pub mod netdev;
 pub mod netns;
 pub mod tap;
+pub mod vhost_user;
 mod vnet_header;
 pub mod xdp;
 
