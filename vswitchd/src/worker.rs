@@ -8,21 +8,31 @@
 //! runs between two turns. Nothing on the walk is locked or shared; whatever is slow to free (ports, policies) goes back
 //! to the thread that asked.
 
+mod handle;
+mod port_table;
+#[cfg(test)]
+mod tests;
+mod window;
+
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Receiver, Sender, SyncSender, TrySendError};
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
-use weir_fabric::{Egress, Fabric, Step};
-use weir_filter::{Event, Limits, Policy};
-use weir_ports::event::{Epoll, EventFd};
-use weir_ports::{Armed, Port, clock, process};
+use weir_fabric::{Egress, Fabric};
+use weir_filter::{Event, Limits};
+use weir_ports::event::Epoll;
+use weir_ports::{Armed, clock};
 use weir_wire::buffer::PoolLimits;
-use weir_wire::{Epoch, Instant, Packet, Pool, PortId};
+use weir_wire::{Instant, Packet, Pool, PortId};
+
+pub use handle::{Applied, Gone, Handle, Transaction, View};
+use handle::{Bell, Command};
+pub use port_table::PortTable;
+use window::Window;
 
 /// Packets taken from one port before the next port has its turn.
 const BURST: usize = 64;
@@ -32,8 +42,6 @@ const EVENT_BATCHES: usize = 256;
 const WAKE: u64 = u64::MAX;
 /// The longest sleep; links and timers are looked at that often at least.
 const LONGEST_SLEEP: Duration = Duration::from_secs(10);
-/// The polling window starts with this after a window of nothing.
-const SHORTEST_WINDOW: Duration = Duration::from_micros(2);
 
 /// How a worker runs.
 #[derive(Clone, Debug)]
@@ -51,40 +59,6 @@ pub struct Settings {
     /// Pin the thread to this CPU.
     pub cpu: Option<usize>,
 }
-
-/// A change that is applied whole, between two bursts.
-pub struct Transaction {
-    /// Changes of the fabric, in order.
-    pub steps: Vec<Step>,
-    /// Ports that were opened for it.
-    pub add_ports: Vec<(PortId, Box<dyn Port>)>,
-    /// Ports that go.
-    pub remove_ports: Vec<PortId>,
-    /// The policy compiled for the state after the change.
-    pub policy: Arc<Policy>,
-}
-
-/// What a transaction leaves for the control thread to free.
-pub struct Applied {
-    /// The policy that runs.
-    pub epoch: Epoch,
-    /// The ports that were taken out.
-    pub removed: Vec<Box<dyn Port>>,
-    /// The policy that ran before.
-    pub old_policy: Arc<Policy>,
-}
-
-/// The worker has ended; the daemon is on its way down.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Gone;
-
-impl std::fmt::Display for Gone {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("the datapath worker has ended; the daemon is shutting down")
-    }
-}
-
-impl std::error::Error for Gone {}
 
 /// What the worker counts of itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -107,127 +81,6 @@ pub struct WorkerStats {
     pub buffers: u64,
 }
 
-/// The ports a worker owns.
-#[derive(Default)]
-pub struct PortTable {
-    slots: Vec<Option<Slot>>,
-    active: Vec<PortId>,
-}
-
-struct Slot {
-    port: Box<dyn Port>,
-    link: bool,
-    touched: bool,
-}
-
-impl PortTable {
-    /// A port by its number.
-    pub fn get(&self, id: PortId) -> Option<&dyn Port> {
-        self.slots.get(usize::from(id.0))?.as_ref().map(|slot| &*slot.port)
-    }
-
-    /// The ports there are, in order of their numbers.
-    pub fn ids(&self) -> &[PortId] {
-        &self.active
-    }
-
-    fn slot(&mut self, id: PortId) -> Option<&mut Slot> {
-        self.slots.get_mut(usize::from(id.0))?.as_mut()
-    }
-
-    fn insert(&mut self, id: PortId, port: Box<dyn Port>) -> Option<Box<dyn Port>> {
-        let index = usize::from(id.0);
-        if index >= self.slots.len() {
-            self.slots.resize_with(index + 1, || None);
-        }
-        let old = self.slots[index].replace(Slot { port, link: false, touched: false });
-        if let Err(at) = self.active.binary_search(&id) {
-            self.active.insert(at, id);
-        }
-        old.map(|slot| slot.port)
-    }
-
-    fn remove(&mut self, id: PortId) -> Option<Box<dyn Port>> {
-        self.active.retain(|&p| p != id);
-        self.slots.get_mut(usize::from(id.0))?.take().map(|slot| slot.port)
-    }
-}
-
-/// What a question may look at.
-pub struct View<'a> {
-    /// The time of the turn.
-    pub now: Instant,
-    /// The fabric.
-    pub fabric: &'a mut Fabric,
-    /// The ports.
-    pub ports: &'a mut PortTable,
-    /// The worker's own counters.
-    pub stats: WorkerStats,
-}
-
-type Question = Box<dyn FnOnce(&mut View<'_>) + Send>;
-
-enum Command {
-    Apply(Box<Transaction>, oneshot::Sender<Applied>),
-    Ask(Question),
-    Stop,
-}
-
-/// The control side's end of a worker.
-#[derive(Clone)]
-pub struct Handle {
-    commands: Sender<Command>,
-    bell: Arc<Bell>,
-}
-
-/// Tells the worker that commands wait, asleep or not.
-struct Bell {
-    rung: AtomicBool,
-    wake: EventFd,
-}
-
-impl Handle {
-    /// Applies a change between two bursts.
-    ///
-    /// # Errors
-    /// [`Gone`] where the worker has ended.
-    pub async fn apply(&self, transaction: Transaction) -> Result<Applied, Gone> {
-        let (reply, answer) = oneshot::channel();
-        self.send(Command::Apply(Box::new(transaction), reply))?;
-        answer.await.map_err(|_| Gone)
-    }
-
-    /// Runs `question` on the worker between two turns. Traffic waits meanwhile: keep it short and bounded.
-    ///
-    /// # Errors
-    /// [`Gone`] where the worker has ended.
-    pub async fn ask<T: Send + 'static>(
-        &self,
-        question: impl FnOnce(&mut View<'_>) -> T + Send + 'static,
-    ) -> Result<T, Gone> {
-        let (reply, answer) = oneshot::channel();
-        self.send(Command::Ask(Box::new(move |view| {
-            // Nobody listens any more where the caller was cancelled; the answer is not needed then.
-            drop(reply.send(question(view)));
-        })))?;
-        answer.await.map_err(|_| Gone)
-    }
-
-    /// Asks the worker to end. Its thread can be joined afterwards.
-    pub fn stop(&self) {
-        // A worker that has ended already needs no stopping.
-        drop(self.send(Command::Stop));
-    }
-
-    fn send(&self, command: Command) -> Result<(), Gone> {
-        self.commands.send(command).map_err(|_| Gone)?;
-        if !self.bell.rung.swap(true, Ordering::AcqRel) {
-            self.bell.wake.signal();
-        }
-        Ok(())
-    }
-}
-
 /// A worker that runs.
 pub struct Started {
     /// To talk to it.
@@ -243,8 +96,8 @@ pub struct Started {
 /// # Errors
 /// Where the thread or one of its descriptors cannot be made.
 pub fn start(settings: Settings) -> io::Result<Started> {
-    let bell = Arc::new(Bell { rung: AtomicBool::new(false), wake: EventFd::new()? });
-    let (commands, inbox) = mpsc::channel();
+    let bell = Arc::new(Bell::new()?);
+    let (handle, inbox) = Handle::new(Arc::clone(&bell));
     let (outbox, events) = mpsc::sync_channel(EVENT_BATCHES);
     let epoll = Epoll::new()?;
     epoll.add(bell.wake.as_fd(), WAKE)?;
@@ -258,7 +111,7 @@ pub fn start(settings: Settings) -> io::Result<Started> {
         burst: Vec::with_capacity(BURST),
         epoll,
         tokens: Vec::new(),
-        bell: Arc::clone(&bell),
+        bell,
         inbox,
         outbox,
         stats: WorkerStats::default(),
@@ -266,7 +119,7 @@ pub fn start(settings: Settings) -> io::Result<Started> {
         stopping: false,
     };
     let thread = std::thread::Builder::new().name("worker-0".into()).spawn(move || worker.run())?;
-    Ok(Started { handle: Handle { commands, bell }, events, thread })
+    Ok(Started { handle, events, thread })
 }
 
 struct Worker {
@@ -290,7 +143,7 @@ struct Worker {
 impl Worker {
     fn run(mut self) -> WorkerStats {
         if let Some(cpu) = self.settings.cpu
-            && let Err(error) = process::pin_thread(cpu)
+            && let Err(error) = clock::pin_to_cpu(cpu)
         {
             tracing::warn!("the worker cannot be pinned to CPU {cpu}: {error}; it runs on any");
         }
@@ -317,7 +170,7 @@ impl Worker {
             self.take_commands(now);
         }
         let mut received = 0;
-        for index in 0..self.ports.active.len() {
+        for index in 0..self.ports.ids().len() {
             received += self.serve(now, index);
         }
         if now >= self.next_tick {
@@ -336,7 +189,7 @@ impl Worker {
 
     /// Stops 1 to 8 for one burst of one port.
     fn serve(&mut self, now: Instant, index: usize) -> usize {
-        let Some(&id) = self.ports.active.get(index) else { return 0 };
+        let Some(&id) = self.ports.ids().get(index) else { return 0 };
         let Some(slot) = self.ports.slot(id) else { return 0 };
         let link = slot.port.link();
         if link != slot.link {
@@ -355,8 +208,8 @@ impl Worker {
 
     /// Hands what came out of the fabric to the ports.
     fn transmit(&mut self) {
-        for index in 0..self.ports.active.len() {
-            let id = self.ports.active[index];
+        for index in 0..self.ports.ids().len() {
+            let Some(&id) = self.ports.ids().get(index) else { return };
             let Some(queue) = self.egress.queue(id) else { continue };
             match self.ports.slot(id) {
                 Some(slot) => {
@@ -370,7 +223,7 @@ impl Worker {
 
     /// Publishes what the turn has done to the other sides, once a port.
     fn flush(&mut self) {
-        for slot in self.ports.slots.iter_mut().flatten() {
+        for slot in self.ports.slots() {
             if std::mem::take(&mut slot.touched) {
                 slot.port.flush();
             }
@@ -399,7 +252,7 @@ impl Worker {
     /// Turns all notifications on, looks once more, and sleeps until something comes.
     fn sleep(&mut self, now: Instant) {
         let mut ready = self.bell.rung.load(Ordering::Acquire);
-        for slot in self.ports.slots.iter_mut().flatten() {
+        for slot in self.ports.slots() {
             ready |= slot.port.arm() == Armed::Ready;
         }
         let mut tokens = std::mem::take(&mut self.tokens);
@@ -419,7 +272,7 @@ impl Worker {
             }
         }
         self.tokens = tokens;
-        for slot in self.ports.slots.iter_mut().flatten() {
+        for slot in self.ports.slots() {
             slot.port.disarm();
         }
     }
@@ -477,52 +330,5 @@ impl Worker {
             events_lost: self.stats.events_lost + self.fabric.events_lost(),
             ..self.stats
         }
-    }
-}
-
-/// How long to poll before going to sleep. It grows while packets follow each other closely enough that polling would
-/// have met them, and shrinks when it did not pay.
-struct Window {
-    length: Duration,
-    longest: Duration,
-}
-
-impl Window {
-    fn new(longest: Duration) -> Window {
-        Window { length: longest.min(SHORTEST_WINDOW), longest }
-    }
-
-    fn adapt(&mut self, ready: bool, slept: Instant, woke: Instant) {
-        if ready || woke.since(slept) < self.longest {
-            self.length = (self.length * 2).max(SHORTEST_WINDOW).min(self.longest);
-        } else {
-            self.length = (self.length / 2).max(SHORTEST_WINDOW.min(self.longest));
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn window_grows_while_packets_are_close_and_shrinks_when_they_are_not() {
-        let mut window = Window::new(Duration::from_micros(50));
-        assert_eq!(window.length, SHORTEST_WINDOW);
-        for _ in 0..10 {
-            window.adapt(false, Instant(0), Instant(10_000));
-        }
-        assert_eq!(window.length, Duration::from_micros(50));
-        for _ in 0..10 {
-            window.adapt(false, Instant(0), Instant(1_000_000));
-        }
-        assert_eq!(window.length, SHORTEST_WINDOW);
-    }
-
-    #[test]
-    fn a_worker_may_be_told_never_to_poll() {
-        let mut window = Window::new(Duration::ZERO);
-        window.adapt(true, Instant(0), Instant(0));
-        assert_eq!(window.length, Duration::ZERO);
     }
 }

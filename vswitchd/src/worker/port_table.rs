@@ -1,0 +1,57 @@
+//! The ports a worker owns.
+
+use weir_ports::Port;
+use weir_wire::PortId;
+
+/// The ports a worker owns.
+#[derive(Default)]
+pub struct PortTable {
+    slots: Vec<Option<Slot>>,
+    active: Vec<PortId>,
+}
+
+/// A port and what the worker remembers of it.
+pub(super) struct Slot {
+    pub port: Box<dyn Port>,
+    /// Its link, as the fabric was told.
+    pub link: bool,
+    /// It received or sent since its last flush.
+    pub touched: bool,
+}
+
+impl PortTable {
+    /// A port by its number.
+    pub fn get(&self, id: PortId) -> Option<&dyn Port> {
+        self.slots.get(usize::from(id.0))?.as_ref().map(|slot| &*slot.port)
+    }
+
+    /// The ports there are, in order of their numbers.
+    pub fn ids(&self) -> &[PortId] {
+        &self.active
+    }
+
+    pub(super) fn slots(&mut self) -> impl Iterator<Item = &mut Slot> {
+        self.slots.iter_mut().flatten()
+    }
+
+    pub(super) fn slot(&mut self, id: PortId) -> Option<&mut Slot> {
+        self.slots.get_mut(usize::from(id.0))?.as_mut()
+    }
+
+    pub(super) fn insert(&mut self, id: PortId, port: Box<dyn Port>) -> Option<Box<dyn Port>> {
+        let index = usize::from(id.0);
+        if index >= self.slots.len() {
+            self.slots.resize_with(index + 1, || None);
+        }
+        let old = self.slots[index].replace(Slot { port, link: false, touched: false });
+        if let Err(at) = self.active.binary_search(&id) {
+            self.active.insert(at, id);
+        }
+        old.map(|slot| slot.port)
+    }
+
+    pub(super) fn remove(&mut self, id: PortId) -> Option<Box<dyn Port>> {
+        self.active.retain(|&p| p != id);
+        self.slots.get_mut(usize::from(id.0))?.take().map(|slot| slot.port)
+    }
+}

@@ -1,0 +1,139 @@
+//! The worker with real threads and memory ports.
+
+use weir_fabric::{PortConfig, Step, SwitchConfig};
+use weir_filter::Policy;
+use weir_filter::spec::Spec;
+use weir_ports::mem::{MemPeer, MemPort};
+use weir_wire::{Capabilities, Epoch, Offload, SwitchId};
+
+use super::window::SHORTEST_WINDOW;
+use super::*;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+#[test]
+fn window_grows_while_packets_are_close_and_shrinks_when_they_are_not() {
+    let mut window = Window::new(Duration::from_micros(50));
+    assert_eq!(window.length, SHORTEST_WINDOW);
+    for _ in 0..10 {
+        window.adapt(false, Instant(0), Instant(10_000));
+    }
+    assert_eq!(window.length, Duration::from_micros(50));
+    for _ in 0..10 {
+        window.adapt(false, Instant(0), Instant(1_000_000));
+    }
+    assert_eq!(window.length, SHORTEST_WINDOW);
+}
+
+#[test]
+fn a_worker_may_be_told_never_to_poll() {
+    let mut window = Window::new(Duration::ZERO);
+    window.adapt(true, Instant(0), Instant(0));
+    assert_eq!(window.length, Duration::ZERO);
+}
+
+fn settings() -> Settings {
+    Settings {
+        limits: Limits { flows: 1024, ..Limits::default() },
+        pool: PoolLimits { frames: 1024, supers: 16 },
+        seed: 1,
+        poll_window: Duration::from_micros(50),
+        always_poll: false,
+        cpu: None,
+    }
+}
+
+fn policy(epoch: u64) -> Arc<Policy> {
+    Arc::new(Policy::compile(&Spec::default(), Epoch(epoch)).expect("an empty policy compiles"))
+}
+
+/// A broadcast frame whose payload is `tag`.
+fn frame(tag: u8) -> Vec<u8> {
+    let mut frame = vec![0xff; 6];
+    frame.extend([0x52, 0x54, 0, 0, 0, 1, 0x88, 0xb5]);
+    frame.extend([tag; 50]);
+    frame
+}
+
+fn two_ports() -> (Transaction, MemPeer, MemPeer) {
+    let (a, peer_a) = MemPort::pair(Capabilities::ALL).expect("a memory port");
+    let (b, peer_b) = MemPort::pair(Capabilities::ALL).expect("a memory port");
+    let on_lan = || PortConfig { learning: true, ..PortConfig::default() };
+    let transaction = Transaction {
+        steps: vec![
+            Step::SetSwitch(SwitchId(0), SwitchConfig::default()),
+            Step::SetPort(PortId(0), on_lan()),
+            Step::SetPort(PortId(1), on_lan()),
+        ],
+        add_ports: vec![(PortId(0), Box::new(a)), (PortId(1), Box::new(b))],
+        remove_ports: Vec::new(),
+        policy: policy(1),
+    };
+    (transaction, peer_a, peer_b)
+}
+
+/// What comes out at `peer` next.
+fn next(peer: &MemPeer) -> Vec<u8> {
+    let deadline = std::time::Instant::now() + PATIENCE;
+    loop {
+        if let Some(frame) = peer.take() {
+            return frame.bytes;
+        }
+        assert!(std::time::Instant::now() < deadline, "no frame came out");
+        peer.wait(Duration::from_millis(100)).expect("waiting for a frame");
+    }
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().build().expect("a runtime").block_on(future)
+}
+
+#[test]
+fn frames_pass_between_ports_also_when_the_worker_sleeps() {
+    let started = start(settings()).expect("a worker");
+    let (transaction, a, b) = two_ports();
+    let applied = block_on(started.handle.apply(transaction)).expect("applied");
+    assert_eq!(applied.epoch, Epoch(1));
+    for tag in 0..5 {
+        assert!(a.inject(&frame(tag), Offload::default()));
+        assert_eq!(next(&b), frame(tag));
+    }
+    let stats = block_on(started.handle.ask(|view| view.stats)).expect("an answer");
+    assert_eq!(stats.packets, 5);
+    assert!(stats.sleeps >= 1, "the worker never slept: {stats:?}");
+    started.handle.stop();
+    started.thread.join().expect("the worker ends");
+}
+
+#[test]
+fn a_removed_port_comes_back_to_the_caller_and_gets_no_more_frames() {
+    let started = start(settings()).expect("a worker");
+    let (transaction, a, b) = two_ports();
+    block_on(started.handle.apply(transaction)).expect("applied");
+    let removal = Transaction {
+        steps: vec![Step::RemovePort(PortId(1))],
+        add_ports: Vec::new(),
+        remove_ports: vec![PortId(1)],
+        policy: policy(2),
+    };
+    let applied = block_on(started.handle.apply(removal)).expect("applied");
+    assert_eq!((applied.epoch, applied.removed.len(), applied.old_policy.epoch()), (Epoch(2), 1, Epoch(1)));
+    assert!(a.inject(&frame(9), Offload::default()));
+    let deadline = std::time::Instant::now() + PATIENCE;
+    let dropped = || block_on(started.handle.ask(|view| view.fabric.counters(PortId(0)).map(|c| c.dropped.total())));
+    while dropped().expect("an answer") != Some(1) {
+        assert!(std::time::Instant::now() < deadline, "the frame was not counted as dropped");
+    }
+    assert!(b.take().is_none());
+    started.handle.stop();
+    let last = started.thread.join().expect("the worker ends");
+    assert_eq!(last.buffers, 0, "every buffer came back");
+}
+
+#[test]
+fn a_stopped_worker_says_so() {
+    let started = start(settings()).expect("a worker");
+    started.handle.stop();
+    started.thread.join().expect("the worker ends");
+    assert_eq!(block_on(started.handle.ask(|_| ())), Err(Gone));
+}
