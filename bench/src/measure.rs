@@ -2,7 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-/// What one case cost.
+/// Steps of one round that are remembered.
+const STEPS: usize = 1 << 16;
+
+/// What one case cost. Each round's figure is the median of its steps (bursts, mostly), so that a step during which
+/// the machine did something else does not count.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Figure {
     /// The case's name.
@@ -11,13 +15,14 @@ pub struct Figure {
     pub count: u64,
     /// Nanoseconds for each, in the round in the middle.
     pub median_ns: f64,
-    /// Nanoseconds for each, in the fastest round.
+    /// Nanoseconds for each, in the best round.
     pub best_ns: f64,
     /// Allocations in all rounds.
     pub allocations: u64,
 }
 
-/// A case: its step does some work and says how much of it was done and how long it took.
+/// How long a case is measured.
+#[derive(Clone, Copy, Debug)]
 pub struct Rounds {
     /// How often a figure is taken.
     pub rounds: usize,
@@ -34,31 +39,36 @@ impl Default for Rounds {
 impl Rounds {
     /// Repeats `step`, which returns how much it did and the time that took, after one round to warm up.
     pub fn measure(&self, case: &str, mut step: impl FnMut() -> (u64, Duration)) -> Figure {
-        self.round(&mut step);
-        let (mut times, mut count, mut allocations) = (Vec::with_capacity(self.rounds), 0, 0);
+        let mut steps = Vec::with_capacity(STEPS);
+        self.round(&mut step, &mut steps);
+        let (mut figures, mut count, mut allocations) = (Vec::with_capacity(self.rounds), 0, 0);
         for _ in 0..self.rounds {
-            let (mut done, mut took) = (0, Duration::ZERO);
-            let info = allocation_counter::measure(|| (done, took) = self.round(&mut step));
+            steps.clear();
+            let info = allocation_counter::measure(|| count += self.round(&mut step, &mut steps));
             allocations += info.count_total;
-            count += done;
-            times.push(took.as_nanos() as f64 / done.max(1) as f64);
+            figures.push(median(&mut steps));
         }
-        times.sort_unstable_by(f64::total_cmp);
-        let median_ns = times.get(times.len() / 2).copied().unwrap_or(0.0);
-        let best_ns = times.first().copied().unwrap_or(0.0);
+        let median_ns = median(&mut figures);
+        let best_ns = figures.first().copied().unwrap_or(0.0);
         Figure { case: case.to_owned(), count, median_ns, best_ns, allocations }
     }
 
-    fn round(&self, step: &mut impl FnMut() -> (u64, Duration)) -> (u64, Duration) {
-        let (mut done, mut took) = (0, Duration::ZERO);
+    fn round(&self, step: &mut impl FnMut() -> (u64, Duration), steps: &mut Vec<f64>) -> u64 {
+        let mut count = 0;
         let start = Instant::now();
-        while start.elapsed() < self.length {
-            let (n, time) = step();
-            done += n;
-            took += time;
+        while start.elapsed() < self.length && steps.len() < STEPS {
+            let (done, took) = step();
+            count += done;
+            steps.push(took.as_nanos() as f64 / done.max(1) as f64);
         }
-        (done, took)
+        count
     }
+}
+
+/// Sorts the figures; returns the one in the middle.
+fn median(figures: &mut [f64]) -> f64 {
+    figures.sort_unstable_by(f64::total_cmp);
+    figures.get(figures.len() / 2).copied().unwrap_or(0.0)
 }
 
 /// The time a piece of work takes.

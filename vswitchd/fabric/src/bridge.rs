@@ -35,6 +35,26 @@ impl Port {
         }
     }
 
+    /// The VLAN of a parsed packet that comes in by this port.
+    ///
+    /// # Errors
+    /// Why it may not come in.
+    #[inline]
+    pub fn admit(&self, packet: &Packet) -> Result<Vid, DropReason> {
+        if self.config.down {
+            return Err(DropReason::PortDown);
+        }
+        let vid = self.vlans.classify(packet.headers.tag.as_ref()).ok_or(DropReason::VlanNotAllowed)?;
+        let source = packet.src_mac();
+        if source.is_multicast() || source == MacAddr::ZERO {
+            return Err(DropReason::BadSourceMac);
+        }
+        if packet.dst_mac().is_reserved() {
+            return Err(DropReason::ReservedAddress);
+        }
+        Ok(vid)
+    }
+
     /// How a packet of `vid` leaves by this port.
     ///
     /// # Errors
@@ -61,8 +81,8 @@ pub(crate) struct Switch {
 /// What resolving found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Destination {
-    /// One port.
-    Port(PortId),
+    /// One port, by which it leaves like this.
+    Port(PortId, Tagging),
     /// The ports in the list that was filled.
     Flood,
 }
@@ -114,44 +134,31 @@ impl Bridge {
         self.switches.get_mut(usize::from(id.0))?.as_mut()
     }
 
-    /// Whether a parsed packet may come in, and where to: its switch and VLAN. Changes nothing.
-    #[inline]
-    pub fn admit(&self, packet: &Packet) -> Result<(SwitchId, Vid), DropReason> {
-        let port = self.port(packet.port).ok_or(DropReason::PortUnbound)?;
-        let id = port.config.switch;
-        self.switch(id).ok_or(DropReason::PortUnbound)?;
-        if port.config.down {
-            return Err(DropReason::PortDown);
-        }
-        let vid = port.vlans.classify(packet.headers.tag).ok_or(DropReason::VlanNotAllowed)?;
-        let source = packet.src_mac();
-        if source.is_multicast() || source == MacAddr::ZERO {
-            return Err(DropReason::BadSourceMac);
-        }
-        if packet.dst_mac().is_reserved() {
-            return Err(DropReason::ReservedAddress);
-        }
-        Ok((id, vid))
-    }
-
-    /// Learns the source of a packet that was admitted.
+    /// The door of the switch: counts a packet that came in, parses it, gives it its VLAN and learns its source.
+    /// Returns the switch it is on.
     ///
     /// # Errors
-    /// `SourceMacElsewhere` where the address is configured on another port.
+    /// Why it may not come in.
     #[inline]
-    pub fn learn(&mut self, now_s: u32, packet: &Packet, switch: SwitchId) -> Result<(), DropReason> {
-        let Some(port) = self.port(packet.port) else { return Err(DropReason::PortUnbound) };
-        let PortConfig { learning, fdb_limit, .. } = port.config;
+    pub fn arrive(&mut self, now_s: u32, packet: &mut Packet) -> Result<SwitchId, DropReason> {
+        let port = self.ports.get_mut(usize::from(packet.port.0)).and_then(Option::as_deref_mut);
+        let port = port.ok_or(DropReason::PortUnbound)?;
+        port.counters.received += 1;
+        port.counters.received_bytes += packet.len() as u64;
+        packet.parse()?;
+        packet.vid = port.admit(packet)?;
+        let PortConfig { switch: id, learning, fdb_limit, .. } = port.config;
+        let switch = self.switches.get_mut(usize::from(id.0)).and_then(Option::as_mut);
+        let fdb = &mut switch.ok_or(DropReason::PortUnbound)?.fdb;
+        let source = packet.src_mac();
         // A burst may come in just before its port's link is seen to be down: nothing is behind that port any more.
-        let learning = learning && port.link;
-        let Some(switch) = self.switch_mut(switch) else { return Err(DropReason::PortUnbound) };
-        let (vid, source, port) = (packet.vid, packet.src_mac(), packet.port);
-        let found = match learning {
-            true => switch.fdb.learn(now_s, vid, source, port, fdb_limit),
-            false => switch.fdb.check(vid, source, port),
+        let found = if learning && port.link {
+            fdb.learn(now_s, packet.vid, source, packet.port, fdb_limit)
+        } else {
+            fdb.check(packet.vid, source, packet.port)
         };
         match found {
-            Source::Welcome => Ok(()),
+            Source::Welcome => Ok(id),
             Source::Elsewhere => Err(DropReason::SourceMacElsewhere),
         }
     }
@@ -196,7 +203,7 @@ impl Bridge {
         if port.config.isolated && from.config.isolated {
             return Err(DropReason::Isolated);
         }
-        port.departure(packet.vid).map(|_| Destination::Port(to))
+        port.departure(packet.vid).map(|tagging| Destination::Port(to, tagging))
     }
 
     /// Every other port of the VLAN that can take the packet.
@@ -215,7 +222,7 @@ impl Bridge {
         match **to {
             [] if held_back => Err(DropReason::Isolated),
             [] => Err(DropReason::NoDestination),
-            [only] => Ok(Destination::Port(only)),
+            [only] => self.known(packet, only),
             [_, _, ..] => Ok(Destination::Flood),
         }
     }

@@ -5,7 +5,7 @@
 //! [`Egress`], waiting in the guard as a fragment, or dropped with a reason. Each packet is finished before the next
 //! one is looked up, because what the guard says of the first may end the flow of the second.
 //!
-//! Everything that ends is counted in exactly one place: [`Walk::send`], [`Walk::end`], or the guard's number of
+//! Everything that ends is counted in exactly one place: [`Walk::leave`], [`Walk::end`], or the guard's number of
 //! fragments held.
 
 use weir_filter::{Cleared, Engine, Entered, Inspected, Ticket, Why};
@@ -14,6 +14,7 @@ use weir_wire::{DropReason, Fragment, Instant, Packet, Pool, PortId, SwitchId};
 use crate::bridge::{Bridge, Destination};
 use crate::egress::Egress;
 use crate::rewrite::rewrite;
+use crate::vlan::Tagging;
 use crate::{Fabric, Strays, coarse};
 
 /// What the first pass leaves for the second.
@@ -67,17 +68,12 @@ impl Walk<'_> {
     /// Stop 3, and the door of the switch: headers, VLAN, source address.
     #[inline]
     fn admit(&mut self, packet: &mut Packet) -> Admission {
-        let counters = match self.bridge.port_mut(packet.port) {
-            Some(port) => &mut port.counters,
-            None => &mut self.strays.counters,
-        };
-        counters.received += 1;
-        counters.received_bytes += packet.len() as u64;
-        packet.parse()?;
-        let (switch, vid) = self.bridge.admit(packet)?;
-        packet.vid = vid;
-        self.bridge.learn(self.now_s, packet, switch)?;
-        Ok(switch)
+        let admission = self.bridge.arrive(self.now_s, packet);
+        if admission == Err(DropReason::PortUnbound) && self.bridge.port(packet.port).is_none() {
+            self.strays.counters.received += 1;
+            self.strays.counters.received_bytes += packet.len() as u64;
+        }
+        admission
     }
 
     /// Stops 4 to 7.
@@ -114,8 +110,8 @@ impl Walk<'_> {
     #[inline]
     fn decide(&mut self, packet: Packet, ticket: Ticket, switch: SwitchId) {
         match self.bridge.resolve(self.now_s, &packet, switch, self.to) {
-            Ok(Destination::Port(to)) => match self.engine.inspect(self.now, packet, ticket, to, self.pool) {
-                Inspected::Forward(cleared) => self.send(to, cleared),
+            Ok(Destination::Port(to, tagging)) => match self.engine.inspect(self.now, packet, ticket, to, self.pool) {
+                Inspected::Forward(cleared) => self.leave(to, tagging, cleared),
                 Inspected::Dropped(packet, why) => self.end(packet, why),
             },
             Ok(Destination::Flood) => self.flood(packet, ticket),
@@ -151,12 +147,19 @@ impl Walk<'_> {
         *self.to = to;
     }
 
+    /// Stop 7 for a port that was not asked yet.
+    fn send(&mut self, to: PortId, cleared: Cleared) {
+        let vid = cleared.packet().vid;
+        match self.bridge.port(to).ok_or(DropReason::PortUnbound).and_then(|port| port.departure(vid)) {
+            Ok(tagging) => self.leave(to, tagging, cleared),
+            Err(reason) => self.end(cleared.into_packet(), Why::reason(reason)),
+        }
+    }
+
     /// Stop 7: the packet as it leaves by `to`.
     #[inline]
-    fn send(&mut self, to: PortId, mut cleared: Cleared) {
-        let vid = cleared.packet().vid;
-        let tagging = self.bridge.port(to).ok_or(DropReason::PortUnbound).and_then(|port| port.departure(vid));
-        if let Err(reason) = tagging.and_then(|tagging| rewrite(cleared.rewrite(), tagging)) {
+    fn leave(&mut self, to: PortId, tagging: Tagging, mut cleared: Cleared) {
+        if let Err(reason) = rewrite(cleared.rewrite(), tagging) {
             return self.end(cleared.into_packet(), Why::reason(reason));
         }
         let bytes = cleared.packet().len() as u64;

@@ -27,13 +27,15 @@ impl Fabric {
         lines.push(format!("3 arrives by port {}: {} bytes", port.0, packet.len()));
         packet.parse()?;
         lines.push(format!("3 {}", headers(&packet)));
-        let (switch, vid) = self.bridge.admit(&packet)?;
-        packet.vid = vid;
-        lines.push(format!("3 belongs to switch {}, {}", switch.0, vlan(vid.0)));
+        let port = self.bridge.port(port).ok_or(DropReason::PortUnbound)?;
+        packet.vid = port.admit(&packet)?;
+        let switch = port.config.switch;
+        self.bridge.switch(switch).ok_or(DropReason::PortUnbound)?;
+        lines.push(format!("3 belongs to switch {}, {}", switch.0, vlan(packet.vid.0)));
         self.source(now, &packet, switch, lines)?;
         let mut to = Vec::new();
         match self.bridge.resolve(coarse(now), &packet, switch, &mut to)? {
-            Destination::Port(only) => to = vec![only],
+            Destination::Port(only, _) => to = vec![only],
             Destination::Flood => {}
         }
         lines.push(format!("5 {} {}", self.destination(now, &packet, switch), ports(&to)));

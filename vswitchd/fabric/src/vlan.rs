@@ -49,13 +49,11 @@ impl Vlans {
 
     /// The VLAN of a frame with this outermost tag; `None` where the port does not take it.
     #[inline]
-    pub fn classify(&self, tag: Option<Tag>) -> Option<Vid> {
-        let tagged = tag.map(|tag| tag.vid).filter(|&vid| vid != Vid(0));
-        match (self, tagged) {
-            (Vlans::Access(own), None) => Some(*own),
-            (Vlans::Access(own), Some(vid)) => (vid == *own).then_some(vid),
-            (Vlans::Trunk { native, .. }, None) => *native,
-            (Vlans::Trunk { .. }, Some(vid)) => (self.tagging(vid) != Tagging::NoMember).then_some(vid),
+    pub fn classify(&self, tag: Option<&Tag>) -> Option<Vid> {
+        match (tag, self) {
+            (None | Some(Tag { vid: Vid(0), .. }), Vlans::Access(own)) => Some(*own),
+            (None | Some(Tag { vid: Vid(0), .. }), Vlans::Trunk { native, .. }) => *native,
+            (Some(tag), _) => (self.tagging(tag.vid) != Tagging::NoMember).then_some(tag.vid),
         }
     }
 
@@ -113,7 +111,7 @@ mod tests {
             ("strict, beyond all VIDs", &strict, tag(0xffff), None),
         ];
         for (what, vlans, tag, expected) in table {
-            assert_eq!(vlans.classify(*tag), expected.map(Vid), "{what}");
+            assert_eq!(vlans.classify(tag.as_ref()), expected.map(Vid), "{what}");
         }
     }
 
