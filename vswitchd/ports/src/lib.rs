@@ -13,6 +13,7 @@ pub mod limits;
 pub mod mem;
 pub mod netdev;
 pub mod netns;
+pub mod pcap;
 pub mod tap;
 pub mod vhost_user;
 mod vnet_header;
@@ -25,6 +26,7 @@ use weir_wire::{Capabilities, DropCounters, DropReason, Packet, Pool, PortId};
 
 pub use error::{PortError, PortErrorKind};
 pub use mem::{MemPeer, MemPort};
+pub use pcap::{PcapConfig, PcapPort};
 pub use tap::{TapConfig, TapPort};
 pub use xdp::{XdpConfig, XdpMode, XdpPort};
 
