@@ -19,6 +19,7 @@ mod config;
 pub mod dirty_log;
 pub mod endpoint;
 pub mod features;
+pub mod frontend;
 pub mod inflight;
 pub mod memory;
 pub mod message;

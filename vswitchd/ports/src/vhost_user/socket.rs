@@ -147,7 +147,7 @@ impl AsFd for Connection {
     }
 }
 
-enum Read {
+pub(super) enum Read {
     Bytes(usize),
     Nothing,
     End,
@@ -163,7 +163,7 @@ struct Control([u8; CONTROL_LEN]);
 const _: () = assert!(unsafe { libc::CMSG_SPACE((FDS_MAX * size_of::<RawFd>()) as u32) } as usize <= CONTROL_LEN);
 
 /// Reads into `to`, which is not empty, and adds the descriptors that came along to `fds`.
-fn read(stream: &UnixStream, to: &mut [u8], fds: &mut Vec<OwnedFd>) -> Result<Read, Ended> {
+pub(super) fn read(stream: &UnixStream, to: &mut [u8], fds: &mut Vec<OwnedFd>) -> Result<Read, Ended> {
     let mut iov = libc::iovec { iov_base: to.as_mut_ptr().cast(), iov_len: to.len() };
     let mut control = Control([0; CONTROL_LEN]);
     // SAFETY: msghdr is a plain structure for which zeros are a valid value.
