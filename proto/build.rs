@@ -30,6 +30,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             "weir.v1.PortSpec.attachment",
             "#[derive(serde::Serialize)] #[serde(rename_all = \"snake_case\")]",
         );
+    builder = builder.field_attribute("weir.v1.PortSpec.attachment", "#[serde(flatten)]");
     for (field, label) in labelled {
         let attribute = format!("#[serde(serialize_with = \"crate::labels::{label}\")]");
         builder = builder.field_attribute(format!("weir.v1.{field}"), attribute);

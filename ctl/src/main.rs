@@ -1,3 +1,169 @@
-//! To come.
+//! `vswitchctl`, the command line of the Weir switch: one file a noun, each turning words into one request and its answer
+//! into a table for people or JSON for programs.
 #![forbid(unsafe_code)]
-fn main() {}
+
+mod apply;
+mod attach;
+mod connect;
+mod events;
+mod failure;
+mod fdb;
+mod flow;
+mod frame;
+mod policy;
+mod port;
+mod rule_set;
+mod rules;
+mod show;
+mod stats;
+mod switch;
+mod table;
+mod trace;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+use crate::connect::Connection;
+use crate::failure::Failure;
+
+/// Manage the Weir switch of this host.
+///
+/// Exit status: 0 done, 1 refused by the daemon, 2 wrong usage, 3 daemon not reachable.
+#[derive(Parser)]
+#[command(version, max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    target: Target,
+    /// Print JSON instead of a table.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Where the daemon is.
+#[derive(Args, Clone, Debug)]
+pub struct Target {
+    /// The daemon: a socket's path, unix:PATH, or https://HOST:PORT with certificates.
+    #[arg(long, global = true, value_name = "ADDRESS", env = "WEIR_SOCKET", default_value = connect::USUAL_SOCKET)]
+    socket: String,
+    /// Our certificate for https, PEM.
+    #[arg(long, global = true, value_name = "FILE", env = "WEIR_TLS_CERT")]
+    tls_cert: Option<PathBuf>,
+    /// Its key, PEM.
+    #[arg(long, global = true, value_name = "FILE", env = "WEIR_TLS_KEY")]
+    tls_key: Option<PathBuf>,
+    /// The authority of the daemon's certificate, PEM.
+    #[arg(long, global = true, value_name = "FILE", env = "WEIR_TLS_CA")]
+    tls_ca: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Switches: learning bridges inside this host.
+    #[command(subcommand)]
+    Switch(switch::Command),
+    /// Ports: the ways in and out of a switch.
+    #[command(subcommand)]
+    Port(port::Command),
+    /// The policy: rules that say which flows may be.
+    #[command(subcommand)]
+    Policy(policy::Command),
+    /// Rule sets by which flows are inspected.
+    #[command(subcommand)]
+    Ruleset(rule_set::Command),
+    /// Rule files, without the daemon.
+    #[command(subcommand)]
+    Rules(rules::Command),
+    /// Flows: conversations that are going on.
+    #[command(subcommand)]
+    Flow(flow::Command),
+    /// Addresses that switches know.
+    #[command(subcommand)]
+    Fdb(fdb::Command),
+    /// Counters of ports, drops and the worker.
+    Stats(stats::Stats),
+    /// Alerts, drops and flows as they happen, as EVE JSON lines or in short.
+    Events(events::Events),
+    /// Make the daemon's state what a file says, as one transaction.
+    Apply(apply::Apply),
+    /// The whole state in short, or as text that "apply" takes.
+    Show(show::Show),
+    /// The packets that were dropped lately, and why.
+    Why(trace::Why),
+    /// Walk one frame through the switch without sending it, and tell each stop's decision.
+    Trace(Box<trace::Trace>),
+    /// Print a completion script for a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page (roff); view it with "vswitchctl man | man -l -".
+    Man,
+}
+
+/// How answers are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// For people.
+    Table,
+    /// For programs.
+    Json,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let result = match runtime {
+        Ok(runtime) => runtime.block_on(run(cli)),
+        Err(error) => Err(Failure::usage(format!("cannot start: {error}"))),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+async fn run(cli: Cli) -> Result<(), Failure> {
+    let format = if cli.json { Format::Json } else { Format::Table };
+    let daemon = Connection::new(cli.target);
+    match cli.command {
+        Command::Switch(command) => switch::run(command, &daemon, format).await,
+        Command::Port(command) => port::run(command, &daemon, format).await,
+        Command::Policy(command) => policy::run(command, &daemon, format).await,
+        Command::Ruleset(command) => rule_set::run(command, &daemon, format).await,
+        Command::Rules(command) => rules::run(command, format),
+        Command::Flow(command) => flow::run(command, &daemon, format).await,
+        Command::Fdb(command) => fdb::run(command, &daemon, format).await,
+        Command::Stats(stats) => stats::run(stats, &daemon, format).await,
+        Command::Events(events) => events::run(events, &daemon, format).await,
+        Command::Apply(apply) => apply::run(apply, &daemon, format).await,
+        Command::Show(show) => show::run(show, &daemon, format).await,
+        Command::Why(why) => trace::why(why, &daemon, format).await,
+        Command::Trace(trace) => trace::run(*trace, &daemon, format).await,
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "vswitchctl", &mut std::io::stdout());
+            Ok(())
+        }
+        Command::Man => clap_mangen::Man::new(Cli::command()).render(&mut std::io::stdout()).map_err(Failure::output),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn options_may_stand_behind_the_verb() {
+        let cli = Cli::try_parse_from(["vswitchctl", "port", "show", "--json", "--socket", "/x"]).expect("parses");
+        assert!(cli.json);
+        assert_eq!(cli.target.socket, "/x");
+    }
+}

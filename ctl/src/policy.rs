@@ -1,0 +1,105 @@
+//! `vswitchctl policy`.
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+use weir_proto::v1;
+
+use crate::Format;
+use crate::apply::read_text;
+use crate::connect::Connection;
+use crate::failure::Failure;
+use crate::switch::action_name;
+use crate::table::{Table, count, duration_ms, print, print_applied, print_json};
+
+/// What can be done with the policy.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Replace all rules by those of a file: [[rule]] tables, as in the state file. Connections that are no longer
+    /// allowed stop.
+    Apply {
+        /// The file, TOML; "-" for standard input.
+        file: PathBuf,
+        /// Check only and say what would change.
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Show the rules in order, with how often each decided.
+    #[command(visible_alias = "list")]
+    Show,
+}
+
+/// Runs a command.
+pub async fn run(command: Command, daemon: &Connection, format: Format) -> Result<(), Failure> {
+    match command {
+        Command::Apply { file, dry_run } => {
+            let request = v1::ApplyPolicyRequest { rules: Vec::new(), toml: read_text(&file)?, dry_run };
+            let applied = daemon.policies().await?.apply(request).await?;
+            print_applied(applied.get_ref(), format == Format::Json, dry_run)
+        }
+        Command::Show => {
+            let policy = daemon.policies().await?.show(v1::ShowPolicyRequest {}).await?.into_inner();
+            match format {
+                Format::Json => print_json(&policy),
+                Format::Table => print(&text(&policy)),
+            }
+        }
+    }
+}
+
+fn text(policy: &v1::ShowPolicyResponse) -> String {
+    let mut table = Table::new(&[">#", "RULE", "ACTION", "FROM", "TO", "WHAT", "INSPECT", ">HITS", ">LAST"]);
+    for (index, status) in policy.rules.iter().enumerate() {
+        let rule = status.rule.clone().unwrap_or_default();
+        let last = status.last_hit_s.map(|s| duration_ms(s.saturating_mul(1000))).unwrap_or_default();
+        table.row(vec![
+            (index + 1).to_string(),
+            rule.name.clone(),
+            format!("{}{}", action_name(rule.action), if rule.log { " (log)" } else { "" }),
+            side(rule.from.as_ref()),
+            side(rule.to.as_ref()),
+            what(&rule),
+            rule.inspect.clone(),
+            count(status.hits),
+            last,
+        ]);
+    }
+    table.row(vec![
+        String::new(),
+        "default".into(),
+        "by switch".into(),
+        "any".into(),
+        "any".into(),
+        "any".into(),
+        "by switch".into(),
+        count(policy.default_hits),
+        String::new(),
+    ]);
+    table.text()
+}
+
+fn side(side: Option<&v1::Side>) -> String {
+    let Some(side) = side else { return "any".into() };
+    let all = [&side.ports, &side.groups, &side.addresses, &side.macs];
+    let parts: Vec<String> = all.iter().filter(|list| !list.is_empty()).map(|list| list.join(",")).collect();
+    if parts.is_empty() { "any".into() } else { parts.join(" and ") }
+}
+
+fn what(rule: &v1::Rule) -> String {
+    let mut parts = Vec::new();
+    let ether: Vec<String> = rule.ether_types.iter().map(|e| format!("0x{e:04x}")).collect();
+    for (name, list) in [
+        ("", &rule.protocols),
+        ("icmp ", &rule.icmp),
+        ("from port ", &rule.source_ports),
+        ("to port ", &rule.destination_ports),
+        ("vlan ", &rule.vlans),
+        ("type ", &ether),
+        ("on ", &rule.switches),
+    ] {
+        if !list.is_empty() {
+            parts.push(format!("{name}{}", list.join(",")));
+        }
+    }
+    if parts.is_empty() { "any".into() } else { parts.join(" ") }
+}

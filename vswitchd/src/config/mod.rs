@@ -1,0 +1,236 @@
+//! The desired state: everything an operator can ask of the daemon, as one TOML text.
+//!
+//! [`Config::parse`] answers with the place in the text where its form is wrong; [`Config::check`] (in `check.rs`) with
+//! the object whose meaning is. [`Config::to_toml`] prints a text that parses to the same value.
+//!
+//! ```toml
+//! [[switch]]
+//! name = "lan"
+//! default = "allow"
+//! inspect = "starter"
+//!
+//! [[port]]
+//! name = "vm1"
+//! switch = "lan"
+//! vhost_user = { path = "/run/weir/vm1.sock" }
+//!
+//! [[rule_set]]
+//! name = "starter"
+//! builtin = "starter"
+//! ```
+
+mod check;
+mod port;
+mod rule;
+mod settings;
+mod values;
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+pub use check::{PORTS_MAX, RULES_MAX, SWITCHES_MAX};
+pub use port::{Attachment, Mem, Pcap, Port, Tap, VhostProfile, VhostRole, VhostUser, Vlan, Xdp, XdpMode};
+pub use rule::{Action, Rule, Side};
+pub use settings::{Limits, OnFailure, Settings, Timeouts};
+pub use values::{Icmp, Mac, Protocol, Range};
+
+/// Everything that is wanted. The order of switches, ports and rule sets has no meaning; that of rules has.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The guard's settings and limits.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub settings: Settings,
+    /// The switches.
+    #[serde(default, rename = "switch", skip_serializing_if = "Vec::is_empty")]
+    pub switches: Vec<Switch>,
+    /// The ports.
+    #[serde(default, rename = "port", skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<Port>,
+    /// The rule sets that flows can be inspected with.
+    #[serde(default, rename = "rule_set", skip_serializing_if = "Vec::is_empty")]
+    pub rule_sets: Vec<RuleSet>,
+    /// The policy: the first rule that matches a flow's first packet decides.
+    #[serde(default, rename = "rule", skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<Rule>,
+}
+
+/// A learning bridge.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Switch {
+    /// Its name.
+    pub name: String,
+    /// What happens to flows no rule names.
+    #[serde(default)]
+    pub default: Action,
+    /// Rule set for flows whose rule names none; absent: nothing is inspected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inspect: Option<String>,
+    /// Learned addresses are forgotten after this many seconds without a frame.
+    #[serde(default = "default_ageing_s")]
+    pub ageing_s: u32,
+    /// Learned addresses at most; the longest unused makes room for a new one.
+    #[serde(default = "default_fdb_limit")]
+    pub fdb_limit: u32,
+    /// Frames to addresses not known.
+    #[serde(default)]
+    pub unknown_unicast: Flood,
+    /// Frames to everybody.
+    #[serde(default)]
+    pub broadcast: Flood,
+    /// Frames to groups.
+    #[serde(default)]
+    pub multicast: Flood,
+    /// Configured addresses.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub static_macs: Vec<StaticMac>,
+}
+
+impl Switch {
+    /// A switch with the usual settings.
+    pub fn named(name: &str) -> Switch {
+        Switch {
+            name: name.into(),
+            default: Action::Allow,
+            inspect: None,
+            ageing_s: default_ageing_s(),
+            fdb_limit: default_fdb_limit(),
+            unknown_unicast: Flood::Flood,
+            broadcast: Flood::Flood,
+            multicast: Flood::Flood,
+            static_macs: Vec::new(),
+        }
+    }
+}
+
+/// What to do with a kind of frame that has no single destination.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Flood {
+    /// Send it to every other port of the VLAN.
+    #[default]
+    Flood,
+    /// Drop it.
+    Drop,
+}
+
+/// An address that is not learned but configured.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StaticMac {
+    /// The address.
+    pub mac: Mac,
+    /// VLAN, 0 for the untagged LAN.
+    #[serde(default)]
+    pub vlan: u16,
+    /// Name of the port.
+    pub port: String,
+}
+
+/// Files of the rule language, or their text. Exactly one of `builtin`, `files` and `text` is given.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RuleSet {
+    /// Its name.
+    pub name: String,
+    /// A set that comes with the daemon.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub builtin: Option<String>,
+    /// Files on this host, read when the set is applied.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<String>,
+    /// The text itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// Refuse the whole set when one rule is refused.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub strict: bool,
+    /// Definitions of variables (`HOME_NET`) beyond the usual ones.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub variables: BTreeMap<String, String>,
+}
+
+fn default_ageing_s() -> u32 {
+    300
+}
+
+fn default_fdb_limit() -> u32 {
+    65536
+}
+
+pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// A text that is not a desired state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError(pub String);
+
+impl std::fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// The rules of a policy file: `[[rule]]` tables alone.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PolicyText {
+    #[serde(default)]
+    rule: Vec<Rule>,
+}
+
+impl Config {
+    /// Reads a text. Names are not looked up yet: see [`Config::check`].
+    ///
+    /// # Errors
+    /// Where the text is no TOML or has unknown or ill-formed fields; says line and column and shows the line.
+    pub fn parse(text: &str) -> Result<Config, ConfigError> {
+        toml::from_str(text).map_err(|e| ConfigError(e.to_string().trim_end().to_owned()))
+    }
+
+    /// Reads the rules of a policy file.
+    ///
+    /// # Errors
+    /// As [`Config::parse`].
+    pub fn parse_rules(text: &str) -> Result<Vec<Rule>, ConfigError> {
+        let policy: PolicyText = toml::from_str(text).map_err(|e| ConfigError(e.to_string().trim_end().to_owned()))?;
+        Ok(policy.rule)
+    }
+
+    /// Prints the state as a text that [`Config::parse`] takes.
+    ///
+    /// # Errors
+    /// Where a number does not fit TOML's 63 bits.
+    pub fn to_toml(&self) -> Result<String, ConfigError> {
+        toml::to_string(self).map_err(|e| ConfigError(format!("the state cannot be printed as TOML: {e}")))
+    }
+
+    /// A switch by name.
+    pub fn switch(&self, name: &str) -> Option<&Switch> {
+        self.switches.iter().find(|s| s.name == name)
+    }
+
+    /// A port by name.
+    pub fn port(&self, name: &str) -> Option<&Port> {
+        self.ports.iter().find(|p| p.name == name)
+    }
+
+    /// A rule set by name.
+    pub fn rule_set(&self, name: &str) -> Option<&RuleSet> {
+        self.rule_sets.iter().find(|s| s.name == name)
+    }
+
+    /// What inspects by a rule set: "switch lan", "rule web-to-db".
+    pub fn users_of_rule_set(&self, name: &str) -> Vec<String> {
+        let switches = self.switches.iter().filter(|s| s.inspect.as_deref() == Some(name));
+        let rules = self.rules.iter().filter(|r| r.inspect.as_deref() == Some(name));
+        switches.map(|s| format!("switch {}", s.name)).chain(rules.map(|r| format!("rule {}", r.name))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,273 @@
+//! Ports as they are wanted.
+
+use serde::{Deserialize, Serialize};
+
+use super::is_default;
+use super::values::{Mac, Range, one_or_many};
+
+/// A port. Exactly one of `vhost_user`, `tap`, `xdp`, `pcap` and `mem` is given.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Port {
+    /// Its name.
+    pub name: String,
+    /// Name of its switch.
+    pub switch: String,
+    /// Labels that rules speak of.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "one_or_many")]
+    pub groups: Vec<String>,
+    /// Isolated ports do not exchange frames with each other.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub isolated: bool,
+    /// Administratively down.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub down: bool,
+    /// Learn addresses from it.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub learning: bool,
+    /// Learned addresses at most on this port; 0 for no limit of its own.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub fdb_limit: u32,
+    /// How its frames belong to VLANs; absent: untagged frames only, no VLANs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vlan: Option<Vlan>,
+    /// A guest by shared memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vhost_user: Option<VhostUser>,
+    /// A TAP interface of the kernel.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tap: Option<Tap>,
+    /// Any network interface by AF_XDP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub xdp: Option<Xdp>,
+    /// Capture files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pcap: Option<Pcap>,
+    /// Nothing on the other side, for tests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mem: Option<Mem>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn is_yes(value: &bool) -> bool {
+    *value
+}
+
+/// What a port is attached to.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Attachment<'a> {
+    /// A guest by shared memory.
+    VhostUser(&'a VhostUser),
+    /// A TAP interface.
+    Tap(&'a Tap),
+    /// A network interface by AF_XDP.
+    Xdp(&'a Xdp),
+    /// Capture files.
+    Pcap(&'a Pcap),
+    /// Nothing.
+    Mem(&'a Mem),
+}
+
+impl Attachment<'_> {
+    /// What no two ports can have both: the socket, the interface, the file that is written.
+    pub fn resource(&self) -> Option<String> {
+        match self {
+            Attachment::VhostUser(v) => Some(format!("socket {}", v.path)),
+            Attachment::Tap(t) => Some(interface(&t.name, t.netns.as_deref())),
+            Attachment::Xdp(x) => Some(interface(&x.interface, x.netns.as_deref())),
+            Attachment::Pcap(p) => p.write.as_ref().map(|path| format!("file {path}")),
+            Attachment::Mem(_) => None,
+        }
+    }
+}
+
+fn interface(name: &str, netns: Option<&str>) -> String {
+    match netns {
+        Some(netns) => format!("interface {name} in {netns}"),
+        None => format!("interface {name}"),
+    }
+}
+
+impl Port {
+    /// What it is attached to.
+    ///
+    /// # Errors
+    /// Where none or several attachments are given: their names.
+    pub fn attachment(&self) -> Result<Attachment<'_>, Vec<&'static str>> {
+        let given: Vec<(&'static str, Attachment<'_>)> = [
+            self.vhost_user.as_ref().map(|v| ("vhost_user", Attachment::VhostUser(v))),
+            self.tap.as_ref().map(|t| ("tap", Attachment::Tap(t))),
+            self.xdp.as_ref().map(|x| ("xdp", Attachment::Xdp(x))),
+            self.pcap.as_ref().map(|p| ("pcap", Attachment::Pcap(p))),
+            self.mem.as_ref().map(|m| ("mem", Attachment::Mem(m))),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        match given.as_slice() {
+            [(_, attachment)] => Ok(*attachment),
+            several => Err(several.iter().map(|(name, _)| *name).collect()),
+        }
+    }
+
+    /// Takes over what another port is attached to.
+    pub fn take_attachment(&mut self, from: Port) {
+        self.vhost_user = from.vhost_user;
+        self.tap = from.tap;
+        self.xdp = from.xdp;
+        self.pcap = from.pcap;
+        self.mem = from.mem;
+    }
+}
+
+/// How a port's frames belong to VLANs: `{ access = 10 }` or `{ trunk = ["10", "20-30"], native = 1 }`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Vlan {
+    /// All frames belong to this VLAN and carry no tag.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access: Option<u16>,
+    /// Tagged frames of these VLANs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "one_or_many")]
+    pub trunk: Vec<Range>,
+    /// VLAN of untagged frames of a trunk; absent: they are dropped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub native: Option<u16>,
+}
+
+/// Which side makes the unix socket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum VhostRole {
+    /// We listen, the hypervisor connects.
+    #[default]
+    Server,
+    /// The hypervisor listens, we connect and reconnect.
+    Client,
+}
+
+/// Which front end is on the other side.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum VhostProfile {
+    /// Found out by itself.
+    #[default]
+    Auto,
+    /// QEMU and Cloud Hypervisor.
+    Qemu,
+    /// User Mode Linux.
+    Uml,
+    /// DPDK's virtio-user.
+    Dpdk,
+}
+
+/// A guest by shared memory.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VhostUser {
+    /// Path of the unix socket, absolute.
+    pub path: String,
+    /// Which side makes it.
+    #[serde(default)]
+    pub role: VhostRole,
+    /// Queue pairs offered at most, 1 to 16.
+    #[serde(default = "one")]
+    pub queues: u16,
+    /// Which front end is on the other side.
+    #[serde(default)]
+    pub profile: VhostProfile,
+    /// Largest L3 packet told to the guest, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<u16>,
+    /// MAC address told to the guest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mac: Option<Mac>,
+    /// Permissions of a socket we make, as in `0o660`; absent: 0600.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub socket_mode: Option<u32>,
+    /// Group of a socket we make, by name or number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub socket_group: Option<String>,
+}
+
+fn one() -> u16 {
+    1
+}
+
+/// A TAP interface of the kernel.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tap {
+    /// Name of the interface, up to 15 characters.
+    pub name: String,
+    /// Network namespace in which it is made, by name or path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub netns: Option<String>,
+    /// Queues, 1 to 16.
+    #[serde(default = "one")]
+    pub queues: u16,
+    /// MTU set on the interface, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<u16>,
+    /// MAC address set on the interface.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mac: Option<Mac>,
+    /// The interface stays when the port goes.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub persist: bool,
+}
+
+/// How AF_XDP reaches the driver.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum XdpMode {
+    /// The best that works.
+    #[default]
+    Auto,
+    /// The driver's own rings on our memory.
+    ZeroCopy,
+    /// The driver's XDP hook, one copy.
+    Copy,
+    /// The kernel's generic hook; works with any driver.
+    Generic,
+}
+
+/// Any network interface by AF_XDP.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Xdp {
+    /// Name of the interface.
+    pub interface: String,
+    /// Network namespace it is in, by name or path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub netns: Option<String>,
+    /// How it reaches the driver.
+    #[serde(default)]
+    pub mode: XdpMode,
+    /// First queue.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub first_queue: u16,
+    /// Number of queues; absent: all the interface has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queues: Option<u16>,
+}
+
+/// Capture files: frames come from one and go to another.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pcap {
+    /// File that is replayed once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read: Option<String>,
+    /// File that is written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub write: Option<String>,
+}
+
+/// A port without another side.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mem {}

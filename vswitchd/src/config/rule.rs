@@ -1,0 +1,81 @@
+//! Rules as they are wanted.
+
+use ipnetwork::IpNetwork;
+use serde::{Deserialize, Serialize};
+
+use super::is_default;
+use super::values::{Icmp, Mac, Protocol, Range, one_or_many};
+
+/// What is done with a new flow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// Forward it.
+    #[default]
+    Allow,
+    /// Drop it and say nothing to the sender.
+    Drop,
+    /// Drop it and tell the sender.
+    Reject,
+}
+
+/// One rule. Empty lists match everything.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rule {
+    /// Unique name.
+    pub name: String,
+    /// What it does.
+    pub action: Action,
+    /// Report when it decides.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub log: bool,
+    /// Rule set for the flows it allows; absent: the switch's; "none": no inspection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inspect: Option<String>,
+    /// Switches by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "one_or_many")]
+    pub switches: Vec<String>,
+    /// VLANs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "one_or_many")]
+    pub vlans: Vec<Range>,
+    /// EtherTypes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "one_or_many")]
+    pub ether_types: Vec<u16>,
+    /// IP protocols.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "one_or_many")]
+    pub protocol: Vec<Protocol>,
+    /// TCP and UDP source ports.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "one_or_many")]
+    pub source_ports: Vec<Range>,
+    /// TCP and UDP destination ports.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "one_or_many")]
+    pub destination_ports: Vec<Range>,
+    /// ICMP and ICMPv6 types.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "one_or_many")]
+    pub icmp: Vec<Icmp>,
+    /// The initiator's side.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub from: Side,
+    /// The responder's side.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub to: Side,
+}
+
+/// One side of a rule. Filled lists must all match, each by any of its members.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Side {
+    /// Ports by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "one_or_many")]
+    pub ports: Vec<String>,
+    /// Groups by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "one_or_many")]
+    pub groups: Vec<String>,
+    /// Addresses.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "one_or_many")]
+    pub addresses: Vec<IpNetwork>,
+    /// MAC addresses.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "one_or_many")]
+    pub macs: Vec<Mac>,
+}

@@ -1,0 +1,64 @@
+//! `weir.v1.Events`.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use tokio_stream::wrappers::BroadcastStream;
+use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
+use tokio_stream::{Stream, StreamExt};
+use tonic::{Request, Response, Status};
+use weir_proto::v1;
+use weir_proto::v1::events_server::Events;
+
+use super::Service;
+use crate::eve::{KEPT, Line};
+use crate::refusal::Refusal;
+
+/// Types of events that can be asked for.
+const TYPES: [&str; 4] = ["alert", "drop", "allow", "flow"];
+
+#[tonic::async_trait]
+impl Events for Service {
+    type FollowStream = Pin<Box<dyn Stream<Item = Result<v1::Event, Status>> + Send>>;
+
+    async fn follow(&self, request: Request<v1::FollowEventsRequest>) -> Result<Response<Self::FollowStream>, Status> {
+        let v1::FollowEventsRequest { types, port, last, only_kept } = request.into_inner();
+        if let Some(unknown) = types.iter().find(|t| !TYPES.contains(&t.as_str())) {
+            let message = format!("there is no event type \"{unknown}\"; there are: {}", TYPES.join(", "));
+            return Err(Refusal::invalid(message).into());
+        }
+        if !port.is_empty() {
+            super::select(&port, "port", self.controller.snapshot().ids.ports())?;
+        }
+        let (kept, following) = self.feed.follow((last as usize).min(KEPT));
+        let wanted = move |line: &Line| {
+            (types.is_empty() || types.iter().any(|t| t == line.kind))
+                && (port.is_empty() || line.in_port == port || line.out_port == port)
+        };
+        let kept = tokio_stream::iter(kept.into_iter().map(Ok));
+        if only_kept {
+            let events = kept.filter_map(move |item| event(item, &wanted)).map(Ok);
+            return Ok(Response::new(Box::pin(events)));
+        }
+        let all = kept.chain(BroadcastStream::new(following));
+        let events = all.filter_map(move |item| event(item, &wanted)).map(Ok);
+        Ok(Response::new(Box::pin(events)))
+    }
+}
+
+fn event(item: Result<Arc<Line>, BroadcastStreamRecvError>, wanted: &impl Fn(&Line) -> bool) -> Option<v1::Event> {
+    match item {
+        Ok(line) => wanted(&line).then(|| v1::Event {
+            number: line.number,
+            r#type: line.kind.into(),
+            wall_ns: line.wall_ns,
+            in_port: line.in_port.clone(),
+            out_port: line.out_port.clone(),
+            eve: line.eve.clone(),
+            lost: 0,
+        }),
+        Err(BroadcastStreamRecvError::Lagged(lost)) => {
+            Some(v1::Event { r#type: "lost".into(), lost, ..v1::Event::default() })
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! `weir.v1.Flows`.
+
+use std::net::IpAddr;
+
+use ipnetwork::IpNetwork;
+use tonic::{Request, Response, Status};
+use weir_filter::event::{FlowRecord, Tuple};
+use weir_proto::v1;
+use weir_proto::v1::flows_server::Flows;
+use weir_wire::{Instant, PortId, SwitchId};
+
+use super::Service;
+use super::convert::{filled, narrow, text};
+use crate::config::Protocol;
+use crate::published::Snapshot;
+use crate::refusal::Refusal;
+
+/// Flows of an answer where the request names no number.
+const LIMIT_USUAL: usize = 1000;
+/// Flows of an answer at most: traffic waits while they are collected.
+const LIMIT_MAX: usize = 100_000;
+/// States that a filter can ask for.
+const STATES: [&str; 4] = ["new", "established", "closed", "blocked"];
+
+#[tonic::async_trait]
+impl Flows for Service {
+    async fn list(&self, request: Request<v1::ListFlowsRequest>) -> Result<Response<v1::ListFlowsResponse>, Status> {
+        let v1::ListFlowsRequest { filter, limit } = request.into_inner();
+        let snapshot = self.controller.snapshot();
+        let filter = Filter::of(&filter.unwrap_or_default(), &snapshot)?;
+        let limit = if limit == 0 { LIMIT_USUAL } else { (limit as usize).min(LIMIT_MAX) };
+        let asked = self.controller.worker().ask(move |view| {
+            let engine = view.fabric.engine();
+            // One more than asked for tells whether there are more.
+            (view.now, engine.flows(limit + 1, |record| filter.accepts(record)), engine.flow_count() as u64)
+        });
+        let (now, mut records, total) = asked.await.map_err(Refusal::from)?;
+        let more = records.len() > limit;
+        records.truncate(limit);
+        let flows = records.iter().map(|record| flow(record, now, &snapshot)).collect();
+        Ok(Response::new(v1::ListFlowsResponse { flows, total, more }))
+    }
+
+    async fn kill(&self, request: Request<v1::KillFlowsRequest>) -> Result<Response<v1::KillFlowsResponse>, Status> {
+        let asked = request.into_inner().filter.unwrap_or_default();
+        if asked == v1::FlowFilter::default() {
+            return Err(Refusal::invalid(
+                "the filter is empty and would end every flow; say which (--port, --address, --id, ...)",
+            )
+            .into());
+        }
+        let filter = Filter::of(&asked, &self.controller.snapshot())?;
+        let killed = self
+            .controller
+            .worker()
+            .ask(move |view| view.fabric.kill_flows(view.now, |record| filter.accepts(record)))
+            .await
+            .map_err(Refusal::from)?;
+        Ok(Response::new(v1::KillFlowsResponse { killed: u32::try_from(killed).unwrap_or(u32::MAX) }))
+    }
+}
+
+/// A filter in the guard's terms.
+struct Filter {
+    port: Option<PortId>,
+    switch: Option<SwitchId>,
+    address: Option<IpNetwork>,
+    l4_port: Option<u16>,
+    protocol: Option<u8>,
+    /// Numbers of the rule in the policy that runs.
+    rule: Option<u32>,
+    state: Option<String>,
+    id: Option<u64>,
+    alerted: bool,
+}
+
+impl Filter {
+    fn of(filter: &v1::FlowFilter, snapshot: &Snapshot) -> Result<Filter, Refusal> {
+        let ids = &snapshot.ids;
+        let port = filled(&filter.port)
+            .map(|name| ids.port(&name).ok_or_else(|| Refusal::not_found("port", &name, ids.ports().map(|(n, _)| n))));
+        let switch = filled(&filter.switch).map(|name| {
+            ids.switch(&name).ok_or_else(|| Refusal::not_found("switch", &name, ids.switches().map(|(n, _)| n)))
+        });
+        let rule = filled(&filter.rule).map(|name| rule_number(snapshot, &name));
+        let state = filled(&filter.state).map(|state| match STATES.contains(&state.as_str()) {
+            true => Ok(state),
+            false => Err(Refusal::invalid(format!("no flow has state \"{state}\"; there are: {}", STATES.join(", ")))),
+        });
+        Ok(Filter {
+            port: port.transpose()?,
+            switch: switch.transpose()?,
+            address: filled(&filter.address).map(|a| text("filter", "address", &a)).transpose()?,
+            l4_port: filter.l4_port.map(|p| narrow("filter", "l4_port", p)).transpose()?,
+            protocol: filled(&filter.protocol)
+                .map(|p| text::<Protocol>("filter", "protocol", &p))
+                .transpose()?
+                .map(|p| p.0),
+            rule: rule.transpose()?,
+            state: state.transpose()?,
+            id: filter.id,
+            alerted: filter.alerted,
+        })
+    }
+
+    fn accepts(&self, record: &FlowRecord) -> bool {
+        let Tuple { source, destination, source_port, destination_port, protocol } = record.tuple;
+        let within = |net: &IpNetwork| net.contains(source) || net.contains(destination);
+        self.id.is_none_or(|id| record.flow == id)
+            && self.port.is_none_or(|p| record.in_port == p || record.out_port == Some(p))
+            && self.switch.is_none_or(|s| record.switch == s)
+            && self.protocol.is_none_or(|p| protocol == p)
+            && self.l4_port.is_none_or(|p| source_port == p || destination_port == p)
+            && self.address.as_ref().is_none_or(within)
+            && self.rule.is_none_or(|r| record.rule.0 == r)
+            && self.state.as_deref().is_none_or(|s| record.state == s)
+            && (!self.alerted || record.alerted)
+    }
+}
+
+fn rule_number(snapshot: &Snapshot, name: &str) -> Result<u32, Refusal> {
+    let rules = &snapshot.config.rules;
+    if name == "default" {
+        return Ok(weir_wire::RuleId::DEFAULT.0);
+    }
+    let index = rules.iter().position(|r| r.name == name);
+    index
+        .and_then(|i| u32::try_from(i).ok())
+        .ok_or_else(|| Refusal::not_found("rule", name, rules.iter().map(|r| r.name.as_str())))
+}
+
+fn flow(record: &FlowRecord, now: Instant, snapshot: &Snapshot) -> v1::Flow {
+    let address = |address: IpAddr| address.to_string();
+    let ms = |since: Instant| u64::try_from(now.since(since).as_millis()).unwrap_or(u64::MAX);
+    let [packets_to_server, packets_to_client] = record.packets;
+    let [bytes_to_server, bytes_to_client] = record.bytes;
+    v1::Flow {
+        id: record.flow,
+        switch: snapshot.switch_name(record.switch),
+        vlan: u32::from(record.vid.0),
+        protocol: u32::from(record.tuple.protocol),
+        protocol_name: Protocol(record.tuple.protocol).to_string(),
+        source: address(record.tuple.source),
+        source_port: u32::from(record.tuple.source_port),
+        in_port: snapshot.port_name(record.in_port),
+        destination: address(record.tuple.destination),
+        destination_port: u32::from(record.tuple.destination_port),
+        out_port: record.out_port.map(|p| snapshot.port_name(p)).unwrap_or_default(),
+        packets_to_server,
+        packets_to_client,
+        bytes_to_server,
+        bytes_to_client,
+        age_ms: ms(record.start),
+        idle_ms: ms(record.last),
+        state: record.state.into(),
+        rule: snapshot.rule_name(record.rule).to_owned(),
+        alerted: record.alerted,
+    }
+}

@@ -1,0 +1,102 @@
+//! `weir.v1` as services: one file a service, one function a call, no logic. A call reads a snapshot, asks the worker, or
+//! asks the [`Controller`](crate::commit::Controller) for a change.
+
+mod config;
+mod convert;
+mod convert_port;
+mod events;
+mod flows;
+mod policies;
+mod ports;
+mod rule_sets;
+mod stats;
+mod summary;
+mod switches;
+mod trace;
+
+use std::sync::Arc;
+
+use tonic::service::Routes;
+use weir_proto::{MESSAGE_MAX, v1};
+
+use crate::commit::{Controller, Outcome};
+use crate::eve::Feed;
+
+/// What the services work with.
+#[derive(Clone)]
+pub struct Service {
+    controller: Arc<Controller>,
+    feed: Feed,
+    started: std::time::Instant,
+}
+
+impl Service {
+    /// Services of a daemon that has just started.
+    pub fn new(controller: Arc<Controller>, feed: Feed) -> Service {
+        Service { controller, feed, started: std::time::Instant::now() }
+    }
+
+    /// All services, ready to be served.
+    pub fn routes(&self) -> Routes {
+        macro_rules! add {
+            ($($module:ident :: $server:ident),+) => {{
+                let mut routes = Routes::default();
+                $(
+                    let server = v1::$module::$server::new(self.clone());
+                    routes = routes.add_service(
+                        server.max_decoding_message_size(MESSAGE_MAX).max_encoding_message_size(MESSAGE_MAX),
+                    );
+                )+
+                routes
+            }};
+        }
+        add!(
+            switches_server::SwitchesServer,
+            ports_server::PortsServer,
+            policies_server::PoliciesServer,
+            rule_sets_server::RuleSetsServer,
+            flows_server::FlowsServer,
+            stats_server::StatsServer,
+            events_server::EventsServer,
+            config_server::ConfigServer,
+            trace_server::TraceServer
+        )
+    }
+}
+
+impl From<Outcome> for v1::Applied {
+    fn from(outcome: Outcome) -> v1::Applied {
+        let Outcome { epoch, revision, changes, warnings } = outcome;
+        v1::Applied { epoch, revision, changes, warnings }
+    }
+}
+
+/// Names of the services, for the health check.
+pub const SERVICES: [&str; 9] = [
+    "weir.v1.Switches",
+    "weir.v1.Ports",
+    "weir.v1.Policies",
+    "weir.v1.RuleSets",
+    "weir.v1.Flows",
+    "weir.v1.Stats",
+    "weir.v1.Events",
+    "weir.v1.Config",
+    "weir.v1.Trace",
+];
+
+/// The named object, or all of them where no name is given.
+fn select<'a, T>(
+    name: &str,
+    kind: &str,
+    all: impl Iterator<Item = (&'a str, T)>,
+) -> Result<Vec<(String, T)>, crate::refusal::Refusal> {
+    let all: Vec<(&str, T)> = all.collect();
+    if name.is_empty() {
+        return Ok(all.into_iter().map(|(n, item)| (n.to_owned(), item)).collect());
+    }
+    let names: Vec<&str> = all.iter().map(|(n, _)| *n).collect();
+    if !names.contains(&name) {
+        return Err(crate::refusal::Refusal::not_found(kind, name, names.into_iter()));
+    }
+    Ok(all.into_iter().filter(|(n, _)| *n == name).map(|(n, item)| (n.to_owned(), item)).collect())
+}

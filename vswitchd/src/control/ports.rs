@@ -1,0 +1,162 @@
+//! `weir.v1.Ports`.
+
+use tonic::{Request, Response, Status};
+use weir_proto::v1;
+use weir_proto::v1::ports_server::Ports;
+use weir_wire::PortId;
+
+use super::Service;
+use super::convert::{drops, required, unknown_field};
+use super::convert_port::{port_of, port_to_proto};
+use crate::commit::Mode;
+use crate::config::{Config, Port};
+use crate::published::Snapshot;
+use crate::refusal::Refusal;
+use crate::worker::View;
+
+/// What [`set_field`] knows.
+const FIELDS: [&str; 8] = ["switch", "groups", "attachment", "vlan", "isolated", "down", "no_learning", "fdb_limit"];
+
+#[tonic::async_trait]
+impl Ports for Service {
+    async fn add(&self, request: Request<v1::AddPortRequest>) -> Result<Response<v1::Applied>, Status> {
+        let port = port_of(&required(request.into_inner().port, "port")?)?;
+        let outcome = self.controller.change(Mode::Commit, |config| {
+            if config.port(&port.name).is_some() {
+                return Err(Refusal::exists("port", &port.name));
+            }
+            config.ports.push(port);
+            Ok(())
+        });
+        Ok(Response::new(outcome.await?.into()))
+    }
+
+    async fn set(&self, request: Request<v1::SetPortRequest>) -> Result<Response<v1::Applied>, Status> {
+        let v1::SetPortRequest { port, fields } = request.into_inner();
+        let wanted = port_of(&required(port, "port")?)?;
+        let outcome = self.controller.change(Mode::Commit, |config| {
+            let port = find(config, &wanted.name)?;
+            if fields.is_empty() {
+                *port = wanted;
+                return Ok(());
+            }
+            fields.iter().try_for_each(|field| set_field(port, &wanted, field))
+        });
+        Ok(Response::new(outcome.await?.into()))
+    }
+
+    async fn delete(&self, request: Request<v1::DeletePortRequest>) -> Result<Response<v1::Applied>, Status> {
+        let name = request.into_inner().name;
+        let outcome = self.controller.change(Mode::Commit, |config| {
+            find(config, &name)?;
+            config.ports.retain(|p| p.name != name);
+            Ok(())
+        });
+        Ok(Response::new(outcome.await?.into()))
+    }
+
+    async fn list(&self, request: Request<v1::ListPortsRequest>) -> Result<Response<v1::ListPortsResponse>, Status> {
+        let v1::ListPortsRequest { name, switch } = request.into_inner();
+        let snapshot = self.controller.snapshot();
+        if !switch.is_empty() {
+            super::select(&switch, "switch", snapshot.ids.switches())?;
+        }
+        let mut ids = super::select(&name, "port", snapshot.ids.ports())?;
+        ids.retain(|(name, _)| switch.is_empty() || snapshot.config.port(name).is_some_and(|p| p.switch == switch));
+        let asked: Vec<PortId> = ids.iter().map(|(_, id)| *id).collect();
+        let found = self
+            .controller
+            .worker()
+            .ask(move |view| asked.iter().map(|&id| facts(view, id)).collect::<Vec<_>>())
+            .await
+            .map_err(Refusal::from)?;
+        let ports = ids.iter().zip(found).map(|((name, id), facts)| status(&snapshot, name, *id, facts)).collect();
+        Ok(Response::new(v1::ListPortsResponse { ports }))
+    }
+}
+
+/// What the worker knows of a port; copied on the worker, put into words elsewhere.
+pub(super) struct Facts {
+    pub(super) link: bool,
+    status: weir_ports::Status,
+    port: weir_ports::Counters,
+    fabric: weir_fabric::PortCounters,
+}
+
+/// Asks for the facts of one port, on the worker.
+pub(super) fn facts(view: &mut View<'_>, id: PortId) -> Facts {
+    let fabric = view.fabric.counters(id).cloned().unwrap_or_default();
+    match view.ports.get(id) {
+        Some(port) => Facts { link: port.link(), status: port.status(), port: port.counters().clone(), fabric },
+        None => Facts {
+            link: false,
+            status: weir_ports::Status { problem: "the port is being opened".into(), ..Default::default() },
+            port: weir_ports::Counters::default(),
+            fabric,
+        },
+    }
+}
+
+/// A port's counters in one message.
+pub(super) fn counters(facts: &Facts) -> v1::PortCounters {
+    let (port, fabric) = (&facts.port, &facts.fabric);
+    v1::PortCounters {
+        rx_packets: port.rx_packets,
+        rx_bytes: port.rx_bytes,
+        tx_packets: port.tx_packets,
+        tx_bytes: port.tx_bytes,
+        tx_cut: port.tx_cut,
+        kicks: port.kicks,
+        rx_dropped: drops(&port.rx_dropped),
+        dropped: drops(&fabric.dropped),
+        tx_dropped: drops(&port.tx_dropped),
+        copied: fabric.copied,
+        originated: fabric.originated,
+    }
+}
+
+/// All drops that have to do with a port.
+pub(super) fn all_drops(facts: &Facts) -> weir_wire::DropCounters {
+    let mut all = facts.port.rx_dropped.clone();
+    all.merge(&facts.fabric.dropped);
+    all.merge(&facts.port.tx_dropped);
+    all
+}
+
+fn status(snapshot: &Snapshot, name: &str, id: PortId, facts: Facts) -> v1::PortStatus {
+    let counters = counters(&facts);
+    let weir_ports::Status { kind, mode, problem, mtu, details, .. } = facts.status;
+    v1::PortStatus {
+        spec: snapshot.config.port(name).map(port_to_proto),
+        id: u32::from(id.0),
+        link: facts.link,
+        kind: kind.into(),
+        mode,
+        problem,
+        mtu,
+        details: details.into_iter().map(|(name, value)| v1::Detail { name, value }).collect(),
+        counters: Some(counters),
+    }
+}
+
+fn find<'a>(config: &'a mut Config, name: &str) -> Result<&'a mut Port, Refusal> {
+    match config.ports.iter().position(|p| p.name == name) {
+        Some(index) => Ok(&mut config.ports[index]),
+        None => Err(Refusal::not_found("port", name, config.ports.iter().map(|p| p.name.as_str()))),
+    }
+}
+
+fn set_field(port: &mut Port, wanted: &Port, field: &str) -> Result<(), Refusal> {
+    match field {
+        "switch" => port.switch.clone_from(&wanted.switch),
+        "groups" => port.groups.clone_from(&wanted.groups),
+        "attachment" => port.take_attachment(wanted.clone()),
+        "vlan" => port.vlan.clone_from(&wanted.vlan),
+        "isolated" => port.isolated = wanted.isolated,
+        "down" => port.down = wanted.down,
+        "no_learning" => port.learning = wanted.learning,
+        "fdb_limit" => port.fdb_limit = wanted.fdb_limit,
+        other => return Err(unknown_field(&format!("port {}", wanted.name), other, &FIELDS)),
+    }
+    Ok(())
+}

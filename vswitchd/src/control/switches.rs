@@ -1,0 +1,140 @@
+//! `weir.v1.Switches`.
+
+use tonic::{Request, Response, Status};
+use weir_fabric::Step;
+use weir_proto::v1;
+use weir_proto::v1::switches_server::Switches;
+
+use super::Service;
+use super::convert::{required, switch_of, switch_to_proto, unknown_field};
+use crate::commit::Mode;
+use crate::config::{Config, Switch};
+use crate::refusal::Refusal;
+
+/// What [`set_field`] knows.
+const FIELDS: [&str; 8] =
+    ["default_action", "inspect", "ageing_s", "fdb_limit", "unknown_unicast", "broadcast", "multicast", "static_macs"];
+
+#[tonic::async_trait]
+impl Switches for Service {
+    async fn add(&self, request: Request<v1::AddSwitchRequest>) -> Result<Response<v1::Applied>, Status> {
+        let switch = switch_of(&required(request.into_inner().switch, "switch")?)?;
+        let outcome = self.controller.change(Mode::Commit, |config| {
+            if config.switch(&switch.name).is_some() {
+                return Err(Refusal::exists("switch", &switch.name));
+            }
+            config.switches.push(switch);
+            Ok(())
+        });
+        Ok(Response::new(outcome.await?.into()))
+    }
+
+    async fn set(&self, request: Request<v1::SetSwitchRequest>) -> Result<Response<v1::Applied>, Status> {
+        let v1::SetSwitchRequest { switch, fields } = request.into_inner();
+        let wanted = switch_of(&required(switch, "switch")?)?;
+        let outcome = self.controller.change(Mode::Commit, |config| {
+            let switch = find(config, &wanted.name)?;
+            if fields.is_empty() {
+                *switch = wanted;
+                return Ok(());
+            }
+            fields.iter().try_for_each(|field| set_field(switch, &wanted, field))
+        });
+        Ok(Response::new(outcome.await?.into()))
+    }
+
+    async fn delete(&self, request: Request<v1::DeleteSwitchRequest>) -> Result<Response<v1::Applied>, Status> {
+        let v1::DeleteSwitchRequest { name, with_ports } = request.into_inner();
+        let outcome = self.controller.change(Mode::Commit, |config| {
+            find(config, &name)?;
+            let ports: Vec<&str> = config.ports.iter().filter(|p| p.switch == name).map(|p| p.name.as_str()).collect();
+            if !ports.is_empty() && !with_ports {
+                return Err(Refusal::state(format!(
+                    "switch {name}: it has ports ({}); delete them first or ask for it (--with-ports)",
+                    ports.join(", ")
+                )));
+            }
+            config.ports.retain(|p| p.switch != name);
+            config.switches.retain(|s| s.name != name);
+            Ok(())
+        });
+        Ok(Response::new(outcome.await?.into()))
+    }
+
+    async fn list(
+        &self,
+        request: Request<v1::ListSwitchesRequest>,
+    ) -> Result<Response<v1::ListSwitchesResponse>, Status> {
+        let name = request.into_inner().name;
+        let snapshot = self.controller.snapshot();
+        let ids = super::select(&name, "switch", snapshot.ids.switches())?;
+        let asked: Vec<_> = ids.iter().map(|(_, id)| *id).collect();
+        let counts = self
+            .controller
+            .worker()
+            .ask(move |view| asked.iter().map(|&id| view.fabric.fdb(view.now, id).len() as u64).collect::<Vec<u64>>())
+            .await
+            .map_err(Refusal::from)?;
+        let status = |((name, _), fdb_entries): (&(String, _), u64)| v1::SwitchStatus {
+            spec: snapshot.config.switch(name).map(switch_to_proto),
+            ports: snapshot.config.ports.iter().filter(|p| p.switch == *name).map(|p| p.name.clone()).collect(),
+            fdb_entries,
+        };
+        let switches = ids.iter().zip(counts).map(status).collect();
+        Ok(Response::new(v1::ListSwitchesResponse { switches }))
+    }
+
+    async fn list_fdb(&self, request: Request<v1::ListFdbRequest>) -> Result<Response<v1::ListFdbResponse>, Status> {
+        let name = request.into_inner().switch;
+        let snapshot = self.controller.snapshot();
+        let mut entries = Vec::new();
+        for (switch, id) in super::select(&name, "switch", snapshot.ids.switches())? {
+            let known =
+                self.controller.worker().ask(move |view| view.fabric.fdb(view.now, id)).await.map_err(Refusal::from)?;
+            entries.extend(known.into_iter().map(|entry| v1::FdbEntry {
+                switch: switch.clone(),
+                vlan: u32::from(entry.vid.0),
+                mac: entry.mac.to_string(),
+                port: snapshot.port_name(entry.port),
+                is_static: entry.is_static,
+                age_s: entry.age_s,
+            }));
+        }
+        Ok(Response::new(v1::ListFdbResponse { entries }))
+    }
+
+    async fn flush_fdb(&self, request: Request<v1::FlushFdbRequest>) -> Result<Response<v1::FlushFdbResponse>, Status> {
+        let name = request.into_inner().switch;
+        let snapshot = self.controller.snapshot();
+        let ids = super::select(&name, "switch", snapshot.ids.switches())?;
+        let switches = ids.len() as u32;
+        self.controller
+            .worker()
+            .ask(move |view| ids.iter().for_each(|&(_, id)| view.fabric.apply(view.now, Step::FlushFdb(id))))
+            .await
+            .map_err(Refusal::from)?;
+        Ok(Response::new(v1::FlushFdbResponse { switches }))
+    }
+}
+
+fn find<'a>(config: &'a mut Config, name: &str) -> Result<&'a mut Switch, Refusal> {
+    match config.switches.iter().position(|s| s.name == name) {
+        Some(index) => Ok(&mut config.switches[index]),
+        None => Err(Refusal::not_found("switch", name, config.switches.iter().map(|s| s.name.as_str()))),
+    }
+}
+
+fn set_field(switch: &mut Switch, wanted: &Switch, field: &str) -> Result<(), Refusal> {
+    match field {
+        "default_action" => switch.default = wanted.default,
+        "inspect" => switch.inspect.clone_from(&wanted.inspect),
+        "ageing_s" => switch.ageing_s = wanted.ageing_s,
+        "fdb_limit" => switch.fdb_limit = wanted.fdb_limit,
+        "unknown_unicast" => switch.unknown_unicast = wanted.unknown_unicast,
+        "broadcast" => switch.broadcast = wanted.broadcast,
+        "multicast" => switch.multicast = wanted.multicast,
+        "static_macs" => switch.static_macs.clone_from(&wanted.static_macs),
+        other => return Err(unknown_field(&format!("switch {}", wanted.name), other, &FIELDS)),
+    }
+    Ok(())
+}

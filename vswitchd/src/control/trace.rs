@@ -1,0 +1,96 @@
+//! `weir.v1.Trace`.
+
+use tonic::{Request, Response, Status};
+use weir_fabric::LastDrop;
+use weir_proto::v1;
+use weir_proto::v1::trace_server::Trace;
+use weir_wire::{Instant, PortId, SwitchId};
+
+use super::Service;
+use crate::published::Snapshot;
+use crate::refusal::Refusal;
+
+/// The longest frame that can be traced: a super-segment.
+const FRAME_MAX: usize = 65_550;
+
+#[tonic::async_trait]
+impl Trace for Service {
+    async fn why(&self, request: Request<v1::WhyRequest>) -> Result<Response<v1::WhyResponse>, Status> {
+        let name = request.into_inner().port;
+        let snapshot = self.controller.snapshot();
+        let port = if name.is_empty() { None } else { Some(port_number(&snapshot, &name)?) };
+        let asked = self.controller.worker().ask(move |view| (view.now, view.fabric.last_drops(port)));
+        let (now, drops) = asked.await.map_err(Refusal::from)?;
+        let packets = drops.iter().map(|drop| dropped(drop, now, &snapshot)).collect();
+        Ok(Response::new(v1::WhyResponse { packets }))
+    }
+
+    async fn frame(&self, request: Request<v1::TraceFrameRequest>) -> Result<Response<v1::TraceFrameResponse>, Status> {
+        let v1::TraceFrameRequest { port, frame } = request.into_inner();
+        let snapshot = self.controller.snapshot();
+        let id = port_number(&snapshot, &port)?;
+        if !(14..=FRAME_MAX).contains(&frame.len()) {
+            let message = format!("the frame has {} bytes; 14 to {FRAME_MAX} can be traced", frame.len());
+            return Err(Refusal::invalid(message).into());
+        }
+        let asked = self.controller.worker().ask(move |view| view.fabric.trace(view.now, id, &frame));
+        let steps: Vec<String> = asked.await.map_err(Refusal::from)?;
+        Ok(Response::new(v1::TraceFrameResponse { steps: steps.iter().map(|line| named(line, &snapshot)).collect() }))
+    }
+}
+
+fn port_number(snapshot: &Snapshot, name: &str) -> Result<PortId, Refusal> {
+    let ids = &snapshot.ids;
+    ids.port(name).ok_or_else(|| Refusal::not_found("port", name, ids.ports().map(|(n, _)| n)))
+}
+
+fn dropped(drop: &LastDrop, now: Instant, snapshot: &Snapshot) -> v1::DroppedPacket {
+    let signature = drop.why.signature.as_ref();
+    v1::DroppedPacket {
+        ago_ms: u64::try_from(now.since(drop.time).as_millis()).unwrap_or(u64::MAX),
+        port: snapshot.port_name(drop.port),
+        reason: drop.why.reason.label().into(),
+        meaning: drop.why.reason.meaning().into(),
+        rule: drop.why.rule.map(|r| snapshot.rule_name(r).to_owned()).unwrap_or_default(),
+        signature: signature.map(|s| format!("[{}:{}:{}] {}", s.gid, s.sid, s.rev, s.msg)).unwrap_or_default(),
+        head: drop.head.to_vec(),
+        length: drop.length,
+        summary: super::summary::of(&drop.head),
+    }
+}
+
+/// Puts names in for numbers: "port 2" becomes "port vm1".
+fn named(line: &str, snapshot: &Snapshot) -> String {
+    let mut words: Vec<String> = Vec::new();
+    for word in line.split(' ') {
+        let end = word.find(|c: char| !c.is_ascii_digit()).unwrap_or(word.len());
+        let (number, rest) = word.split_at(end);
+        let name = match (words.last().map(String::as_str), number.parse::<u16>()) {
+            (Some("port"), Ok(id)) => Some(snapshot.port_name(PortId(id))),
+            (Some("switch"), Ok(id)) => Some(snapshot.switch_name(SwitchId(id))),
+            _ => None,
+        };
+        words.push(name.map_or_else(|| word.to_owned(), |name| format!("{name}{rest}")));
+    }
+    words.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::state::Ids;
+
+    #[test]
+    fn numbers_of_ports_and_switches_become_names() {
+        let config =
+            Config::parse("switch = [{ name = \"lan\" }]\nport = [{ name = \"vm1\", switch = \"lan\", mem = {} }]")
+                .expect("parses");
+        let ids = Ids::default().after(&config);
+        let snapshot = Snapshot::new(config, ids, 1, std::sync::Arc::default(), Vec::new());
+        assert_eq!(
+            named("in by port 0, switch 0: to port 7, vlan 0", &snapshot),
+            "in by port vm1, switch lan: to port #7, vlan 0"
+        );
+    }
+}

@@ -1,0 +1,262 @@
+//! The daemon's life: start, serve, stop.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::commit::{Controller, Mode};
+use crate::config::Config;
+use crate::eve::{self, EveFile, Feed};
+use crate::listen::{self, Access, BoundSocket, Listen};
+use crate::notify::{Notice, notify};
+use crate::open::HostOpener;
+use crate::published::Board;
+use crate::server::{self, Bound, Tls};
+use crate::store::{self, Store};
+use crate::worker::{self, WorkerStats};
+
+/// How long requests that are under way at the end may take.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// What the command line says.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The state to begin with; changes are not kept.
+    pub config: Option<PathBuf>,
+    /// The state to begin with, written after each change.
+    pub state: Option<PathBuf>,
+    /// Where requests come in.
+    pub listen: Vec<Listen>,
+    /// Who may use unix sockets.
+    pub access: Access,
+    /// Certificates for TCP.
+    pub tls: Option<TlsFiles>,
+    /// Serve plain TCP on loopback addresses.
+    pub insecure_loopback: bool,
+    /// The file that events are written to.
+    pub eve: Option<PathBuf>,
+    /// Never sleep.
+    pub always_poll: bool,
+    /// The longest time spent polling after the last packet.
+    pub poll_window: Duration,
+    /// The worker's CPU.
+    pub cpu: Option<usize>,
+}
+
+/// Files in PEM.
+#[derive(Clone, Debug)]
+pub struct TlsFiles {
+    /// Our certificate.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+    /// The authority of the clients.
+    pub client_ca: PathBuf,
+}
+
+/// Why the daemon could not start or had to stop, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure(pub String);
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+fn failure(what: impl std::fmt::Display) -> Failure {
+    Failure(what.to_string())
+}
+
+/// Runs the daemon until it is asked to stop (SIGTERM, SIGINT).
+///
+/// # Errors
+/// Why it could not start.
+pub fn run(options: &Options) -> Result<(), Failure> {
+    // Everything that can be refused at once is tried first; sockets are bound before there are threads.
+    let config = first_state(options)?;
+    config.check().map_err(|problems| Failure(problems.join("\n")))?;
+    let (bound, sockets) = bind(options)?;
+    let reopen = Arc::new(AtomicBool::new(false));
+    let eve = options.eve.as_ref().map(|path| open_eve(path, &reopen)).transpose()?;
+    raise_limits();
+    let started = worker::start(worker_settings(options, &config)?)
+        .map_err(|e| Failure(format!("the worker cannot be started: {e}")))?;
+    let (board, feed) = (Board::default(), Feed::default());
+    let events = spawn_pump(started.events, board.clone(), feed.clone(), eve)?;
+    let store = options.state.as_deref().map(Store::new);
+    let controller = Arc::new(Controller::new(started.handle.clone(), board, Box::new(HostOpener), store));
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("control")
+        .enable_all()
+        .build()
+        .map_err(|e| Failure(format!("the control threads cannot be started: {e}")))?;
+    let served = runtime.block_on(serve(Arc::clone(&controller), config, feed, bound, reopen));
+    runtime.shutdown_timeout(GRACE);
+    started.handle.stop();
+    drop(controller);
+    let last = join(started.thread, events);
+    drop(sockets);
+    tracing::info!(packets = last.packets, events_lost = last.events_lost, "vswitchd has ended");
+    served
+}
+
+fn first_state(options: &Options) -> Result<Config, Failure> {
+    match (&options.config, &options.state) {
+        (Some(path), _) => store::read(path).map_err(failure),
+        (None, Some(path)) => Store::new(path).load().map_err(failure),
+        (None, None) => Ok(Config::default()),
+    }
+}
+
+fn bind(options: &Options) -> Result<(Vec<Bound>, Vec<BoundSocket>), Failure> {
+    let tls = options.tls.as_ref().map(read_tls).transpose()?;
+    let (mut bound, mut sockets) = (Vec::new(), Vec::new());
+    for listen in &options.listen {
+        match listen {
+            Listen::Unix(path) => {
+                let (listener, socket) = listen::bind_unix(path, &options.access).map_err(Failure)?;
+                bound.push(Bound::Unix(listener));
+                sockets.push(socket);
+            }
+            Listen::Tcp(address) => {
+                if tls.is_none() && !options.insecure_loopback {
+                    return Err(Failure(format!(
+                        "tcp:{address}: TCP needs mutual TLS: give --tls-cert, --tls-key and --tls-client-ca (or \
+                         --insecure-loopback for tests on a loopback address)"
+                    )));
+                }
+                let listener = listen::bind_tcp(*address, tls.is_none()).map_err(Failure)?;
+                bound.push(Bound::Tcp(listener, tls.clone()));
+            }
+        }
+    }
+    Ok((bound, sockets))
+}
+
+fn read_tls(files: &TlsFiles) -> Result<Tls, Failure> {
+    let read = |path: &Path| std::fs::read(path).map_err(|e| Failure(format!("{}: {e}", path.display())));
+    Ok(Tls { certificate: read(&files.certificate)?, key: read(&files.key)?, client_ca: read(&files.client_ca)? })
+}
+
+fn open_eve(path: &Path, reopen: &Arc<AtomicBool>) -> Result<EveFile, Failure> {
+    EveFile::open(path, Arc::clone(reopen))
+        .map_err(|e| Failure(format!("{}: the event file cannot be opened: {e}", path.display())))
+}
+
+/// Many guests mean many descriptors and locked memory.
+fn raise_limits() {
+    use weir_ports::limits::{Limit, raise_limit};
+    for (limit, name) in [(Limit::OpenFiles, "open files"), (Limit::LockedMemory, "locked memory")] {
+        if let Err(error) = raise_limit(limit) {
+            tracing::warn!("the limit of {name} cannot be raised: {error}; AF_XDP and many ports may be refused");
+        }
+    }
+}
+
+fn worker_settings(options: &Options, config: &Config) -> Result<worker::Settings, Failure> {
+    let limits = &config.settings.limits;
+    Ok(worker::Settings {
+        limits: limits.engine(),
+        pool: limits.pool(),
+        seed: seed().map_err(|e| Failure(format!("/dev/urandom: {e}")))?,
+        poll_window: options.poll_window,
+        always_poll: options.always_poll,
+        cpu: options.cpu,
+    })
+}
+
+/// A number that nobody outside can guess.
+fn seed() -> std::io::Result<u64> {
+    let mut bytes = [0; 8];
+    std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(u64::from_ne_bytes(bytes))
+}
+
+fn spawn_pump(
+    events: std::sync::mpsc::Receiver<Vec<weir_filter::Event>>,
+    board: Board,
+    feed: Feed,
+    file: Option<EveFile>,
+) -> Result<JoinHandle<()>, Failure> {
+    std::thread::Builder::new()
+        .name("events".into())
+        .spawn(move || eve::pump(&events, &board, &feed, file))
+        .map_err(|e| Failure(format!("the event thread cannot be started: {e}")))
+}
+
+/// Waits for the worker's end and for the events it still had.
+fn join(worker: JoinHandle<WorkerStats>, events: JoinHandle<()>) -> WorkerStats {
+    let last = worker.join().unwrap_or_else(|_| {
+        tracing::error!("the worker ended by a panic; please report this");
+        WorkerStats::default()
+    });
+    if events.join().is_err() {
+        tracing::error!("the event thread ended by a panic; please report this");
+    }
+    last
+}
+
+async fn serve(
+    controller: Arc<Controller>,
+    config: Config,
+    feed: Feed,
+    bound: Vec<Bound>,
+    reopen: Arc<AtomicBool>,
+) -> Result<(), Failure> {
+    // The handlers stand before anything is made, so that a signal in between cleans up.
+    let mut terminate = signal(SignalKind::terminate()).map_err(failure)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failure)?;
+    let mut hang_up = signal(SignalKind::hangup()).map_err(failure)?;
+    let first = controller.change(Mode::Commit, |state| {
+        *state = config;
+        Ok(())
+    });
+    first.await.map_err(failure)?;
+    let routes = server::routes(Arc::clone(&controller), feed).await.map_err(failure)?;
+    let (stop, stopped) = watch::channel(false);
+    let mut servers = tokio::task::JoinSet::new();
+    for listener in bound {
+        servers.spawn(server::serve(listener, routes.clone(), stopped.clone()));
+    }
+    if let Err(error) = notify(Notice::Ready) {
+        tracing::warn!("the service manager cannot be told: {error}");
+    }
+    tracing::info!("vswitchd is ready");
+    let result = loop {
+        tokio::select! {
+            _ = terminate.recv() => break Ok(()),
+            _ = interrupt.recv() => break Ok(()),
+            _ = hang_up.recv() => {
+                tracing::info!("the event file is opened anew");
+                reopen.store(true, Ordering::Relaxed);
+            }
+            Some(ended) = servers.join_next() => break Err(ended_early(ended)),
+        }
+    };
+    drop(notify(Notice::Stopping));
+    // Streams have no end of their own; they get a moment and are then cut.
+    stop.send_replace(true);
+    let all = async { while servers.join_next().await.is_some() {} };
+    if tokio::time::timeout(GRACE, all).await.is_err() {
+        tracing::debug!("streams were cut");
+    }
+    result
+}
+
+fn ended_early(ended: Result<std::io::Result<()>, tokio::task::JoinError>) -> Failure {
+    match ended {
+        Ok(Ok(())) => failure("a listener has ended by itself"),
+        Ok(Err(error)) => Failure(format!("a listener has failed: {error}")),
+        Err(error) => Failure(format!("a listener has failed: {error}")),
+    }
+}

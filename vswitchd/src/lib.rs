@@ -1,0 +1,22 @@
+//! The Weir switch daemon: threads, the control plane, files. `main.rs` reads the command line and calls [`daemon::run`].
+//!
+//! The worker thread (`worker`) owns the fabric and its ports. Everything else here runs on threads of its own, on tokio,
+//! and talks to the worker by messages only: no lock is shared with it.
+#![forbid(unsafe_code)]
+
+pub mod commit;
+pub mod config;
+pub mod control;
+pub mod daemon;
+pub mod eve;
+pub mod listen;
+pub mod notify;
+pub mod open;
+pub mod plan;
+pub mod published;
+pub mod refusal;
+pub mod rule_sets;
+pub mod server;
+pub mod state;
+pub mod store;
+pub mod worker;

@@ -1,0 +1,108 @@
+//! From a port as it is wanted to a port that is open.
+
+use weir_ports::vhost_user::{Profile, Role, VhostUserConfig, VhostUserPort};
+use weir_ports::{MemPort, Port, TapConfig, TapPort, XdpConfig, XdpPort};
+use weir_wire::Capabilities;
+
+use crate::config::{self, Attachment, VhostProfile, VhostRole};
+use crate::listen::group_id;
+use crate::refusal::{self, Refusal};
+
+/// Opens ports. The daemon's is [`HostOpener`]; tests bring their own.
+pub trait Opener: Send + Sync {
+    /// Opens a port whose settings were checked.
+    ///
+    /// # Errors
+    /// What the kernel or the settings refuse, with the port's name and a remedy.
+    fn open(&self, port: &config::Port) -> Result<Box<dyn Port>, Refusal>;
+}
+
+/// Opens ports of this host.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct HostOpener;
+
+impl Opener for HostOpener {
+    fn open(&self, port: &config::Port) -> Result<Box<dyn Port>, Refusal> {
+        let name = &port.name;
+        let attachment =
+            port.attachment().map_err(|_| Refusal::invalid(format!("port {name}: it needs one attachment")))?;
+        match attachment {
+            Attachment::VhostUser(v) => vhost_user(name, v),
+            Attachment::Tap(t) => tap(name, t),
+            Attachment::Xdp(x) => xdp(name, x),
+            Attachment::Pcap(p) => pcap(name, p),
+            Attachment::Mem(_) => mem(name),
+        }
+    }
+}
+
+fn vhost_user(name: &str, wanted: &config::VhostUser) -> Result<Box<dyn Port>, Refusal> {
+    let group = wanted.socket_group.as_deref().map(group_id).transpose();
+    let config = VhostUserConfig {
+        role: match wanted.role {
+            VhostRole::Server => Role::Server,
+            VhostRole::Client => Role::Client,
+        },
+        queue_pairs_max: wanted.queues,
+        profile: match wanted.profile {
+            VhostProfile::Auto => Profile::Auto,
+            VhostProfile::Qemu => Profile::Qemu,
+            VhostProfile::Uml => Profile::Uml,
+            VhostProfile::Dpdk => Profile::Dpdk,
+        },
+        mac: wanted.mac.map(|m| m.0),
+        socket_mode: wanted.socket_mode,
+        socket_group: group.map_err(|e| Refusal::state(format!("port {name}: socket_group: {e}")))?,
+        ..VhostUserConfig::new(&wanted.path)
+    };
+    let config = VhostUserConfig { mtu: wanted.mtu.unwrap_or(config.mtu), ..config };
+    if wanted.role == VhostRole::Server
+        && let Some(directory) = std::path::Path::new(&wanted.path).parent()
+    {
+        std::fs::create_dir_all(directory).map_err(|e| {
+            Refusal::state(format!("port {name}: {}: cannot be made: {e}; make it yourself", directory.display()))
+        })?;
+    }
+    let port = VhostUserPort::new(config).map_err(|e| refusal::from_port(name, &e))?;
+    Ok(Box::new(port))
+}
+
+fn tap(name: &str, wanted: &config::Tap) -> Result<Box<dyn Port>, Refusal> {
+    let config = TapConfig {
+        netns: wanted.netns.clone(),
+        queues: wanted.queues,
+        mtu: wanted.mtu.map(u32::from),
+        mac: wanted.mac.map(|m| m.0),
+        persist: wanted.persist,
+        ..TapConfig::new(&wanted.name)
+    };
+    let port = TapPort::open(config).map_err(|e| refusal::from_port(name, &e))?;
+    Ok(Box::new(port))
+}
+
+fn xdp(name: &str, wanted: &config::Xdp) -> Result<Box<dyn Port>, Refusal> {
+    let first = u32::from(wanted.first_queue);
+    let config = XdpConfig {
+        netns: wanted.netns.clone(),
+        queues: wanted.queues.map(|count| first..first + u32::from(count)),
+        mode: match wanted.mode {
+            config::XdpMode::Auto => weir_ports::XdpMode::Auto,
+            config::XdpMode::ZeroCopy => weir_ports::XdpMode::ZeroCopy,
+            config::XdpMode::Copy => weir_ports::XdpMode::Copy,
+            config::XdpMode::Generic => weir_ports::XdpMode::Generic,
+        },
+        ..XdpConfig::new(&wanted.interface)
+    };
+    let port = XdpPort::open(config).map_err(|e| refusal::from_port(name, &e))?;
+    Ok(Box::new(port))
+}
+
+fn pcap(name: &str, _wanted: &config::Pcap) -> Result<Box<dyn Port>, Refusal> {
+    Err(Refusal::state(format!("port {name}: capture files are not served by this build; attach it otherwise")))
+}
+
+fn mem(name: &str) -> Result<Box<dyn Port>, Refusal> {
+    let (port, _peer) = MemPort::pair(Capabilities::ALL)
+        .map_err(|e| Refusal::internal(format!("port {name}: no memory port can be made: {e}")))?;
+    Ok(Box::new(port))
+}

@@ -1,0 +1,303 @@
+//! What has to change to make one desired state into another. Pure: two states in, a list out, in the order in which the
+//! changes are told and made.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::config::{Config, Port};
+
+/// A field that has another value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldChange {
+    /// Its name, with dots into tables.
+    pub field: String,
+    /// What it was; "-" where it was absent.
+    pub before: String,
+    /// What it will be; "-" where it is taken out.
+    pub after: String,
+}
+
+impl fmt::Display for FieldChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} -> {}", self.field, self.before, self.after)
+    }
+}
+
+/// One difference between two states.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// A port goes.
+    RemovePort(String),
+    /// A switch goes.
+    RemoveSwitch(String),
+    /// A rule set goes.
+    RemoveRuleSet(String),
+    /// A rule goes.
+    RemoveRule(String),
+    /// The guard's settings change.
+    SetSettings(Vec<FieldChange>),
+    /// A rule set comes.
+    AddRuleSet(String),
+    /// A rule set's source changes.
+    SetRuleSet(String, Vec<FieldChange>),
+    /// A switch comes.
+    AddSwitch(String),
+    /// A switch's settings change.
+    SetSwitch(String, Vec<FieldChange>),
+    /// A port comes.
+    AddPort(String),
+    /// A port's settings change, its attachment stays.
+    SetPort(String, Vec<FieldChange>),
+    /// A port is attached elsewhere: the old attachment is closed when the new one is open.
+    ReplacePort(String, Vec<FieldChange>),
+    /// A rule comes.
+    AddRule(String),
+    /// A rule changes.
+    SetRule(String, Vec<FieldChange>),
+    /// The rules that stay have another order.
+    OrderRules,
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (sign, object, fields): (char, String, &[FieldChange]) = match self {
+            Change::RemovePort(name) => ('-', format!("port {name}"), &[]),
+            Change::RemoveSwitch(name) => ('-', format!("switch {name}"), &[]),
+            Change::RemoveRuleSet(name) => ('-', format!("rule_set {name}"), &[]),
+            Change::RemoveRule(name) => ('-', format!("rule {name}"), &[]),
+            Change::SetSettings(fields) => ('~', "settings".into(), fields),
+            Change::AddRuleSet(name) => ('+', format!("rule_set {name}"), &[]),
+            Change::SetRuleSet(name, fields) => ('~', format!("rule_set {name}"), fields),
+            Change::AddSwitch(name) => ('+', format!("switch {name}"), &[]),
+            Change::SetSwitch(name, fields) => ('~', format!("switch {name}"), fields),
+            Change::AddPort(name) => ('+', format!("port {name}"), &[]),
+            Change::SetPort(name, fields) => ('~', format!("port {name}"), fields),
+            Change::ReplacePort(name, fields) => ('!', format!("port {name} (attached anew)"), fields),
+            Change::AddRule(name) => ('+', format!("rule {name}"), &[]),
+            Change::SetRule(name, fields) => ('~', format!("rule {name}"), fields),
+            Change::OrderRules => ('~', "the order of the rules".into(), &[]),
+        };
+        write!(f, "{sign} {object}")?;
+        for (index, field) in fields.iter().enumerate() {
+            write!(f, "{} {field}", if index == 0 { ":" } else { "," })?;
+        }
+        Ok(())
+    }
+}
+
+/// What makes `current` into `desired`. Empty where they mean the same.
+pub fn plan(current: &Config, desired: &Config) -> Vec<Change> {
+    let mut changes = Vec::new();
+    let names = |list: &[(&str, &dyn Fields)]| list.iter().map(|(n, _)| (*n).to_owned()).collect::<Vec<_>>();
+    let ports = Difference::of(&by_name(&current.ports), &by_name(&desired.ports));
+    let switches = Difference::of(&by_name(&current.switches), &by_name(&desired.switches));
+    let sets = Difference::of(&by_name(&current.rule_sets), &by_name(&desired.rule_sets));
+    let rules = Difference::of(&by_name(&current.rules), &by_name(&desired.rules));
+    changes.extend(ports.removed.into_iter().map(Change::RemovePort));
+    changes.extend(switches.removed.into_iter().map(Change::RemoveSwitch));
+    changes.extend(sets.removed.into_iter().map(Change::RemoveRuleSet));
+    changes.extend(rules.removed.into_iter().map(Change::RemoveRule));
+    let settings = current.settings.changed_fields(&desired.settings);
+    if !settings.is_empty() {
+        changes.push(Change::SetSettings(settings));
+    }
+    changes.extend(sets.added.into_iter().map(Change::AddRuleSet));
+    changes.extend(sets.changed.into_iter().map(|(name, fields)| Change::SetRuleSet(name, fields)));
+    changes.extend(switches.added.into_iter().map(Change::AddSwitch));
+    changes.extend(switches.changed.into_iter().map(|(name, fields)| Change::SetSwitch(name, fields)));
+    changes.extend(ports.added.into_iter().map(Change::AddPort));
+    changes.extend(ports.changed.into_iter().map(|(name, fields)| {
+        let same = same_attachment(current.port(&name), desired.port(&name));
+        if same { Change::SetPort(name, fields) } else { Change::ReplacePort(name, fields) }
+    }));
+    changes.extend(rules.added.into_iter().map(Change::AddRule));
+    changes.extend(rules.changed.into_iter().map(|(name, fields)| Change::SetRule(name, fields)));
+    if reordered(&names(&by_name(&current.rules)), &names(&by_name(&desired.rules))) {
+        changes.push(Change::OrderRules);
+    }
+    changes
+}
+
+fn same_attachment(current: Option<&Port>, desired: Option<&Port>) -> bool {
+    match (current, desired) {
+        (Some(a), Some(b)) => a.attachment() == b.attachment(),
+        _ => false,
+    }
+}
+
+/// Whether the names that are in both lists stand in another order.
+fn reordered(before: &[String], after: &[String]) -> bool {
+    let old: HashSet<&String> = before.iter().collect();
+    let new: HashSet<&String> = after.iter().collect();
+    before.iter().filter(|n| new.contains(n)).ne(after.iter().filter(|n| old.contains(n)))
+}
+
+type Named<'a> = Vec<(&'a str, &'a dyn Fields)>;
+
+trait HasName {
+    fn name(&self) -> &str;
+}
+
+macro_rules! has_name {
+    ($($kind:ident),+) => { $( impl HasName for crate::config::$kind { fn name(&self) -> &str { &self.name } } )+ };
+}
+
+has_name!(Switch, Port, RuleSet, Rule);
+
+fn by_name<T: HasName + Fields>(list: &[T]) -> Named<'_> {
+    list.iter().map(|item| (item.name(), item as &dyn Fields)).collect()
+}
+
+#[derive(Default)]
+struct Difference {
+    added: Vec<String>,
+    removed: Vec<String>,
+    changed: Vec<(String, Vec<FieldChange>)>,
+}
+
+impl Difference {
+    fn of(current: &Named<'_>, desired: &Named<'_>) -> Difference {
+        let before: HashMap<&str, &dyn Fields> = current.iter().copied().collect();
+        let after: HashSet<&str> = desired.iter().map(|(name, _)| *name).collect();
+        let mut difference = Difference::default();
+        difference.removed.extend(current.iter().filter(|(n, _)| !after.contains(n)).map(|(n, _)| (*n).to_owned()));
+        for (name, item) in desired {
+            match before.get(name) {
+                None => difference.added.push((*name).to_owned()),
+                Some(old) => {
+                    let fields = compare(&old.table(), &item.table());
+                    if !fields.is_empty() {
+                        difference.changed.push(((*name).to_owned(), fields));
+                    }
+                }
+            }
+        }
+        difference
+    }
+}
+
+/// A value as a TOML table, the form in which people know it.
+trait Fields {
+    fn table(&self) -> toml::Table;
+
+    fn changed_fields(&self, after: &dyn Fields) -> Vec<FieldChange> {
+        compare(&self.table(), &after.table())
+    }
+}
+
+impl<T: Serialize> Fields for T {
+    fn table(&self) -> toml::Table {
+        // Numbers beyond 63 bits are the only thing TOML refuses, and no checked state has them.
+        toml::Table::try_from(self).unwrap_or_default()
+    }
+}
+
+fn compare(before: &toml::Table, after: &toml::Table) -> Vec<FieldChange> {
+    let mut changes = Vec::new();
+    let keys: std::collections::BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    for key in keys {
+        match (before.get(key), after.get(key)) {
+            (Some(a), Some(b)) if a == b => {}
+            (Some(toml::Value::Table(a)), Some(toml::Value::Table(b))) => {
+                changes.extend(
+                    compare(a, b).into_iter().map(|c| FieldChange { field: format!("{key}.{}", c.field), ..c }),
+                );
+            }
+            (a, b) => changes.push(FieldChange { field: key.clone(), before: show(a), after: show(b) }),
+        }
+    }
+    changes
+}
+
+/// A value on one line, cut where it is long.
+fn show(value: Option<&toml::Value>) -> String {
+    const LONG: usize = 60;
+    let Some(value) = value else { return "-".into() };
+    let text = value.to_string();
+    if text.chars().count() <= LONG && !text.contains('\n') {
+        return text;
+    }
+    format!("({} bytes)", text.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BASE: &str = r#"
+        switch = [{ name = "lan" }, { name = "dmz" }]
+        port = [{ name = "vm1", switch = "lan", mem = {} }, { name = "vm2", switch = "lan", mem = {} }]
+        rule_set = [{ name = "starter", builtin = "starter" }]
+        rule = [{ name = "a", action = "allow" }, { name = "b", action = "drop" }]
+    "#;
+
+    fn lines(before: &str, after: &str) -> Vec<String> {
+        let (before, after) = (Config::parse(before).expect("parses"), Config::parse(after).expect("parses"));
+        plan(&before, &after).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn equal_states_need_no_change_whatever_their_order() {
+        assert_eq!(lines(BASE, BASE), [""; 0]);
+        let turned = BASE.replace(r#"{ name = "lan" }, { name = "dmz" }"#, r#"{ name = "dmz" }, { name = "lan" }"#);
+        assert_eq!(lines(BASE, &turned), [""; 0]);
+    }
+
+    #[test]
+    fn from_nothing_everything_is_added_switches_before_ports() {
+        assert_eq!(
+            lines("", BASE),
+            ["+ rule_set starter", "+ switch lan", "+ switch dmz", "+ port vm1", "+ port vm2", "+ rule a", "+ rule b"]
+        );
+    }
+
+    #[test]
+    fn to_nothing_everything_is_removed_ports_before_switches() {
+        assert_eq!(
+            lines(BASE, ""),
+            ["- port vm1", "- port vm2", "- switch lan", "- switch dmz", "- rule_set starter", "- rule a", "- rule b"]
+        );
+    }
+
+    #[test]
+    fn changed_fields_are_told_with_both_values() {
+        let after = BASE
+            .replace(r#"{ name = "dmz" }"#, r#"{ name = "dmz", ageing_s = 60, default = "drop" }"#)
+            .replace(r#""vm2", switch = "lan""#, r#""vm2", switch = "dmz", vlan = { access = 3 }"#)
+            .replace(r#""b", action = "drop""#, r#""b", action = "reject""#);
+        assert_eq!(
+            lines(BASE, &after),
+            [
+                "~ switch dmz: ageing_s 300 -> 60, default \"allow\" -> \"drop\"",
+                "~ port vm2: switch \"lan\" -> \"dmz\", vlan - -> { access = 3 }",
+                "~ rule b: action \"drop\" -> \"reject\"",
+            ]
+        );
+    }
+
+    #[test]
+    fn another_attachment_is_a_replacement() {
+        let after =
+            BASE.replace(r#""vm2", switch = "lan", mem = {}"#, r#""vm2", switch = "lan", tap = { name = "t" }"#);
+        let lines = lines(BASE, &after);
+        assert_eq!(lines.len(), 1);
+        assert!(lines[0].starts_with("! port vm2 (attached anew): mem "), "{lines:?}");
+    }
+
+    #[test]
+    fn another_order_of_the_rules_is_a_change_of_its_own() {
+        let turned = BASE.replace(
+            r#"{ name = "a", action = "allow" }, { name = "b", action = "drop" }"#,
+            r#"{ name = "b", action = "drop" }, { name = "c", action = "drop" }, { name = "a", action = "allow" }"#,
+        );
+        assert_eq!(lines(BASE, &turned), ["+ rule c", "~ the order of the rules"]);
+    }
+
+    #[test]
+    fn settings_are_compared_field_by_field() {
+        let after = format!("{BASE}\n[settings]\nmidstream_grace_s = 1\n[settings.timeouts]\nicmp_s = 5\n");
+        assert_eq!(lines(BASE, &after), ["~ settings: midstream_grace_s 60 -> 1, timeouts.icmp_s 30 -> 5"]);
+    }
+}

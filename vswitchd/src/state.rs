@@ -1,0 +1,272 @@
+//! The numbers that names have in the fabric, and a state in the fabric's and the guard's terms.
+
+use std::collections::BTreeMap;
+
+use weir_fabric::{Flood, PortConfig, Step, SwitchConfig, VlanMode};
+use weir_filter::policy::spec;
+use weir_wire::{PortId, SwitchId, Vid};
+
+use crate::config::{self, Config};
+use crate::plan::Change;
+
+/// The numbers of switches and ports. A name keeps its number as long as the object exists.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ids {
+    switches: BTreeMap<String, u16>,
+    ports: BTreeMap<String, u16>,
+}
+
+impl Ids {
+    /// The number of a switch.
+    pub fn switch(&self, name: &str) -> Option<SwitchId> {
+        self.switches.get(name).copied().map(SwitchId)
+    }
+
+    /// The number of a port.
+    pub fn port(&self, name: &str) -> Option<PortId> {
+        self.ports.get(name).copied().map(PortId)
+    }
+
+    /// Switches by name.
+    pub fn switches(&self) -> impl Iterator<Item = (&str, SwitchId)> {
+        self.switches.iter().map(|(name, id)| (name.as_str(), SwitchId(*id)))
+    }
+
+    /// Ports by name.
+    pub fn ports(&self) -> impl Iterator<Item = (&str, PortId)> {
+        self.ports.iter().map(|(name, id)| (name.as_str(), PortId(*id)))
+    }
+
+    /// The numbers after a change: what stays keeps its number, what comes gets the lowest that was free before, so
+    /// that no number changes hands within one change.
+    #[must_use]
+    pub fn after(&self, desired: &Config) -> Ids {
+        Ids {
+            switches: renumber(&self.switches, desired.switches.iter().map(|s| s.name.as_str())),
+            ports: renumber(&self.ports, desired.ports.iter().map(|p| p.name.as_str())),
+        }
+    }
+}
+
+fn renumber<'a>(before: &BTreeMap<String, u16>, names: impl Iterator<Item = &'a str>) -> BTreeMap<String, u16> {
+    let taken: std::collections::BTreeSet<u16> = before.values().copied().collect();
+    let mut free = (0..=u16::MAX).filter(|id| !taken.contains(id));
+    let mut after = BTreeMap::new();
+    for name in names {
+        // A checked state has fewer names than there are numbers, also when all of them are replaced at once.
+        if let Some(id) = before.get(name).copied().or_else(|| free.next()) {
+            after.insert(name.to_owned(), id);
+        }
+    }
+    after
+}
+
+/// The fabric's part of a list of changes.
+pub fn steps(changes: &[Change], desired: &Config, before: &Ids, after: &Ids) -> Vec<Step> {
+    let mut steps = Vec::new();
+    for change in changes {
+        let step = match change {
+            Change::RemovePort(name) => before.port(name).map(Step::RemovePort),
+            Change::RemoveSwitch(name) => before.switch(name).map(Step::RemoveSwitch),
+            Change::AddSwitch(name) | Change::SetSwitch(name, _) => set_switch(name, desired, after),
+            Change::ReplacePort(name, _) => {
+                // What was learned from the old attachment has nothing to do with the one that comes.
+                steps.extend(before.port(name).map(Step::RemovePort));
+                set_port(name, desired, after)
+            }
+            Change::AddPort(name) | Change::SetPort(name, _) => set_port(name, desired, after),
+            Change::RemoveRuleSet(_)
+            | Change::RemoveRule(_)
+            | Change::SetSettings(_)
+            | Change::AddRuleSet(_)
+            | Change::SetRuleSet(..)
+            | Change::AddRule(_)
+            | Change::SetRule(..)
+            | Change::OrderRules => None,
+        };
+        steps.extend(step);
+    }
+    steps
+}
+
+fn set_switch(name: &str, desired: &Config, ids: &Ids) -> Option<Step> {
+    let switch = desired.switch(name)?;
+    let flood = |flood: config::Flood| match flood {
+        config::Flood::Flood => Flood::Flood,
+        config::Flood::Drop => Flood::Drop,
+    };
+    let config = SwitchConfig {
+        ageing_s: switch.ageing_s,
+        fdb_limit: switch.fdb_limit as usize,
+        unknown_unicast: flood(switch.unknown_unicast),
+        broadcast: flood(switch.broadcast),
+        multicast: flood(switch.multicast),
+        static_macs: switch
+            .static_macs
+            .iter()
+            .filter_map(|entry| Some((Vid(entry.vlan), entry.mac.0, ids.port(&entry.port)?)))
+            .collect(),
+    };
+    Some(Step::SetSwitch(ids.switch(name)?, config))
+}
+
+fn set_port(name: &str, desired: &Config, ids: &Ids) -> Option<Step> {
+    let port = desired.port(name)?;
+    let config = PortConfig {
+        switch: ids.switch(&port.switch)?,
+        vlan: vlan_mode(port.vlan.as_ref()),
+        isolated: port.isolated,
+        down: port.down,
+        learning: port.learning,
+        fdb_limit: port.fdb_limit as usize,
+    };
+    Some(Step::SetPort(ids.port(name)?, config))
+}
+
+fn vlan_mode(vlan: Option<&config::Vlan>) -> VlanMode {
+    match vlan {
+        None => VlanMode::Access(Vid(0)),
+        Some(vlan) => match vlan.access {
+            Some(vid) => VlanMode::Access(Vid(vid)),
+            None => VlanMode::Trunk {
+                allowed: vlan.trunk.iter().map(|r| (Vid(r.first), Vid(r.last))).collect(),
+                native: vlan.native.map(Vid),
+            },
+        },
+    }
+}
+
+/// The state as the policy compiler takes it; the rule sets are put in by the caller.
+pub fn spec(desired: &Config, ids: &Ids) -> spec::Spec {
+    spec::Spec {
+        switches: desired
+            .switches
+            .iter()
+            .filter_map(|s| {
+                let inspect = s.inspect.clone().filter(|name| name != "none");
+                Some(spec::Switch {
+                    id: ids.switch(&s.name)?,
+                    name: s.name.clone(),
+                    default: action(s.default),
+                    inspect,
+                })
+            })
+            .collect(),
+        ports: desired
+            .ports
+            .iter()
+            .filter_map(|p| Some(spec::Port { id: ids.port(&p.name)?, name: p.name.clone(), groups: p.groups.clone() }))
+            .collect(),
+        rules: desired.rules.iter().map(rule).collect(),
+        rule_sets: Vec::new(),
+        settings: desired.settings.spec(),
+    }
+}
+
+fn action(action: config::Action) -> spec::Action {
+    match action {
+        config::Action::Allow => spec::Action::Allow,
+        config::Action::Drop => spec::Action::Drop,
+        config::Action::Reject => spec::Action::Reject,
+    }
+}
+
+fn rule(rule: &config::Rule) -> spec::Rule {
+    let ranges = |list: &[config::Range]| list.iter().map(|r| (*r).into()).collect();
+    spec::Rule {
+        name: rule.name.clone(),
+        action: action(rule.action),
+        log: rule.log,
+        inspect: rule.inspect.clone(),
+        switches: rule.switches.clone(),
+        from: side(&rule.from),
+        to: side(&rule.to),
+        vlans: ranges(&rule.vlans),
+        ether_types: rule.ether_types.clone(),
+        protocols: rule.protocol.iter().map(|p| p.0).collect(),
+        source_ports: ranges(&rule.source_ports),
+        destination_ports: ranges(&rule.destination_ports),
+        icmp: rule
+            .icmp
+            .iter()
+            .flat_map(|icmp| icmp.kinds.iter().map(|&kind| spec::Icmp { kind, code: icmp.code }))
+            .collect(),
+    }
+}
+
+fn side(side: &config::Side) -> spec::Side {
+    spec::Side {
+        ports: side.ports.clone(),
+        groups: side.groups.clone(),
+        addresses: side.addresses.clone(),
+        macs: side.macs.iter().map(|m| m.0).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::plan;
+
+    fn config(text: &str) -> Config {
+        let config = Config::parse(text).expect("parses");
+        config.check().expect("makes sense");
+        config
+    }
+
+    const TWO: &str = r#"
+        switch = [{ name = "lan" }]
+        port = [{ name = "a", switch = "lan", mem = {} }, { name = "b", switch = "lan", mem = {} }]
+    "#;
+
+    #[test]
+    fn names_keep_their_numbers_while_others_come_and_go() {
+        let ids = Ids::default().after(&config(TWO));
+        assert_eq!((ids.port("a"), ids.port("b")), (Some(PortId(0)), Some(PortId(1))));
+        let other = config(&TWO.replace("name = \"a\"", "name = \"c\""));
+        let after = ids.after(&other);
+        // "c" takes a number that was free before, not the one that "a" gives up in the same change.
+        assert_eq!((after.port("a"), after.port("b"), after.port("c")), (None, Some(PortId(1)), Some(PortId(2))));
+        assert_eq!(after.after(&config(TWO)).port("a"), Some(PortId(0)));
+    }
+
+    #[test]
+    fn steps_remove_ports_before_switches_and_add_switches_before_ports() {
+        let full = config(TWO);
+        let ids = Ids::default().after(&full);
+        let kinds = |steps: &[Step]| -> Vec<&'static str> {
+            steps
+                .iter()
+                .map(|s| match s {
+                    Step::SetSwitch(..) => "set-switch",
+                    Step::RemoveSwitch(_) => "remove-switch",
+                    Step::SetPort(..) => "set-port",
+                    Step::RemovePort(_) => "remove-port",
+                    Step::FlushFdb(_) => "flush",
+                })
+                .collect()
+        };
+        let empty = Config::default();
+        let up = steps(&plan(&empty, &full), &full, &Ids::default(), &ids);
+        assert_eq!(kinds(&up), ["set-switch", "set-port", "set-port"]);
+        let down = steps(&plan(&full, &empty), &empty, &ids, &Ids::default());
+        assert_eq!(kinds(&down), ["remove-port", "remove-port", "remove-switch"]);
+    }
+
+    #[test]
+    fn vlans_become_modes() {
+        let trunk = config::Vlan { access: None, trunk: vec![config::Range { first: 20, last: 30 }], native: Some(1) };
+        assert_eq!(
+            vlan_mode(Some(&trunk)),
+            VlanMode::Trunk { allowed: vec![(Vid(20), Vid(30))], native: Some(Vid(1)) }
+        );
+        assert_eq!(vlan_mode(None), VlanMode::Access(Vid(0)));
+    }
+
+    #[test]
+    fn icmp_names_stand_for_both_versions() {
+        let config = config("rule = [{ name = \"r\", action = \"drop\", icmp = [\"echo-request\", \"3/4\"] }]");
+        let kinds: Vec<_> = spec(&config, &Ids::default()).rules[0].icmp.iter().map(|i| (i.kind, i.code)).collect();
+        assert_eq!(kinds, [(8, None), (128, None), (3, Some(4))]);
+    }
+}
