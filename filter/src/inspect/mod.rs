@@ -3,26 +3,35 @@
 //! The engine owns one [`FlowInspect`] for each flow that still has something to match, and one [`StreamMemory`] for
 //! all of them. "First data wins, enforced on the wire": a byte once inspected at a place of the stream is the only one
 //! that may be delivered there; the segment that would complete a `drop` match is refused.
+//!
+//! A rule on a TCP stream is checked on the recent bytes of the stream, up to [`WINDOW`] bytes behind the segment and
+//! the whole segment. `offset`, `depth` and the like are counted from three places, and one that fits is enough: the
+//! start of the stream, the start of what this direction has said since the other one spoke, the start of the segment.
+//! A rule fires once for the same bytes.
+
+mod compiled;
+mod fast_pattern;
+mod flow;
+mod group;
+mod literal;
+mod matcher;
+mod pcre;
+mod program;
+mod scratch;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod verify;
 
 use std::sync::Arc;
 
-use weir_ids_rules::{Diagnostic, RuleSet};
-use weir_wire::{Instant, Packet};
+use weir_wire::Instant;
 
-use crate::event::{Signature, Tuple};
+use crate::event::Signature;
 
-/// A rule set (text of the rule language) compiled for detection. Made once per text, shared by policies.
-#[derive(Debug, Default)]
-pub struct RuleSetProgram {}
-
-impl RuleSetProgram {
-    /// Compiles rules for detection. A rule that cannot be compiled (an expression that is no expression) is left out
-    /// and has a diagnostic; the others are used.
-    pub fn compile(rules: &RuleSet) -> (RuleSetProgram, Vec<Diagnostic>) {
-        let _ = rules;
-        (RuleSetProgram::default(), Vec::new())
-    }
-}
+pub use flow::FlowInspect;
+pub use group::WINDOW;
+pub use program::RuleSetProgram;
 
 /// Which way a packet goes in its flow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -34,15 +43,25 @@ pub enum Direction {
     Reply,
 }
 
-/// The bytes of stream data held for all flows of one engine, and their bounds.
-#[derive(Debug)]
+/// What all flows of one engine share: the bytes of stream data held, their bounds, and room to work in.
+#[derive(Debug, Default)]
 pub struct StreamMemory {
-    /// Held at present.
+    /// Bytes held at present.
     pub used: usize,
     /// Bound for all flows.
     pub limit: usize,
     /// Bound for one direction of one flow.
     pub per_direction: usize,
+    /// Packets refused because a rule that drops could not be decided within its bound on work.
+    pub undecided: u64,
+    scratch: scratch::Scratch,
+}
+
+impl StreamMemory {
+    /// Nothing held; bounds in bytes, for all flows and for one direction of one.
+    pub fn new(limit: usize, per_direction: usize) -> StreamMemory {
+        StreamMemory { limit, per_direction, ..StreamMemory::default() }
+    }
 }
 
 /// What the engine knows of the packet that is to be inspected.
@@ -83,35 +102,4 @@ pub struct Findings {
     pub matched: Vec<Arc<Signature>>,
     /// Nothing is left to match on this flow: its state may be given up.
     pub settled: bool,
-}
-
-/// Inspection state of one flow.
-#[derive(Debug)]
-pub struct FlowInspect {}
-
-impl FlowInspect {
-    /// State for a flow whose initiator sends `tuple`; `None` where no rule of `program` can ever match it (the flow
-    /// is settled from the start). `midstream`: the flow's start was not seen.
-    pub fn new(program: &Arc<RuleSetProgram>, tuple: &Tuple, midstream: bool) -> Option<Box<FlowInspect>> {
-        let _ = (program, tuple, midstream);
-        None
-    }
-
-    /// Inspects one packet; fills `findings`, which the caller has cleared. Allocates nothing once warm where nothing
-    /// matches.
-    pub fn inspect(&mut self, seen: Seen, packet: &Packet, memory: &mut StreamMemory, findings: &mut Findings) {
-        let _ = (seen, packet, memory, findings);
-    }
-
-    /// Takes a new policy's program: the matcher's state belongs to the old one and is dropped, the stream's position
-    /// and the bytes held stay. Returns `false` where nothing of the new program can match (the flow is settled).
-    pub fn replace_program(&mut self, program: &Arc<RuleSetProgram>) -> bool {
-        let _ = program;
-        false
-    }
-
-    /// Gives the bytes held back to `memory`; called when the flow ends.
-    pub fn release(&mut self, memory: &mut StreamMemory) {
-        let _ = memory;
-    }
 }

@@ -1,0 +1,345 @@
+//! Regular expressions.
+//!
+//! `regex` comes first: its time is linear in the text whatever the expression. What it cannot express (look-around,
+//! back-references, possessive quantifiers) goes to PCRE2 with a limit on its work. An expression that runs into the
+//! limit has not been decided; [`Found::Undecided`] says so, and the caller does not take it for "no match".
+
+use weir_ids_rules::rule::{Pcre, PcreFlags};
+
+/// Steps that PCRE2 may take on one search.
+const MATCH_LIMIT: u32 = 20_000;
+/// Bytes that a compiled `regex` may take, and its lazily built automaton as well.
+const SIZE_LIMIT: usize = 2 << 20;
+
+/// An expression, compiled.
+#[derive(Debug)]
+pub enum Expression {
+    /// Linear time.
+    Linear(Box<regex::bytes::Regex>),
+    /// Backtracking, with a limit.
+    Backtracking(Box<pcre2::bytes::Regex>),
+}
+
+/// What a search came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// The match's start and end.
+    At(usize, usize),
+    /// There is none.
+    Nowhere,
+    /// The limit was reached first.
+    Undecided,
+}
+
+impl Expression {
+    /// Compiles `pcre`.
+    ///
+    /// # Errors
+    /// The message of the engine that came last.
+    pub fn compile(pcre: &Pcre) -> Result<Expression, String> {
+        if let Some(pattern) = translate(&pcre.pattern, pcre.flags) {
+            let built = regex::bytes::RegexBuilder::new(&pattern)
+                .unicode(false)
+                .case_insensitive(pcre.flags.caseless)
+                .dot_matches_new_line(pcre.flags.dotall)
+                .multi_line(pcre.flags.multiline)
+                .swap_greed(pcre.flags.ungreedy)
+                .size_limit(SIZE_LIMIT)
+                .dfa_size_limit(SIZE_LIMIT)
+                .build();
+            if let Ok(regex) = built {
+                return Ok(Expression::Linear(Box::new(regex)));
+            }
+        }
+        backtracking(pcre).map(|regex| Expression::Backtracking(Box::new(regex)))
+    }
+
+    /// The first match in `text` that starts at `from` or behind it. `text` starts where `^` matches.
+    #[inline]
+    pub fn find(&self, text: &[u8], from: usize) -> Found {
+        if from > text.len() {
+            return Found::Nowhere;
+        }
+        match self {
+            Expression::Linear(regex) => match regex.find_at(text, from) {
+                Some(m) => Found::At(m.start(), m.end()),
+                None => Found::Nowhere,
+            },
+            Expression::Backtracking(regex) => match regex.find_at(text, from) {
+                Ok(Some(m)) => Found::At(m.start(), m.end()),
+                Ok(None) => Found::Nowhere,
+                Err(_) => Found::Undecided,
+            },
+        }
+    }
+}
+
+fn backtracking(pcre: &Pcre) -> Result<pcre2::bytes::Regex, String> {
+    let PcreFlags { caseless, dotall, multiline, extended, anchored, dollar_end_only, ungreedy } = pcre.flags;
+    // Settings that the crate has no switch for are written into the expression.
+    let mut pattern = format!("(*LIMIT_MATCH={MATCH_LIMIT})(*LIMIT_DEPTH={MATCH_LIMIT})");
+    if ungreedy {
+        pattern.push_str("(?U)");
+    }
+    if anchored {
+        pattern.push_str("\\A");
+    }
+    let close = if dollar_end_only { translate_dollar(&pcre.pattern) } else { pcre.pattern.clone() };
+    pattern.push_str("(?:");
+    pattern.push_str(&close);
+    // A comment at the end of an extended expression must not swallow the parenthesis.
+    pattern.push_str(if extended { "\n)" } else { ")" });
+    pcre2::bytes::RegexBuilder::new()
+        .caseless(caseless)
+        .dotall(dotall)
+        .multi_line(multiline)
+        .extended(extended)
+        .jit_if_available(true)
+        .build(&pattern)
+        .map_err(|error| error.to_string())
+}
+
+/// `E`: the dollar signs outside classes become `\z`.
+fn translate_dollar(pattern: &str) -> String {
+    let mut out = String::with_capacity(pattern.len() + 8);
+    let (mut in_class, mut escaped) = (false, false);
+    for c in pattern.chars() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            '[' if !in_class => in_class = true,
+            ']' => in_class = false,
+            '$' if !in_class => {
+                out.push_str("\\z");
+                continue;
+            }
+            _ => {}
+        }
+        out.push(c);
+    }
+    out
+}
+
+/// The expression in the syntax of `regex`; `None` where the two differ in what they would match.
+fn translate(pattern: &str, flags: PcreFlags) -> Option<String> {
+    if flags.extended {
+        return None;
+    }
+    let mut out = String::with_capacity(pattern.len() + 16);
+    if flags.anchored {
+        out.push_str("\\A");
+    }
+    out.push_str("(?:");
+    let mut chars = pattern.chars().peekable();
+    let mut after_quantifier = false;
+    while let Some(c) = chars.next() {
+        let was_quantifier = std::mem::take(&mut after_quantifier);
+        match c {
+            '\\' => translate_escape(chars.next()?, &mut out)?,
+            '[' => translate_class(&mut chars, &mut out)?,
+            // A second plus makes a quantifier possessive.
+            '+' if was_quantifier => return None,
+            '*' | '+' | '?' | '}' => {
+                after_quantifier = true;
+                out.push(c);
+            }
+            // Without `m`, the dollar sign also matches before a line feed at the very end.
+            '$' if !flags.multiline && !flags.dollar_end_only => match chars.peek() {
+                None | Some(')' | '|') => out.push_str("(?:\\n?\\z)"),
+                Some(_) => return None,
+            },
+            '$' if flags.dollar_end_only && !flags.multiline => out.push_str("\\z"),
+            '(' if chars.peek() == Some(&'*') => return None,
+            _ if !c.is_ascii() => return None,
+            _ => out.push(c),
+        }
+    }
+    out.push(')');
+    Some(out)
+}
+
+/// Copies an escape sequence that means the same to both.
+fn translate_escape(c: char, out: &mut String) -> Option<()> {
+    match c {
+        'd' | 'D' | 'w' | 'W' | 's' | 'S' | 'b' | 'B' | 'A' | 'z' | 'n' | 'r' | 't' | 'f' | 'a' | 'x' => {
+            out.extend(['\\', c]);
+        }
+        '<' => out.push_str("\\x3c"),
+        '>' => out.push_str("\\x3e"),
+        _ if c.is_ascii_punctuation() => {
+            if regex_syntax_needs_escape(c) {
+                out.push('\\');
+            }
+            out.push(c);
+        }
+        _ => return None,
+    }
+    Some(())
+}
+
+fn regex_syntax_needs_escape(c: char) -> bool {
+    matches!(
+        c,
+        '\\' | '.' | '+' | '*' | '?' | '(' | ')' | '|' | '[' | ']' | '{' | '}' | '^' | '$' | '#' | '&' | '-' | '~'
+    )
+}
+
+/// Copies a class up to its closing bracket, protecting what only `regex` takes for a set operation.
+fn translate_class(chars: &mut std::iter::Peekable<std::str::Chars<'_>>, out: &mut String) -> Option<()> {
+    out.push('[');
+    if chars.next_if_eq(&'^').is_some() {
+        out.push('^');
+    }
+    if chars.next_if_eq(&']').is_some() {
+        out.push_str("\\]");
+    }
+    loop {
+        match chars.next()? {
+            ']' => break,
+            '[' => {
+                if matches!(chars.peek(), Some(':' | '.' | '=')) {
+                    return None;
+                }
+                out.push_str("\\[");
+            }
+            '\\' => {
+                let c = chars.next()?;
+                // Within a class `\b` is the backspace.
+                if c == 'b' {
+                    out.push_str("\\x08");
+                } else if matches!(c, 'B' | 'A' | 'z') {
+                    return None;
+                } else {
+                    translate_escape(c, out)?;
+                }
+            }
+            c @ ('&' | '~') => out.extend(['\\', c]),
+            '-' => {
+                if chars.peek() == Some(&'-') {
+                    return None;
+                }
+                out.push('-');
+            }
+            c if !c.is_ascii() => return None,
+            c => out.push(c),
+        }
+    }
+    out.push(']');
+    Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn compile(pattern: &str, flags: PcreFlags) -> Expression {
+        Expression::compile(&Pcre { pattern: pattern.into(), negated: false, relative: false, flags, at: 0 }).unwrap()
+    }
+
+    /// The same search by PCRE2, which says what is right.
+    fn reference(pattern: &str, flags: PcreFlags, text: &[u8]) -> Found {
+        let pcre = Pcre { pattern: pattern.into(), negated: false, relative: false, flags, at: 0 };
+        Expression::Backtracking(Box::new(backtracking(&pcre).unwrap())).find(text, 0)
+    }
+
+    #[test]
+    fn both_engines_find_the_same() {
+        let patterns = [
+            r"^GET\s+/[a-z]{1,5}\.php$",
+            r"a[^\]]b",
+            r"[]a]+",
+            r"[a&&b]",
+            r"\<\>",
+            r"x\/y",
+            r"[\w\-.]+@",
+            r"\x41\x2e",
+            r"a$|b$",
+            r"(foo|ba+?)\d",
+            r"[[ab]c",
+            r"\bcat\b",
+            r"[a~~b]",
+            r"a.b",
+            r"[^\r\n]{3,}",
+            r"(?i)AbC",
+            r"[+--]",
+            r"a++b",
+            r"(a+)+$",
+            r"(.)\1",
+            r"foo(?!bar)",
+            r"[[:alpha:]]{2}",
+            r"a{,3}b",
+            r"[\x00-\x1f]",
+        ];
+        let texts: [&[u8]; 13] = [
+            b"GET  /abc.php\n",
+            b"a[b",
+            b"]]a",
+            b"a&b",
+            b"<>",
+            b"x/y",
+            b"z-.@",
+            b"A.",
+            b"xb\n",
+            b"ba7 foobar foo",
+            b"a\nb aab cat",
+            b"ABC\r\nabc\x01",
+            b"a{,3}b --+",
+        ];
+        for pattern in patterns {
+            for text in texts {
+                for bits in 0..16 {
+                    let flags = PcreFlags {
+                        caseless: bits & 1 > 0,
+                        dotall: bits & 2 > 0,
+                        multiline: bits & 4 > 0,
+                        ungreedy: bits & 8 > 0,
+                        ..PcreFlags::default()
+                    };
+                    let right = reference(pattern, flags, text);
+                    let found = compile(pattern, flags).find(text, 0);
+                    let same = match (found, right) {
+                        // A dollar sign here swallows the last line feed, there it does not.
+                        (Found::At(a, b), Found::At(c, d)) => a == c && (b == d || text.get(d..b) == Some(b"\n")),
+                        (a, b) => a == b,
+                    };
+                    assert!(same, "{pattern} {flags:?} {text:?}: {found:?}, not {right:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn expressions_go_to_the_linear_engine_where_it_can_express_them() {
+        let linear = |p| matches!(compile(p, PcreFlags::default()), Expression::Linear(_));
+        assert!(linear(r"^GET [^\r\n]+\.php\?id=\d+"));
+        assert!(!linear(r"(.)\1"));
+        assert!(!linear(r"foo(?!bar)"));
+        assert!(!linear(r"a*+a"));
+    }
+
+    #[test]
+    fn anchors_and_the_very_end_are_honoured() {
+        let anchored = PcreFlags { anchored: true, ..PcreFlags::default() };
+        assert_eq!(compile("b", anchored).find(b"ab", 0), Found::Nowhere);
+        assert_eq!(compile(r"(b)\1", anchored).find(b"abb", 0), Found::Nowhere);
+        let end = PcreFlags { dollar_end_only: true, ..PcreFlags::default() };
+        assert_eq!(compile("b$", end).find(b"ab\n", 0), Found::Nowhere);
+        assert_eq!(compile(r"(b)\1$", end).find(b"abb\n", 0), Found::Nowhere);
+        assert_eq!(compile("b$", PcreFlags::default()).find(b"ab\n", 0), Found::At(1, 3));
+    }
+
+    #[test]
+    fn a_search_that_reaches_the_limit_is_undecided() {
+        let text = [&[b'a'; 60][..], b"!"].concat();
+        assert_eq!(compile(r"^(a+)+(?!x)$", PcreFlags::default()).find(&text, 0), Found::Undecided);
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        for pattern in ["(", "[", "a)", "*", r"\"] {
+            let pcre =
+                Pcre { pattern: pattern.into(), negated: false, relative: false, flags: PcreFlags::default(), at: 0 };
+            assert!(Expression::compile(&pcre).is_err(), "{pattern}");
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! Whole flows through [`FlowInspect`](super::FlowInspect).
+
+mod harness;
+mod rules;
+mod segmentation;
+mod stream;

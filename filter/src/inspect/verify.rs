@@ -1,0 +1,228 @@
+//! The full check of a rule's payload conditions on one text: a packet's payload, or the recent bytes of a stream.
+//!
+//! Conditions are taken in the order of the rule. One that is placed by the end of the one before may be tried at each
+//! place where that one matches; the others are independent of each other, so they are searched for once. Work is
+//! bounded in proportion to the text; a check that needs more is [`Outcome::Undecided`], which is not "no match".
+
+use weir_ids_rules::rule::{Bounds, IsDataAt, Position};
+
+use super::literal::Literal;
+use super::pcre::{Expression, Found};
+
+/// One condition, compiled.
+#[derive(Debug)]
+pub struct Element {
+    pub test: Test,
+    /// The next condition is placed by the end of this one.
+    pub next_relative: bool,
+}
+
+/// What a condition asks.
+#[derive(Debug)]
+pub enum Test {
+    Content { literal: Box<Literal>, negated: bool, ends_with: bool, position: Position },
+    Pcre { expression: Expression, negated: bool, relative: bool },
+    IsDataAt(IsDataAt),
+    Size(Bounds),
+}
+
+/// What the check came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// All conditions hold.
+    Match,
+    /// They do not.
+    NoMatch,
+    /// The bound on work was reached first.
+    Undecided,
+}
+
+/// Checks all `elements` on `text`.
+pub fn check(elements: &[Element], text: &[u8]) -> Outcome {
+    let mut search = Search { text, budget: 10_000usize.saturating_add(text.len().saturating_mul(4)) };
+    match search.run(elements, 0) {
+        Step::Match => Outcome::Match,
+        Step::Elsewhere | Step::Never => Outcome::NoMatch,
+        Step::Exhausted => Outcome::Undecided,
+    }
+}
+
+/// What the rest of the conditions answers to one place of the condition before.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Match,
+    /// Not from here; perhaps from a later place.
+    Elsewhere,
+    /// From no place.
+    Never,
+    Exhausted,
+}
+
+struct Search<'t> {
+    text: &'t [u8],
+    budget: usize,
+}
+
+impl Search<'_> {
+    /// Takes `cost` from the budget; `false` where it is used up.
+    fn spend(&mut self, cost: usize) -> bool {
+        let left = self.budget.checked_sub(cost);
+        self.budget = left.unwrap_or(0);
+        left.is_some()
+    }
+
+    fn run(&mut self, elements: &[Element], previous: usize) -> Step {
+        let Some((element, rest)) = elements.split_first() else { return Step::Match };
+        if !self.spend(1) {
+            return Step::Exhausted;
+        }
+        match &element.test {
+            Test::Content { literal, negated: true, ends_with, position } => {
+                let (area, _) = self.area(*position, previous);
+                let text = self.text.get(area.clone()).unwrap_or(&[]);
+                let there = if *ends_with {
+                    area.end == self.text.len() && literal.ends(text)
+                } else {
+                    literal.find(text).is_some()
+                };
+                if there { failed(*position) } else { self.run(rest, previous) }
+            }
+            Test::Content { literal, negated: false, ends_with: true, position } => {
+                let (area, _) = self.area(*position, previous);
+                let ends = area.end == self.text.len() && literal.ends(self.text.get(area).unwrap_or(&[]));
+                if ends { self.run(rest, self.text.len()) } else { failed(*position) }
+            }
+            Test::Content { literal, negated: false, ends_with: false, position } => {
+                self.content(literal, *position, element.next_relative, rest, previous)
+            }
+            Test::Pcre { expression, negated, relative } => {
+                let start = if *relative { previous } else { 0 };
+                self.pcre(expression, *negated, start, element.next_relative, rest, previous)
+            }
+            Test::IsDataAt(is) => {
+                let there = if is.relative {
+                    previous.saturating_add(is.offset as usize) <= self.text.len()
+                } else {
+                    (is.offset as usize) < self.text.len()
+                };
+                match (there != is.negated, is.relative) {
+                    (true, _) => self.run(rest, previous),
+                    (false, true) => Step::Elsewhere,
+                    (false, false) => Step::Never,
+                }
+            }
+            Test::Size(bounds) => {
+                if bounds.contains(self.text.len() as u64) {
+                    self.run(rest, previous)
+                } else {
+                    Step::Never
+                }
+            }
+        }
+    }
+
+    /// The bytes in which a content must lie, and whether they have an end of their own.
+    fn area(&self, position: Position, previous: usize) -> (std::ops::Range<usize>, bool) {
+        let all = self.text.len();
+        let (start, end) = match position {
+            Position::Absolute { offset, depth } => {
+                let start = offset as usize;
+                (start, depth.map(|d| start.saturating_add(d as usize)))
+            }
+            Position::Relative { distance, within } => {
+                let start = previous.saturating_add_signed(distance as isize);
+                // The end is counted from the true point, also where that lies before the text.
+                let point = previous as i64 + i64::from(distance);
+                (start, within.map(|w| usize::try_from(point + i64::from(w)).unwrap_or(0)))
+            }
+        };
+        let stop = end.unwrap_or(all).min(all);
+        (start.min(stop)..stop, end.is_some())
+    }
+
+    fn content(
+        &mut self,
+        literal: &Literal,
+        position: Position,
+        next_relative: bool,
+        rest: &[Element],
+        previous: usize,
+    ) -> Step {
+        let (area, bounded) = self.area(position, previous);
+        let relative = matches!(position, Position::Relative { .. });
+        // Where the area has no end, a later start sees only what was seen from this one.
+        let exhausted_area = if relative && bounded { Step::Elsewhere } else { Step::Never };
+        let mut from = area.start;
+        loop {
+            let Some(hit) = self.text.get(from..area.end).and_then(|text| literal.find(text)) else {
+                return exhausted_area;
+            };
+            let end = from + hit + literal.len();
+            let step = self.run(rest, end);
+            match step {
+                Step::Match | Step::Exhausted | Step::Never => return step,
+                // What follows does not depend on this content's place.
+                Step::Elsewhere if !next_relative => return Step::Never,
+                Step::Elsewhere => from += hit + 1,
+            }
+            if !self.spend(1) {
+                return Step::Exhausted;
+            }
+        }
+    }
+
+    fn pcre(
+        &mut self,
+        expression: &Expression,
+        negated: bool,
+        start: usize,
+        next_relative: bool,
+        rest: &[Element],
+        previous: usize,
+    ) -> Step {
+        let text = self.text.get(start..).unwrap_or(&[]);
+        let fail = if start > 0 { Step::Elsewhere } else { Step::Never };
+        let mut from = 0;
+        loop {
+            if !self.spend(1 + text.len().saturating_sub(from) / 64) {
+                return Step::Exhausted;
+            }
+            match (expression.find(text, from), negated) {
+                (Found::Undecided, _) => return Step::Exhausted,
+                (Found::Nowhere, true) => return self.run(rest, previous),
+                (Found::At(..), true) | (Found::Nowhere, false) => return fail,
+                (Found::At(first, last), false) => match self.run(rest, start + last) {
+                    Step::Elsewhere if next_relative => from = first + 1,
+                    Step::Elsewhere => return Step::Never,
+                    step => return step,
+                },
+            }
+        }
+    }
+}
+
+/// A content that fails at its place.
+fn failed(position: Position) -> Step {
+    match position {
+        Position::Relative { .. } => Step::Elsewhere,
+        Position::Absolute { .. } => Step::Never,
+    }
+}
+
+impl Element {
+    /// Bytes that the condition takes; `None` where that has no bound.
+    pub fn span(&self) -> Option<usize> {
+        match &self.test {
+            Test::Content { literal, negated: false, .. } => Some(literal.len()),
+            Test::Content { .. } | Test::Pcre { .. } | Test::IsDataAt(_) | Test::Size(_) => None,
+        }
+    }
+
+    /// Whether it is a content that must be there and stands in `text`.
+    pub fn stands_in(&self, text: &[u8]) -> bool {
+        match &self.test {
+            Test::Content { literal, negated: false, .. } => literal.find(text).is_some(),
+            Test::Content { .. } | Test::Pcre { .. } | Test::IsDataAt(_) | Test::Size(_) => false,
+        }
+    }
+}
