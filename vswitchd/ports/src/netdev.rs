@@ -16,6 +16,12 @@ use crate::{PortError, PortErrorKind};
 const SIOCETHTOOL: libc::Ioctl = 0x8946;
 const ETHTOOL_GDRVINFO: u32 = 0x03;
 const ETHTOOL_GCHANNELS: u32 = 0x3c;
+const ETHTOOL_GFLAGS: u32 = 0x25;
+const ETHTOOL_SFLAGS: u32 = 0x26;
+const ETHTOOL_GGRO: u32 = 0x2b;
+const ETHTOOL_SGRO: u32 = 0x2c;
+const ETH_FLAG_RXVLAN: u32 = 1 << 8;
+const ETH_FLAG_LRO: u32 = 1 << 15;
 
 /// A device's name in one namespace.
 #[derive(Debug)]
@@ -142,6 +148,39 @@ impl Netdev {
             Ok(()) => channels.rx.saturating_add(channels.combined).max(1),
             Err(_) => 1,
         }
+    }
+
+    /// Leaves VLAN tags in the frames that arrive, as `ethtool -K NAME rxvlan off` does.
+    pub fn keep_vlan_tags(&self) -> io::Result<()> {
+        self.clear_flag(ETH_FLAG_RXVLAN)
+    }
+
+    /// Leaves frames that arrive as they were sent, as `ethtool -K NAME gro off lro off` does.
+    pub fn keep_frames_apart(&self) -> io::Result<()> {
+        if self.ethtool_value(ETHTOOL_GGRO, 0)? != 0 {
+            self.ethtool_value(ETHTOOL_SGRO, 0)?;
+        }
+        self.clear_flag(ETH_FLAG_LRO)
+    }
+
+    fn clear_flag(&self, flag: u32) -> io::Result<()> {
+        let flags = self.ethtool_value(ETHTOOL_GFLAGS, 0)?;
+        if flags & flag != 0 {
+            self.ethtool_value(ETHTOOL_SFLAGS, flags & !flag)?;
+        }
+        Ok(())
+    }
+
+    fn ethtool_value(&self, command: u32, data: u32) -> io::Result<u32> {
+        /// `struct ethtool_value`.
+        #[repr(C)]
+        struct Value {
+            command: u32,
+            data: u32,
+        }
+        let mut value = Value { command, data };
+        self.ethtool(&mut value)?;
+        Ok(value.data)
     }
 
     /// Moves it into another namespace, where it arrives down.

@@ -4,7 +4,7 @@
 
 mod lab;
 
-use lab::{Cable, Space, everything_passes, privileged};
+use lab::{Cable, Space, everything_passes, is_quiet, privileged};
 use weir_ports::{Port, PortErrorKind, TapConfig, TapPort};
 use weir_wire::DropReason;
 
@@ -131,5 +131,6 @@ fn the_link_follows_the_device_down_up_away_and_into_nothing() {
     cable.until("the device is gone", |[_, right]| !right.link());
     a.sh("sh -c 'ping -c 1 -W 1 10.77.0.2 || true'");
     cable.until("the reason is told", |[_, right]| right.status().problem.contains("deleted"));
+    cable.until("the dead port lets its worker sleep", |[_, right]| is_quiet(&mut **right));
     cable.cut();
 }

@@ -4,7 +4,7 @@
 
 mod lab;
 
-use lab::{Cable, Space, eventually, everything_passes, privileged, tcp_both_ways};
+use lab::{Cable, Space, eventually, everything_passes, is_quiet, privileged, tcp_both_ways};
 use weir_ports::{PortErrorKind, TapConfig, TapPort, XdpConfig, XdpMode, XdpPort};
 use weir_wire::DropReason;
 
@@ -60,6 +60,11 @@ fn veths_with_their_default_offloads_talk_tcp() {
     let refused = status.details.iter().find(|(name, _)| name == "not used").unwrap();
     assert!(refused.1.starts_with("native, zero-copy: ") && refused.1.contains("not supported"), "{refused:?}");
     assert!(counters.kicks > 0);
+    assert!(!status.details.iter().any(|(name, _)| name == "warning"), "{:?}", status.details);
+    assert!(two.host.0.sh("ethtool -k left").contains("rx-vlan-offload: off"));
+    two.b.sh("ip link set eth0 down");
+    two.cable.until("a veth without its other side has no link", |[_, right]| !right.link());
+    two.cable.until("both ports let their worker sleep", |ports| ports.iter_mut().all(|p| is_quiet(&mut **p)));
     assert_eq!(counters.rx_dropped.total(), 0);
     two.cable.cut();
 }
@@ -168,6 +173,7 @@ fn a_device_that_is_deleted_under_load_comes_back_when_it_is_made_again() {
     a.sh("ping -c 1 -W 10 10.77.0.2");
     host.0.sh("ip link del right");
     cable.until("the device is gone", |[_, right]| !right.link() && right.status().mode == "no device");
+    cable.until("the dead port lets its worker sleep", |[_, right]| is_quiet(&mut **right));
     flood.kill().unwrap();
     flood.wait().unwrap();
     host.veth("right", &b, 2, 1500);

@@ -33,6 +33,8 @@ pub(super) struct Attachment {
     pub(super) pieces: Pieces,
     /// Why it is not a better way.
     pub(super) refused: Vec<String>,
+    /// What the device does to frames and could not be told to leave.
+    pub(super) warnings: Vec<String>,
     pub(super) driver: String,
 }
 
@@ -90,7 +92,24 @@ pub(super) fn open(config: &XdpConfig) -> Result<Attachment, PortError> {
     let mtu = device.mtu().map_err(|e| device.error("cannot read its MTU", e))?;
     let queues = choose_queues(config, &device)?;
     let wanted = Wanted { config, index, queues, mtu };
-    ns.run(|| first_way(&wanted, device.driver().unwrap_or_default()))?
+    let mut attachment = ns.run(|| first_way(&wanted, device.driver().unwrap_or_default()))??;
+    attachment.warnings = quieten(&device, attachment.way.hook);
+    Ok(attachment)
+}
+
+/// Has the device leave frames as they came. It stays so when the port goes. A device without the feature has no way to
+/// be told, and no need.
+fn quieten(device: &Netdev, hook: Hook) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let mut note = |result: io::Result<()>, effect: &str| match result {
+        Err(e) if PortErrorKind::of(&e) != PortErrorKind::Unsupported => warnings.push(format!("{effect}: {e}")),
+        _ => {}
+    };
+    note(device.keep_vlan_tags(), "the device takes VLAN tags out of frames");
+    if hook == Hook::Generic {
+        note(device.keep_frames_apart(), "the device merges frames, which are too long then");
+    }
+    warnings
 }
 
 fn choose_queues(config: &XdpConfig, device: &Netdev) -> Result<Range<u32>, PortError> {
@@ -176,6 +195,7 @@ fn attach(wanted: &Wanted<'_>, way: Way, pieces: Pieces) -> Result<Attachment, P
         way,
         pieces,
         refused: Vec::new(),
+        warnings: Vec::new(),
         driver: String::new(),
     })
 }

@@ -15,8 +15,10 @@
 //! **Safety.** `mapping` owns the pages, `ring` the indices, `umem` the chunks; each opens with what it relies on.
 
 mod attachment;
+mod hold;
 mod mapping;
 mod program;
+mod report;
 mod ring;
 mod socket;
 mod umem;
@@ -24,7 +26,6 @@ mod umem;
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use weir_wire::checksum::complete_unmarked;
@@ -32,17 +33,14 @@ use weir_wire::{Capabilities, DropReason, Packet, Pool, PortId};
 
 use crate::departure::{Departure, L2_MAX};
 use crate::event::{Epoll, EventFd, TimerFd};
-use crate::netdev::{LinkState, LinkWatch, Netdev};
+use crate::netdev::{LinkWatch, Netdev};
 use crate::netns::NetNs;
 use crate::{Armed, Counters, Port, PortError, PortErrorKind, Status, discard};
-use attachment::{Attachment, MTU_IN_CHUNK};
-use program::{Hook, Pieces};
+use hold::Hold;
 use socket::{Copying, Kicked, Received};
 
 /// A port that is polled looks for changes of its device once in so many turns.
 const TURNS_BETWEEN_LOOKS: u32 = 1024;
-/// Between attempts to take up a device that is there but cannot be had.
-const RETRY: Duration = Duration::from_secs(1);
 /// When to try again to send what the kernel could not take.
 const RESEND: Duration = Duration::from_micros(200);
 /// Tokens of the port's own descriptors; sockets come first.
@@ -90,16 +88,6 @@ impl XdpConfig {
 
 fn object(config: &XdpConfig) -> String {
     format!("xdp {}", config.interface)
-}
-
-/// What the port has of its device.
-#[derive(Debug)]
-enum Hold {
-    Attached(Attachment),
-    /// A thread tries to take it up.
-    Opening(JoinHandle<Result<Attachment, PortError>>),
-    /// There is no device, or the last attempt failed.
-    Nothing,
 }
 
 /// A network device's queues as a port.
@@ -167,94 +155,6 @@ impl XdpPort {
         &self.device
     }
 
-    fn keep(&mut self, attachment: Attachment) {
-        for (token, socket) in attachment.sockets.iter().enumerate() {
-            if let Err(e) = self.epoll.add(socket.as_fd(), token as u64) {
-                self.problem = format!("cannot wait for queue {token}: {e}");
-            }
-        }
-        self.hold = Hold::Attached(attachment);
-    }
-
-    /// Lets go of the device. Closing waits for the kernel, so it is done elsewhere.
-    fn release(&mut self) {
-        if let Hold::Attached(attachment) = std::mem::replace(&mut self.hold, Hold::Nothing) {
-            for socket in &attachment.sockets {
-                // A socket that could not be added is not in the set.
-                drop(self.epoll.remove(socket.as_fd()));
-            }
-            let closing = std::thread::Builder::new().name("xdp-close".into());
-            // Without a thread the attachment was dropped with the closure, here.
-            drop(closing.spawn(move || drop(attachment)));
-        }
-    }
-
-    /// Starts to take the device up on a thread of its own.
-    fn take_up(&mut self) {
-        let (config, done) = (self.config.clone(), Arc::clone(&self.done));
-        let thread = std::thread::Builder::new().name("xdp-open".into()).spawn(move || {
-            let opened = attachment::open(&config);
-            done.signal();
-            opened
-        });
-        match thread {
-            Ok(thread) => self.hold = Hold::Opening(thread),
-            Err(e) => self.problem = format!("cannot start a thread to take the device up: {e}"),
-        }
-    }
-
-    /// Takes what the thread has brought, if it is done.
-    fn finish_opening(&mut self) {
-        if !matches!(&self.hold, Hold::Opening(thread) if thread.is_finished()) {
-            return;
-        }
-        let Hold::Opening(thread) = std::mem::replace(&mut self.hold, Hold::Nothing) else { return };
-        match thread.join() {
-            Ok(Ok(attachment)) => self.keep(attachment),
-            Ok(Err(e)) => {
-                self.problem = e.to_string();
-                self.retry_later();
-            }
-            Err(_) => self.problem = "the thread that takes the device up has failed".to_owned(),
-        }
-    }
-
-    fn retry_later(&mut self) {
-        if let Err(e) = self.timer.set(RETRY) {
-            self.problem = format!("cannot set a timer: {e}");
-        }
-    }
-
-    /// Finds out what became of the device.
-    fn look(&mut self) {
-        self.turns = 0;
-        self.finish_opening();
-        let index = self.device.index().ok();
-        let mtu = self.device.mtu().unwrap_or(self.departure.mtu());
-        self.departure.set_mtu(mtu);
-        if let Hold::Attached(held) = &self.hold
-            && (index != Some(held.index) || mtu > MTU_IN_CHUNK && held.pieces == Pieces::One)
-        {
-            self.release();
-        }
-        match &self.hold {
-            Hold::Attached(_) => {
-                let state = self.device.state().unwrap_or_default();
-                self.link = state.up && state.carrier;
-                self.problem = why_down(state).to_owned();
-            }
-            Hold::Opening(_) => self.link = false,
-            Hold::Nothing => {
-                self.link = false;
-                if index.is_some() {
-                    self.take_up();
-                } else {
-                    self.problem = "the device is gone; a device of that name is taken up again".to_owned();
-                }
-            }
-        }
-    }
-
     /// A polled worker never sleeps, so news of the device are looked for once in a while.
     fn look_sometimes(&mut self) {
         self.turns += 1;
@@ -264,7 +164,11 @@ impl XdpPort {
     }
 
     fn kick(&mut self) -> Kicked {
+        // A device that is down takes nothing; what was written goes when it is back.
         let Hold::Attached(held) = &mut self.hold else { return Kicked::Done };
+        if !self.link {
+            return Kicked::Done;
+        }
         let mut worst = Kicked::Done;
         for socket in held.sockets.iter_mut().filter(|socket| socket.is_unsent()) {
             match socket.kick(&mut self.counters.kicks) {
@@ -277,14 +181,6 @@ impl XdpPort {
             self.look();
         }
         worst
-    }
-}
-
-fn why_down(state: LinkState) -> &'static str {
-    match (state.up, state.carrier) {
-        (true, true) => "",
-        (true, false) => "the device has no carrier: its other side is down or unplugged",
-        (false, _) => "the device is down",
     }
 }
 
@@ -395,50 +291,7 @@ impl Port for XdpPort {
     }
 
     fn status(&self) -> Status {
-        let mode = match &self.hold {
-            Hold::Attached(held) => format!("{}, queues {}-{}", held.way, held.queues.start, held.queues.end - 1),
-            Hold::Opening(_) => "taking the device up".to_owned(),
-            Hold::Nothing => "no device".to_owned(),
-        };
-        Status {
-            link: self.link,
-            kind: "xdp",
-            mode,
-            problem: self.problem.clone(),
-            mtu: self.departure.mtu(),
-            details: self.details(),
-        }
-    }
-}
-
-impl XdpPort {
-    fn details(&self) -> Vec<(String, String)> {
-        let mut details: Vec<(String, String)> = Vec::new();
-        let mut tell = |name: &str, value: String| details.push((name.to_owned(), value));
-        tell("device", self.config.interface.clone());
-        tell("namespace", self.config.netns.clone().unwrap_or_else(|| "the daemon's".to_owned()));
-        let Hold::Attached(held) = &self.hold else { return details };
-        tell("driver", held.driver.clone());
-        for refused in &held.refused {
-            tell("not used", refused.clone());
-        }
-        let several = if held.pieces == Pieces::Several { "yes" } else { "no" };
-        tell("frames in several pieces", several.to_owned());
-        tell("rings", format!("{} entries a queue", self.config.ring));
-        if held.way.hook == Hook::Generic {
-            let advice = "super-segments do not pass: turn off tso and gso where frames come from (ethtool -K)";
-            tell("advice", advice.to_owned());
-        }
-        for (queue, socket) in held.queues.clone().zip(&held.sockets) {
-            if let Ok(s) = socket.statistics() {
-                let text = format!(
-                    "rx dropped {}, rx ring full {}, fill ring empty {}, invalid descriptors rx {} tx {}",
-                    s.rx_dropped, s.rx_ring_full, s.rx_fill_ring_empty_descs, s.rx_invalid_descs, s.tx_invalid_descs
-                );
-                tell(&format!("queue {queue}"), text);
-            }
-        }
-        details
+        self.report()
     }
 }
 

@@ -208,6 +208,18 @@ pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
+/// Whether a port that is asleep would sleep on: nothing waits, and nothing keeps waking its worker.
+pub fn is_quiet(port: &mut dyn Port) -> bool {
+    port.on_event();
+    let armed = port.arm();
+    let epoll = Epoll::new().unwrap();
+    epoll.add(port.event_fd(), 0).unwrap();
+    let mut woken = Vec::new();
+    epoll.wait(&mut woken, Some(Duration::from_millis(30))).unwrap();
+    port.disarm();
+    armed == Armed::Idle && woken.is_empty()
+}
+
 /// Sends `bytes` of a pattern by TCP from a client in one namespace to a server in another, and back; every byte is
 /// compared. Returns how long it took.
 pub fn tcp_both_ways(client: &Space, server: &Space, address: &str, bytes: usize) -> Duration {
