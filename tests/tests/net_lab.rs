@@ -4,8 +4,9 @@
 use std::net::TcpStream;
 use std::time::Duration;
 
+use weir_ports::vhost_user::{VhostUserConfig, VhostUserPort};
 use weir_tests::lab::{
-    Cable, Exchange, Failure, HttpServer, Namespace, Said, converse, http_get, http_pieces, ping, skip_unless_root,
+    Cable, Exchange, Failure, HttpServer, Namespace, Said, Scratch, converse, http_get, http_pieces, ping, skip_unless_root,
     transfer,
 };
 
@@ -102,5 +103,28 @@ fn a_cable_between_two_taps_carries_tcp_whole() -> Result<(), Failure> {
     let done = transfer(&a, &b, at(5001), 200 << 20)?;
     println!("{:.2} Gbit/s", done.bits_per_second() * 1e-9);
     assert_eq!(done.bytes, 200 << 20);
+    Ok(())
+}
+
+#[test]
+fn a_front_end_and_a_tap_make_a_guest() -> Result<(), Failure> {
+    if skip_unless_root() {
+        return Ok(());
+    }
+    // In place of the switch: the vhost-user port itself, joined to another guest's TAP.
+    let (a, b) = (Namespace::new("a")?, Namespace::new("b")?);
+    let scratch = Scratch::new("front")?;
+    let socket = scratch.path().join("a.sock");
+    let config = VhostUserConfig::new(&socket);
+    let port = VhostUserPort::new(config).map_err(|e| Failure::of("vhost-user port", e))?;
+    let _switch = Cable::join([Box::new(port), Box::new(Cable::tap(&b, "eth0")?)])?;
+    let _guest = Cable::plug(&a, "eth0", &socket)?;
+    a.address("eth0", "10.0.0.1/24")?;
+    b.address("eth0", "10.0.0.2/24")?;
+    assert_eq!(ping(&a, "10.0.0.2", 3)?.lost(), 0);
+    for (from, to, address) in [(&a, &b, "10.0.0.2:5001"), (&b, &a, "10.0.0.1:5001")] {
+        let address = address.parse().map_err(|e| Failure::of(address, e))?;
+        println!("{:.2} Gbit/s", transfer(from, to, address, 200 << 20)?.bits_per_second() * 1e-9);
+    }
     Ok(())
 }

@@ -14,6 +14,7 @@ use weir_ports::{Armed, Port, TapConfig, TapPort};
 use weir_wire::buffer::PoolLimits;
 use weir_wire::{Packet, Pool, PortId};
 
+use super::front::FrontPort;
 use super::{Failure, Namespace};
 
 /// A thread that carries frames between two ports, marks and all; unplugged with its value.
@@ -31,13 +32,19 @@ const SLEEP: Duration = Duration::from_millis(100);
 impl Cable {
     /// Makes the TAP `interface` in `host` and joins it to the socket where the switch listens.
     pub fn plug(host: &Namespace, interface: &str, socket: &Path) -> Result<Cable, Failure> {
-        let _ = (host, interface, socket);
-        Err(Failure::new("no front end yet"))
+        Cable::join([Box::new(Cable::tap(host, interface)?), Box::new(FrontPort::connect(socket)?)])
     }
 
     /// Joins two TAPs, each in a namespace of its own.
     pub fn between(a: (&Namespace, &str), b: (&Namespace, &str)) -> Result<Cable, Failure> {
-        Cable::join([Box::new(tap(a.0, a.1)?), Box::new(tap(b.0, b.1)?)])
+        Cable::join([Box::new(Cable::tap(a.0, a.1)?), Box::new(Cable::tap(b.0, b.1)?)])
+    }
+
+    /// Makes the TAP `interface` in `host`; the port is its other side.
+    pub fn tap(host: &Namespace, interface: &str) -> Result<TapPort, Failure> {
+        let netns = Some(host.name().to_owned());
+        let config = TapConfig { netns, ..TapConfig::new(interface) };
+        TapPort::open(config).map_err(|e| Failure::of(format!("TAP {interface} in {}", host.name()), e))
     }
 
     /// Joins any two ports.
@@ -60,12 +67,6 @@ impl Drop for Cable {
             }
         }
     }
-}
-
-fn tap(host: &Namespace, interface: &str) -> Result<TapPort, Failure> {
-    let netns = Some(host.name().to_owned());
-    let config = TapConfig { netns, ..TapConfig::new(interface) };
-    TapPort::open(config).map_err(|e| Failure::of(format!("TAP {interface} in {}", host.name()), e))
 }
 
 fn carry(mut ports: [Box<dyn Port>; 2], stop: &AtomicBool) -> Result<(), Failure> {

@@ -23,6 +23,7 @@ mod cable;
 mod cleanup;
 mod daemon;
 mod failure;
+mod front;
 mod guest;
 mod http;
 mod lan;
