@@ -75,13 +75,19 @@ fn a_device_is_made_here_and_moved_there_with_its_settings() {
         mtu: Some(9000),
         ..in_space(&birth, "eth7")
     };
-    let port = TapPort::open(config).unwrap();
+    let port = TapPort::open(config.clone()).unwrap();
     assert!(port.link());
     assert_eq!((port.status().mtu, port.device().mac().unwrap()), (9000, mac));
     assert!(home.sh("ip link show eth7").contains("mtu 9000"));
     assert!(!birth.sh("ip -brief link").contains("eth7"));
     drop(port);
     assert!(!home.sh("ip -brief link").contains("eth7"), "an owned device goes with its port");
+    let config = TapConfig { persist: true, ..config };
+    drop(TapPort::open(config.clone()).unwrap());
+    let before = home.sh("cat /sys/class/net/eth7/ifindex");
+    let port = TapPort::open(config).unwrap();
+    assert_eq!(home.sh("cat /sys/class/net/eth7/ifindex"), before, "taken up where it is");
+    assert!(port.link());
 }
 
 #[test]

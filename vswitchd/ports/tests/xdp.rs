@@ -176,7 +176,13 @@ fn a_device_that_is_deleted_under_load_comes_back_when_it_is_made_again() {
     cable.until("the dead port lets its worker sleep", |[_, right]| is_quiet(&mut **right));
     flood.kill().unwrap();
     flood.wait().unwrap();
-    host.veth("right", &b, 2, 1500);
+    host.veth("other", &b, 2, 1500);
+    let other = XdpPort::open(host.config("other")).unwrap();
+    host.0.sh("ip link set other down");
+    host.0.sh("ip link set other name right");
+    host.0.sh("ip link set right up");
+    cable.until("a device that is taken is told", |[_, right]| right.status().problem.contains("queue 0"));
+    drop(other);
     cable.until("the device is taken up again", |[_, right]| right.link());
     a.sh("ip neigh flush dev eth0");
     eventually("traffic flows again", || {

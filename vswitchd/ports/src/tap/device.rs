@@ -40,14 +40,17 @@ pub(super) fn make(config: &TapConfig) -> Result<Made, PortError> {
             PortError::new(PortErrorKind::Invalid, object(config), what).with_remedy(format!("use 1 to {QUEUES_MAX}"))
         );
     }
-    let birthplace = NetNs::open(config.netns.as_deref())?;
+    let home = config.move_to_netns.as_deref().map(|name| NetNs::open(Some(name))).transpose()?;
+    // A persistent device that was moved before is taken up where it is.
+    let there = home.as_ref().map(|home| Netdev::new(home, &config.name)).transpose()?;
+    let moved = there.is_some_and(|device| device.index().is_ok());
+    let birthplace = NetNs::open(if moved { config.move_to_netns.as_deref() } else { config.netns.as_deref() })?;
     let files = birthplace.run(|| open_queues(config))??;
     let capabilities = files.iter().try_fold(Capabilities::ALL, |_, file| set_offloads(config, file))?;
     let mut device = Netdev::new(&birthplace, &config.name)?;
-    if let Some(target) = &config.move_to_netns {
-        let target = NetNs::open(Some(target))?;
-        device.move_to(&target)?;
-        device = Netdev::new(&target, &config.name)?;
+    if let Some(home) = home.filter(|_| !moved) {
+        device.move_to(&home)?;
+        device = Netdev::new(&home, &config.name)?;
     }
     if let Some(mac) = config.mac
         && device.mac().ok() != Some(mac)

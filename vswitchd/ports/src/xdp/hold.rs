@@ -1,13 +1,14 @@
 //! What the port has of its device: taken, being taken up, or gone; and the way from one to the other.
 
 use std::sync::Arc;
-use std::thread::JoinHandle;
+use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 use std::time::Duration;
 
 use super::XdpPort;
 use super::attachment::{self, Attachment, MTU_IN_CHUNK};
 use super::program::Pieces;
 use crate::PortError;
+use crate::event::EventFd;
 use crate::netdev::LinkState;
 
 /// Between attempts to take up a device that is there but cannot be had.
@@ -18,7 +19,7 @@ const RETRY: Duration = Duration::from_secs(1);
 pub(super) enum Hold {
     Attached(Attachment),
     /// A thread tries to take it up.
-    Opening(JoinHandle<Result<Attachment, PortError>>),
+    Opening(Receiver<Result<Attachment, PortError>>),
     /// There is no device, or the last attempt failed.
     Nothing,
 }
@@ -48,35 +49,40 @@ impl XdpPort {
 
     /// Starts to take the device up on a thread of its own.
     fn take_up(&mut self) {
-        let (config, done) = (self.config.clone(), Arc::clone(&self.done));
+        let (config, bell) = (self.config.clone(), Bell(Arc::clone(&self.done)));
+        let (result, opened) = sync_channel(1);
         let thread = std::thread::Builder::new().name("xdp-open".into()).spawn(move || {
-            let opened = attachment::open(&config);
-            done.signal();
-            opened
+            // Dropped last, so that the result is there when it rings; also where the thread fails.
+            let _bell = bell;
+            let result = result;
+            // A port that is gone by now wants no device; the attachment is dropped here.
+            drop(result.send(attachment::open(&config)));
         });
         match thread {
-            Ok(thread) => self.hold = Hold::Opening(thread),
-            Err(e) => self.problem = format!("cannot start a thread to take the device up: {e}"),
+            Ok(_) => self.hold = Hold::Opening(opened),
+            Err(e) => self.rest(format!("cannot start a thread to take the device up: {e}")),
         }
     }
 
     /// Takes what the thread has brought, if it is done.
     fn finish_opening(&mut self) {
-        if !matches!(&self.hold, Hold::Opening(thread) if thread.is_finished()) {
-            return;
-        }
-        let Hold::Opening(thread) = std::mem::replace(&mut self.hold, Hold::Nothing) else { return };
-        match thread.join() {
-            Ok(Ok(attachment)) => self.keep(attachment),
-            Ok(Err(e)) => {
-                self.problem = e.to_string();
-                self.retry_later();
-            }
-            Err(_) => self.problem = "the thread that takes the device up has failed".to_owned(),
+        let Hold::Opening(opened) = &self.hold else { return };
+        let opened = match opened.try_recv() {
+            Ok(opened) => opened.map_err(|e| e.to_string()),
+            Err(TryRecvError::Empty) => return,
+            Err(TryRecvError::Disconnected) => Err("the thread that takes the device up has failed".to_owned()),
+        };
+        self.hold = Hold::Nothing;
+        match opened {
+            Ok(attachment) => self.keep(attachment),
+            Err(problem) => self.rest(problem),
         }
     }
 
-    fn retry_later(&mut self) {
+    /// Leaves a device alone for a while that could not be taken up.
+    fn rest(&mut self, problem: String) {
+        self.problem = problem;
+        self.resting = true;
         if let Err(e) = self.timer.set(RETRY) {
             self.problem = format!("cannot set a timer: {e}");
         }
@@ -104,12 +110,23 @@ impl XdpPort {
             Hold::Nothing => {
                 self.link = false;
                 if index.is_some() {
-                    self.take_up();
+                    if !self.resting {
+                        self.take_up();
+                    }
                 } else {
                     self.problem = "the device is gone; a device of that name is taken up again".to_owned();
                 }
             }
         }
+    }
+}
+
+/// Rings when it is dropped.
+struct Bell(Arc<EventFd>);
+
+impl Drop for Bell {
+    fn drop(&mut self) {
+        self.0.signal();
     }
 }
 

@@ -103,6 +103,8 @@ pub struct XdpPort {
     departure: Departure,
     counters: Counters,
     link: bool,
+    /// The device could not be taken up; the timer says when to try again.
+    resting: bool,
     problem: String,
     turns: u32,
     next: usize,
@@ -141,6 +143,7 @@ impl XdpPort {
             departure: Departure::new(Capabilities::default(), 1500),
             counters: Counters::default(),
             link: false,
+            resting: false,
             problem: String::new(),
             turns: 0,
             next: 0,
@@ -270,10 +273,10 @@ impl Port for XdpPort {
     fn on_event(&mut self) {
         self.turns = 0;
         let news = self.watch.drain();
-        let timer = self.timer.drain() > 0;
         let done = self.done.drain() > 0;
-        let waits = timer && !matches!(self.hold, Hold::Attached(_));
-        if news || done || waits {
+        // The timer also wakes the worker to send what was left, which needs nothing more than the turn.
+        let rested = self.timer.drain() > 0 && std::mem::take(&mut self.resting);
+        if news || done || rested {
             self.look();
         }
     }
