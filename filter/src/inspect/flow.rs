@@ -18,6 +18,7 @@ use super::matcher::Place;
 use super::program::{RuleSetProgram, Selection};
 use super::scratch::{Matched, Scratch};
 use super::stream::{Stream, Taken};
+use super::threshold::Verdict;
 use super::verify::{self, Outcome};
 use super::{Direction, Findings, Judgement, Seen, StreamMemory};
 use crate::event::Tuple;
@@ -233,7 +234,13 @@ impl FlowInspect {
             if let Some(place) = stream {
                 self.sides[seen.direction as usize].remember(number, place);
             }
-            let _ = (&tuple, &memory);
+            let verdict = match rule.threshold {
+                Some(threshold) => memory.thresholds.count(seen.now, threshold, &rule.signature, &tuple),
+                None => Verdict::Tell,
+            };
+            if verdict == Verdict::Ignore {
+                continue;
+            }
             match rule.action {
                 Action::Pass => {
                     // A pass on the stream or on the addresses speaks of the flow, one on a packet of the packet.
@@ -244,8 +251,9 @@ impl FlowInspect {
                 Action::Reject(_) if findings.judgement != Judgement::Drop => findings.judgement = Judgement::Reject,
                 Action::Reject(_) | Action::Alert => {}
             }
-            // A rule that refuses the packet is named even where it asks not to be: a drop has a reason.
-            if !rule.noalert || rule.signature.blocked {
+            // A rule that refuses the packet is named even where it would be silent: a drop has a reason.
+            let told = verdict == Verdict::Tell && !rule.noalert;
+            if told || rule.signature.blocked {
                 findings.matched.push(Arc::clone(&rule.signature));
             }
         }

@@ -21,6 +21,7 @@ mod scratch;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod threshold;
 mod verify;
 
 use std::sync::Arc;
@@ -54,6 +55,7 @@ pub struct StreamMemory {
     pub per_direction: usize,
     /// Packets refused because a rule that drops could not be decided within its bound on work.
     pub undecided: u64,
+    thresholds: threshold::Thresholds,
     scratch: scratch::Scratch,
 }
 

@@ -3,4 +3,5 @@
 mod harness;
 mod rules;
 mod segmentation;
+mod starter;
 mod stream;
