@@ -1,11 +1,28 @@
 //! Stops 4 and 6 of a packet's walk: the flow it belongs to, and what the policy and the rules say of it.
 
+mod content;
+mod end;
+mod enter;
+mod exits;
+mod pass;
+mod policy;
+mod tell;
+mod trace;
+
 use std::sync::Arc;
 
 use weir_wire::{DropReason, Instant, Packet, Pool, PortId, RuleId, SwitchId};
 
 use crate::event::{Events, FlowRecord, Signature};
+use crate::flow::table::Table;
+use crate::frag::Fragments;
+use crate::inspect::{Direction, Findings, StreamMemory};
 use crate::policy::Policy;
+use crate::reject::Replies;
+use end::Sweep;
+use exits::Exits;
+use policy::Programs;
+use tell::Teller;
 
 /// Bounds of the engine's tables, set when it is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +88,21 @@ impl Cleared {
 /// A packet's place in the flow table between stops 4 and 6. Used up by inspection.
 #[derive(Clone, Copy, Debug)]
 pub struct Ticket {
-    _flow: u32,
+    switch: SwitchId,
+    place: Place,
+}
+
+/// Where a packet stands. A place in the table is checked again before use.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    /// In a flow that is known.
+    Known { slot: u32, generation: u32, direction: Direction },
+    /// In a flow that is not.
+    New,
+    /// An ICMP error about a packet that went this way in a flow.
+    Error { slot: u32, generation: u32, quoted: Direction },
+    /// In no flow.
+    Alone,
 }
 
 /// What stop 4 made of a packet.
@@ -116,33 +147,52 @@ pub enum Inspected {
 #[derive(Debug)]
 pub struct Engine {
     policy: Arc<Policy>,
-    events: Events,
+    programs: Programs,
+    counters: Vec<RuleCounter>,
+    table: Table,
+    flows_per_port: usize,
+    fragments: Fragments,
+    memory: StreamMemory,
+    findings: Findings,
+    replies: Replies,
+    teller: Teller,
+    sweeps: Vec<Sweep>,
+    /// The first time it was told of.
+    started: Option<Instant>,
 }
 
 impl Engine {
     /// An engine with empty tables and an empty policy that allows everything. `seed` keys the hashes.
     pub fn new(limits: Limits, seed: u64) -> Engine {
-        let _ = seed;
-        Engine { policy: Arc::new(Policy::default()), events: Events::new(limits.events) }
+        Engine {
+            policy: Arc::new(Policy::default()),
+            programs: Programs::default(),
+            counters: vec![RuleCounter::default()],
+            table: Table::new(limits.flows, seed),
+            flows_per_port: limits.flows_per_port,
+            fragments: Fragments::new(limits.fragments),
+            memory: StreamMemory::new(limits.stream_bytes, limits.stream_bytes_per_flow),
+            findings: Findings::default(),
+            replies: Replies::default(),
+            teller: Teller::new(limits.events),
+            sweeps: Vec::new(),
+            started: None,
+        }
     }
 
     /// Takes a new policy; returns the old one so that its owner can free it. Flows are judged again at their next
-    /// packet.
+    /// packet. The counters of the rules begin again.
     pub fn install(&mut self, policy: Arc<Policy>) -> Arc<Policy> {
+        self.programs.renumber(&self.policy, &policy);
+        self.counters.clear();
+        self.counters.resize(policy.rules() + 1, RuleCounter::default());
         std::mem::replace(&mut self.policy, policy)
     }
 
-    /// Stop 4. `switch` and the packet's `vid` keep equal addresses on different switches and VLANs apart.
-    /// Sets `packet.hash`.
-    pub fn enter(&mut self, now: Instant, packet: Packet, switch: SwitchId, pool: &mut Pool) -> Entered {
-        let _ = (now, switch, pool);
-        Entered::Go(packet, Ticket { _flow: 0 })
-    }
-
     /// Stop 6, for a packet with one destination.
+    #[inline]
     pub fn inspect(&mut self, now: Instant, packet: Packet, ticket: Ticket, to: PortId, pool: &mut Pool) -> Inspected {
-        let _ = (now, ticket, to, pool);
-        Inspected::Forward(Cleared(packet))
+        self.pass(now, packet, ticket, Exits::One(to), pool)
     }
 
     /// Stop 6, for a packet that goes to several ports: judges it for each, takes those out of `to` that may not have
@@ -156,68 +206,51 @@ impl Engine {
         refused: &mut usize,
         pool: &mut Pool,
     ) -> Inspected {
-        let _ = (now, ticket, to, refused, pool);
-        Inspected::Forward(Cleared(packet))
+        self.pass(now, packet, ticket, Exits::Many { ports: to, refused }, pool)
     }
 
     /// Packets of our own that wait to be sent (resets, ICMP errors), each with the port it leaves by.
+    #[inline]
     pub fn originated(&mut self, mut send: impl FnMut(PortId, Cleared)) {
-        let _ = &mut send;
-    }
-
-    /// Ages the tables a little; returns when it next wants to be called. Packets given up (fragments that timed out)
-    /// are handed to `dropped` with their reason so that the fabric counts them.
-    pub fn tick(&mut self, now: Instant, mut dropped: impl FnMut(Packet, DropReason)) -> Option<Instant> {
-        let _ = (now, &mut dropped);
-        None
-    }
-
-    /// Ends all flows of a port that went away.
-    pub fn port_removed(&mut self, now: Instant, port: PortId) {
-        let _ = (now, port);
-    }
-
-    /// Ends all flows with their records; called before the worker ends.
-    pub fn shutdown(&mut self, now: Instant) {
-        let _ = now;
-    }
-
-    /// Ends the flows that `chosen` accepts; returns how many.
-    pub fn kill_flows(&mut self, now: Instant, mut chosen: impl FnMut(&FlowRecord) -> bool) -> usize {
-        let _ = (now, &mut chosen);
-        0
+        if !self.replies.is_empty() {
+            self.replies.drain().for_each(|(port, packet)| send(port, packet));
+        }
     }
 
     /// What waits to be told to people, to be looked at.
     pub fn waiting_events(&self) -> &Events {
-        &self.events
+        &self.teller.events
     }
 
     /// What waits to be told to people.
     pub fn events(&mut self) -> &mut Events {
-        &mut self.events
+        &mut self.teller.events
     }
 
     /// Up to `limit` flows of those that `wanted` accepts, as they stand.
     pub fn flows(&self, limit: usize, mut wanted: impl FnMut(&FlowRecord) -> bool) -> Vec<FlowRecord> {
-        let _ = (limit, &mut wanted);
-        Vec::new()
+        self.table.iter().map(|flow| flow.record("")).filter(|record| wanted(record)).take(limit).collect()
     }
 
     /// Fragments that wait (part of the fabric's sum: received = sent + held + dropped).
     pub fn held(&self) -> usize {
-        0
+        self.fragments.held()
     }
 
     /// Flows in the table.
     pub fn flow_count(&self) -> usize {
-        0
+        self.table.len()
     }
 
     /// Packets and bytes each rule of the installed policy has decided, in the policy's order; the default action
     /// last.
     pub fn rule_counters(&self) -> &[RuleCounter] {
-        &[]
+        &self.counters
+    }
+
+    /// The policy that judges.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
     }
 }
 
@@ -229,3 +262,6 @@ pub struct RuleCounter {
     /// When it last did.
     pub last: Instant,
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,8 +7,13 @@
 
 pub mod engine;
 pub mod event;
+pub mod flow;
+mod frag;
 pub mod inspect;
 pub mod policy;
+mod reject;
+#[cfg(test)]
+mod testing;
 
 pub use engine::{Cleared, Engine, Entered, Inspected, Limits, Ticket, Why};
 pub use event::{Event, Events};

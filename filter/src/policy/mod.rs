@@ -1,20 +1,88 @@
 //! Rules, compiled and proven.
 
+mod check;
+mod compile;
+#[cfg(test)]
+mod model;
+mod sets;
 pub mod spec;
+mod tables;
 
-use weir_wire::{Epoch, RuleId};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use weir_wire::{Epoch, RuleId, SwitchId};
 
 pub use crate::inspect::RuleSetProgram;
+pub use tables::Subject;
 
-/// Rules compiled into tables. [`Policy::compile`] is its only maker.
-#[derive(Debug, Default)]
+use spec::{Action, Settings};
+use tables::Tables;
+
+/// What the rules say of a flow, or of a frame without one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// What is done.
+    pub action: Action,
+    /// The rule that says so.
+    pub rule: RuleId,
+    /// It is to be told.
+    pub log: bool,
+    /// The rule set to inspect it with, as a place in [`Policy::programs`].
+    pub program: Option<u16>,
+}
+
+impl Default for Decision {
+    fn default() -> Decision {
+        Decision { action: Action::Allow, rule: RuleId::DEFAULT, log: false, program: None }
+    }
+}
+
+impl Decision {
+    /// It does not let the flow pass.
+    #[inline]
+    pub fn refuses(&self) -> bool {
+        self.action != Action::Allow
+    }
+}
+
+/// Rules compiled into tables. [`Policy::compile`] is its only maker, but for the empty policy that allows everything.
+#[derive(Default)]
 pub struct Policy {
     epoch: Epoch,
+    names: Vec<String>,
+    /// Per rule; what [`Policy::judge`] answers, before the switch's default rule set.
+    decisions: Vec<Decision>,
+    /// Rules that name no rule set and take the switch's.
+    inherit: Vec<bool>,
+    tables: Tables,
+    switches: BTreeMap<SwitchId, Decision>,
+    programs: Vec<(String, Arc<RuleSetProgram>)>,
+    settings: Settings,
+}
+
+impl std::fmt::Debug for Policy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (rules, bytes) = (self.rules(), self.table_bytes());
+        f.debug_struct("Policy")
+            .field("epoch", &self.epoch)
+            .field("rules", &rules)
+            .field("table_bytes", &bytes)
+            .finish()
+    }
 }
 
 /// A policy that was refused, with every reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PolicyErrors(pub Vec<String>);
+
+impl std::fmt::Display for PolicyErrors {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0.join("\n"))
+    }
+}
+
+impl std::error::Error for PolicyErrors {}
 
 impl Policy {
     /// Compiles `spec`, whole or not at all.
@@ -23,8 +91,7 @@ impl Policy {
     /// Every problem found: unknown names, duplicate names, empty ranges, tables beyond their limits; each names the
     /// rule and the remedy.
     pub fn compile(spec: &spec::Spec, epoch: Epoch) -> Result<Policy, PolicyErrors> {
-        let _ = spec;
-        Ok(Policy { epoch })
+        compile::compile(spec, epoch)
     }
 
     /// Its number.
@@ -34,7 +101,43 @@ impl Policy {
 
     /// The name of a rule; "default" for [`RuleId::DEFAULT`].
     pub fn rule_name(&self, rule: RuleId) -> &str {
-        let _ = rule;
-        "default"
+        self.names.get(rule.0 as usize).map_or("default", String::as_str)
+    }
+
+    /// Rules, without the defaults of the switches.
+    pub fn rules(&self) -> usize {
+        self.names.len()
+    }
+
+    /// Bytes that the tables take.
+    pub fn table_bytes(&self) -> usize {
+        self.tables.rows.bytes()
+    }
+
+    /// The settings of the guard.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The rule sets by name, in the order that [`Decision::program`] counts them.
+    pub fn programs(&self) -> &[(String, Arc<RuleSetProgram>)] {
+        &self.programs
+    }
+
+    /// The first rule that matches, or what the switch says to the rest. A switch that the policy does not know is
+    /// closed, unless the policy knows none at all.
+    pub fn judge(&self, subject: &Subject) -> Decision {
+        let default = self.switches.get(&subject.switch).copied().unwrap_or(self.elsewhere());
+        let Some(rule) = self.tables.first(subject) else { return default };
+        let Some(mut decision) = self.decisions.get(rule as usize).copied() else { return default };
+        if self.inherit.get(rule as usize) == Some(&true) {
+            decision.program = default.program;
+        }
+        decision
+    }
+
+    fn elsewhere(&self) -> Decision {
+        let action = if self.switches.is_empty() { Action::Allow } else { Action::Drop };
+        Decision { action, ..Decision::default() }
     }
 }

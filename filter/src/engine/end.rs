@@ -1,0 +1,129 @@
+//! How flows come and go: room in the table, time, ports that go away, people who end them.
+
+use weir_wire::{DropReason, Instant, Packet, PortId};
+
+use super::Engine;
+use crate::event::FlowRecord;
+use crate::flow::Flow;
+
+/// Flows that are asked in one tick whether they may stay.
+const ASKS: usize = 2048;
+/// Places of the table that are looked at in one tick for flows of a port that went away.
+const SWEEP: u32 = 16_384;
+
+/// A search for the flows of a port that went away, spread over ticks.
+#[derive(Debug)]
+pub(super) struct Sweep {
+    port: PortId,
+    next: u32,
+    end: u32,
+    /// Flows that came later are not meant.
+    before: Instant,
+}
+
+impl Engine {
+    /// Finds room for a flow and adds it. A port at its quota, or a full table, gives up another flow where there is
+    /// one that may go.
+    pub(super) fn admit(&mut self, now: Instant, flow: Flow) -> Result<u32, DropReason> {
+        let port = flow.owner;
+        if self.flows_per_port > 0 && self.table.opened_by(port) >= self.flows_per_port {
+            let victim = self.table.own_victim(port).ok_or(DropReason::FlowQuota)?;
+            self.end(victim, "evicted");
+        }
+        if self.table.is_full() {
+            let victim = self.table.victim_for(port).ok_or(DropReason::FlowTableFull)?;
+            self.end(victim, "evicted");
+        }
+        let due = now.after(flow.idle(&self.policy.settings().timeouts));
+        self.table.add(now, due, flow).map_err(|_| DropReason::FlowTableFull)
+    }
+
+    /// Ends a flow: its record is told, its memory given back.
+    pub(super) fn end(&mut self, slot: u32, reason: &'static str) {
+        let mut flow = self.table.remove(slot);
+        if let Some(mut inspect) = flow.inspect.take() {
+            inspect.release(&mut self.memory);
+        }
+        if !flow.recorded {
+            self.teller.flow_ended(&flow, reason);
+        }
+    }
+
+    /// Ages the tables a little; returns when it next wants to be called. Packets given up (fragments that timed out)
+    /// are handed to `dropped` with their reason so that the fabric counts them.
+    pub fn tick(&mut self, now: Instant, mut dropped: impl FnMut(Packet, DropReason)) -> Option<Instant> {
+        if self.started.is_none() {
+            self.started = Some(now);
+        }
+        self.fragments.expire(now);
+        self.fragments.given_up(|(packet, reason)| dropped(packet, reason));
+        let mut asked = 0;
+        while asked < ASKS
+            && let Some(slot) = self.table.due(now)
+        {
+            asked += 1;
+            let flow = self.table.at(slot);
+            let until = flow.last.after(flow.idle(&self.policy.settings().timeouts));
+            if until <= now {
+                let reason = if flow.state() == "closed" { "closed" } else { "timeout" };
+                self.end(slot, reason);
+            } else {
+                self.table.postpone(now, slot, until);
+            }
+        }
+        self.sweep();
+        if asked == ASKS || !self.sweeps.is_empty() {
+            return Some(now);
+        }
+        [self.table.next_due(), self.fragments.next_due()].into_iter().flatten().min()
+    }
+
+    /// Ends all flows of a port that went away. Large tables are searched over the ticks that follow.
+    pub fn port_removed(&mut self, now: Instant, port: PortId) {
+        self.sweeps.push(Sweep { port, next: 0, end: self.table.places(), before: now });
+        self.sweep();
+    }
+
+    fn sweep(&mut self) {
+        let Some(sweep) = self.sweeps.last_mut() else { return };
+        let (port, before, start) = (sweep.port, sweep.before, sweep.next);
+        let end = sweep.end.min(start.saturating_add(SWEEP));
+        sweep.next = end;
+        if end == sweep.end {
+            self.sweeps.pop();
+        }
+        for slot in start..end {
+            let flow = self.table.at(slot);
+            if flow.number != 0 && flow.start <= before && (flow.ports.contains(&port) || flow.owner == port) {
+                self.end(slot, "port-removed");
+            }
+        }
+    }
+
+    /// Ends all flows with their records; called before the worker ends.
+    pub fn shutdown(&mut self, now: Instant) {
+        let _: Instant = now;
+        for slot in 0..self.table.places() {
+            if self.table.at(slot).number != 0 {
+                self.end(slot, "shutdown");
+            }
+        }
+    }
+
+    /// Ends the flows that `chosen` accepts; returns how many. Their packets are dropped for the time that flows ended
+    /// by a verdict are remembered, so that a connection does not come back with its next packet.
+    pub fn kill_flows(&mut self, now: Instant, mut chosen: impl FnMut(&FlowRecord) -> bool) -> usize {
+        let mut killed = 0;
+        for slot in 0..self.table.places() {
+            let flow = self.table.at(slot);
+            if flow.number == 0 || flow.blocked || !chosen(&flow.record("killed")) {
+                continue;
+            }
+            self.teller.flow_ended(flow, "killed");
+            self.table.at_mut(slot).recorded = true;
+            self.block(now, slot);
+            killed += 1;
+        }
+        killed
+    }
+}

@@ -1,0 +1,174 @@
+//! The policy's part of stop 6: who is asked what, and what of the answer a flow keeps.
+
+use std::sync::Arc;
+
+use weir_wire::{DropReason, Instant, Packet, PortId, RuleId, SwitchId};
+
+use super::{Engine, Exits, Why};
+use crate::flow::UNKNOWN_PORT;
+use crate::inspect::{Direction, FlowInspect, RuleSetProgram};
+use crate::policy::{Decision, Policy, Subject};
+use crate::spec::Action;
+
+/// Numbers for rule sets that stay the same from policy to policy, so that a flow knows whether it is inspected with
+/// another one than before. 0 is no rule set.
+#[derive(Debug, Default)]
+pub(super) struct Programs {
+    numbers: Vec<u32>,
+    last: u32,
+}
+
+impl Programs {
+    /// Numbers the rule sets of `new`: the same rule set keeps its number.
+    pub fn renumber(&mut self, old: &Policy, new: &Policy) {
+        let known = |program: &Arc<RuleSetProgram>| {
+            let at = old.programs().iter().position(|(_, other)| Arc::ptr_eq(program, other))?;
+            self.numbers.get(at).copied()
+        };
+        let kept: Vec<Option<u32>> = new.programs().iter().map(|(_, program)| known(program)).collect();
+        self.numbers.clear();
+        for number in kept {
+            self.numbers.push(number.unwrap_or_else(|| {
+                self.last += 1;
+                self.last
+            }));
+        }
+    }
+
+    fn number(&self, decision: Decision) -> u32 {
+        decision.program.and_then(|at| self.numbers.get(usize::from(at)).copied()).unwrap_or(0)
+    }
+}
+
+/// Initiator's and responder's port of a packet that came in by `from`, goes to `to` and takes this way in its flow.
+#[inline]
+pub(super) fn pair(direction: Direction, from: PortId, to: PortId) -> [PortId; 2] {
+    match direction {
+        Direction::Original => [from, to],
+        Direction::Reply => [to, from],
+    }
+}
+
+impl Decision {
+    /// Why a packet that it refuses is dropped.
+    pub(super) fn why(&self) -> Why {
+        let reason = if self.action == Action::Reject { DropReason::PolicyReject } else { DropReason::Policy };
+        Why { reason, rule: Some(self.rule), signature: None }
+    }
+}
+
+impl Engine {
+    /// Asks the policy about a flow's first packet, seen in one of its packets, for each exit.
+    pub(super) fn judge(
+        &self,
+        subject: Subject,
+        direction: Direction,
+        exits: &mut Exits<'_>,
+    ) -> Result<Decision, Decision> {
+        let from = subject.from;
+        exits.choose(|to| self.policy.judge(&subject.between(pair(direction, from, to))))
+    }
+
+    /// Judges a known flow again, because its policy, one of its ports, or both changed. What passes is kept; a refusal
+    /// is kept where it is about the ports that the flow had, and ends the flow's traffic until the next policy. A
+    /// refusal for other ports says nothing about the flow: somebody else used its addresses.
+    pub(super) fn judge_again(
+        &mut self,
+        now: Instant,
+        packet: &Packet,
+        slot: u32,
+        direction: Direction,
+        exits: &mut Exits<'_>,
+    ) -> Result<(), Decision> {
+        let epoch = self.policy.epoch();
+        let flow = self.table.at(slot);
+        let (ports, current) = (flow.ports, (flow.epoch == epoch).then_some(flow.decision));
+        let subject = Subject::of_flow(packet, flow.key.switch(), flow.key.tuple(flow.initiator_is_low), direction);
+        let policy = &self.policy;
+        let judged = exits.choose(|to| {
+            let pair = pair(direction, packet.port, to);
+            match current {
+                Some(decision) if pair == ports => decision,
+                _ => policy.judge(&subject.between(pair)),
+            }
+        });
+        let (Ok(decision) | Err(decision)) = judged;
+        self.count(now, decision.rule);
+        let now_ports = ports_after(ports, direction, packet.port, exits);
+        if judged.is_err() && now_ports != ports {
+            return Err(decision);
+        }
+        let flow = self.table.at_mut(slot);
+        (flow.ports, flow.epoch, flow.decision) = (now_ports, epoch, decision);
+        self.inspect_with(slot, decision);
+        judged.map(|_| ())
+    }
+
+    /// Gives a flow the inspection that its verdict asks for, and takes away what it had where that is another.
+    pub(super) fn inspect_with(&mut self, slot: u32, decision: Decision) {
+        let number = if decision.refuses() { 0 } else { self.programs.number(decision) };
+        let program = decision.program.and_then(|at| self.policy.programs().get(usize::from(at))).map(|(_, p)| p);
+        let flow = self.table.at_mut(slot);
+        if number == flow.program {
+            return;
+        }
+        // A flow that had no inspection so far is met in its midst.
+        let midstream = flow.midstream || flow.packets != [0, 0];
+        flow.program = number;
+        let old = flow.inspect.take();
+        let Some(program) = program.filter(|_| number != 0) else {
+            if let Some(mut old) = old {
+                old.release(&mut self.memory);
+            }
+            return;
+        };
+        flow.inspect = match old {
+            None => FlowInspect::new(program, &flow.key.tuple(flow.initiator_is_low), midstream),
+            Some(mut old) => {
+                let goes_on = old.replace_program(program);
+                if !goes_on {
+                    old.release(&mut self.memory);
+                }
+                goes_on.then_some(old)
+            }
+        };
+    }
+
+    /// Judges a packet that has no flow.
+    pub(super) fn judge_alone(
+        &mut self,
+        now: Instant,
+        packet: &Packet,
+        switch: SwitchId,
+        exits: &mut Exits<'_>,
+    ) -> Result<Decision, Decision> {
+        let subject = Subject::of_packet(packet, switch, UNKNOWN_PORT);
+        let judged = self.judge(subject, Direction::Original, exits);
+        let (Ok(decision) | Err(decision)) = judged;
+        self.count(now, decision.rule);
+        judged
+    }
+
+    /// The rule set of a verdict.
+    pub(super) fn program(&self, decision: Decision) -> Option<Arc<RuleSetProgram>> {
+        decision.program.and_then(|at| self.policy.programs().get(usize::from(at))).map(|(_, p)| p.clone())
+    }
+
+    /// Counts a decision of a rule.
+    pub(super) fn count(&mut self, now: Instant, rule: RuleId) {
+        let last = self.counters.len() - 1;
+        if let Some(counter) = self.counters.get_mut((rule.0 as usize).min(last)) {
+            counter.hits += 1;
+            counter.last = now;
+        }
+    }
+}
+
+/// The ports of a flow after a packet: the sender's is known, the receiver's where there is only one exit, or where it
+/// was known and is one of several.
+pub(super) fn ports_after(ports: [PortId; 2], direction: Direction, from: PortId, exits: &Exits<'_>) -> [PortId; 2] {
+    let [initiator, responder] = ports;
+    let there = if direction == Direction::Original { responder } else { initiator };
+    let there = exits.sole().unwrap_or(if exits.contains(there) { there } else { UNKNOWN_PORT });
+    pair(direction, from, there)
+}

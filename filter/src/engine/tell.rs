@@ -1,0 +1,149 @@
+//! Telling people: scenes and events, without drowning them.
+//!
+//! A drop is told once for each flow and reason; one without a flow once in [`QUIET`] for each pair of ends and reason,
+//! and at most [`RATE`] a second. What is not told is counted: the drop itself always, the event as lost where there
+//! was no room for it. Nothing is allocated for an event that is not kept.
+
+use std::time::Duration;
+
+use weir_wire::{Instant, Packet, PortId, SwitchId};
+
+use super::Why;
+use crate::event::{Event, Events, SNAP, Scene, Signature};
+use crate::flow::Flow;
+use crate::policy::Subject;
+use crate::reject::Bucket;
+
+/// How long a drop without a flow is not told again.
+const QUIET: Duration = Duration::from_secs(10);
+/// Drops without a flow that are remembered.
+const REMEMBERED: usize = 1024;
+/// Drops without a flow that are told in a second.
+const RATE: u64 = 200;
+/// The same at once.
+const BURST: u64 = 400;
+
+/// Makes events.
+#[derive(Debug)]
+pub(super) struct Teller {
+    pub events: Events,
+    /// What was told lately, by its hash: the hash, and until when it is not told again.
+    recent: Box<[(u64, Instant)]>,
+    bucket: Bucket,
+}
+
+impl Teller {
+    pub fn new(events: usize) -> Teller {
+        Teller {
+            events: Events::new(events),
+            recent: vec![(0, Instant::ZERO); REMEMBERED].into_boxed_slice(),
+            bucket: Bucket::new(RATE, BURST),
+        }
+    }
+
+    /// Makes and keeps an event, or counts it as lost.
+    fn tell(&mut self, event: impl FnOnce() -> Event) {
+        if self.events.has_room() { self.events.push(event()) } else { self.events.count_lost() }
+    }
+
+    /// A packet of a flow was dropped.
+    pub fn drop_of_flow(&mut self, now: Instant, packet: &Packet, flow: &mut Flow, to: Option<PortId>, why: &Why) {
+        if flow.tell_once(why.reason) {
+            return;
+        }
+        let (switch, number) = (flow.key.switch(), flow.number);
+        self.drop(now, packet, switch, to, number, why);
+    }
+
+    /// A packet without a flow was dropped.
+    pub fn drop_without_flow(
+        &mut self,
+        now: Instant,
+        packet: &Packet,
+        switch: SwitchId,
+        to: Option<PortId>,
+        why: &Why,
+    ) {
+        if self.told_lately(now, packet, why) {
+            return;
+        }
+        if !self.bucket.take(now) {
+            return self.events.count_lost();
+        }
+        self.drop(now, packet, switch, to, 0, why);
+    }
+
+    fn told_lately(&mut self, now: Instant, packet: &Packet, why: &Why) -> bool {
+        let mut hash = packet.hash;
+        if hash == 0 {
+            let [.., a, b, c] = packet.src_mac().0;
+            let [.., d, e, f] = packet.dst_mac().0;
+            let headers = &packet.headers;
+            hash = u64::from_be_bytes([a, b, c, d, e, f, headers.protocol, headers.ether_type as u8]);
+        }
+        hash = (hash ^ (why.reason as u64 + 1)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let Some(entry) = self.recent.get_mut((hash >> 54) as usize % REMEMBERED) else { return false };
+        if entry.0 == hash && now < entry.1 {
+            return true;
+        }
+        *entry = (hash, now.after(QUIET));
+        false
+    }
+
+    fn drop(&mut self, now: Instant, packet: &Packet, switch: SwitchId, to: Option<PortId>, flow: u64, why: &Why) {
+        self.tell(|| Event::Drop {
+            scene: scene(now, packet, switch, to, flow),
+            reason: why.reason,
+            rule: why.rule,
+            signature: why.signature.clone(),
+        });
+    }
+
+    /// A rule with `log` let a flow, or a packet without one, pass.
+    pub fn allow(
+        &mut self,
+        now: Instant,
+        packet: &Packet,
+        switch: SwitchId,
+        to: Option<PortId>,
+        flow: u64,
+        rule: weir_wire::RuleId,
+    ) {
+        self.tell(|| Event::Allow { scene: scene(now, packet, switch, to, flow), rule });
+    }
+
+    /// An inspection rule matched.
+    pub fn alert(
+        &mut self,
+        now: Instant,
+        packet: &Packet,
+        switch: SwitchId,
+        to: Option<PortId>,
+        flow: u64,
+        signature: &std::sync::Arc<Signature>,
+    ) {
+        self.tell(|| Event::Alert { scene: scene(now, packet, switch, to, flow), signature: signature.clone() });
+    }
+
+    /// A flow ended.
+    pub fn flow_ended(&mut self, flow: &Flow, reason: &'static str) {
+        self.tell(|| Event::Flow(Box::new(flow.record(reason))));
+    }
+}
+
+fn scene(now: Instant, packet: &Packet, switch: SwitchId, to: Option<PortId>, flow: u64) -> Scene {
+    let bytes = packet.bytes();
+    Scene {
+        time: now,
+        switch,
+        vid: packet.vid,
+        in_port: packet.port,
+        out_port: to,
+        source_mac: packet.src_mac(),
+        destination_mac: packet.dst_mac(),
+        tuple: Subject::tuple_of(packet),
+        flow,
+        packet: bytes.get(..SNAP).unwrap_or(bytes).into(),
+        length: bytes.len() as u32,
+    }
+}

@@ -1,0 +1,94 @@
+//! What inspection finds, and what the engine does about it.
+
+use weir_ids_rules::{RuleSet, Source, Variables};
+
+use super::*;
+use crate::inspect::RuleSetProgram;
+
+fn program(text: &str) -> Arc<RuleSetProgram> {
+    let (set, problems) = RuleSet::parse(&[Source { name: "test", text }], &Variables::default());
+    assert!(problems.is_empty(), "{problems:?}");
+    Arc::new(RuleSetProgram::compile(&set).0)
+}
+
+fn inspecting(program: &Arc<RuleSetProgram>) -> Spec {
+    let mut spec = spec(Action::Allow, vec![]);
+    spec.rule_sets = vec![("guard".into(), program.clone())];
+    spec.switches[0].inspect = Some("guard".into());
+    spec
+}
+
+const DROP: &str = r#"drop tcp any any -> any 80 (msg:"evil"; content:"evil"; sid:7;)"#;
+const REJECT: &str = r#"reject tcp any any -> any 80 (msg:"evil"; content:"evil"; sid:8;)"#;
+
+#[test]
+fn a_match_ends_the_flow_and_is_told() {
+    let mut world = World::new(&inspecting(&program(DROP)));
+    world.handshake(A, 1000, B, 80).unwrap();
+    assert_eq!(world.send(&seg(A4, 1000, B4, 80, TCP_ACK, 101, 501, b"good"), A, B), Ok(()));
+    let evil = seg(A4, 1000, B4, 80, TCP_ACK, 105, 501, b"evil");
+    assert_eq!(world.send(&evil, A, B), Err(DropReason::Inspection));
+    assert_eq!(world.why.as_ref().unwrap().signature.as_ref().unwrap().sid, 7);
+    assert_eq!(world.send(&evil, A, B), Err(DropReason::FlowBlocked));
+    assert_eq!(world.send(&seg(B4, 80, A4, 1000, TCP_ACK, 501, 105, b""), B, A), Err(DropReason::FlowBlocked));
+    assert_eq!(world.events(), ["alert 7", "drop inspection"]);
+    assert!(world.replies().is_empty());
+    let flow = world.engine.flows(1, |_| true).remove(0);
+    assert_eq!((flow.state, flow.alerted, flow.packets), ("blocked", true, [3, 1]));
+    // A connection that is not asked about goes on.
+    assert_eq!(world.handshake(A, 1001, B, 81), Ok(()));
+    assert_eq!(world.send(&seg(A4, 1001, B4, 81, TCP_ACK, 101, 501, b"evil"), A, B), Ok(()));
+    // The memory of blocked flows comes back, and the flow is forgotten.
+    world.pass_time(61);
+    world.tick();
+    assert_eq!(world.events(), ["flow blocked timeout"]);
+}
+
+#[test]
+fn reject_tells_both_ends() {
+    let mut world = World::new(&inspecting(&program(REJECT)));
+    world.handshake(A, 1000, B, 80).unwrap();
+    assert_eq!(world.send(&seg(A4, 1000, B4, 80, TCP_ACK, 101, 501, b"evil"), A, B), Err(DropReason::Inspection));
+    let replies: Vec<_> = world.replies().iter().map(|(port, reply)| (*port, reply.tcp().unwrap().seq)).collect();
+    assert_eq!(replies, [(A, 501), (B, 101)]);
+}
+
+#[test]
+fn a_segment_with_a_wrong_checksum_is_not_inspected_and_does_not_pass() {
+    let mut world = World::new(&inspecting(&program(DROP)));
+    world.handshake(A, 1000, B, 80).unwrap();
+    let mut wrong = seg(A4, 1000, B4, 80, TCP_ACK, 101, 501, b"good");
+    wrong.bytes[50] ^= 1;
+    assert_eq!(world.send(&wrong, A, B), Err(DropReason::BadL4Checksum));
+    let mut datagram = Frame::udp(A4, 1, B4, 2, b"x");
+    datagram.bytes[42] ^= 1;
+    // Nothing inspects it, so nobody asks.
+    assert_eq!(world.send(&datagram, A, B), Ok(()));
+}
+
+#[test]
+fn a_policy_with_the_same_rule_set_does_not_begin_again() {
+    let program = program(DROP);
+    let mut world = World::new(&inspecting(&program));
+    world.handshake(A, 1000, B, 80).unwrap();
+    assert_eq!(world.send(&seg(A4, 1000, B4, 80, TCP_ACK, 101, 501, b"ev"), A, B), Ok(()));
+    world.install(&inspecting(&program));
+    assert_eq!(world.send(&seg(A4, 1000, B4, 80, TCP_ACK, 103, 501, b"il"), A, B), Err(DropReason::Inspection));
+}
+
+#[test]
+fn a_rule_set_that_comes_later_inspects_flows_that_stand() {
+    let mut world = World::new(&spec(Action::Allow, vec![]));
+    world.handshake(A, 1000, B, 80).unwrap();
+    world.install(&inspecting(&program(DROP)));
+    assert_eq!(world.send(&seg(A4, 1000, B4, 80, TCP_ACK, 101, 501, b"evil"), A, B), Err(DropReason::Inspection));
+}
+
+#[test]
+fn a_rule_without_a_rule_set_is_not_inspected() {
+    let mut spec = inspecting(&program(DROP));
+    spec.rules = vec![Rule { inspect: Some("none".into()), ..web_to_db(Action::Allow, PROTOCOL_TCP, 80) }];
+    let mut world = World::new(&spec);
+    world.handshake(A, 1000, B, 80).unwrap();
+    assert_eq!(world.send(&seg(A4, 1000, B4, 80, TCP_ACK, 101, 501, b"evil"), A, B), Ok(()));
+}

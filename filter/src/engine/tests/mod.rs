@@ -1,0 +1,187 @@
+//! Stories: packets between three hosts behind ports 1, 2 and 3 of switch 1, and what becomes of each.
+
+mod change;
+mod content;
+mod fragments;
+mod limits;
+mod plain;
+mod replies;
+mod tcp;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use weir_wire::numbers::*;
+use weir_wire::{DropReason, Epoch, Instant, Packet, Pool, PortId, SwitchId};
+
+use super::{Engine, Entered, Inspected, Limits, Why};
+use crate::event::Event;
+use crate::policy::{Policy, spec};
+use crate::testing::{A4, B4, Frame, Seg};
+use spec::{Action, Rule, Side, Spec};
+
+pub const SWITCH: SwitchId = SwitchId(1);
+/// The ports of hosts A, B and C.
+pub const A: u16 = 1;
+pub const B: u16 = 2;
+pub const C: u16 = 3;
+
+/// What became of a packet.
+pub type Fate = Result<(), DropReason>;
+
+pub const POLICY: Fate = Err(DropReason::Policy);
+
+/// An engine and its surroundings.
+pub struct World {
+    pub engine: Engine,
+    pub pool: Pool,
+    pub now: Instant,
+    /// Why the last packet was dropped.
+    pub why: Option<Why>,
+    epoch: u64,
+}
+
+/// A policy for one switch with hosts A (group "web"), B (group "db") and C.
+pub fn spec(default: Action, rules: Vec<Rule>) -> Spec {
+    let port =
+        |id, name: &str, group: &str| spec::Port { id: PortId(id), name: name.into(), groups: vec![group.into()] };
+    Spec {
+        switches: vec![spec::Switch { id: SWITCH, name: "lan".into(), default, inspect: None }],
+        ports: vec![port(A, "a", "web"), port(B, "b", "db"), port(C, "c", "other")],
+        rules,
+        ..Spec::default()
+    }
+}
+
+/// A rule from group "web" to group "db" for this protocol and destination port.
+pub fn web_to_db(action: Action, protocol: u8, port: u16) -> Rule {
+    Rule {
+        name: format!("web-db-{protocol}-{port}"),
+        action,
+        from: Side { groups: vec!["web".into()], ..Side::default() },
+        to: Side { groups: vec!["db".into()], ..Side::default() },
+        protocols: vec![protocol],
+        destination_ports: if port == 0 { vec![] } else { vec![port..=port] },
+        ..Rule::default()
+    }
+}
+
+impl World {
+    pub fn new(spec: &Spec) -> World {
+        World::with_limits(spec, Limits { flows: 1000, ..Limits::default() })
+    }
+
+    pub fn with_limits(spec: &Spec, limits: Limits) -> World {
+        let mut world = World {
+            engine: Engine::new(limits, 7),
+            pool: Pool::default(),
+            now: Instant::from_secs(1000),
+            why: None,
+            epoch: 0,
+        };
+        world.install(spec);
+        world
+    }
+
+    pub fn install(&mut self, spec: &Spec) {
+        self.epoch += 1;
+        let policy = Policy::compile(spec, Epoch(self.epoch)).unwrap();
+        self.engine.install(Arc::new(policy));
+    }
+
+    pub fn pass_time(&mut self, seconds: u64) {
+        self.now = self.now.after(Duration::from_secs(seconds));
+    }
+
+    /// Sends a frame from one port to another.
+    pub fn send(&mut self, frame: &Frame, from: u16, to: u16) -> Fate {
+        let packet = frame.packet_in(from, &mut self.pool);
+        self.send_packet(packet, to)
+    }
+
+    pub fn send_packet(&mut self, packet: Packet, to: u16) -> Fate {
+        let mut packet = packet;
+        self.engine.prepare(&mut packet, SWITCH);
+        let (packet, ticket) = match self.engine.enter(self.now, packet, SWITCH, &mut self.pool) {
+            Entered::Go(packet, ticket) => (packet, ticket),
+            Entered::Held => panic!("held"),
+            Entered::Dropped(packet, why) => return self.dropped(packet, why),
+        };
+        match self.engine.inspect(self.now, packet, ticket, PortId(to), &mut self.pool) {
+            Inspected::Forward(cleared) => {
+                self.pool.give(cleared.into_packet().buffer);
+                Ok(())
+            }
+            Inspected::Dropped(packet, why) => self.dropped(packet, why),
+        }
+    }
+
+    /// Sends a frame to several ports; returns those that get it.
+    pub fn flood(&mut self, frame: &Frame, from: u16, to: &[u16]) -> Result<Vec<u16>, DropReason> {
+        let packet = frame.packet_in(from, &mut self.pool);
+        let Entered::Go(packet, ticket) = self.engine.enter(self.now, packet, SWITCH, &mut self.pool) else { panic!() };
+        let mut ports: Vec<PortId> = to.iter().map(|&port| PortId(port)).collect();
+        let mut refused = 0;
+        match self.engine.inspect_flood(self.now, packet, ticket, &mut ports, &mut refused, &mut self.pool) {
+            Inspected::Forward(cleared) => {
+                self.pool.give(cleared.into_packet().buffer);
+                assert_eq!(refused + ports.len(), to.len());
+                Ok(ports.iter().map(|port| port.0).collect())
+            }
+            Inspected::Dropped(packet, why) => self.dropped(packet, why).map(|()| vec![]),
+        }
+    }
+
+    fn dropped<T>(&mut self, packet: Packet, why: Why) -> Result<T, DropReason> {
+        self.pool.give(packet.buffer);
+        let reason = why.reason;
+        self.why = Some(why);
+        Err(reason)
+    }
+
+    /// Lets time do its work; returns the reasons of fragments given up.
+    pub fn tick(&mut self) -> Vec<DropReason> {
+        let (mut reasons, mut packets) = (vec![], vec![]);
+        while self.engine.tick(self.now, |packet, reason| {
+            reasons.push(reason);
+            packets.push(packet);
+        }) == Some(self.now)
+        {}
+        packets.into_iter().for_each(|packet| self.pool.give(packet.buffer));
+        reasons
+    }
+
+    /// Packets of our own: where they leave, and their bytes.
+    pub fn replies(&mut self) -> Vec<(u16, Packet)> {
+        let mut replies = vec![];
+        self.engine.originated(|port, cleared| replies.push((port.0, cleared.into_packet())));
+        replies
+    }
+
+    /// The events in short: kind, reason or state, and flow.
+    pub fn events(&mut self) -> Vec<String> {
+        let short = |event: Event| match event {
+            Event::Alert { signature, .. } => format!("alert {}", signature.sid),
+            Event::Drop { reason, .. } => format!("drop {}", reason.label()),
+            Event::Allow { rule, .. } => format!("allow {}", rule.0),
+            Event::Flow(record) => format!("flow {} {}", record.state, record.reason),
+        };
+        self.engine.events().drain().map(short).collect()
+    }
+
+    /// A TCP handshake from A to B.
+    pub fn handshake(&mut self, from: u16, source_port: u16, to: u16, port: u16) -> Fate {
+        let hosts = [A4, B4, crate::testing::C4];
+        let (a, b) = (hosts[usize::from(from) - 1], hosts[usize::from(to) - 1]);
+        self.send(&seg(a, source_port, b, port, TCP_SYN, 100, 0, b""), from, to)?;
+        self.send(&seg(b, port, a, source_port, TCP_SYN | TCP_ACK, 500, 101, b""), to, from)?;
+        self.send(&seg(a, source_port, b, port, TCP_ACK, 101, 501, b""), from, to)
+    }
+}
+
+/// A TCP segment.
+#[allow(clippy::too_many_arguments, reason = "the numbers of a segment in the order of its header")]
+pub fn seg(s: IpAddr, sp: u16, d: IpAddr, dp: u16, flags: u8, seq: u32, ack: u32, data: &[u8]) -> Frame {
+    Frame::segment(s, sp, d, dp, Seg { flags, seq, ack, data, ..Seg::default() })
+}

@@ -1,0 +1,111 @@
+//! What stops 4 and 6 would make of a packet, in words, without changing anything.
+
+use weir_wire::{Instant, Packet, PortId, SwitchId};
+
+use super::policy::pair;
+use super::{Engine, Place};
+use crate::flow::Flow;
+use crate::flow::key::{self, Belongs};
+use crate::flow::tcp::{Advance, Segment};
+use crate::inspect::Direction;
+use crate::policy::{Decision, Subject};
+use crate::spec::Action;
+
+impl Engine {
+    /// One line for each thing that stops 4 and 6 would decide on a parsed packet that goes to `to`. Allocates; not for
+    /// the path of packets.
+    pub fn trace(&self, now: Instant, packet: &Packet, switch: SwitchId, to: PortId) -> Vec<String> {
+        let mut lines = Vec::new();
+        match key::belongs(packet, switch) {
+            Belongs::Flow { key, from_low, opens } => {
+                let hash = self.table.hash(&key);
+                match self.look_up(&key, hash, from_low) {
+                    Place::Known { slot, direction, .. } => {
+                        self.trace_known(now, packet, self.table.at(slot), direction, to, &mut lines);
+                    }
+                    _ if !opens => lines.push("flow: none, and a reply cannot open one: drop icmp-unrelated".into()),
+                    _ => self.trace_new(now, packet, switch, to, &mut lines),
+                }
+            }
+            Belongs::Error { key, quoted_from_low, .. } => {
+                match self.look_up(&key, self.table.hash(&key), quoted_from_low) {
+                    Place::Known { slot, .. } => {
+                        let flow = self.table.at(slot);
+                        lines.push(format!("flow: ICMP error about a packet of flow {}", flow.number));
+                        lines.push(self.verdict(flow.decision));
+                    }
+                    _ => lines.push("flow: ICMP error about no known flow: drop icmp-unrelated".into()),
+                }
+            }
+            Belongs::BrokenError => {
+                lines.push("flow: ICMP error that quotes nothing usable: drop icmp-unrelated".into())
+            }
+            Belongs::None => {
+                lines.push("flow: none; the rules judge each packet".into());
+                lines.push(self.verdict(self.policy.judge(&Subject::of_packet(packet, switch, to))));
+            }
+        }
+        lines
+    }
+
+    fn trace_known(
+        &self,
+        now: Instant,
+        packet: &Packet,
+        flow: &Flow,
+        direction: Direction,
+        to: PortId,
+        lines: &mut Vec<String>,
+    ) {
+        let idle = now.since(flow.last).as_secs();
+        let way = if direction == Direction::Original { "original" } else { "reply" };
+        lines.push(format!(
+            "flow: {} in state {}, {way} direction, last packet {idle} s ago",
+            flow.number,
+            flow.state()
+        ));
+        if flow.blocked {
+            return lines.push("flow: ended by a verdict: drop flow-blocked".into());
+        }
+        if let Some(segment) = Segment::of(packet).filter(|_| flow.key.is_tcp()) {
+            lines.push(match flow.tcp.advance(direction, &segment) {
+                Ok(Advance::To(next)) => format!("tcp: {:?} -> {:?}", flow.tcp.state(), next.state()),
+                Ok(Advance::Reopen | Advance::Reaccept(_)) => "tcp: another connection between the same ends".into(),
+                Err(reason) => format!("tcp: {:?}: drop {}", flow.tcp.state(), reason.label()),
+            });
+        }
+        let pair = pair(direction, packet.port, to);
+        if flow.epoch == self.policy.epoch() && flow.ports == pair {
+            lines.push(format!("policy {}: verdict kept in the flow", flow.epoch.0));
+            return lines.push(self.verdict(flow.decision));
+        }
+        let tuple = flow.key.tuple(flow.initiator_is_low);
+        let subject = Subject::of_flow(packet, flow.key.switch(), tuple, direction).between(pair);
+        lines.push(format!("policy {}: the flow is judged again", self.policy.epoch().0));
+        lines.push(self.verdict(self.policy.judge(&subject)));
+    }
+
+    fn trace_new(&self, now: Instant, packet: &Packet, switch: SwitchId, to: PortId, lines: &mut Vec<String>) {
+        lines.push("flow: none yet".into());
+        if let Some(segment) = Segment::of(packet).filter(|segment| !segment.is_open()) {
+            let age = now.since(self.started.unwrap_or(now));
+            if age >= self.policy.settings().midstream_grace || segment.flags == 0 {
+                return lines.push("tcp: the start of its connection was not seen: drop tcp-midstream".into());
+            }
+            lines.push("tcp: its connection is picked up without its start".into());
+        }
+        lines.push(self.verdict(self.policy.judge(&Subject::of_packet(packet, switch, to))));
+    }
+
+    fn verdict(&self, decision: Decision) -> String {
+        let name = self.policy.rule_name(decision.rule);
+        match decision.action {
+            Action::Allow => match decision.program.and_then(|at| self.policy.programs().get(usize::from(at))) {
+                Some((set, _)) => format!("policy: rule \"{name}\" allows, inspected with \"{set}\""),
+                None => format!("policy: rule \"{name}\" allows, not inspected"),
+            },
+            Action::Drop => format!("policy: rule \"{name}\" drops"),
+            Action::Reject => format!("policy: rule \"{name}\" rejects"),
+        }
+    }
+}

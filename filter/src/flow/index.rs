@@ -1,0 +1,267 @@
+//! From a hash to a flow's place in the table: buckets of eight, two choices, growth one bucket at a time.
+//!
+//! A bucket is one cache line: eight 16-bit tags and eight places. A flow stands in one of two buckets that its hash
+//! names, the emptier one when it came; where both are full, another flow moves to its other bucket, and what does not
+//! find room even so goes to a small stash. The number of buckets grows with the flows by *linear hashing* (Litwin,
+//! 1980): each step splits one bucket in two, so no packet ever waits for a table to be rebuilt, and a switch with few
+//! flows touches little memory. The room for all buckets is reserved at the start, but untouched pages cost nothing.
+//! It does not shrink. A hash chosen by strangers cannot overfill it: the hash is keyed.
+
+/// Places in a bucket.
+const WAYS: usize = 8;
+/// Flows a bucket, on average, beyond which one more is split. Buckets that wait for their split hold up to twice as
+/// many as the others, hence half of the places.
+const FILL: usize = WAYS / 2;
+/// Flows that found no room in their buckets.
+const STASH: usize = 64;
+
+/// One cache line.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C, align(64))]
+struct Bucket {
+    /// Place + 1; 0 where empty.
+    slots: [u32; WAYS],
+    /// Upper bits of the hash.
+    tags: [u16; WAYS],
+}
+
+/// No bucket and no stash place is free.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full;
+
+/// The index.
+#[derive(Debug)]
+pub struct Index {
+    buckets: Vec<Bucket>,
+    /// The largest power of two that is not above the number of buckets, less one.
+    mask: u32,
+    limit: usize,
+    len: usize,
+    stash: Vec<(u64, u32)>,
+}
+
+#[inline]
+fn tag(hash: u64) -> u16 {
+    (hash >> 48) as u16
+}
+
+impl Index {
+    /// An index for up to `flows` flows.
+    pub fn new(flows: usize) -> Index {
+        let limit = flows.div_ceil(FILL).max(2);
+        let mut buckets = Vec::with_capacity(limit);
+        buckets.push(Bucket::default());
+        buckets.push(Bucket::default());
+        Index { buckets, mask: 1, limit, len: 0, stash: Vec::with_capacity(STASH) }
+    }
+
+    /// Both buckets of a hash.
+    #[inline]
+    fn pair(&self, hash: u64) -> [usize; 2] {
+        [self.address(hash as u32), self.address((hash >> 32) as u32)]
+    }
+
+    /// Linear hashing: one bit more for the buckets that are split already.
+    #[inline]
+    fn address(&self, hash: u32) -> usize {
+        let wide = (hash & (self.mask << 1 | 1)) as usize;
+        if wide < self.buckets.len() { wide } else { (hash & self.mask) as usize }
+    }
+
+    #[inline]
+    fn bucket(&self, at: usize) -> &Bucket {
+        &self.buckets[at]
+    }
+
+    /// Reads both buckets of a hash, so that the caches hold them when they are wanted. The result means nothing.
+    #[inline]
+    pub fn touch(&self, hash: u64) -> Option<u32> {
+        let wanted = tag(hash);
+        let [first, second] = self.pair(hash);
+        let (a, b) = (self.bucket(first), self.bucket(second));
+        let mut found = 0;
+        for way in 0..WAYS {
+            if a.tags[way] == wanted {
+                found |= a.slots[way];
+            } else if b.tags[way] == wanted {
+                found |= b.slots[way];
+            }
+        }
+        found.checked_sub(1)
+    }
+
+    /// The place under this hash that `is_it` accepts.
+    #[inline]
+    pub fn find(&self, hash: u64, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
+        let wanted = tag(hash);
+        for at in self.pair(hash) {
+            let bucket = self.bucket(at);
+            for way in 0..WAYS {
+                if bucket.tags[way] == wanted
+                    && let Some(slot) = bucket.slots[way].checked_sub(1)
+                    && is_it(slot)
+                {
+                    return Some(slot);
+                }
+            }
+        }
+        if self.stash.is_empty() {
+            return None;
+        }
+        self.stash.iter().find(|&&(stashed, slot)| stashed == hash && is_it(slot)).map(|&(_, slot)| slot)
+    }
+
+    /// Adds a place. `hash_of` tells the hash of a place that is in the index already.
+    ///
+    /// # Errors
+    /// [`Full`] where nothing is free; the index is unchanged then.
+    pub fn insert(&mut self, hash: u64, slot: u32, hash_of: impl Fn(u32) -> u64) -> Result<(), Full> {
+        if self.len >= self.buckets.len() * FILL && self.buckets.len() < self.limit {
+            self.split(&hash_of);
+        }
+        if !self.place(hash, slot) && !self.displace(hash, slot, &hash_of) {
+            if self.stash.len() >= STASH {
+                return Err(Full);
+            }
+            self.stash.push((hash, slot));
+        }
+        self.len += 1;
+        Ok(())
+    }
+
+    /// Takes a place out.
+    pub fn remove(&mut self, hash: u64, slot: u32) {
+        for at in self.pair(hash) {
+            let bucket = &mut self.buckets[at];
+            if let Some(way) = bucket.slots.iter().position(|&s| s == slot + 1) {
+                bucket.slots[way] = 0;
+                self.len -= 1;
+                if let Some((hash, slot)) = self.stash.pop()
+                    && !self.place(hash, slot)
+                {
+                    self.stash.push((hash, slot));
+                }
+                return;
+            }
+        }
+        if let Some(at) = self.stash.iter().position(|&(_, s)| s == slot) {
+            self.stash.swap_remove(at);
+            self.len -= 1;
+        }
+    }
+
+    /// Into the emptier of both buckets; `false` where both are full.
+    fn place(&mut self, hash: u64, slot: u32) -> bool {
+        let [first, second] = self.pair(hash);
+        let free = |at: usize| self.buckets[at].slots.iter().filter(|&&s| s == 0).count();
+        let at = if free(second) > free(first) { second } else { first };
+        put(&mut self.buckets[at], hash, slot)
+    }
+
+    /// Moves one flow of a full bucket to its other bucket, and takes its place.
+    fn displace(&mut self, hash: u64, slot: u32, hash_of: &impl Fn(u32) -> u64) -> bool {
+        for at in self.pair(hash) {
+            for way in 0..WAYS {
+                let Some(other) = self.buckets[at].slots[way].checked_sub(1) else { continue };
+                let other_hash = hash_of(other);
+                let [a, b] = self.pair(other_hash);
+                let to = if a == at { b } else { a };
+                if to != at && put(&mut self.buckets[to], other_hash, other) {
+                    self.buckets[at].slots[way] = slot + 1;
+                    self.buckets[at].tags[way] = tag(hash);
+                    return true;
+                }
+            }
+        }
+        false
+    }
+
+    /// Splits the next bucket in two.
+    fn split(&mut self, hash_of: &impl Fn(u32) -> u64) {
+        let new = self.buckets.len();
+        let level = self.mask as usize + 1;
+        let old = new - level;
+        self.buckets.push(Bucket::default());
+        if self.buckets.len() == level * 2 {
+            self.mask = self.mask << 1 | 1;
+        }
+        for way in 0..WAYS {
+            let Some(slot) = self.buckets[old].slots[way].checked_sub(1) else { continue };
+            let hash = hash_of(slot);
+            if !self.pair(hash).contains(&old) {
+                self.buckets[old].slots[way] = 0;
+                put(&mut self.buckets[new], hash, slot);
+            }
+        }
+    }
+}
+
+fn put(bucket: &mut Bucket, hash: u64, slot: u32) -> bool {
+    let Some(way) = bucket.slots.iter().position(|&s| s == 0) else { return false };
+    bucket.slots[way] = slot + 1;
+    bucket.tags[way] = tag(hash);
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flow::key::Seed;
+
+    /// Well mixed and different for each n.
+    fn hash(n: u32) -> u64 {
+        let mut x = u64::from(n).wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        x ^ (x >> 31)
+    }
+
+    #[test]
+    fn every_flow_is_found_at_every_size_on_the_way_to_the_limit() {
+        let limit = 20_000;
+        let mut index = Index::new(limit);
+        for n in 0..limit as u32 {
+            index.insert(hash(n), n, hash).unwrap();
+            if n % 97 == 0 || n < 200 {
+                assert!((0..=n).all(|m| index.find(hash(m), |slot| slot == m) == Some(m)), "{n}");
+            }
+        }
+        assert!(index.stash.len() < STASH / 4, "{}", index.stash.len());
+        assert_eq!(index.find(hash(1 << 30), |_| true), None);
+    }
+
+    #[test]
+    fn what_is_removed_is_gone_and_its_room_is_used_again() {
+        let limit = 5_000;
+        let mut index = Index::new(limit);
+        (0..limit as u32).for_each(|n| index.insert(hash(n), n, hash).unwrap());
+        for round in 1..20u32 {
+            for n in 0..limit as u32 {
+                let old = n + (round - 1) * limit as u32;
+                index.remove(hash(old), old);
+                assert_eq!(index.find(hash(old), |slot| slot == old), None);
+                let new = n + round * limit as u32;
+                index.insert(hash(new), new, hash).unwrap();
+            }
+            assert_eq!(index.len, limit);
+        }
+        assert_eq!(index.buckets.len(), index.limit);
+    }
+
+    #[test]
+    fn equal_hashes_fill_two_buckets_and_the_stash_and_are_then_refused() {
+        let mut index = Index::new(1 << 16);
+        let same = |_| 0x1234_5678_9abc_def1;
+        let room = (0..1000).take_while(|&n| index.insert(same(n), n, same).is_ok()).count();
+        assert_eq!(room, 2 * WAYS + STASH);
+        assert_eq!(index.find(same(0), |slot| slot == 70), Some(70));
+        (0..room as u32).for_each(|n| index.remove(same(n), n));
+        assert_eq!(index.len, 0);
+    }
+
+    #[test]
+    fn seeds_give_different_words() {
+        let (a, b) = (format!("{:?}", Seed::new(1)), format!("{:?}", Seed::new(2)));
+        assert_ne!(a, b);
+    }
+}

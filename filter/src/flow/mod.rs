@@ -1,0 +1,182 @@
+//! Flows: what names them, what is remembered of them, and when they are forgotten.
+
+pub mod expire;
+pub mod index;
+pub mod key;
+pub mod list;
+mod quoted;
+pub mod table;
+pub mod tcp;
+
+use std::time::Duration;
+
+use weir_wire::{DropReason, Epoch, Instant, PortId};
+
+use crate::event::FlowRecord;
+use crate::inspect::{Direction, FlowInspect};
+use crate::policy::Decision;
+use crate::spec::Timeouts;
+use key::Key;
+use list::{Link, Linked, Which};
+use tcp::{Phase, Tcp};
+
+/// A port that is not known yet.
+pub const UNKNOWN_PORT: PortId = PortId(u16::MAX);
+
+/// How dear a flow is when room is needed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Standing {
+    /// Nobody has answered: the first to go.
+    #[default]
+    Unanswered,
+    /// It is about to end, or was ended by a verdict.
+    Ending,
+    /// Both sides have sent.
+    Answered,
+}
+
+/// What is remembered of a flow.
+#[derive(Debug, Default)]
+pub struct Flow {
+    /// Its name.
+    pub key: Key,
+    /// The first end of the key is the initiator.
+    pub initiator_is_low: bool,
+    /// Its start was not seen.
+    pub midstream: bool,
+    /// The responder has sent something.
+    pub answered: bool,
+    /// A verdict has ended it: nothing passes any more.
+    pub blocked: bool,
+    /// An inspection rule has fired on it.
+    pub alerted: bool,
+    /// Its end was told already.
+    pub recorded: bool,
+    /// How dear it is.
+    pub standing: Standing,
+    /// Tells this flow from others that stood in the same place of the table.
+    pub generation: u32,
+    /// The port that opened it, for its share of the table.
+    pub owner: PortId,
+    /// The initiator's port and the responder's, as the verdict was given for.
+    pub ports: [PortId; 2],
+    /// The policy that gave the verdict.
+    pub epoch: Epoch,
+    /// The verdict.
+    pub decision: Decision,
+    /// The engine's number of the rule set that inspects it.
+    pub program: u32,
+    /// Its number in the engine's life; 0 where this place of the table is free.
+    pub number: u64,
+    /// Time of the last packet.
+    pub last: Instant,
+    /// Packets from initiator and responder.
+    pub packets: [u64; 2],
+    /// Bytes from initiator and responder.
+    pub bytes: [u64; 2],
+    /// The connection, of TCP.
+    pub tcp: Tcp,
+    /// Its inspection, while there is something to match.
+    pub inspect: Option<Box<FlowInspect>>,
+    /// Time of the first packet.
+    pub start: Instant,
+    /// Drop reasons that were told already, as bits of their numbers.
+    pub(crate) told: u64,
+    pub(crate) owner_link: Link,
+    pub(crate) timer_link: Link,
+    pub(crate) timer_at: u64,
+}
+
+impl Linked for Flow {
+    fn link(&mut self, which: Which) -> &mut Link {
+        match which {
+            Which::Owner => &mut self.owner_link,
+            Which::Timer => &mut self.timer_link,
+        }
+    }
+}
+
+impl Flow {
+    /// The way of a packet that the first end of the key sent, or the second.
+    #[inline]
+    pub fn direction(&self, from_low: bool) -> Direction {
+        if from_low == self.initiator_is_low { Direction::Original } else { Direction::Reply }
+    }
+
+    /// How long it may be silent.
+    pub fn idle(&self, timeouts: &Timeouts) -> Duration {
+        if self.blocked || self.decision.refuses() {
+            return timeouts.blocked;
+        }
+        match self.key.protocol() {
+            _ if self.key.is_tcp() => match self.tcp.phase() {
+                Phase::Handshake => timeouts.tcp_handshake,
+                Phase::Established if self.answered || self.midstream => timeouts.tcp_established,
+                Phase::Established => timeouts.tcp_handshake,
+                Phase::Closing => timeouts.tcp_closing,
+            },
+            weir_wire::numbers::PROTOCOL_UDP if self.answered => timeouts.udp_stream,
+            weir_wire::numbers::PROTOCOL_UDP => timeouts.udp_single,
+            weir_wire::numbers::PROTOCOL_ICMP | weir_wire::numbers::PROTOCOL_ICMPV6 => timeouts.icmp,
+            _ => timeouts.other,
+        }
+    }
+
+    /// How dear it is by its state.
+    pub fn due_standing(&self) -> Standing {
+        if self.blocked || (self.key.is_tcp() && self.tcp.phase() == Phase::Closing) {
+            Standing::Ending
+        } else if self.answered && (!self.key.is_tcp() || self.tcp.is_established()) {
+            Standing::Answered
+        } else {
+            Standing::Unanswered
+        }
+    }
+
+    /// Both sides have sent, and of TCP the handshake is complete.
+    pub fn is_established(&self) -> bool {
+        if self.key.is_tcp() { self.tcp.is_established() } else { self.answered }
+    }
+
+    /// Notes that drops for this reason were told; answers whether they had been told before.
+    pub fn tell_once(&mut self, reason: DropReason) -> bool {
+        let bit = 1u64.checked_shl(u32::from(reason as u8)).unwrap_or(0);
+        let told = self.told & bit != 0;
+        self.told |= bit;
+        told
+    }
+
+    /// Its record as of now.
+    pub fn record(&self, reason: &'static str) -> FlowRecord {
+        let known = |port: PortId| (port != UNKNOWN_PORT).then_some(port);
+        FlowRecord {
+            flow: self.number,
+            switch: self.key.switch(),
+            vid: self.key.vid(),
+            tuple: self.key.tuple(self.initiator_is_low),
+            in_port: known(self.ports[0]).unwrap_or(self.owner),
+            out_port: known(self.ports[1]),
+            start: self.start,
+            last: self.last,
+            packets: self.packets,
+            bytes: self.bytes,
+            state: self.state(),
+            reason,
+            rule: self.decision.rule,
+            alerted: self.alerted,
+        }
+    }
+
+    /// Where it stands, in one word.
+    pub fn state(&self) -> &'static str {
+        if self.blocked || self.decision.refuses() {
+            "blocked"
+        } else if self.key.is_tcp() && self.tcp.phase() == Phase::Closing {
+            "closed"
+        } else if self.is_established() {
+            "established"
+        } else {
+            "new"
+        }
+    }
+}

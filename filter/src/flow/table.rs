@@ -1,0 +1,330 @@
+//! All flows of an engine: found by their key, counted by the port that opened them, asked in time whether they may
+//! stay.
+//!
+//! Room for the limit is reserved at the start and never more; memory that no flow has used yet is not touched. A
+//! place in the table is named by its number and a generation, so a name that was kept too long finds nothing instead
+//! of another flow.
+
+use weir_wire::{Instant, PortId};
+
+use super::expire::Wheel;
+use super::index::{Full, Index};
+use super::key::{Key, Seed};
+use super::list::{List, Which};
+use super::{Flow, Standing};
+
+/// Flows looked at for the one that was silent longest.
+const LOOKS: usize = 16;
+
+/// The flows that one port has opened.
+#[derive(Clone, Copy, Debug, Default)]
+struct Share {
+    unanswered: List,
+    ending: List,
+    answered: List,
+}
+
+impl Share {
+    fn list(&mut self, standing: Standing) -> &mut List {
+        match standing {
+            Standing::Unanswered => &mut self.unanswered,
+            Standing::Ending => &mut self.ending,
+            Standing::Answered => &mut self.answered,
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.unanswered.len() + self.ending.len() + self.answered.len()
+    }
+}
+
+/// The table.
+#[derive(Debug)]
+pub struct Table {
+    flows: Vec<Flow>,
+    free: Vec<u32>,
+    index: Index,
+    wheel: Wheel,
+    shares: Vec<Share>,
+    seed: Seed,
+    limit: usize,
+    numbers: u64,
+}
+
+impl Table {
+    /// An empty table for up to `limit` flows.
+    pub fn new(limit: usize, seed: u64) -> Table {
+        let limit = limit.clamp(1, u32::MAX as usize / 2);
+        Table {
+            flows: Vec::with_capacity(limit),
+            free: Vec::new(),
+            index: Index::new(limit),
+            wheel: Wheel::default(),
+            shares: Vec::new(),
+            seed: Seed::new(seed),
+            limit,
+            numbers: 0,
+        }
+    }
+
+    /// Flows in it.
+    pub fn len(&self) -> usize {
+        self.flows.len() - self.free.len()
+    }
+
+    /// No room is left.
+    pub fn is_full(&self) -> bool {
+        self.len() >= self.limit
+    }
+
+    /// The hash of a key in this table.
+    #[inline]
+    pub fn hash(&self, key: &Key) -> u64 {
+        key.hash(&self.seed)
+    }
+
+    /// Reads what a lookup of this hash will read, so that several lookups wait for memory at the same time.
+    #[inline]
+    pub fn touch(&self, hash: u64) -> u64 {
+        self.index.touch(hash).and_then(|slot| self.flows.get(slot as usize)).map_or(0, |flow| flow.number)
+    }
+
+    /// The flow of this key.
+    #[inline]
+    pub fn find(&self, key: &Key, hash: u64) -> Option<u32> {
+        self.index.find(hash, |slot| self.flows.get(slot as usize).is_some_and(|flow| flow.key == *key))
+    }
+
+    /// The flow at this place, while it is still the same.
+    #[inline]
+    pub fn get(&self, slot: u32, generation: u32) -> Option<&Flow> {
+        self.flows.get(slot as usize).filter(|flow| flow.generation == generation && flow.number != 0)
+    }
+
+    /// The flow at a place that [`Table::find`] or [`Table::get`] has just named.
+    #[inline]
+    pub fn at(&self, slot: u32) -> &Flow {
+        &self.flows[slot as usize]
+    }
+
+    /// The same, to be changed.
+    #[inline]
+    pub fn at_mut(&mut self, slot: u32) -> &mut Flow {
+        &mut self.flows[slot as usize]
+    }
+
+    /// Adds a flow under a key that is not there yet and gives it its number. It is asked again at `due`.
+    ///
+    /// # Errors
+    /// [`Full`] where there is no room.
+    pub fn add(&mut self, now: Instant, due: Instant, mut flow: Flow) -> Result<u32, Full> {
+        if self.is_full() {
+            return Err(Full);
+        }
+        let hash = self.hash(&flow.key);
+        let slot = self.free.last().copied().unwrap_or(self.flows.len() as u32);
+        let (flows, seed) = (&self.flows, &self.seed);
+        self.index.insert(hash, slot, |other| flows[other as usize].key.hash(seed))?;
+        self.numbers += 1;
+        flow.number = self.numbers;
+        let (owner, standing) = (flow.owner, flow.standing);
+        match self.free.pop() {
+            Some(_) => {
+                flow.generation = self.at(slot).generation;
+                *self.at_mut(slot) = flow;
+            }
+            None => self.flows.push(flow),
+        }
+        share(&mut self.shares, owner).list(standing).push(&mut self.flows, Which::Owner, slot);
+        self.at_mut(slot).timer_at = self.wheel.add(&mut self.flows, slot, now, due);
+        Ok(slot)
+    }
+
+    /// Takes a flow out.
+    pub fn remove(&mut self, slot: u32) -> Flow {
+        let hash = self.hash(&self.at(slot).key);
+        self.index.remove(hash, slot);
+        let Flow { owner, standing, timer_at, generation, .. } = *self.at(slot);
+        share(&mut self.shares, owner).list(standing).remove(&mut self.flows, Which::Owner, slot);
+        self.wheel.remove(&mut self.flows, slot, timer_at);
+        self.free.push(slot);
+        let empty = Flow { generation: generation.wrapping_add(1), ..Flow::default() };
+        std::mem::replace(self.at_mut(slot), empty)
+    }
+
+    /// Moves a flow among those of its port.
+    pub fn set_standing(&mut self, slot: u32, standing: Standing) {
+        let Flow { owner, standing: old, .. } = *self.at(slot);
+        if standing != old {
+            let share = share(&mut self.shares, owner);
+            share.list(old).remove(&mut self.flows, Which::Owner, slot);
+            share.list(standing).push(&mut self.flows, Which::Owner, slot);
+            self.at_mut(slot).standing = standing;
+        }
+    }
+
+    /// Asks a flow earlier where it would be asked too late for `due`.
+    pub fn hasten(&mut self, now: Instant, slot: u32, due: Instant) {
+        if self.wheel.is_late(self.at(slot).timer_at, due) {
+            self.postpone(now, slot, due);
+        }
+    }
+
+    /// Asks a flow again at `due`.
+    pub fn postpone(&mut self, now: Instant, slot: u32, due: Instant) {
+        let at = self.at(slot).timer_at;
+        self.wheel.remove(&mut self.flows, slot, at);
+        self.at_mut(slot).timer_at = self.wheel.add(&mut self.flows, slot, now, due);
+    }
+
+    /// A flow to be asked whether it may stay; the caller removes or postpones it.
+    pub fn due(&mut self, now: Instant) -> Option<u32> {
+        self.wheel.due(now).map(|(slot, _)| slot)
+    }
+
+    /// When the next flow is to be asked.
+    pub fn next_due(&self) -> Option<Instant> {
+        self.wheel.next()
+    }
+
+    /// Flows that a port has opened.
+    pub fn opened_by(&self, port: PortId) -> usize {
+        self.shares.get(usize::from(port.0)).map_or(0, Share::len)
+    }
+
+    /// A flow that a port gives up for another of its own: an unanswered one, else one that is ending.
+    pub fn own_victim(&mut self, port: PortId) -> Option<u32> {
+        let share = self.shares.get(usize::from(port.0))?;
+        share.unanswered.first().or(share.ending.first())
+    }
+
+    /// A flow that makes room for one of `port` in a full table: of the port that has opened most. Where that is `port`
+    /// itself it pays with what it can spare; another port pays with any flow, the longest silent of a few at the end.
+    pub fn victim_for(&mut self, port: PortId) -> Option<u32> {
+        let mut heaviest = port;
+        let mut most = self.opened_by(port);
+        for (number, share) in self.shares.iter().enumerate() {
+            if share.len() > most {
+                (heaviest, most) = (PortId(number as u16), share.len());
+            }
+        }
+        match self.own_victim(heaviest) {
+            Some(slot) => Some(slot),
+            None if heaviest == port => None,
+            None => self.longest_silent(heaviest),
+        }
+    }
+
+    fn longest_silent(&mut self, port: PortId) -> Option<u32> {
+        let first = self.shares.get(usize::from(port.0))?.answered.first()?;
+        let (mut oldest, mut here) = (first, first);
+        for _ in 1..LOOKS {
+            let Some(next) = List::after(&mut self.flows, Which::Owner, here) else { break };
+            here = next;
+            if self.at(here).last < self.at(oldest).last {
+                oldest = here;
+            }
+        }
+        Some(oldest)
+    }
+
+    /// Places that hold or held flows.
+    pub fn places(&self) -> u32 {
+        self.flows.len() as u32
+    }
+
+    /// The flows, in order of their places.
+    pub fn iter(&self) -> impl Iterator<Item = &Flow> {
+        self.flows.iter().filter(|flow| flow.number != 0)
+    }
+}
+
+fn share(shares: &mut Vec<Share>, port: PortId) -> &mut Share {
+    let index = usize::from(port.0);
+    if index >= shares.len() {
+        shares.resize(index + 1, Share::default());
+    }
+    &mut shares[index]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use weir_wire::{SwitchId, Vid};
+
+    use super::*;
+    use crate::flow::key::{Ends, Within};
+
+    const NOW: Instant = Instant::from_secs(5);
+
+    fn key(n: u32) -> Key {
+        let ends = Ends::v4([10, 0, 0, 1], [10, 0, 0, 2]);
+        Key::new(SwitchId((n >> 16) as u16), Vid(0), ends, Within::Udp(n as u16, 53)).0
+    }
+
+    fn add(table: &mut Table, n: u32, owner: u16) -> Result<u32, Full> {
+        table.add(NOW, NOW.after(Duration::from_secs(1)), Flow { key: key(n), owner: PortId(owner), ..Flow::default() })
+    }
+
+    #[test]
+    fn a_place_used_again_does_not_answer_to_its_old_name() {
+        let mut table = Table::new(10, 1);
+        let slot = add(&mut table, 1, 0).unwrap();
+        let generation = table.at(slot).generation;
+        assert_eq!(table.get(slot, generation).map(|f| f.number), Some(1));
+        table.remove(slot);
+        assert!(table.get(slot, generation).is_none());
+        assert_eq!(table.find(&key(1), table.hash(&key(1))), None);
+        assert_eq!(add(&mut table, 2, 0), Ok(slot));
+        assert!(table.get(slot, generation).is_none());
+        assert_eq!(table.at(slot).number, 2);
+    }
+
+    #[test]
+    fn the_limit_holds() {
+        let mut table = Table::new(100, 1);
+        for n in 0..100 {
+            add(&mut table, n, 0).unwrap();
+        }
+        assert_eq!(add(&mut table, 100, 0), Err(Full));
+        assert_eq!((table.len(), table.opened_by(PortId(0))), (100, 100));
+        table.remove(50);
+        add(&mut table, 100, 1).unwrap();
+        assert_eq!((table.opened_by(PortId(0)), table.opened_by(PortId(1))), (99, 1));
+    }
+
+    #[test]
+    fn the_port_with_most_flows_pays_and_unanswered_flows_first() {
+        let mut table = Table::new(12, 1);
+        for n in 0..8 {
+            add(&mut table, n, 1).unwrap();
+            table.set_standing(n, if n == 5 { Standing::Ending } else { Standing::Answered });
+            table.at_mut(n).last = Instant(u64::from(100 - n));
+        }
+        for n in 8..12 {
+            add(&mut table, n, 2).unwrap();
+        }
+        // Port 1 has most: first what is ending, then what was silent longest, for another port.
+        assert_eq!(table.victim_for(PortId(3)), Some(5));
+        table.remove(5);
+        assert_eq!(table.victim_for(PortId(3)), Some(7));
+        // For itself it gives up nothing that is answered.
+        assert_eq!(table.victim_for(PortId(1)), None);
+        assert_eq!(table.own_victim(PortId(2)), Some(8));
+    }
+
+    #[test]
+    fn a_flow_is_due_when_it_was_put_and_can_be_hastened() {
+        let mut table = Table::new(10, 1);
+        let slot =
+            table.add(NOW, NOW.after(Duration::from_secs(100)), Flow { key: key(1), ..Flow::default() }).unwrap();
+        let soon = NOW.after(Duration::from_secs(10));
+        assert_eq!(table.due(soon), None);
+        table.hasten(soon, slot, soon.after(Duration::from_secs(200)));
+        assert!(table.next_due().unwrap() < NOW.after(Duration::from_secs(101)));
+        table.hasten(soon, slot, soon.after(Duration::from_secs(1)));
+        assert!(table.next_due().unwrap() < soon.after(Duration::from_secs(2)));
+        assert_eq!(table.due(soon.after(Duration::from_secs(2))), Some(slot));
+    }
+}
