@@ -119,6 +119,8 @@ fn the_link_follows_the_device_down_up_away_and_into_nothing() {
     }
     let (a, b, cable) = two_taps(|space| in_space(space, "eth0"));
     a.sh("ping -c 1 -W 10 10.77.0.2");
+    b.sh("ip link set eth0 mtu 1400");
+    cable.until("the MTU is the device's", |[_, right]| right.status().mtu == 1400);
     b.sh("ip link set eth0 down");
     cable.until("the link goes down", |[_, right]| !right.link());
     a.sh("sh -c 'ping -c 1 -W 1 10.77.0.2 || true'");

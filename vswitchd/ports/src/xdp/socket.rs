@@ -238,7 +238,8 @@ impl Socket {
 
     /// Takes chunks back that were sent.
     fn reclaim(&mut self) {
-        while let Some(address) = self.completion.pop() {
+        for _ in 0..self.umem.sending() {
+            let Some(address) = self.completion.pop() else { break };
             self.umem.give(address);
         }
         self.completion.release();

@@ -51,6 +51,11 @@ impl Umem {
         (0..self.chunks / 2).map(address)
     }
 
+    /// How many chunks there are to send.
+    pub(super) fn sending(&self) -> u32 {
+        self.chunks / 2
+    }
+
     /// How many chunks are free to send.
     pub(super) fn free(&self) -> usize {
         self.free.len()
