@@ -68,6 +68,8 @@ pub mod protocol {
     pub const REPLY_ACK: u64 = 1 << 3;
     /// NET_SET_MTU.
     pub const NET_MTU: u64 = 1 << 4;
+    /// SET_BACKEND_REQ_FD: a channel for requests of ours.
+    pub const BACKEND_REQ: u64 = 1 << 5;
     /// GET_CONFIG.
     pub const CONFIG: u64 = 1 << 9;
     /// GET_INFLIGHT_FD and SET_INFLIGHT_FD.
@@ -137,7 +139,9 @@ impl Offer {
             Profile::Dpdk => (COMMON | MTU | MQ | STATUS, PROTOCOL_COMMON | protocol::MQ),
             Profile::Uml => {
                 let mac = if has_mac { MAC } else { 0 };
-                (COMMON | MTU | STATUS | mac, PROTOCOL_COMMON | protocol::CONFIG)
+                // We have no requests to make, but User Mode Linux (6.1) takes the interrupt line of its rings from the
+                // channel for them: without it the driver asks for line 0 and fails.
+                (COMMON | MTU | STATUS | mac, PROTOCOL_COMMON | protocol::CONFIG | protocol::BACKEND_REQ)
             }
         };
         Offer { features: features & mask, protocol }

@@ -47,6 +47,7 @@ pub mod number {
     pub const SET_VRING_ENABLE: u32 = 18;
     pub const SEND_RARP: u32 = 19;
     pub const NET_SET_MTU: u32 = 20;
+    pub const SET_BACKEND_REQ_FD: u32 = 21;
     pub const GET_CONFIG: u32 = 24;
     pub const SET_CONFIG: u32 = 25;
     pub const GET_INFLIGHT_FD: u32 = 31;
@@ -171,6 +172,7 @@ pub enum Request {
     },
     SendRarp([u8; 6]),
     NetSetMtu(u64),
+    SetBackendReqFd,
     GetConfig {
         offset: u32,
         size: u32,
@@ -314,6 +316,7 @@ impl Request {
             n::SEND_RARP => Request::SendRarp(payload.array()?),
             n::NET_SET_MTU => Request::NetSetMtu(payload.u64()?),
             n::GET_CONFIG => Request::GetConfig { offset: payload.u32()?, size: payload.u32()?, flags: payload.u32()? },
+            n::SET_BACKEND_REQ_FD => Request::SetBackendReqFd,
             n::SET_CONFIG => Request::SetConfig,
             n::GET_INFLIGHT_FD => Request::GetInflightFd(InflightInfo::read(payload)?),
             n::SET_INFLIGHT_FD => Request::SetInflightFd(InflightInfo::read(payload)?),
@@ -347,9 +350,8 @@ impl Request {
                 let none = Reader(payload).u64().is_some_and(|value| value & NO_FD != 0);
                 Some(usize::from(!none))
             }
-            Request::SetLogBase { .. } | Request::SetLogFd | Request::AddMemReg(_) | Request::SetInflightFd(_) => {
-                Some(1)
-            }
+            Request::SetLogBase { .. } | Request::SetLogFd | Request::AddMemReg(_) => Some(1),
+            Request::SetInflightFd(_) | Request::SetBackendReqFd => Some(1),
             // Front ends differ in whether they send the region's descriptor along; it is closed unused.
             Request::RemMemReg(_) | Request::Unknown(_) => None,
             _ => Some(0),

@@ -141,6 +141,8 @@ pub struct Session {
     /// The log of migration; in force with LOG_ALL.
     pub log: Option<DirtyLog>,
     inflight: Option<Inflight>,
+    /// The channel for requests of ours: nothing is sent on it, but closing it would look like our end.
+    channel: Option<OwnedFd>,
     connection: Connection,
     terms: Terms,
     offer: Option<Offer>,
@@ -168,6 +170,7 @@ impl Session {
             memory: GuestMemory::new(),
             log: None,
             inflight: None,
+            channel: None,
             connection,
             terms,
             offer: None,
@@ -287,6 +290,12 @@ impl Session {
             }
             Request::NetSetMtu(mtu) if MTU_RANGE.contains(&mtu) => self.mtu = u16::try_from(mtu).ok(),
             Request::NetSetMtu(mtu) => return Err(Refusal::Mtu(mtu)),
+            Request::SetBackendReqFd if self.protocol & protocol::BACKEND_REQ != 0 => {
+                self.channel = fds.into_iter().next();
+            }
+            Request::SetBackendReqFd => {
+                return Err(Refusal::NotServed(super::message::number::SET_BACKEND_REQ_FD));
+            }
             // Nothing in the configuration space of a modern device can be written.
             Request::SetConfig => return Err(Refusal::NotServed(super::message::number::SET_CONFIG)),
             Request::SetInflightFd(info) => self.set_inflight(info, &fds)?,
