@@ -87,10 +87,11 @@ fn vhost_user(name: &str, v: &v1::VhostUser) -> String {
         &mut text,
         "Firecracker",
         &format!(
-            "Firecracker has no vhost-user network device. Give the guest a TAP port instead:\n  \
-             vswitchctl port add {name}-tap --switch SWITCH --tap {}\n  \
+            "Firecracker has no vhost-user network device. Give the guest a TAP of its own and join it by AF_XDP:\n  \
+             ip tuntap add {tap} mode tap && ip link set {tap} up\n  \
+             vswitchctl port add {name}-tap --switch SWITCH --xdp {tap} --mode generic\n  \
              vswitchctl port attach-help {name}-tap",
-            interface_name(name)
+            tap = interface_name(name)
         ),
     );
     let uml = if we_connect {
@@ -119,8 +120,7 @@ fn interface_name(port: &str) -> String {
 }
 
 fn tap(name: &str, t: &v1::Tap) -> String {
-    let (tap, mac) = (&t.name, mac_for(name, &t.mac));
-    let queues = t.queues.unwrap_or(1);
+    let tap = &t.name;
     let place = if t.netns.is_empty() { String::new() } else { format!(" in network namespace {}", t.netns) };
     let mut text = format!(
         "Port {name}: TAP interface {tap}{place}. vswitchd holds the device's file, so the kernel's end of it is what \
@@ -136,29 +136,42 @@ fn tap(name: &str, t: &v1::Tap) -> String {
         &mut text,
         "A hypervisor that wants a TAP of its own (Firecracker, Cloud Hypervisor, QEMU -netdev tap)",
         &format!(
-            "A TAP device has one file and one user of it. Make the hypervisor's TAP, join it to the switch by AF_XDP, \
-             and delete this port:\n  \
-             ip tuntap add {tap}-vm mode tap && ip link set {tap}-vm up\n  \
-             vswitchctl port add {name}-vm --switch SWITCH --xdp {tap}-vm --mode generic\n\
-             Firecracker, in its configuration:\n  \
-             \"network-interfaces\": [{{ \"iface_id\": \"eth0\", \"guest_mac\": \"{mac}\", \"host_dev_name\": \"{tap}-vm\" }}]\n\
-             Cloud Hypervisor:\n  --net tap={tap}-vm,mac={mac}\n\
-             QEMU:\n  -netdev tap,id=net-{name},ifname={tap}-vm,script=no,downscript=no,queues={queues} \\\n  \
-             -device virtio-net-pci,netdev=net-{name},mac={mac}"
+            "A TAP device has one file and one user of it, and this one's is vswitchd. Make another for the hypervisor \
+             and join it by AF_XDP:\n  \
+             ip tuntap add {tap}v mode tap && ip link set {tap}v up\n  \
+             vswitchctl port add {name}-vm --switch SWITCH --xdp {tap}v --mode generic\n  \
+             vswitchctl port attach-help {name}-vm",
+            tap = tap.chars().take(14).collect::<String>()
         ),
     );
     text
 }
 
 fn xdp(name: &str, x: &v1::Xdp) -> String {
-    let interface = &x.interface;
+    let (interface, mac) = (&x.interface, mac_for(name, ""));
     let place = if x.netns.is_empty() { String::new() } else { format!(" in network namespace {}", x.netns) };
-    format!(
-        "Port {name}: interface {interface}{place} by AF_XDP. What is on the other end of the interface is attached: a \
-         network, the peer of a veth pair, or the guest behind a TAP.\n\n\
-         # A namespace, by a veth pair\n\
-         ip link add {interface} type veth peer name eth0 netns NAMESPACE   (before the port is added)\n"
-    )
+    let mut text = format!(
+        "Port {name}: interface {interface}{place} by AF_XDP. What is on the other end of the interface is attached.\n"
+    );
+    section(&mut text, "A network: the interface is a card's", "Nothing more is to be done.");
+    section(
+        &mut text,
+        "A namespace: the interface is one end of a veth pair, made before the port",
+        &format!("ip link add {interface} type veth peer name eth0 netns NAMESPACE\nip link set {interface} up"),
+    );
+    section(
+        &mut text,
+        "A guest: the interface is the TAP of its hypervisor, made before the port",
+        &format!(
+            "ip tuntap add {interface} mode tap && ip link set {interface} up\n\
+             Firecracker, in its configuration:\n  \
+             \"network-interfaces\": [{{ \"iface_id\": \"eth0\", \"guest_mac\": \"{mac}\", \"host_dev_name\": \"{interface}\" }}]\n\
+             Cloud Hypervisor:\n  --net tap={interface},mac={mac}\n\
+             QEMU:\n  -netdev tap,id=net-{name},ifname={interface},script=no,downscript=no \\\n  \
+             -device virtio-net-pci,netdev=net-{name},mac={mac}"
+        ),
+    );
+    text
 }
 
 #[cfg(test)]

@@ -57,6 +57,9 @@ pub enum Mode {
     DryRun,
 }
 
+/// Ports that were opened for a change, which dropping closes.
+type Opened = Vec<(PortId, Box<dyn Port>)>;
+
 /// A change that is checked and compiled and cannot be refused any more but for its ports.
 struct Prepared {
     desired: Config,
@@ -128,7 +131,7 @@ impl Controller {
             return Ok(outcome);
         }
         outcome.revision += 1;
-        outcome.epoch = self.commit(&mut state, &current, prepared, &mut outcome.warnings).await?;
+        outcome.epoch = self.commit(&mut state, &current, prepared, &outcome.warnings).await?;
         Ok(outcome)
     }
 
@@ -138,7 +141,7 @@ impl Controller {
         state: &mut State,
         current: &Snapshot,
         prepared: Prepared,
-        warnings: &mut Vec<String>,
+        warnings: &[String],
     ) -> Result<u64, Refusal> {
         let Prepared { desired, ids, changes, policy, rule_sets, .. } = prepared;
         // From here on an early return drops what was opened, which closes it.
@@ -162,7 +165,7 @@ impl Controller {
         for change in &changes {
             tracing::info!(revision, epoch = applied.epoch.0, "{change}");
         }
-        for warning in warnings.iter() {
+        for warning in warnings {
             tracing::warn!("{warning}");
         }
         // Closing ports and freeing a large policy takes time that neither the worker nor the caller should give.
@@ -170,12 +173,7 @@ impl Controller {
         Ok(applied.epoch.0)
     }
 
-    fn open_ports(
-        &self,
-        changes: &[Change],
-        desired: &Config,
-        ids: &Ids,
-    ) -> Result<Vec<(PortId, Box<dyn Port>)>, Refusal> {
+    fn open_ports(&self, changes: &[Change], desired: &Config, ids: &Ids) -> Result<Opened, Refusal> {
         let mut opened = Vec::new();
         for change in changes {
             let (Change::AddPort(name) | Change::ReplacePort(name, _)) = change else { continue };

@@ -222,8 +222,8 @@ async fn serve(
         Ok(())
     });
     first.await.map_err(failure)?;
-    let routes = server::routes(Arc::clone(&controller), feed).await.map_err(failure)?;
     let (stop, stopped) = watch::channel(false);
+    let routes = server::routes(Arc::clone(&controller), feed, stopped.clone()).await.map_err(failure)?;
     let mut servers = tokio::task::JoinSet::new();
     for listener in bound {
         servers.spawn(server::serve(listener, routes.clone(), stopped.clone()));
@@ -244,11 +244,10 @@ async fn serve(
         }
     };
     drop(notify(Notice::Stopping));
-    // Streams have no end of their own; they get a moment and are then cut.
     stop.send_replace(true);
     let all = async { while servers.join_next().await.is_some() {} };
     if tokio::time::timeout(GRACE, all).await.is_err() {
-        tracing::debug!("streams were cut");
+        tracing::warn!("requests that were still under way are cut");
     }
     result
 }

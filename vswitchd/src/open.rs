@@ -1,7 +1,8 @@
 //! From a port as it is wanted to a port that is open.
 
+use weir_ports::mem::MemConfig;
 use weir_ports::vhost_user::{Profile, Role, VhostUserConfig, VhostUserPort};
-use weir_ports::{MemPort, Port, TapConfig, TapPort, XdpConfig, XdpPort};
+use weir_ports::{MemPort, PcapConfig, PcapPort, Port, TapConfig, TapPort, XdpConfig, XdpPort};
 use weir_wire::Capabilities;
 
 use crate::config::{self, Attachment, VhostProfile, VhostRole};
@@ -97,12 +98,21 @@ fn xdp(name: &str, wanted: &config::Xdp) -> Result<Box<dyn Port>, Refusal> {
     Ok(Box::new(port))
 }
 
-fn pcap(name: &str, _wanted: &config::Pcap) -> Result<Box<dyn Port>, Refusal> {
-    Err(Refusal::state(format!("port {name}: capture files are not served by this build; attach it otherwise")))
+fn pcap(name: &str, wanted: &config::Pcap) -> Result<Box<dyn Port>, Refusal> {
+    let config = PcapConfig {
+        replay: wanted.read.as_ref().map(Into::into),
+        record: wanted.write.as_ref().map(Into::into),
+        ..PcapConfig::default()
+    };
+    let port = PcapPort::open(config).map_err(|e| refusal::from_port(name, &e))?;
+    Ok(Box::new(port))
 }
 
+/// Nobody takes what is sent to it, so it need not hold much.
 fn mem(name: &str) -> Result<Box<dyn Port>, Refusal> {
-    let (port, _peer) = MemPort::pair(Capabilities::ALL)
+    const DEPTH: usize = 64;
+    let config = MemConfig { capabilities: Capabilities::ALL, depth: DEPTH, ..MemConfig::default() };
+    let (port, _peer) = MemPort::pair_with(config)
         .map_err(|e| Refusal::internal(format!("port {name}: no memory port can be made: {e}")))?;
     Ok(Box::new(port))
 }

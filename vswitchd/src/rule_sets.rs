@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use ring::digest;
 use weir_filter::policy::RuleSetProgram;
-use weir_ids_rules::{Diagnostic, RuleSet, Severity, Source, Variables, builtin};
+use weir_ids_rules::{RuleSet, Severity, Source, Variables, builtin};
 
 use crate::config;
 use crate::refusal::Refusal;
@@ -89,10 +89,9 @@ pub fn load(set: &config::RuleSet, known: &[Arc<Loaded>]) -> Result<Arc<Loaded>,
     }
     let sources: Vec<Source<'_>> = texts.iter().map(|(name, text)| Source { name, text }).collect();
     let (rules, mut diagnostics) = RuleSet::parse(&sources, &variables(set));
-    let program = compile(&rules, &mut diagnostics);
-    let errors = diagnostics.iter().filter(|d| d.severity == Severity::Error);
-    let late = errors.count().saturating_sub(rules.summary().refused);
-    let refused = rules.summary().refused + late;
+    let (program, late) = RuleSetProgram::compile(&rules);
+    let refused = rules.summary().refused + late.iter().filter(|d| d.severity == Severity::Error).count();
+    diagnostics.extend(late);
     let shown: Vec<String> = diagnostics.iter().take(DIAGNOSTICS_KEPT).map(ToString::to_string).collect();
     if set.strict && refused > 0 {
         let first = shown.first().map_or("", String::as_str);
@@ -102,18 +101,13 @@ pub fn load(set: &config::RuleSet, known: &[Arc<Loaded>]) -> Result<Arc<Loaded>,
         )));
     }
     Ok(Arc::new(Loaded {
+        rules: program.rule_count(),
         program: Arc::new(program),
-        rules: rules.rules().len().saturating_sub(late),
         refused,
         diagnostics: shown,
         digest,
         compile_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
     }))
-}
-
-fn compile(rules: &RuleSet, diagnostics: &mut Vec<Diagnostic>) -> RuleSetProgram {
-    let _ = (rules, diagnostics);
-    RuleSetProgram::default()
 }
 
 /// The names and texts of a set's sources.

@@ -72,11 +72,11 @@ async fn wait(mut stop: watch::Receiver<bool>) {
     drop(stop.wait_for(|stop| *stop).await);
 }
 
-/// All services, with health and reflection.
+/// All services, with health and reflection. Streams end when `stop` says so.
 ///
 /// # Errors
 /// Where the descriptors of the messages are broken.
-pub async fn routes(controller: Arc<Controller>, feed: Feed) -> io::Result<Routes> {
+pub async fn routes(controller: Arc<Controller>, feed: Feed, stop: watch::Receiver<bool>) -> io::Result<Routes> {
     let (reporter, health) = tonic_health::server::health_reporter();
     for name in SERVICES {
         reporter.set_service_status(name, ServingStatus::Serving).await;
@@ -86,5 +86,5 @@ pub async fn routes(controller: Arc<Controller>, feed: Feed) -> io::Result<Route
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()
         .map_err(io::Error::other)?;
-    Ok(Service::new(controller, feed).routes().add_service(health).add_service(reflection))
+    Ok(Service::new(controller, feed, stop).routes().add_service(health).add_service(reflection))
 }

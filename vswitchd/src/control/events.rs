@@ -1,16 +1,15 @@
 //! `weir.v1.Events`.
 
-use std::pin::Pin;
 use std::sync::Arc;
 
+use tokio_stream::StreamExt;
 use tokio_stream::wrappers::BroadcastStream;
 use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
-use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status};
 use weir_proto::v1;
 use weir_proto::v1::events_server::Events;
 
-use super::Service;
+use super::{Answers, Service};
 use crate::eve::{KEPT, Line};
 use crate::refusal::Refusal;
 
@@ -19,7 +18,7 @@ const TYPES: [&str; 4] = ["alert", "drop", "allow", "flow"];
 
 #[tonic::async_trait]
 impl Events for Service {
-    type FollowStream = Pin<Box<dyn Stream<Item = Result<v1::Event, Status>> + Send>>;
+    type FollowStream = Answers<v1::Event>;
 
     async fn follow(&self, request: Request<v1::FollowEventsRequest>) -> Result<Response<Self::FollowStream>, Status> {
         let v1::FollowEventsRequest { types, port, last, only_kept } = request.into_inner();
@@ -37,12 +36,12 @@ impl Events for Service {
         };
         let kept = tokio_stream::iter(kept.into_iter().map(Ok));
         if only_kept {
-            let events = kept.filter_map(move |item| event(item, &wanted)).map(Ok);
-            return Ok(Response::new(Box::pin(events)));
+            let events = kept.filter_map(move |item| event(item, &wanted));
+            return Ok(Response::new(self.until_stopped(events)));
         }
         let all = kept.chain(BroadcastStream::new(following));
-        let events = all.filter_map(move |item| event(item, &wanted)).map(Ok);
-        Ok(Response::new(Box::pin(events)))
+        let events = all.filter_map(move |item| event(item, &wanted));
+        Ok(Response::new(self.until_stopped(events)))
     }
 }
 

@@ -14,8 +14,13 @@ mod summary;
 mod switches;
 mod trace;
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
+use tokio::sync::watch;
+use tokio_stream::Stream;
+use tonic::Status;
 use tonic::service::Routes;
 use weir_proto::{MESSAGE_MAX, v1};
 
@@ -27,13 +32,24 @@ use crate::eve::Feed;
 pub struct Service {
     controller: Arc<Controller>,
     feed: Feed,
+    stop: watch::Receiver<bool>,
     started: std::time::Instant,
 }
 
 impl Service {
-    /// Services of a daemon that has just started.
-    pub fn new(controller: Arc<Controller>, feed: Feed) -> Service {
-        Service { controller, feed, started: std::time::Instant::now() }
+    /// Services of a daemon that has just started. Streams end when `stop` says so.
+    pub fn new(controller: Arc<Controller>, feed: Feed, stop: watch::Receiver<bool>) -> Service {
+        Service { controller, feed, stop, started: std::time::Instant::now() }
+    }
+
+    /// A stream that ends with the daemon, which would otherwise wait for its readers.
+    fn until_stopped<T: Send + 'static>(&self, stream: impl Stream<Item = T> + Send + 'static) -> Answers<T> {
+        let mut stop = self.stop.clone();
+        let stopped = async move {
+            // The sender going away is a stop too.
+            drop(stop.wait_for(|stop| *stop).await);
+        };
+        Box::pin(Until { stream: Box::pin(stream), stopped: Box::pin(stopped) })
     }
 
     /// All services, ready to be served.
@@ -61,6 +77,26 @@ impl Service {
             config_server::ConfigServer,
             trace_server::TraceServer
         )
+    }
+}
+
+/// A stream of answers.
+type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// A stream until something happens.
+struct Until<T> {
+    stream: Pin<Box<dyn Stream<Item = T> + Send>>,
+    stopped: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+impl<T> Stream for Until<T> {
+    type Item = Result<T, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        match self.stopped.as_mut().poll(context) {
+            Poll::Ready(()) => Poll::Ready(None),
+            Poll::Pending => self.stream.as_mut().poll_next(context).map(|item| item.map(Ok)),
+        }
     }
 }
 

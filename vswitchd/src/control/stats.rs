@@ -1,19 +1,18 @@
 //! `weir.v1.Stats`.
 
-use std::pin::Pin;
 use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval};
+use tokio_stream::StreamExt;
 use tokio_stream::wrappers::IntervalStream;
-use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status};
 use weir_proto::v1;
 use weir_proto::v1::stats_server::Stats;
 use weir_wire::{DropCounters, PortId};
 
-use super::Service;
 use super::convert::drops;
 use super::ports::{all_drops, counters, facts};
+use super::{Answers, Service};
 use crate::eve::Clocks;
 use crate::refusal::Refusal;
 
@@ -26,7 +25,7 @@ impl Stats for Service {
         Ok(Response::new(self.measure().await?))
     }
 
-    type WatchStream = Pin<Box<dyn Stream<Item = Result<v1::StatsSnapshot, Status>> + Send>>;
+    type WatchStream = Answers<v1::StatsSnapshot>;
 
     async fn watch(&self, request: Request<v1::WatchStatsRequest>) -> Result<Response<Self::WatchStream>, Status> {
         let asked = match request.into_inner().interval_ms {
@@ -41,9 +40,10 @@ impl Stats for Service {
         let service = self.clone();
         let snapshots = IntervalStream::new(ticks).then(move |_| {
             let service = service.clone();
-            async move { service.measure().await.map_err(Status::from) }
+            async move { service.measure().await.ok() }
         });
-        Ok(Response::new(Box::pin(snapshots)))
+        // No answer from the worker means that the daemon is on its way down.
+        Ok(Response::new(self.until_stopped(snapshots.map_while(|snapshot| snapshot))))
     }
 }
 
