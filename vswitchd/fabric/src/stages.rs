@@ -73,6 +73,9 @@ impl Walk<'_> {
             self.strays.counters.received += 1;
             self.strays.counters.received_bytes += packet.len() as u64;
         }
+        if let Ok(switch) = admission {
+            self.engine.prepare(packet, switch);
+        }
         admission
     }
 

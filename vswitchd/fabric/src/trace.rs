@@ -40,6 +40,8 @@ impl Fabric {
         }
         lines.push(format!("5 {} {}", self.destination(now, &packet, switch), ports(&to)));
         for port in to {
+            let decided = self.engine.trace(now, &packet, switch, port);
+            lines.extend(decided.into_iter().map(|line| format!("6 to port {}: {line}", port.0)));
             lines.push(self.departure(&packet, port));
         }
         Ok(())
@@ -80,7 +82,7 @@ impl Fabric {
         }
     }
 
-    /// How the packet leaves by a port.
+    /// How the packet leaves by a port, where the guard lets it.
     fn departure(&self, packet: &Packet, to: PortId) -> String {
         let mut pool = Pool::new(PoolLimits { frames: 1, supers: 1 });
         let mut leave = || {
@@ -89,9 +91,9 @@ impl Fabric {
             Ok::<Tagging, DropReason>(tagging)
         };
         match leave() {
-            Ok(Tagging::Tagged) => format!("7 leaves by port {} with the tag of VLAN {}", to.0, packet.vid.0),
-            Ok(Tagging::Untagged | Tagging::NoMember) => format!("7 leaves by port {} without a tag", to.0),
-            Err(reason) => format!("7 does not leave by port {}: {}. {}", to.0, reason.label(), reason.meaning()),
+            Ok(Tagging::Tagged) => format!("7 to port {}: with the tag of VLAN {}", to.0, packet.vid.0),
+            Ok(Tagging::Untagged | Tagging::NoMember) => format!("7 to port {}: without a tag", to.0),
+            Err(reason) => format!("7 to port {}: dropped: {}. {}", to.0, reason.label(), reason.meaning()),
         }
     }
 }

@@ -5,6 +5,7 @@
 
 mod bridging;
 mod drops;
+mod guard;
 mod lab;
 mod limits;
 mod storm;

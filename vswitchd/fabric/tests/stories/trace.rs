@@ -22,7 +22,9 @@ fn a_known_destination() {
         "3 belongs to switch 0, no VLAN",
         "3 source 02:00:00:00:00:01 is not known",
         "5 destination 02:00:00:00:00:02 is behind port 2",
-        "7 leaves by port 2 without a tag",
+        "6 to port 2: flow: none yet",
+        "6 to port 2: policy: rule \"default\" allows, not inspected",
+        "7 to port 2: without a tag",
     ];
     assert_eq!(lines, expected);
 }
@@ -34,13 +36,11 @@ fn a_flood_over_a_trunk() {
     lab.port(2, PortConfig { vlan: VlanMode::Access(Vid(7)), ..PortConfig::default() });
     let vlan = VlanMode::Trunk { allowed: vec![(Vid(1), Vid(4094))], native: None };
     lab.port(3, PortConfig { vlan, ..PortConfig::default() });
-    let lines = trace(&lab, 1, &hello(1));
-    let expected = [
-        "5 broadcast, flooded to port 2, port 3",
-        "7 leaves by port 2 without a tag",
-        "7 leaves by port 3 with the tag of VLAN 7",
-    ];
-    assert_eq!(lines[lines.len() - 3..], expected);
+    let mut lines = trace(&lab, 1, &hello(1));
+    lines.retain(|line| !line.starts_with(['3', '6']));
+    let expected =
+        ["5 broadcast, flooded to port 2, port 3", "7 to port 2: without a tag", "7 to port 3: with the tag of VLAN 7"];
+    assert_eq!(lines, expected);
 }
 
 #[test]
