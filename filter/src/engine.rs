@@ -1,9 +1,11 @@
 //! Stops 4 and 6 of a packet's walk: the flow it belongs to, and what the policy and the rules say of it.
 
+mod aside;
 mod content;
 mod end;
 mod enter;
 mod exits;
+mod open;
 mod pass;
 mod policy;
 mod tell;

@@ -84,7 +84,7 @@ impl Frame {
     ) -> Frame {
         let mut frame = Frame::ip(source, destination, protocol, data);
         frame.bytes[18..20].copy_from_slice(&id.to_be_bytes());
-        let field = offset / 8 | if more { 0x2000 } else { 0 };
+        let field = (offset / 8) | if more { 0x2000 } else { 0 };
         frame.bytes[20..22].copy_from_slice(&field.to_be_bytes());
         frame.fix_ip();
         frame

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use weir_wire::{DropReason, Instant, Packet, PortId, RuleId, SwitchId};
+use weir_wire::{DropReason, Instant, PortId, RuleId};
 
+use super::pass::Passing;
 use super::{Engine, Exits, Why};
 use crate::flow::UNKNOWN_PORT;
 use crate::inspect::{Direction, FlowInspect, RuleSetProgram};
@@ -74,27 +75,25 @@ impl Engine {
     /// refusal for other ports says nothing about the flow: somebody else used its addresses.
     pub(super) fn judge_again(
         &mut self,
-        now: Instant,
-        packet: &Packet,
+        p: &mut Passing<'_, '_>,
         slot: u32,
         direction: Direction,
-        exits: &mut Exits<'_>,
     ) -> Result<(), Decision> {
         let epoch = self.policy.epoch();
         let flow = self.table.at(slot);
         let (ports, current) = (flow.ports, (flow.epoch == epoch).then_some(flow.decision));
-        let subject = Subject::of_flow(packet, flow.key.switch(), flow.key.tuple(flow.initiator_is_low), direction);
-        let policy = &self.policy;
-        let judged = exits.choose(|to| {
-            let pair = pair(direction, packet.port, to);
+        let subject = Subject::of_flow(p.packet, p.switch, flow.key.tuple(flow.initiator_is_low), direction);
+        let (policy, from) = (&self.policy, p.packet.port);
+        let judged = p.exits.choose(|to| {
+            let pair = pair(direction, from, to);
             match current {
                 Some(decision) if pair == ports => decision,
                 _ => policy.judge(&subject.between(pair)),
             }
         });
         let (Ok(decision) | Err(decision)) = judged;
-        self.count(now, decision.rule);
-        let now_ports = ports_after(ports, direction, packet.port, exits);
+        self.count(p.now, decision.rule);
+        let now_ports = ports_after(ports, direction, from, &p.exits);
         if judged.is_err() && now_ports != ports {
             return Err(decision);
         }
@@ -132,21 +131,6 @@ impl Engine {
                 goes_on.then_some(old)
             }
         };
-    }
-
-    /// Judges a packet that has no flow.
-    pub(super) fn judge_alone(
-        &mut self,
-        now: Instant,
-        packet: &Packet,
-        switch: SwitchId,
-        exits: &mut Exits<'_>,
-    ) -> Result<Decision, Decision> {
-        let subject = Subject::of_packet(packet, switch, UNKNOWN_PORT);
-        let judged = self.judge(subject, Direction::Original, exits);
-        let (Ok(decision) | Err(decision)) = judged;
-        self.count(now, decision.rule);
-        judged
     }
 
     /// The rule set of a verdict.

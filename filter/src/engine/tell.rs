@@ -4,9 +4,10 @@
 //! and at most [`RATE`] a second. What is not told is counted: the drop itself always, the event as lost where there
 //! was no room for it. Nothing is allocated for an event that is not kept.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use weir_wire::{Instant, Packet, PortId, SwitchId};
+use weir_wire::{Instant, Packet, PortId, RuleId, SwitchId};
 
 use super::Why;
 use crate::event::{Event, Events, SNAP, Scene, Signature};
@@ -99,15 +100,14 @@ impl Teller {
         });
     }
 
-    /// A rule with `log` let a flow, or a packet without one, pass.
+    /// A rule with `log` let a flow pass, or a packet of no flow (number 0).
     pub fn allow(
         &mut self,
         now: Instant,
         packet: &Packet,
-        switch: SwitchId,
+        (switch, flow): (SwitchId, u64),
         to: Option<PortId>,
-        flow: u64,
-        rule: weir_wire::RuleId,
+        rule: RuleId,
     ) {
         self.tell(|| Event::Allow { scene: scene(now, packet, switch, to, flow), rule });
     }
@@ -117,10 +117,9 @@ impl Teller {
         &mut self,
         now: Instant,
         packet: &Packet,
-        switch: SwitchId,
+        (switch, flow): (SwitchId, u64),
         to: Option<PortId>,
-        flow: u64,
-        signature: &std::sync::Arc<Signature>,
+        signature: &Arc<Signature>,
     ) {
         self.tell(|| Event::Alert { scene: scene(now, packet, switch, to, flow), signature: signature.clone() });
     }

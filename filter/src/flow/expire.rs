@@ -61,7 +61,7 @@ impl Wheel {
         let index = (at % SLOTS as u64) as usize;
         let list = &mut self.slots[index];
         list.remove(items, Which::Timer, slot);
-        if list.len() == 0 {
+        if list.is_empty() {
             self.filled[index / 64] &= !(1 << (index % 64));
         }
         self.len -= 1;

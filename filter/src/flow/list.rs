@@ -53,6 +53,11 @@ impl List {
         self.len as usize
     }
 
+    /// Nobody is in it.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
     /// The flow that came first.
     #[inline]
     pub fn first(&self) -> Option<u32> {

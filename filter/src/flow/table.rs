@@ -72,6 +72,11 @@ impl Table {
         self.flows.len() - self.free.len()
     }
 
+    /// None is in it.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// No room is left.
     pub fn is_full(&self) -> bool {
         self.len() >= self.limit

@@ -1,0 +1,144 @@
+//! The first packet of a flow.
+
+use weir_wire::checksum::verify_l4;
+use weir_wire::numbers::{TCP_FIN, TCP_RST, TCP_SYN};
+use weir_wire::{DropReason, Instant, Packet};
+
+use super::Engine;
+use super::pass::{Passing, Refusal};
+use super::policy::ports_after;
+use crate::flow::key::Key;
+use crate::flow::tcp::{Segment, Tcp};
+use crate::flow::{Flow, UNKNOWN_PORT};
+use crate::inspect::Direction::{self, Original, Reply};
+use crate::policy::{Decision, Subject};
+use crate::spec::Action;
+
+/// How a first packet meets its flow.
+struct Start {
+    /// The connection it opens; `None` where it is to be picked up in its midst.
+    tcp: Option<Tcp>,
+    /// The ways the packet may be going, the likelier first.
+    ways: &'static [Direction],
+}
+
+impl Start {
+    fn is_midstream(&self) -> bool {
+        self.tcp.is_none()
+    }
+}
+
+impl Engine {
+    /// Another connection between the ends of an old one.
+    #[cold]
+    pub(super) fn open_anew(
+        &mut self,
+        p: &mut Passing<'_, '_>,
+        slot: u32,
+        direction: Direction,
+        accepts: Option<Tcp>,
+    ) -> Result<(), Refusal> {
+        let Flow { key, initiator_is_low, .. } = *self.table.at(slot);
+        let from_low = initiator_is_low == (direction == Original);
+        self.end(slot, "closed");
+        self.open(p, key, from_low, accepts)
+    }
+
+    /// A packet of no known flow. `accepts`: a connection whose SYN went before and is accepted by this packet.
+    #[inline(never)]
+    pub(super) fn open(
+        &mut self,
+        p: &mut Passing<'_, '_>,
+        key: Key,
+        from_low: bool,
+        accepts: Option<Tcp>,
+    ) -> Result<(), Refusal> {
+        let start = self.start(p.now, p.packet, &key, accepts)?;
+        let (decision, way) = self.admitted(p, &key, from_low, &start)?;
+        let tcp = match (start.tcp, Segment::of(p.packet)) {
+            (Some(tcp), _) => tcp,
+            (None, Some(segment)) => Tcp::pick_up(way, &segment)?,
+            (None, None) => Tcp::default(),
+        };
+        let flow = Flow {
+            key,
+            tcp,
+            decision,
+            initiator_is_low: from_low == (way == Original),
+            midstream: start.is_midstream(),
+            owner: p.packet.port,
+            ports: ports_after([UNKNOWN_PORT; 2], way, p.packet.port, &p.exits),
+            epoch: self.policy.epoch(),
+            start: p.now,
+            last: p.now,
+            ..Flow::default()
+        };
+        let slot = self.admit(p.now, flow)?;
+        self.inspect_with(slot, decision);
+        let flow = self.table.at(slot);
+        if decision.log {
+            self.teller.allow(p.now, p.packet, (p.switch, flow.number), p.exits.sole(), decision.rule);
+        }
+        if flow.inspect.is_some() {
+            if !verify_l4(p.packet) {
+                return Err(Refusal::of(slot, DropReason::BadL4Checksum));
+            }
+            self.content(p, slot, way, start.is_midstream())?;
+        }
+        self.move_on(p, slot, way, None);
+        Ok(())
+    }
+
+    /// The policy's word on a first packet, and the way it goes by that word.
+    fn admitted(
+        &mut self,
+        p: &mut Passing<'_, '_>,
+        key: &Key,
+        from_low: bool,
+        start: &Start,
+    ) -> Result<(Decision, Direction), Refusal> {
+        let mut refusal: Option<Decision> = None;
+        for &way in start.ways {
+            let tuple = key.tuple(from_low == (way == Original));
+            let subject = Subject::of_flow(p.packet, p.switch, tuple, way);
+            match self.judge(subject, way, &mut p.exits) {
+                Ok(decision) => {
+                    self.count(p.now, decision.rule);
+                    return Ok((decision, way));
+                }
+                Err(decision) => refusal = refusal.or(Some(decision)),
+            }
+        }
+        let decision = refusal.unwrap_or_default();
+        self.count(p.now, decision.rule);
+        if decision.action == Action::Reject {
+            self.replies.refuse(p.now, p.packet, p.pool);
+        }
+        Err(Refusal { why: decision.why(), slot: None })
+    }
+
+    /// How the packet meets its flow, before anybody asked whether it may.
+    fn start(&self, now: Instant, packet: &Packet, key: &Key, accepts: Option<Tcp>) -> Result<Start, DropReason> {
+        if accepts.is_some() {
+            return Ok(Start { tcp: accepts, ways: &[Reply] });
+        }
+        if !key.is_tcp() {
+            return Ok(Start { tcp: Some(Tcp::default()), ways: &[Original] });
+        }
+        let segment = Segment::of(packet).ok_or(DropReason::TcpState)?;
+        if segment.flags & (TCP_SYN | TCP_FIN | TCP_RST) != 0 && !verify_l4(packet) {
+            return Err(DropReason::BadL4Checksum);
+        }
+        if segment.is_open() {
+            return Ok(Start { tcp: Some(Tcp::open(&segment)), ways: &[Original] });
+        }
+        let grace = self.policy.settings().midstream_grace;
+        if now.since(self.started.unwrap_or(now)) >= grace {
+            return Err(DropReason::TcpMidstream);
+        }
+        Tcp::pick_up(Original, &segment)?;
+        // Servers have the lower port, as a rule.
+        let from_server = packet.ports().is_some_and(|(source, destination)| source < destination);
+        Ok(Start { tcp: None, ways: if from_server { &[Reply, Original] } else { &[Original, Reply] } })
+    }
+}
