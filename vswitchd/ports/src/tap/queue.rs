@@ -228,6 +228,17 @@ mod tests {
     }
 
     #[test]
+    fn what_the_kernel_does_not_take_is_told_apart() {
+        let (from, to) = pair();
+        let mut pool = Pool::new(AMPLE);
+        let packet = Packet::new(pool.copy(&[0; 60]).unwrap(), PortId(0), Offload::default());
+        let refused = (0..100_000).find_map(|_| from.send(&packet).err());
+        assert_eq!(refused, Some(DropReason::TxFull), "nobody reads");
+        drop(to);
+        assert_eq!(from.send(&packet), Err(DropReason::TxError), "nobody is there");
+    }
+
+    #[test]
     fn an_empty_queue_rests_longer_each_time_until_it_is_woken() {
         let (_from, mut queue) = pair();
         let mut rests = Vec::new();
