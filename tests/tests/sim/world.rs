@@ -2,10 +2,11 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use weir_fabric::{Egress, Fabric, PortConfig, Step, SwitchConfig};
-use weir_filter::Limits;
+use weir_filter::{Limits, Policy};
 use weir_wire::buffer::PoolLimits;
 use weir_wire::{Instant, Packet, Pool, PortId, SwitchId};
 
@@ -111,6 +112,11 @@ impl World {
         place
     }
 
+    /// Installs a policy between two bursts.
+    pub fn install(&mut self, policy: Policy) {
+        drop(self.fabric.install(Arc::new(policy)));
+    }
+
     /// Puts a frame on a cable, with the faults of the cable.
     fn send(&mut self, place: usize, way: Way, frame: Frame) {
         let faults = self.places[place].link.faults;
@@ -189,9 +195,11 @@ impl World {
             self.fabric.process(self.now, &mut burst, &mut self.pool, &mut self.out);
         }
         if self.tick.is_none_or(|tick| tick <= self.now) {
-            // A fabric that asks for now is asked again a little later, so that time goes on.
-            let soon = self.now.after(Duration::from_millis(1));
-            self.tick = self.fabric.tick(self.now, &mut self.pool, &mut self.out).map(|next| next.max(soon));
+            // A fabric that asks for now is asked again a little later, so that time goes on; and what comes in between
+            // may be due before what it answered.
+            let (soon, late) = (self.now.after(Duration::from_millis(1)), self.now.after(Duration::from_secs(1)));
+            let next = self.fabric.tick(self.now, &mut self.pool, &mut self.out);
+            self.tick = Some(next.unwrap_or(late).clamp(soon, late));
         }
         self.deliver();
         for place in 0..self.places.len() {

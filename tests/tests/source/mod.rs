@@ -14,6 +14,8 @@ pub struct File {
     pub text: String,
     /// The same with comments, strings and characters blanked; line numbers are kept. Empty but for Rust.
     pub code: String,
+    /// Its module is declared for tests alone.
+    for_tests: bool,
 }
 
 /// All files that people write.
@@ -44,9 +46,11 @@ impl Tree {
             let text = fs::read_to_string(path).ok()?;
             let path = path.strip_prefix(root).ok()?.to_str()?.to_owned();
             let code = if path.ends_with(".rs") { scrub(&text) } else { String::new() };
-            Some(File { path, text, code })
+            Some(File { path, text, code, for_tests: false })
         };
-        let files: Vec<File> = paths.iter().filter_map(read).collect();
+        let mut files: Vec<File> = paths.iter().filter_map(read).collect();
+        let declared: Vec<String> = files.iter().flat_map(File::test_modules).collect();
+        files.iter_mut().for_each(|file| file.for_tests = declared.contains(&file.path));
         assert!(files.len() > 50, "the source tree was not found at {}", root.display());
         Tree { files }
     }
@@ -78,8 +82,28 @@ fn collect(folder: &Path, paths: &mut Vec<PathBuf>) {
 }
 
 impl File {
+    /// Paths of the modules that this file declares for tests alone.
+    fn test_modules(&self) -> Vec<String> {
+        let (folder, name) = self.path.rsplit_once('/').unwrap_or(("", &self.path));
+        let folder = match name {
+            "lib.rs" | "main.rs" | "mod.rs" => folder.to_owned(),
+            _ => format!("{folder}/{}", name.trim_end_matches(".rs")),
+        };
+        let lines: Vec<&str> = self.code.lines().map(str::trim).collect();
+        let pairs = lines.windows(2).filter(|pair| pair[0] == "#[cfg(test)]");
+        let named = pairs.filter_map(|pair| {
+            let declaration = pair[1].strip_suffix(';')?;
+            let name = declaration.rsplit_once("mod ")?.1;
+            Some([format!("{folder}/{name}.rs"), format!("{folder}/{name}/mod.rs")])
+        });
+        named.flatten().collect()
+    }
+
     /// Part of a program, not of its tests.
     pub fn is_production(&self) -> bool {
+        if self.for_tests {
+            return false;
+        }
         let test_folder = self.path.contains("/tests/") || self.path.starts_with("tests/");
         self.path.contains("src/")
             && !test_folder
@@ -222,8 +246,15 @@ mod tests {
     fn functions_are_measured_to_their_closing_brace() {
         let code =
             "trait T {\n    fn a(x: [u8; 2]);\n}\nfn b() {\n    if x { y }\n}\nconst F: fn (u8) = b;\n".to_owned();
-        let file = File { path: "src/x.rs".to_owned(), text: String::new(), code };
+        let file = File { path: "src/x.rs".to_owned(), text: String::new(), code, for_tests: false };
         let found: Vec<_> = file.functions().map(|f| (f.name, f.line, f.lines)).collect();
         assert_eq!(found, [("b".to_owned(), 4, 3)]);
+    }
+
+    #[test]
+    fn modules_declared_for_tests_are_found() {
+        let code = "mod a;\n#[cfg(test)]\nmod model;\n#[cfg(test)]\nmod tests {\n}\n".to_owned();
+        let file = File { path: "x/src/policy.rs".to_owned(), text: String::new(), code, for_tests: false };
+        assert_eq!(file.test_modules(), ["x/src/policy/model.rs", "x/src/policy/model/mod.rs"]);
     }
 }
