@@ -235,13 +235,12 @@ impl Region {
 #[derive(Debug, Default)]
 pub struct GuestMemory {
     regions: Vec<Region>,
-    cuts_seen: u64,
 }
 
 impl GuestMemory {
     /// No memory.
     pub fn new() -> GuestMemory {
-        GuestMemory { regions: Vec::new(), cuts_seen: sigbus::cuts() }
+        GuestMemory::default()
     }
 
     /// Maps and adds a region.
@@ -286,14 +285,8 @@ impl GuestMemory {
         self.regions.iter().fold(0u64, |sum, r| sum.saturating_add(r.size))
     }
 
-    /// Some of the memory was taken away. Costs one load while nothing happened.
-    #[inline]
-    pub fn is_cut(&mut self) -> bool {
-        let cuts = sigbus::cuts();
-        if cuts == self.cuts_seen {
-            return false;
-        }
-        self.cuts_seen = cuts;
+    /// Some of the memory was taken away.
+    pub fn is_cut(&self) -> bool {
         self.regions.iter().any(|r| r.mapping.is_cut())
     }
 

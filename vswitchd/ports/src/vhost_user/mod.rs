@@ -185,9 +185,6 @@ impl VhostUserPort {
         let session = self.session.as_mut()?;
         match session.serve(&self.epoll, KICK) {
             Ok(()) => {
-                if session.is_side_memory_cut() {
-                    return self.end(SessionEnd::MemoryCut);
-                }
                 self.refresh();
                 None
             }

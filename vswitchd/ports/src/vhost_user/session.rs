@@ -17,6 +17,7 @@ use super::inflight::{self, Inflight, InflightFault};
 use super::memory::{GuestMemory, MemoryFault, SLOTS_MAX};
 use super::message::{CONFIG_MAX, InflightInfo, MemoryTable, Outgoing, RegionInfo, Request};
 use super::notify::{Kick, NotAnEvent, Notifier};
+use super::sigbus;
 use super::socket::{Connection, Ended, Message};
 use super::split::{SIZE_MAX, SetupFault};
 use super::vring::{Vring, Waking};
@@ -159,6 +160,8 @@ pub struct Session {
     pub refused: Option<Refusal>,
     /// Messages served.
     pub messages: u64,
+    /// Mappings cut so far in the whole process, as last looked at.
+    cuts_seen: u64,
 }
 
 impl Session {
@@ -182,6 +185,7 @@ impl Session {
             rarps: Vec::new(),
             refused: None,
             messages: 0,
+            cuts_seen: sigbus::cuts(),
         }
     }
 
@@ -484,15 +488,19 @@ impl Session {
         Ok(())
     }
 
-    /// Memory that the front end shares was cut short.
+    /// Memory that the front end shares was cut short. Costs one load while nothing of the kind happens anywhere.
     #[inline]
     pub fn is_cut(&mut self) -> bool {
-        self.memory.is_cut()
+        let cuts = sigbus::cuts();
+        cuts != self.cuts_seen && self.find_cut(cuts)
     }
 
-    /// The log or the notes of descriptors in flight were cut short.
-    pub fn is_side_memory_cut(&self) -> bool {
-        self.log.as_ref().is_some_and(DirtyLog::is_cut) || self.inflight.as_ref().is_some_and(Inflight::is_cut)
+    #[cold]
+    fn find_cut(&mut self, cuts: u64) -> bool {
+        self.cuts_seen = cuts;
+        self.memory.is_cut()
+            || self.log.as_ref().is_some_and(DirtyLog::is_cut)
+            || self.inflight.as_ref().is_some_and(Inflight::is_cut)
     }
 }
 

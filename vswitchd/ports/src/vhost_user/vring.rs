@@ -125,7 +125,8 @@ impl Vring {
         if self.ring.is_some() || stopped || self.size == 0 || memory.is_empty() {
             return Ok(());
         }
-        let mut ring = Ring::new(memory, address, self.size, self.base, agreed)?;
+        // An address that does not fit is forgotten, or it would be refused again with every message to come.
+        let mut ring = Ring::new(memory, address, self.size, self.base, agreed).inspect_err(|_| self.address = None)?;
         if let Some(inflight) = inflight {
             // Everything that was not given back comes again: the noted ones first, then those after them.
             let heads = inflight.recover(self.index, ring.used_index(), ring.size());
