@@ -1,9 +1,10 @@
 //! The order of a packet's stops, 3 to 7, once.
 //!
-//! A burst goes through in two passes. The first parses and admits every packet and asks the guard to touch what it
-//! will look up, so that the cache misses of one burst overlap. The second takes each packet to its end: out by
-//! [`Egress`], waiting in the guard as a fragment, or dropped with a reason. Each packet is finished before the next
-//! one is looked up, because what the guard says of the first may end the flow of the second.
+//! A burst goes through in passes. The first parses and admits every packet. The second asks the guard to read what it
+//! will look up, with nothing in between, so that the cache misses of one burst overlap instead of standing in line.
+//! The last takes each packet to its end: out by [`Egress`], waiting in the guard as a fragment, or dropped with a
+//! reason. Each packet is finished before the next one is looked up, because what the guard says of the first may end
+//! the flow of the second.
 //!
 //! Everything that ends is counted in exactly one place: [`Walk::leave`], [`Walk::end`], or the guard's number of
 //! fragments held.
@@ -27,6 +28,11 @@ impl Fabric {
         let mut walk = self.walk(now, pool, out);
         admissions.clear();
         admissions.extend(burst.iter_mut().map(|packet| walk.admit(packet)));
+        for (packet, admission) in burst.iter_mut().zip(&admissions) {
+            if let Ok(switch) = *admission {
+                walk.engine.prepare(packet, switch);
+            }
+        }
         for (packet, admission) in burst.drain(..).zip(admissions.drain(..)) {
             match admission {
                 Ok(switch) => walk.forward(packet, switch),
@@ -72,9 +78,6 @@ impl Walk<'_> {
         if admission == Err(DropReason::PortUnbound) && self.bridge.port(packet.port).is_none() {
             self.strays.counters.received += 1;
             self.strays.counters.received_bytes += packet.len() as u64;
-        }
-        if let Ok(switch) = admission {
-            self.engine.prepare(packet, switch);
         }
         admission
     }
@@ -180,10 +183,15 @@ impl Walk<'_> {
     #[inline]
     pub fn send_originated(&mut self) {
         self.engine.originated(|to, cleared| self.replies.push((to, cleared)));
-        while let Some((to, cleared)) = self.replies.pop() {
+        if self.replies.is_empty() {
+            return;
+        }
+        let mut replies = std::mem::take(self.replies);
+        for (to, cleared) in replies.drain(..) {
             self.counters(cleared.packet().port).originated += 1;
             self.send(to, cleared);
         }
+        *self.replies = replies;
     }
 
     /// A packet's end without leaving.
