@@ -408,6 +408,16 @@ impl Frontend {
         Ok((reply.value() >> 32) as u32)
     }
 
+    /// Goes on over another connection, on which nothing has been said yet.
+    ///
+    /// # Errors
+    /// It cannot be made non-blocking.
+    pub fn replace_stream(&mut self, stream: UnixStream) -> io::Result<()> {
+        stream.set_nonblocking(true)?;
+        self.stream = stream;
+        Ok(())
+    }
+
     /// Ends the connection; the memory stays.
     pub fn hang_up(&self) {
         // A connection that is gone already needs no ending.

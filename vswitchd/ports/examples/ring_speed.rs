@@ -1,0 +1,67 @@
+//! What a frame costs in the vhost-user ring code: the port's part only, hot cache, one thread.
+//!
+//!     cargo run --release -p weir-ports --example ring_speed
+//!
+//! The guest's side is our own front end. Each line is the median of many bursts, in nanoseconds a frame.
+
+use std::error::Error;
+use std::hint::black_box;
+use std::time::Instant;
+
+use weir_ports::Port;
+use weir_ports::vhost_user::frontend::queue::Layout;
+use weir_ports::vhost_user::frontend::{Frontend, FrontendConfig};
+use weir_ports::vhost_user::{VhostUserConfig, VhostUserPort};
+use weir_wire::{Packet, Pool, PortId};
+
+const BURSTS: usize = 40_000;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("{:>6} {:>6} {:>9} {:>11} {:>9}", "bytes", "burst", "layout", "from guest", "to guest");
+    for (len, burst, layout) in [
+        (64, 32, Layout::Together),
+        (64, 64, Layout::Together),
+        (64, 64, Layout::Apart),
+        (64, 64, Layout::Indirect),
+        (1500, 64, Layout::Together),
+        (1500, 64, Layout::Indirect),
+    ] {
+        let (from, to) = measure(len, burst, layout)?;
+        println!("{len:>6} {burst:>6} {:>9} {from:>11.1} {to:>9.1}", format!("{layout:?}"));
+    }
+    Ok(())
+}
+
+fn measure(len: usize, burst: usize, layout: Layout) -> Result<(f64, f64), Box<dyn Error>> {
+    let path = std::env::temp_dir().join(format!("weir-ring-speed-{}.sock", std::process::id()));
+    let mut port = VhostUserPort::new(VhostUserConfig::new(&path))?;
+    let config = FrontendConfig { layout, ..FrontendConfig::default() };
+    let mut frontend = Frontend::connect(&path, config, &mut || port.on_event())?;
+    port.on_event();
+    let (mut pool, mut packets) = (Pool::default(), Vec::<Packet>::new());
+    let frame = vec![0x5a; len];
+    let (mut from, mut to) = (Vec::with_capacity(BURSTS), Vec::with_capacity(BURSTS));
+    for _ in 0..BURSTS {
+        for _ in 0..burst {
+            frontend.send(0, &[0; 12], &frame);
+        }
+        frontend.flush(0);
+        let start = Instant::now();
+        port.rx(PortId(0), &mut pool, &mut packets, burst);
+        let middle = Instant::now();
+        port.tx(&mut pool, black_box(&mut packets));
+        port.flush();
+        to.push(middle.elapsed());
+        from.push(middle - start);
+        frontend.receive(0, |_, _| {});
+    }
+    let sent = port.counters().tx_packets;
+    if sent != (BURSTS * burst) as u64 {
+        return Err(format!("{sent} frames instead of {}: {:?}", BURSTS * burst, port.counters()).into());
+    }
+    let median = |times: &mut Vec<std::time::Duration>| {
+        times.sort_unstable();
+        times.get(BURSTS / 2).map_or(0.0, |time| time.as_nanos() as f64 / burst as f64)
+    };
+    Ok((median(&mut from), median(&mut to)))
+}
