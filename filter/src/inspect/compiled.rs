@@ -56,8 +56,8 @@ pub struct Compiled {
 pub enum Later {
     /// Nothing: it is complete or it is not.
     Nothing,
-    /// Another of its contents.
-    Content,
+    /// A content, or the ending of an expression.
+    Literal,
     /// Any byte.
     Anything,
 }
@@ -104,9 +104,9 @@ impl Compiled {
             arrow: rule.arrow,
             flow: rule.flow,
             conditions: rule.conditions.clone().into(),
-            elements: elements.into(),
             anchored: rule.matches.iter().any(is_anchored),
-            later: later(rule),
+            later: later(rule, &elements),
+            elements: elements.into(),
             bits,
             threshold: rule.threshold,
         })
@@ -227,18 +227,22 @@ fn is_anchored(m: &Match) -> bool {
     }
 }
 
-fn later(rule: &Rule) -> Later {
-    let open = rule.matches.iter().any(|m| match m {
-        Match::Pcre(_) | Match::IsDataAt(_) | Match::Size(_) => true,
-        Match::Content(c) => c.ends_with,
-    });
-    if open {
-        return Later::Anything;
+/// More bytes can bring what must be there; what must not be there, they only make less likely to be absent.
+fn later(rule: &Rule, elements: &[Element]) -> Later {
+    let mut positive = 0;
+    for element in elements {
+        match &element.test {
+            Test::Content { negated: false, .. } => positive += 1,
+            Test::Pcre { negated: false, expression, .. } if expression.endings().is_empty() => return Later::Anything,
+            Test::Pcre { negated: false, .. } => positive += 1,
+            Test::IsDataAt(is) if !is.negated => return Later::Anything,
+            Test::Size(_) => return Later::Anything,
+            Test::Content { .. } | Test::Pcre { .. } | Test::IsDataAt(_) => {}
+        }
     }
-    let positive = rule.matches.iter().filter(|m| matches!(m, Match::Content(c) if !c.negated)).count();
     // A fast pattern that is not its content's end is seen before the content is complete.
     let complete = fast_pattern::choose(rule).is_some_and(|fast| fast.is_end);
-    if positive > 1 || !complete { Later::Content } else { Later::Nothing }
+    if positive > 1 || !complete { Later::Literal } else { Later::Nothing }
 }
 
 fn holds(condition: Condition, packet: &Packet) -> bool {

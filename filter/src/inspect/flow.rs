@@ -19,7 +19,7 @@ use super::program::{RuleSetProgram, Selection};
 use super::scratch::{Matched, Scratch};
 use super::stream::{Stream, Taken};
 use super::threshold::Verdict;
-use super::verify::{self, Outcome};
+use super::verify::{self, Element, Outcome};
 use super::{Direction, Findings, Judgement, Seen, StreamMemory};
 use crate::event::Tuple;
 
@@ -418,9 +418,9 @@ impl Side {
             let wanted = match rule.later {
                 Later::Nothing => false,
                 Later::Anything => true,
-                Later::Content => rule.elements.iter().any(|element| {
-                    let span = element.span().unwrap_or(0).saturating_sub(1) as u64;
-                    element.stands_in(stream.bytes(from.saturating_sub(span)).0)
+                Later::Literal => rule.elements.iter().flat_map(Element::completing).any(|literal| {
+                    let behind = literal.len().saturating_sub(1) as u64;
+                    literal.find(stream.bytes(from.saturating_sub(behind)).0).is_some()
                 }),
             };
             if wanted {

@@ -4,7 +4,11 @@
 //! back-references, possessive quantifiers) goes to PCRE2 with a limit on its work. An expression that runs into the
 //! limit has not been decided; [`Found::Undecided`] says so, and the caller does not take it for "no match".
 
+use regex_syntax::hir::Look;
+use regex_syntax::hir::literal::{ExtractKind, Extractor};
 use weir_ids_rules::rule::{Pcre, PcreFlags};
+
+use super::literal::Literal;
 
 /// Steps that PCRE2 may take on one search.
 const MATCH_LIMIT: u32 = 20_000;
@@ -13,7 +17,14 @@ const SIZE_LIMIT: usize = 2 << 20;
 
 /// An expression, compiled.
 #[derive(Debug)]
-pub enum Expression {
+pub struct Expression {
+    engine: Engine,
+    /// Every match ends in one of these; empty where that is not known.
+    endings: Box<[Literal]>,
+}
+
+#[derive(Debug)]
+enum Engine {
     /// Linear time.
     Linear(Box<regex::bytes::Regex>),
     /// Backtracking, with a limit.
@@ -48,10 +59,17 @@ impl Expression {
                 .dfa_size_limit(SIZE_LIMIT)
                 .build();
             if let Ok(regex) = built {
-                return Ok(Expression::Linear(Box::new(regex)));
+                let endings = endings(&pattern, pcre.flags).unwrap_or_default();
+                return Ok(Expression { engine: Engine::Linear(Box::new(regex)), endings });
             }
         }
-        backtracking(pcre).map(|regex| Expression::Backtracking(Box::new(regex)))
+        let engine = Engine::Backtracking(Box::new(backtracking(pcre)?));
+        Ok(Expression { engine, endings: Box::default() })
+    }
+
+    /// Literals of which every match has one at its end; empty where that is not known.
+    pub fn endings(&self) -> &[Literal] {
+        &self.endings
     }
 
     /// The first match in `text` that starts at `from` or behind it. `text` starts where `^` matches.
@@ -60,18 +78,43 @@ impl Expression {
         if from > text.len() {
             return Found::Nowhere;
         }
-        match self {
-            Expression::Linear(regex) => match regex.find_at(text, from) {
+        match &self.engine {
+            Engine::Linear(regex) => match regex.find_at(text, from) {
                 Some(m) => Found::At(m.start(), m.end()),
                 None => Found::Nowhere,
             },
-            Expression::Backtracking(regex) => match regex.find_at(text, from) {
+            Engine::Backtracking(regex) => match regex.find_at(text, from) {
                 Ok(Some(m)) => Found::At(m.start(), m.end()),
                 Ok(None) => Found::Nowhere,
                 Err(_) => Found::Undecided,
             },
         }
     }
+}
+
+/// What every match of `pattern` (in the syntax of `regex`) ends in; `None` where that cannot be said in a few
+/// literals, or where a match may depend on the byte behind it.
+fn endings(pattern: &str, flags: PcreFlags) -> Option<Box<[Literal]>> {
+    let hir = regex_syntax::ParserBuilder::new()
+        .unicode(false)
+        .utf8(false)
+        .case_insensitive(flags.caseless)
+        .dot_matches_new_line(flags.dotall)
+        .multi_line(flags.multiline)
+        .swap_greed(flags.ungreedy)
+        .build()
+        .parse(pattern)
+        .ok()?;
+    let mut found = Extractor::new().kind(ExtractKind::Suffix).limit_total(32).extract(&hir);
+    found.optimize_for_suffix_by_preference();
+    let literals = found.literals().filter(|all| !all.is_empty() && all.iter().all(|l| !l.as_bytes().is_empty()))?;
+    // A word boundary behind a letter holds at the end of what is at hand; others may wait for the byte behind.
+    let looks = hir.properties().look_set_suffix_any();
+    let word = |l: &regex_syntax::hir::literal::Literal| {
+        l.as_bytes().last().is_some_and(|&b| b.is_ascii_alphanumeric() || b == b'_')
+    };
+    let settled = looks.iter().all(|look| look == Look::WordAscii && literals.iter().all(word));
+    settled.then(|| literals.iter().map(|l| Literal::new(l.as_bytes(), false)).collect())
 }
 
 fn backtracking(pcre: &Pcre) -> Result<pcre2::bytes::Regex, String> {
@@ -239,7 +282,8 @@ mod tests {
     /// The same search by PCRE2, which says what is right.
     fn reference(pattern: &str, flags: PcreFlags, text: &[u8]) -> Found {
         let pcre = Pcre { pattern: pattern.into(), negated: false, relative: false, flags, at: 0 };
-        Expression::Backtracking(Box::new(backtracking(&pcre).unwrap())).find(text, 0)
+        let engine = Engine::Backtracking(Box::new(backtracking(&pcre).unwrap()));
+        Expression { engine, endings: Box::default() }.find(text, 0)
     }
 
     #[test]
@@ -310,7 +354,7 @@ mod tests {
 
     #[test]
     fn expressions_go_to_the_linear_engine_where_it_can_express_them() {
-        let linear = |p| matches!(compile(p, PcreFlags::default()), Expression::Linear(_));
+        let linear = |p| matches!(compile(p, PcreFlags::default()).engine, Engine::Linear(_));
         assert!(linear(r"^GET [^\r\n]+\.php\?id=\d+"));
         assert!(!linear(r"(.)\1"));
         assert!(!linear(r"foo(?!bar)"));
@@ -332,6 +376,20 @@ mod tests {
     fn a_search_that_reaches_the_limit_is_undecided() {
         let text = [&[b'a'; 60][..], b"!"].concat();
         assert_eq!(compile(r"^(a+)+(?!x)$", PcreFlags::default()).find(&text, 0), Found::Undecided);
+    }
+
+    #[test]
+    fn endings_are_known_where_a_match_needs_no_byte_behind_it() {
+        let known = |p| !compile(p, PcreFlags::default()).endings().is_empty();
+        assert!(known(r"^curl .*\|\s*(?:ba|da)?sh"));
+        assert!(known(r"sh\b"));
+        assert!(known(r"[a-z]+\.(?:php|asp)"));
+        assert!(!known(r"x-\b"));
+        assert!(!known(r"sh\B"));
+        assert!(!known(r"a[^b]"));
+        assert!(!known(r"end$"));
+        assert!(!known(r"a*"));
+        assert!(!known(r"(.)\1"));
     }
 
     #[test]

@@ -218,11 +218,12 @@ impl Element {
         }
     }
 
-    /// Whether it is a content that must be there and stands in `text`.
-    pub fn stands_in(&self, text: &[u8]) -> bool {
+    /// The literals that complete the condition when they come.
+    pub fn completing(&self) -> &[Literal] {
         match &self.test {
-            Test::Content { literal, negated: false, .. } => literal.find(text).is_some(),
-            Test::Content { .. } | Test::Pcre { .. } | Test::IsDataAt(_) | Test::Size(_) => false,
+            Test::Content { literal, negated: false, .. } => std::slice::from_ref(literal),
+            Test::Pcre { expression, negated: false, .. } => expression.endings(),
+            Test::Content { .. } | Test::Pcre { .. } | Test::IsDataAt(_) | Test::Size(_) => &[],
         }
     }
 }
