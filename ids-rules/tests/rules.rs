@@ -1,0 +1,238 @@
+//! Rule sets as people write them: what loads, what is refused, and how that is said.
+
+use weir_ids_rules::rule::{Action, FlowState, Match, Position, RejectTo};
+use weir_ids_rules::{Kind, RuleSet, Severity, Source, Variables};
+
+fn parse(text: &str) -> (RuleSet, Vec<weir_ids_rules::Diagnostic>) {
+    RuleSet::parse(&[Source { name: "t.rules", text }], &Variables::default())
+}
+
+/// A rule with these options is refused with this kind, at the first place of `place`.
+#[track_caller]
+fn refused(options: &str, kind: Kind, place: &str) {
+    let text = format!("alert tcp any any -> any any ({options} sid:1;)");
+    let (set, problems) = parse(&text);
+    assert!(set.rules().is_empty(), "{options} is loaded");
+    assert_eq!(problems[0].kind, kind, "{}", problems[0]);
+    let column = text.find(place).unwrap() + 1;
+    assert_eq!(problems[0].column as usize, column, "{}", problems[0]);
+}
+
+#[track_caller]
+fn loaded(options: &str) {
+    let (set, problems) = parse(&format!("alert tcp any any -> any any ({options} sid:1;)"));
+    assert_eq!(set.rules().len(), 1, "{}", problems[0]);
+}
+
+#[test]
+fn a_whole_rule_becomes_what_it_says() {
+    let text = r#"rejectboth tcp [10.0.0.0/8,!10.1.0.0/16] 1024: -> $HOME_NET $HTTP_PORTS (msg:"a\; \"b\""; flow:to_server,established; content:"|41|b"; nocase; offset:2; depth:8; content:!"x"; distance:-3; within:9; pcre:"/a\/b/Ri"; reference:cve,2020-1; metadata:a b, c d e; classtype:web-application-attack; target:dest_ip; sid:7; gid:3; rev:2;)"#;
+    let (set, problems) = parse(text);
+    assert!(problems.is_empty(), "{}", problems[0]);
+    let rule = &set.rules()[0];
+    assert_eq!((rule.gid, rule.sid, rule.rev, rule.priority), (3, 7, 2, 1));
+    assert_eq!(rule.action, Action::Reject(RejectTo::Both));
+    assert_eq!(rule.msg, "a; \"b\"");
+    assert_eq!(rule.flow.state, FlowState::Established);
+    assert_eq!(rule.metadata, [("a".into(), "b".into()), ("c".into(), "d e".into())]);
+    let Match::Content(first) = &rule.matches[0] else { panic!() };
+    assert_eq!((first.bytes.as_slice(), first.nocase), (b"Ab".as_slice(), true));
+    assert_eq!(first.position, Position::Absolute { offset: 2, depth: Some(8) });
+    let Match::Content(second) = &rule.matches[1] else { panic!() };
+    assert!(second.negated);
+    assert_eq!(second.position, Position::Relative { distance: -3, within: Some(9) });
+    let Match::Pcre(third) = &rule.matches[2] else { panic!() };
+    assert!(third.relative && third.flags.caseless);
+    assert!(rule.source.addresses.contains("10.2.0.1".parse().unwrap()));
+    assert!(!rule.source.addresses.contains("10.1.0.1".parse().unwrap()));
+}
+
+#[test]
+fn what_contradicts_itself_is_refused_at_its_place() {
+    refused(r#"content:"abc"; depth:2;"#, Kind::Conflict, "depth");
+    refused(r#"content:"abc"; within:2;"#, Kind::Conflict, "within");
+    refused(r#"content:"abc"; offset:1; distance:1;"#, Kind::Conflict, "distance");
+    refused(r#"content:"abc"; distance:1; depth:9;"#, Kind::Conflict, "depth");
+    refused(r#"content:"abc"; startswith; offset:1; depth:9;"#, Kind::Conflict, "depth");
+    refused(r#"content:"abc"; nocase; nocase;"#, Kind::Conflict, "nocase; sid");
+    refused("nocase;", Kind::Conflict, "nocase");
+    refused(r#"content:"abc"; fast_pattern; content:"d"; fast_pattern;"#, Kind::Conflict, "\"d\"");
+    refused(r#"content:"abc"; depth:3; fast_pattern:only;"#, Kind::Conflict, "\"abc\"");
+    refused(r#"content:"abc"; fast_pattern:2,2;"#, Kind::Conflict, "2,2");
+    refused(r#"content:"abc"; fast_pattern:only; content:"d"; distance:0;"#, Kind::Conflict, "\"d\"");
+    refused("flow:to_server,to_client;", Kind::Conflict, "to_client");
+    refused("flow:established,not_established;", Kind::Conflict, "not_established");
+    refused("flow:only_stream,no_stream;", Kind::Conflict, "flow");
+    refused("itype:8;", Kind::Conflict, "alert");
+    refused(r#"content:"a"; sid:2;"#, Kind::Conflict, "sid:1");
+}
+
+#[test]
+fn what_is_not_supported_is_named() {
+    refused("byte_test:1,>,2,3;", Kind::UnsupportedKeyword, "byte_test");
+    refused("http.uri;", Kind::UnsupportedKeyword, "http.uri");
+    refused(r#"pcre:"/a/U";"#, Kind::UnsupportedValue, "U\"");
+    refused(r#"content:"a"; within:length;"#, Kind::UnsupportedValue, "length");
+    refused("flowbits:frob,x;", Kind::UnsupportedValue, "frob");
+    refused("flow:sideways;", Kind::UnsupportedValue, "sideways");
+    for (text, kind, subject) in [
+        ("alert http any any -> any any (sid:1;)", Kind::UnsupportedProtocol, "http"),
+        ("sdrop tcp any any -> any any (sid:1;)", Kind::UnsupportedAction, "sdrop"),
+        ("alert tcp $NOWHERE any -> any any (sid:1;)", Kind::Variable, "NOWHERE"),
+    ] {
+        let (_, problems) = parse(text);
+        assert_eq!((problems[0].kind, problems[0].subject.as_str()), (kind, subject));
+        assert!(!problems[0].remedy.is_empty());
+    }
+}
+
+#[test]
+fn what_makes_no_sense_is_refused() {
+    refused(r#"content:"";"#, Kind::Value, "\"\"");
+    refused(r#"content:"|4|";"#, Kind::Value, "|4|");
+    refused("content:abc;", Kind::Value, "abc");
+    refused(r#"content:"abc;"#, Kind::Syntax, "\"abc");
+    refused("dsize:<0;", Kind::Value, "<0");
+    refused("flags:Z;", Kind::Value, "Z");
+    refused(r#"pcre:"abc";"#, Kind::Value, "abc");
+    refused("priority:0;", Kind::Value, "0;");
+    refused("threshold:type limit, track by_src, count 1;", Kind::Value, "type");
+    for text in [
+        "alert",
+        "alert tcp any any -> any any",
+        "alert tcp any any any any (sid:1;)",
+        "(sid:1;)",
+        "alert tcp any any -> any any (sid:1;",
+        "alert tcp any any -> any any (sid:1)",
+        "alert tcp any any <- any any (sid:1;)",
+    ] {
+        assert_eq!(parse(text).1[0].kind, Kind::Syntax, "{text}");
+    }
+    assert_eq!(parse("alert tcp any any -> any any (msg:\"x\";)").1[0].kind, Kind::MissingSid);
+    assert_eq!(parse("alert icmp any 80 -> any any (sid:1;)").1[0].kind, Kind::Header);
+}
+
+#[test]
+fn what_people_write_in_practice_loads() {
+    loaded(r#"content:"a"; distance:0; content:"b"; distance:0;"#);
+    loaded("metadata: former_category TROJAN; ");
+    loaded("flags:S,12; threshold: type both, track by_src, count 5, seconds 60;");
+    loaded("flow:established,to_server; flowbits:isset,a|b; flowbits:set,c; flowbits:noalert;");
+    loaded(r#"content: "a" ; content:! "b"; within:10;"#);
+    loaded(r#"content:"a"; isdataat:!1,relative; isdataat:10,rawbytes;"#);
+    loaded("dsize:10<>20; ttl:>3; window:!0;");
+}
+
+#[test]
+fn a_bad_rule_is_left_out_and_shown_the_others_load() {
+    let text =
+        "alert tcp any any -> any any (msg:\"fine\"; sid:1;)\n\nalert tcp any any -> any any \\\n  (frob; sid:2;)\n";
+    let (set, problems) = parse(text);
+    assert_eq!((set.summary().loaded, set.summary().refused), (1, 1));
+    let expected = "error: the keyword 'frob' is not supported (sid 2)\n --> t.rules:4:4\n  |\n4 |   (frob; sid:2;)\n  |    ^^^^\n  = help: write the rule without it, or leave the rule out";
+    assert_eq!(problems[0].to_string(), expected);
+    assert!(RuleSet::parse_strict(&[Source { name: "t", text }], &Variables::default()).is_err());
+}
+
+#[test]
+fn of_two_revisions_the_newer_is_kept() {
+    let rule = |rev: u32, msg: &str| format!("alert tcp any any -> any any (msg:\"{msg}\"; sid:5; rev:{rev};)\n");
+    let (set, problems) = parse(&(rule(1, "old") + &rule(3, "new")));
+    assert_eq!((set.rules().len(), set.rules()[0].msg.as_str(), set.summary().replaced), (1, "new", 1));
+    assert!(problems.is_empty());
+    let (set, problems) = parse(&(rule(3, "new") + &rule(3, "twin")));
+    assert_eq!((set.rules()[0].msg.as_str(), problems[0].kind), ("new", Kind::Duplicate));
+}
+
+#[test]
+fn unknown_classtypes_are_warned_about_and_load() {
+    let (set, problems) = parse("alert tcp any any -> any any (classtype:unheard-of; sid:1;)");
+    assert_eq!((set.rules()[0].priority, problems[0].severity), (3, Severity::Warning));
+}
+
+#[test]
+fn rules_beyond_a_limit_are_refused() {
+    let long = format!("alert tcp any any -> any any (msg:\"{}\"; sid:1;)", "x".repeat(40_000));
+    assert_eq!(parse(&long).1[0].kind, Kind::Limit);
+    let many = format!("alert tcp any any -> any any ({} sid:1;)", "nocase;".repeat(600));
+    assert_eq!(parse(&many).1[0].kind, Kind::Limit);
+    let contents = format!("alert tcp any any -> any any ({} sid:1;)", "content:\"a\";".repeat(200));
+    assert_eq!(parse(&contents).1[0].kind, Kind::Limit);
+    let nested = format!("alert tcp {}1.1.1.1{} any -> any any (sid:1;)", "[".repeat(30), "]".repeat(30));
+    assert_eq!(parse(&nested).1[0].kind, Kind::Limit);
+}
+
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % n as u64) as usize
+    }
+}
+
+#[test]
+fn no_text_makes_it_panic_and_diagnostics_can_be_shown() {
+    let starter = weir_ids_rules::builtin("starter").unwrap();
+    let lines: Vec<&str> = starter.lines().filter(|l| !l.starts_with('#')).collect();
+    let pieces = [
+        "\"",
+        "\\",
+        ";",
+        "(",
+        ")",
+        "|",
+        "!",
+        "[",
+        "]",
+        ":",
+        ",",
+        "$",
+        "ä",
+        "\u{0}",
+        "-",
+        "<>",
+        "any",
+        "content",
+        "pcre",
+        "/",
+        "\n",
+        "65536",
+        "-1",
+        "99999999999999999999",
+        "{",
+        "*",
+    ];
+    let mut random = Random(0x5eed);
+    for _ in 0..4000 {
+        let mut text = lines[random.below(lines.len())].to_owned();
+        for _ in 0..=random.below(4) {
+            let mut at = random.below(text.len() + 1);
+            while !text.is_char_boundary(at) {
+                at -= 1;
+            }
+            match random.below(3) {
+                0 => text.insert_str(at, pieces[random.below(pieces.len())]),
+                1 => text.truncate(at),
+                _ => {
+                    let rest = text.split_off(at);
+                    text.extend(rest.chars().skip(random.below(3)));
+                }
+            }
+        }
+        for problem in parse(&text).1 {
+            assert!(problem.to_string().contains("t.rules:"));
+            assert!(problem.excerpt.chars().count() <= 130);
+        }
+    }
+}
+
+#[test]
+fn the_starter_set_loads_whole() {
+    let (set, problems) = parse(weir_ids_rules::builtin("starter").unwrap());
+    assert!(problems.is_empty(), "{}", problems[0]);
+    assert!(set.rules().len() > 40);
+    assert!(set.rules().iter().all(|r| (9_000_001..=9_000_999).contains(&r.sid) && r.msg.starts_with("WEIR ")));
+}
