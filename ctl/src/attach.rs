@@ -30,77 +30,36 @@ fn section(text: &mut String, title: &str, body: &str) {
     text.push_str(&format!("\n# {title}\n{}\n", body.trim_end()));
 }
 
+/// What the sections on a vhost-user port have in common.
+struct Guest<'a> {
+    name: &'a str,
+    path: &'a str,
+    mac: String,
+    queues: u32,
+    /// In the client role we connect, so the hypervisor makes the socket.
+    we_connect: bool,
+}
+
 fn vhost_user(name: &str, v: &v1::VhostUser) -> String {
-    let (path, mac) = (&v.path, mac_for(name, &v.mac));
-    let queues = v.queues.unwrap_or(1);
-    // In the client role we connect, so the hypervisor makes the socket.
-    let we_connect = v.role == i32::from(v1::VhostRole::Client);
-    let (who, order) = if we_connect {
+    let guest = Guest {
+        name,
+        path: &v.path,
+        mac: mac_for(name, &v.mac),
+        queues: v.queues.unwrap_or(1),
+        we_connect: v.role == i32::from(v1::VhostRole::Client),
+    };
+    let (who, order) = if guest.we_connect {
         ("The hypervisor makes the socket, vswitchd connects", "Either may start first; guests survive our restart.")
     } else {
         ("vswitchd makes the socket, the hypervisor connects", "QEMU connects again by itself when vswitchd restarts.")
     };
-    let mut text = format!("Port {name}: vhost-user at {path}. {who}. {order}\n");
-    let socket =
-        if we_connect { format!("path={path},server=on,wait=off") } else { format!("path={path},reconnect=1") };
-    let (mq, vectors) =
-        if queues > 1 { (",mq=on", format!(",vectors={}", 2 * queues + 2)) } else { ("", String::new()) };
-    section(
-        &mut text,
-        "QEMU: the guest's memory must be shared; its size is the guest's",
-        &format!(
-            "qemu-system-x86_64 -m 1G \\\n  \
-             -object memory-backend-memfd,id=mem0,size=1G,share=on -machine q35,memory-backend=mem0 \\\n  \
-             -chardev socket,id=chr-{name},{socket} \\\n  \
-             -netdev vhost-user,id=net-{name},chardev=chr-{name},queues={queues} \\\n  \
-             -device virtio-net-pci,netdev=net-{name},mac={mac}{mq}{vectors} ..."
-        ),
-    );
-    let mode = if we_connect { "server" } else { "client" };
-    let driver = if queues > 1 { format!("\n  <driver queues='{queues}'/>") } else { String::new() };
-    let reconnect = if we_connect {
-        "/>".to_owned()
-    } else {
-        ">\n    <reconnect enabled='yes' timeout='1'/>\n  </source>".to_owned()
-    };
-    section(
-        &mut text,
-        "libvirt: in <domain>, and in <devices>",
-        &format!(
-            "<memoryBacking>\n  <source type='memfd'/>\n  <access mode='shared'/>\n</memoryBacking>\n\n\
-             <interface type='vhostuser'>\n  <mac address='{mac}'/>\n  \
-             <source type='unix' path='{path}' mode='{mode}'{reconnect}\n  \
-             <model type='virtio'/>{driver}\n</interface>"
-        ),
-    );
-    let cloud_role = if we_connect { ",vhost_mode=server" } else { "" };
-    section(
-        &mut text,
-        "Cloud Hypervisor",
-        &format!(
-            "cloud-hypervisor --memory size=1G,shared=on \\\n  \
-             --net vhost_user=true,socket={path},mac={mac},num_queues={}{cloud_role} ...",
-            2 * queues
-        ),
-    );
-    section(
-        &mut text,
-        "Firecracker",
-        &format!(
-            "Firecracker has no vhost-user network device. Give the guest a TAP of its own and join it by AF_XDP:\n  \
-             ip tuntap add {tap} mode tap && ip link set {tap} up\n  \
-             vswitchctl port add {name}-tap --switch SWITCH --xdp {tap} --mode generic\n  \
-             vswitchctl port attach-help {name}-tap",
-            tap = interface_name(name)
-        ),
-    );
-    let uml = if we_connect {
-        "User Mode Linux connects to a socket that is there: give the port the server role.".to_owned()
-    } else {
-        format!("linux mem=256M virtio_uml.device={path}:1 ...\n(the 1 is the virtio device type: network)")
-    };
-    section(&mut text, "User Mode Linux", &uml);
-    if !we_connect {
+    let mut text = format!("Port {name}: vhost-user at {}. {who}. {order}\n", v.path);
+    section(&mut text, "QEMU: the guest's memory must be shared; its size is the guest's", &guest.qemu());
+    section(&mut text, "libvirt: in <domain>, and in <devices>", &guest.libvirt());
+    section(&mut text, "Cloud Hypervisor", &guest.cloud_hypervisor());
+    section(&mut text, "Firecracker", &guest.firecracker());
+    section(&mut text, "User Mode Linux", &guest.uml());
+    if !guest.we_connect {
         section(
             &mut text,
             "Who may connect",
@@ -112,6 +71,66 @@ fn vhost_user(name: &str, v: &v1::VhostUser) -> String {
         );
     }
     text
+}
+
+impl Guest<'_> {
+    fn qemu(&self) -> String {
+        let Guest { name, path, mac, queues, .. } = self;
+        let socket = if self.we_connect {
+            format!("path={path},server=on,wait=off")
+        } else {
+            format!("path={path},reconnect=1")
+        };
+        let many = if *queues > 1 { format!(",mq=on,vectors={}", 2 * queues + 2) } else { String::new() };
+        format!(
+            "qemu-system-x86_64 -m 1G \\\n  \
+             -object memory-backend-memfd,id=mem0,size=1G,share=on -machine q35,memory-backend=mem0 \\\n  \
+             -chardev socket,id=chr-{name},{socket} \\\n  \
+             -netdev vhost-user,id=net-{name},chardev=chr-{name},queues={queues} \\\n  \
+             -device virtio-net-pci,netdev=net-{name},mac={mac}{many} ..."
+        )
+    }
+
+    fn libvirt(&self) -> String {
+        let Guest { path, mac, queues, .. } = self;
+        let mode = if self.we_connect { "server" } else { "client" };
+        let driver = if *queues > 1 { format!("\n  <driver queues='{queues}'/>") } else { String::new() };
+        let reconnect =
+            if self.we_connect { "/>" } else { ">\n    <reconnect enabled='yes' timeout='1'/>\n  </source>" };
+        format!(
+            "<memoryBacking>\n  <source type='memfd'/>\n  <access mode='shared'/>\n</memoryBacking>\n\n\
+             <interface type='vhostuser'>\n  <mac address='{mac}'/>\n  \
+             <source type='unix' path='{path}' mode='{mode}'{reconnect}\n  \
+             <model type='virtio'/>{driver}\n</interface>"
+        )
+    }
+
+    fn cloud_hypervisor(&self) -> String {
+        let Guest { path, mac, queues, .. } = self;
+        let role = if self.we_connect { ",vhost_mode=server" } else { "" };
+        format!(
+            "cloud-hypervisor --memory size=1G,shared=on \\\n  \
+             --net vhost_user=true,socket={path},mac={mac},num_queues={}{role} ...",
+            2 * queues
+        )
+    }
+
+    fn firecracker(&self) -> String {
+        let (name, tap) = (self.name, interface_name(self.name));
+        format!(
+            "Firecracker has no vhost-user network device. Give the guest a TAP of its own and join it by AF_XDP:\n  \
+             ip tuntap add {tap} mode tap && ip link set {tap} up\n  \
+             vswitchctl port add {name}-tap --switch SWITCH --xdp {tap} --mode generic\n  \
+             vswitchctl port attach-help {name}-tap"
+        )
+    }
+
+    fn uml(&self) -> String {
+        if self.we_connect {
+            return "User Mode Linux connects to a socket that is there: give the port the server role.".into();
+        }
+        format!("linux mem=256M virtio_uml.device={}:1 ...\n(the 1 is the virtio device type: network)", self.path)
+    }
 }
 
 /// Up to 15 characters that an interface may be called.

@@ -89,6 +89,8 @@ enum Command {
     Events(events::Events),
     /// Make the daemon's state what a file says, as one transaction.
     Apply(apply::Apply),
+    /// Keep a state that was applied with --confirm-within.
+    Confirm(apply::Confirm),
     /// The whole state in short, or as text that "apply" takes.
     Show(show::Show),
     /// The packets that were dropped lately, and why.
@@ -140,6 +142,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Stats(stats) => stats::run(stats, &daemon, format).await,
         Command::Events(events) => events::run(events, &daemon, format).await,
         Command::Apply(apply) => apply::run(apply, &daemon, format).await,
+        Command::Confirm(confirm) => apply::confirm(confirm, &daemon, format).await,
         Command::Show(show) => show::run(show, &daemon, format).await,
         Command::Why(why) => trace::why(why, &daemon, format).await,
         Command::Trace(trace) => trace::run(*trace, &daemon, format).await,

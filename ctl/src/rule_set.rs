@@ -22,6 +22,8 @@ pub enum Command {
         #[command(flatten)]
         source: Source,
     },
+    /// Let the daemon read the files of all rule sets again and take what has changed in them.
+    Reload,
     /// Remove a rule set that nothing uses.
     #[command(visible_alias = "delete")]
     Del {
@@ -87,6 +89,7 @@ pub async fn run(command: Command, daemon: &Connection, format: Format) -> Resul
             let rule_set = Some(source.spec(name)?);
             client.put(v1::PutRuleSetRequest { rule_set, create_only: false }).await?
         }
+        Command::Reload => client.reload(v1::ReloadRuleSetsRequest {}).await?,
         Command::Del { name } => client.delete(v1::DeleteRuleSetRequest { name }).await?,
         Command::Show { name } => {
             let one = name.is_some();

@@ -4,6 +4,7 @@
 //! only when nothing of it can fail any more.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::Mutex;
 use weir_filter::Policy;
@@ -33,6 +34,7 @@ struct State {
     rule_sets: Cache,
     store: Option<Store>,
     epoch: Epoch,
+    trial: Option<Trial>,
 }
 
 /// What a change led to.
@@ -48,13 +50,22 @@ pub struct Outcome {
     pub warnings: Vec<String>,
 }
 
-/// Whether a change is made or only planned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// Make it.
-    Commit,
-    /// Check it, compile it, say what would change.
-    DryRun,
+/// How a change is to be made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// Check it, compile it, say what would change; make nothing.
+    pub dry_run: bool,
+    /// Refuse where the state has another number by now; 0: any.
+    pub if_revision: u64,
+    /// Undo it unless it is confirmed within this time.
+    pub trial: Option<Duration>,
+}
+
+/// A state that is undone unless it is confirmed. Until then no other change is made, and it is not stored, so that a
+/// restart undoes it too.
+struct Trial {
+    revision: u64,
+    before: Config,
 }
 
 /// Ports that were opened for a change, which dropping closes.
@@ -73,7 +84,7 @@ struct Prepared {
 impl Controller {
     /// A controller of a worker with an empty fabric. `store` keeps the state over restarts.
     pub fn new(worker: Handle, board: Board, opener: Box<dyn Opener>, store: Option<Store>) -> Controller {
-        let state = State { rule_sets: Cache::default(), store, epoch: Epoch(0) };
+        let state = State { rule_sets: Cache::default(), store, epoch: Epoch(0), trial: None };
         Controller { worker, board, opener, state: Mutex::new(state) }
     }
 
@@ -92,46 +103,106 @@ impl Controller {
     /// # Errors
     /// What `edit` refuses, or the reason why the state it asks for cannot be; nothing has changed then.
     pub async fn change(
-        &self,
-        mode: Mode,
-        edit: impl FnOnce(&mut Config) -> Result<(), Refusal>,
+        self: &Arc<Controller>,
+        terms: Terms,
+        edit: impl FnOnce(&mut Config) -> Result<(), Refusal> + Send + 'static,
     ) -> Result<Outcome, Refusal> {
-        self.change_if(mode, 0, edit).await
+        // A caller that goes away must not leave a change half made: the transaction is a task of its own.
+        let controller = Arc::clone(self);
+        let task = tokio::spawn(async move { controller.transact(terms, edit).await });
+        task.await.map_err(|e| Refusal::internal(format!("the transaction failed: {e}; please report this")))?
     }
 
-    /// As [`Controller::change`], but only where the state's number is still `revision`; 0 stands for any.
+    /// Keeps a state that was on trial.
     ///
     /// # Errors
-    /// As [`Controller::change`], and where the state was changed by someone else meanwhile.
-    pub async fn change_if(
-        &self,
-        mode: Mode,
-        revision: u64,
+    /// Where none is, or another one.
+    pub async fn confirm(self: &Arc<Controller>, revision: u64) -> Result<Outcome, Refusal> {
+        let mut state = self.state.lock().await;
+        let current = self.board.read();
+        match &state.trial {
+            Some(trial) if revision == 0 || trial.revision == revision => {}
+            Some(trial) => {
+                return Err(Refusal::state(format!("revision {} is on trial, not {revision}", trial.revision)));
+            }
+            None => return Err(Refusal::state("no state is on trial; it may have been undone already")),
+        }
+        if let Some(store) = &state.store {
+            store.save(&current.config)?;
+        }
+        state.trial = None;
+        tracing::info!(revision = current.revision, "the state on trial is kept");
+        Ok(Outcome { epoch: current.epoch.0, revision: current.revision, ..Outcome::default() })
+    }
+
+    async fn transact(
+        self: &Arc<Controller>,
+        terms: Terms,
         edit: impl FnOnce(&mut Config) -> Result<(), Refusal>,
     ) -> Result<Outcome, Refusal> {
         let mut state = self.state.lock().await;
         let current = self.board.read();
-        if revision != 0 && revision != current.revision {
+        if let Some(trial) = &state.trial {
             return Err(Refusal::state(format!(
-                "the state has revision {} by now, not {revision}; look at it again (vswitchctl show --config)",
-                current.revision
+                "revision {} is on trial; confirm it first (vswitchctl confirm) or wait until it is undone",
+                trial.revision
+            )));
+        }
+        if terms.if_revision != 0 && terms.if_revision != current.revision {
+            return Err(Refusal::state(format!(
+                "the state has revision {} by now, not {}; look at it again (vswitchctl show --config)",
+                current.revision, terms.if_revision
             )));
         }
         let mut desired = current.config.clone();
         edit(&mut desired)?;
-        let prepared = prepare(&mut state, &current, desired).await?;
-        let lines: Vec<String> = prepared.changes.iter().map(ToString::to_string).collect();
+        if let Some(within) = terms.trial.filter(|_| !terms.dry_run) {
+            let before = current.config.clone();
+            state.trial = Some(Trial { revision: current.revision + 1, before });
+            let outcome = self.make(&mut state, &current, desired, terms).await;
+            match &outcome {
+                Ok(outcome) if !outcome.changes.is_empty() => self.undo_later(outcome.revision, within),
+                Ok(_) | Err(_) => state.trial = None,
+            }
+            return outcome;
+        }
+        self.make(&mut state, &current, desired, terms).await
+    }
+
+    /// Undoes the state on trial when its time is over, if it is still the one.
+    fn undo_later(self: &Arc<Controller>, revision: u64, within: Duration) {
+        let controller = Arc::clone(self);
+        tokio::spawn(async move {
+            tokio::time::sleep(within).await;
+            let mut state = controller.state.lock().await;
+            let Some(trial) = state.trial.take_if(|trial| trial.revision == revision) else { return };
+            tracing::warn!(revision, "the state on trial was not confirmed; it is undone");
+            let current = controller.board.read();
+            if let Err(refusal) = controller.make(&mut state, &current, trial.before, Terms::default()).await {
+                tracing::error!("the state on trial cannot be undone and stays: {refusal}");
+            }
+        });
+    }
+
+    async fn make(
+        &self,
+        state: &mut State,
+        current: &Snapshot,
+        desired: Config,
+        terms: Terms,
+    ) -> Result<Outcome, Refusal> {
+        let prepared = prepare(state, current, desired).await?;
         let mut outcome = Outcome {
             epoch: current.epoch.0,
             revision: current.revision,
-            changes: lines,
+            changes: prepared.changes.iter().map(ToString::to_string).collect(),
             warnings: prepared.warnings.clone(),
         };
-        if mode == Mode::DryRun || prepared.changes.is_empty() {
+        if terms.dry_run || prepared.changes.is_empty() {
             return Ok(outcome);
         }
         outcome.revision += 1;
-        outcome.epoch = self.commit(&mut state, &current, prepared, &outcome.warnings).await?;
+        outcome.epoch = self.commit(state, current, prepared, &outcome.warnings).await?;
         Ok(outcome)
     }
 
@@ -154,7 +225,7 @@ impl Controller {
             })
             .collect();
         let steps = state::steps(&changes, &desired, &current.ids, &ids);
-        if let Some(store) = &state.store {
+        if let Some(store) = state.store.as_ref().filter(|_| state.trial.is_none()) {
             store.save(&desired)?;
         }
         let transaction = Transaction { steps, add_ports, remove_ports, policy: Arc::clone(&policy) };
@@ -168,8 +239,14 @@ impl Controller {
         for warning in warnings {
             tracing::warn!("{warning}");
         }
-        // Closing ports and freeing a large policy takes time that neither the worker nor the caller should give.
-        tokio::task::spawn_blocking(move || drop((applied.removed, applied.old_policy)));
+        // Closing ports and freeing a large policy takes time that the worker should not give. The caller waits for the
+        // ports, so that what they held is free when the answer comes.
+        let (removed, old_policy) = (applied.removed, applied.old_policy);
+        let closed = tokio::task::spawn_blocking(move || drop(removed)).await;
+        tokio::task::spawn_blocking(move || drop(old_policy));
+        if let Err(error) = closed {
+            tracing::error!("a port could not be closed: {error}; please report this");
+        }
         Ok(applied.epoch.0)
     }
 
@@ -186,7 +263,7 @@ impl Controller {
 
 async fn prepare(state: &mut State, current: &Snapshot, desired: Config) -> Result<Prepared, Refusal> {
     desired.check().map_err(|problems| Refusal::invalid(problems.join("\n")))?;
-    let changes = plan(&current.config, &desired);
+    let mut changes = plan(&current.config, &desired);
     refuse_in_place(current, &desired, &changes)?;
     let ids = current.ids.after(&desired);
     let mut warnings = Vec::new();
@@ -194,6 +271,12 @@ async fn prepare(state: &mut State, current: &Snapshot, desired: Config) -> Resu
     for set in &desired.rule_sets {
         let loaded = state.rule_sets.load(set).await?;
         warnings.extend(loaded.warning(&set.name));
+        // The files of a set can change while its settings stay.
+        let before = current.rule_sets.iter().find(|(name, _)| *name == set.name);
+        if before.is_some_and(|(_, old)| old.digest != loaded.digest) && current.config.rule_set(&set.name) == Some(set)
+        {
+            changes.push(Change::ReloadRuleSet(set.name.clone()));
+        }
         rule_sets.push((set.name.clone(), loaded));
     }
     state.rule_sets.retain(&rule_sets);
@@ -216,15 +299,16 @@ fn refuse_in_place(current: &Snapshot, desired: &Config, changes: &[Change]) -> 
              state",
         ));
     }
+    let resource = |config: &Config, name: &str| config.port(name)?.attachment().ok()?.resource();
     for change in changes {
-        let Change::ReplacePort(name, _) = change else { continue };
-        let resource = |config: &Config| config.port(name).and_then(|p| p.attachment().ok()?.resource());
-        if let (Some(old), Some(new)) = (resource(&current.config), resource(desired))
-            && old == new
-        {
+        let (Change::AddPort(name) | Change::ReplacePort(name, _)) = change else { continue };
+        let Some(wanted) = resource(desired, name) else { continue };
+        let holder = current.config.ports.iter().find(|p| resource(&current.config, &p.name).as_ref() == Some(&wanted));
+        if let Some(holder) = holder {
             return Err(Refusal::state(format!(
-                "port {name}: {old} is in use with other settings, and cannot be opened twice; delete the port and add \
-                 it again"
+                "port {name}: {wanted} is held by port {}, and cannot be opened twice; delete that port first, then \
+                 try again",
+                holder.name
             )));
         }
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::commit::{Controller, Mode};
+use crate::commit::{Controller, Terms};
 use crate::config::Config;
 use crate::eve::{self, EveFile, Feed};
 use crate::listen::{self, Access, BoundSocket, Listen};
@@ -217,7 +217,7 @@ async fn serve(
     let mut terminate = signal(SignalKind::terminate()).map_err(failure)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failure)?;
     let mut hang_up = signal(SignalKind::hangup()).map_err(failure)?;
-    let first = controller.change(Mode::Commit, |state| {
+    let first = controller.change(Terms::default(), move |state| {
         *state = config;
         Ok(())
     });

@@ -1,7 +1,8 @@
 //! Where requests come in: a unix socket, and TCP with mutual TLS where it is asked for.
 //!
-//! Who may write to the unix socket may change the switch; its permissions are the access control. Over TCP both sides
-//! show certificates. Plain TCP is for tests on one's own machine: a loopback address, asked for by name.
+//! Who may write to the unix socket may change the switch, and reach files as the daemon's user through rule sets and
+//! capture ports; the socket's permissions are the access control. Over TCP both sides show certificates. Plain TCP is for
+//! tests on one's own machine: a loopback address, asked for by name.
 
 use std::fs;
 use std::io::{self, ErrorKind};

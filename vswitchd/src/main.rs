@@ -50,7 +50,10 @@ struct RunArgs {
     /// TCP needs mutual TLS: --tls-cert, --tls-key and --tls-client-ca.
     #[arg(long, value_name = "ADDRESS", default_value = "unix:/run/weir/vswitchd.sock")]
     listen: Vec<Listen>,
-    /// Permissions of unix sockets to listen on, octal. Who may write to the socket may change the switch.
+    /// Permissions of unix sockets to listen on, octal.
+    ///
+    /// Who may write to the socket may change the switch, and read and write files as the daemon's user: rule sets and
+    /// capture ports name files. The same holds for whoever has a certificate for TCP.
     #[arg(long, value_name = "MODE", default_value = "0600", value_parser = octal)]
     socket_mode: u32,
     /// Group of unix sockets to listen on, by name or number; use it with --socket-mode 0660.

@@ -42,6 +42,8 @@ pub enum Change {
     AddRuleSet(String),
     /// A rule set's source changes.
     SetRuleSet(String, Vec<FieldChange>),
+    /// A rule set's files have another text. Found when they are read, not by [`plan`].
+    ReloadRuleSet(String),
     /// A switch comes.
     AddSwitch(String),
     /// A switch's settings change.
@@ -70,6 +72,7 @@ impl fmt::Display for Change {
             Change::SetSettings(fields) => ('~', "settings".into(), fields),
             Change::AddRuleSet(name) => ('+', format!("rule_set {name}"), &[]),
             Change::SetRuleSet(name, fields) => ('~', format!("rule_set {name}"), fields),
+            Change::ReloadRuleSet(name) => ('~', format!("rule_set {name} (its files have changed)"), &[]),
             Change::AddSwitch(name) => ('+', format!("switch {name}"), &[]),
             Change::SetSwitch(name, fields) => ('~', format!("switch {name}"), fields),
             Change::AddPort(name) => ('+', format!("port {name}"), &[]),

@@ -80,6 +80,7 @@ pub fn steps(changes: &[Change], desired: &Config, before: &Ids, after: &Ids) ->
             | Change::SetSettings(_)
             | Change::AddRuleSet(_)
             | Change::SetRuleSet(..)
+            | Change::ReloadRuleSet(_)
             | Change::AddRule(_)
             | Change::SetRule(..)
             | Change::OrderRules => None,

@@ -162,3 +162,16 @@ fn every_problem_is_told_at_once() {
         check_errors("[[port]]\nname = \"p\"\nswitch = \"a\"\n[[port]]\nname = \"q\"\nswitch = \"b\"\nmem = {}\n");
     assert_eq!(errors.len(), 3, "{errors:?}");
 }
+
+#[test]
+fn the_example_names_every_setting_and_the_usual_values() {
+    let text = include_str!("../../weir.toml");
+    let config = Config::parse(text).expect("parses");
+    config.check().expect("makes sense");
+    assert_eq!(config.settings, Settings::default());
+    let kinds: Vec<_> = config.ports.iter().filter_map(|p| p.attachment().ok()).collect();
+    assert!(matches!(
+        kinds[..],
+        [Attachment::VhostUser(_), Attachment::Tap(_), Attachment::Xdp(_), Attachment::Pcap(_)]
+    ));
+}

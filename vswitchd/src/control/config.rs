@@ -1,25 +1,40 @@
 //! `weir.v1.Config`.
 
+use std::time::Duration;
+
 use tonic::{Request, Response, Status};
 use weir_proto::v1;
 use weir_proto::v1::config_server::Config as ConfigService;
 
 use super::Service;
-use crate::commit::Mode;
+use crate::commit::Terms;
 use crate::config::Config;
 use crate::refusal::Refusal;
+
+/// The longest trial: a day.
+const TRIAL_MAX_S: u32 = 86_400;
 
 #[tonic::async_trait]
 impl ConfigService for Service {
     async fn apply(&self, request: Request<v1::ApplyConfigRequest>) -> Result<Response<v1::Applied>, Status> {
-        let v1::ApplyConfigRequest { toml, dry_run, if_revision } = request.into_inner();
+        let v1::ApplyConfigRequest { toml, dry_run, if_revision, confirm_within_s } = request.into_inner();
+        if confirm_within_s > TRIAL_MAX_S {
+            let message = format!("confirm_within_s = {confirm_within_s} is above {TRIAL_MAX_S} seconds");
+            return Err(Refusal::invalid(message).into());
+        }
         let wanted = Config::parse(&toml).map_err(Refusal::from)?;
-        let mode = if dry_run { Mode::DryRun } else { Mode::Commit };
-        let outcome = self.controller.change_if(mode, if_revision, |config| {
+        let trial = (confirm_within_s > 0).then(|| Duration::from_secs(u64::from(confirm_within_s)));
+        let terms = Terms { dry_run, if_revision, trial };
+        let outcome = self.controller.change(terms, move |config| {
             *config = wanted;
             Ok(())
         });
         Ok(Response::new(outcome.await?.into()))
+    }
+
+    async fn confirm(&self, request: Request<v1::ConfirmConfigRequest>) -> Result<Response<v1::Applied>, Status> {
+        let outcome = self.controller.confirm(request.into_inner().revision).await?;
+        Ok(Response::new(outcome.into()))
     }
 
     async fn show(&self, _: Request<v1::ShowConfigRequest>) -> Result<Response<v1::ShowConfigResponse>, Status> {

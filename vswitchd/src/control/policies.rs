@@ -6,7 +6,7 @@ use weir_proto::v1::policies_server::Policies;
 
 use super::Service;
 use super::convert::{rule_of, rule_to_proto};
-use crate::commit::Mode;
+use crate::commit::Terms;
 use crate::config::Config;
 use crate::refusal::Refusal;
 
@@ -22,8 +22,8 @@ impl Policies for Service {
         } else {
             Config::parse_rules(&toml).map_err(Refusal::from)?
         };
-        let mode = if dry_run { Mode::DryRun } else { Mode::Commit };
-        let outcome = self.controller.change(mode, |config| {
+        let terms = Terms { dry_run, ..Terms::default() };
+        let outcome = self.controller.change(terms, move |config| {
             config.rules = rules;
             Ok(())
         });

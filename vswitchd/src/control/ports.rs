@@ -8,7 +8,7 @@ use weir_wire::PortId;
 use super::Service;
 use super::convert::{drops, required, unknown_field};
 use super::convert_port::{port_of, port_to_proto};
-use crate::commit::Mode;
+use crate::commit::Terms;
 use crate::config::{Config, Port};
 use crate::published::Snapshot;
 use crate::refusal::Refusal;
@@ -21,7 +21,7 @@ const FIELDS: [&str; 8] = ["switch", "groups", "attachment", "vlan", "isolated",
 impl Ports for Service {
     async fn add(&self, request: Request<v1::AddPortRequest>) -> Result<Response<v1::Applied>, Status> {
         let port = port_of(&required(request.into_inner().port, "port")?)?;
-        let outcome = self.controller.change(Mode::Commit, |config| {
+        let outcome = self.controller.change(Terms::default(), move |config| {
             if config.port(&port.name).is_some() {
                 return Err(Refusal::exists("port", &port.name));
             }
@@ -34,7 +34,7 @@ impl Ports for Service {
     async fn set(&self, request: Request<v1::SetPortRequest>) -> Result<Response<v1::Applied>, Status> {
         let v1::SetPortRequest { port, fields } = request.into_inner();
         let wanted = port_of(&required(port, "port")?)?;
-        let outcome = self.controller.change(Mode::Commit, |config| {
+        let outcome = self.controller.change(Terms::default(), move |config| {
             let port = find(config, &wanted.name)?;
             if fields.is_empty() {
                 *port = wanted;
@@ -47,7 +47,7 @@ impl Ports for Service {
 
     async fn delete(&self, request: Request<v1::DeletePortRequest>) -> Result<Response<v1::Applied>, Status> {
         let name = request.into_inner().name;
-        let outcome = self.controller.change(Mode::Commit, |config| {
+        let outcome = self.controller.change(Terms::default(), move |config| {
             find(config, &name)?;
             config.ports.retain(|p| p.name != name);
             Ok(())

@@ -6,7 +6,7 @@ use weir_proto::v1::rule_sets_server::RuleSets;
 
 use super::Service;
 use super::convert::{required, rule_set_of, rule_set_to_proto};
-use crate::commit::Mode;
+use crate::commit::Terms;
 use crate::config::RuleSet;
 use crate::refusal::Refusal;
 use crate::rule_sets::{Loaded, load};
@@ -16,7 +16,7 @@ impl RuleSets for Service {
     async fn put(&self, request: Request<v1::PutRuleSetRequest>) -> Result<Response<v1::Applied>, Status> {
         let v1::PutRuleSetRequest { rule_set, create_only } = request.into_inner();
         let set = rule_set_of(required(rule_set, "rule_set")?);
-        let outcome = self.controller.change(Mode::Commit, |config| {
+        let outcome = self.controller.change(Terms::default(), move |config| {
             match config.rule_sets.iter_mut().find(|s| s.name == set.name) {
                 Some(_) if create_only => return Err(Refusal::exists("rule set", &set.name)),
                 Some(old) => *old = set,
@@ -29,7 +29,7 @@ impl RuleSets for Service {
 
     async fn delete(&self, request: Request<v1::DeleteRuleSetRequest>) -> Result<Response<v1::Applied>, Status> {
         let name = request.into_inner().name;
-        let outcome = self.controller.change(Mode::Commit, |config| {
+        let outcome = self.controller.change(Terms::default(), move |config| {
             if config.rule_set(&name).is_none() {
                 let there = config.rule_sets.iter().map(|s| s.name.as_str());
                 return Err(Refusal::not_found("rule set", &name, there));
@@ -44,6 +44,12 @@ impl RuleSets for Service {
             config.rule_sets.retain(|s| s.name != name);
             Ok(())
         });
+        Ok(Response::new(outcome.await?.into()))
+    }
+
+    async fn reload(&self, _: Request<v1::ReloadRuleSetsRequest>) -> Result<Response<v1::Applied>, Status> {
+        // Files are read at every change; a change of nothing reads them and takes what is different.
+        let outcome = self.controller.change(Terms::default(), |_| Ok(()));
         Ok(Response::new(outcome.await?.into()))
     }
 

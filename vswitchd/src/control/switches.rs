@@ -7,7 +7,7 @@ use weir_proto::v1::switches_server::Switches;
 
 use super::Service;
 use super::convert::{required, switch_of, switch_to_proto, unknown_field};
-use crate::commit::Mode;
+use crate::commit::Terms;
 use crate::config::{Config, Switch};
 use crate::refusal::Refusal;
 
@@ -19,7 +19,7 @@ const FIELDS: [&str; 8] =
 impl Switches for Service {
     async fn add(&self, request: Request<v1::AddSwitchRequest>) -> Result<Response<v1::Applied>, Status> {
         let switch = switch_of(&required(request.into_inner().switch, "switch")?)?;
-        let outcome = self.controller.change(Mode::Commit, |config| {
+        let outcome = self.controller.change(Terms::default(), move |config| {
             if config.switch(&switch.name).is_some() {
                 return Err(Refusal::exists("switch", &switch.name));
             }
@@ -32,7 +32,7 @@ impl Switches for Service {
     async fn set(&self, request: Request<v1::SetSwitchRequest>) -> Result<Response<v1::Applied>, Status> {
         let v1::SetSwitchRequest { switch, fields } = request.into_inner();
         let wanted = switch_of(&required(switch, "switch")?)?;
-        let outcome = self.controller.change(Mode::Commit, |config| {
+        let outcome = self.controller.change(Terms::default(), move |config| {
             let switch = find(config, &wanted.name)?;
             if fields.is_empty() {
                 *switch = wanted;
@@ -45,7 +45,7 @@ impl Switches for Service {
 
     async fn delete(&self, request: Request<v1::DeleteSwitchRequest>) -> Result<Response<v1::Applied>, Status> {
         let v1::DeleteSwitchRequest { name, with_ports } = request.into_inner();
-        let outcome = self.controller.change(Mode::Commit, |config| {
+        let outcome = self.controller.change(Terms::default(), move |config| {
             find(config, &name)?;
             let ports: Vec<&str> = config.ports.iter().filter(|p| p.switch == name).map(|p| p.name.as_str()).collect();
             if !ports.is_empty() && !with_ports {
