@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use weir_ports::vhost_user::{VhostUserConfig, VhostUserPort};
 use weir_tests::lab::{
-    Cable, Exchange, Failure, HttpServer, Namespace, Said, Scratch, converse, http_get, http_pieces, ping, skip_unless_root,
-    transfer,
+    Cable, Exchange, Failure, HttpServer, Namespace, Said, Scratch, converse, http_get, http_pieces, ping,
+    skip_unless_root, transfer,
 };
 
 fn two_hosts() -> Result<(Namespace, Namespace), Failure> {

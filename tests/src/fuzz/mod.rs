@@ -5,9 +5,11 @@
 //! default [`ITERATIONS`]) from the seed `WEIR_FUZZ_SEED`. A failure prints the seed and the input's file; moved to
 //! the corpus, that file is a regression test. `tests/fuzz/README.md` says how to run them for long.
 
+pub mod descriptor_chain;
 mod mutate;
 pub mod packet;
 pub mod rule_text;
+pub mod vhost_message;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
