@@ -8,8 +8,8 @@ use crate::frag::Taken;
 use crate::inspect::Direction;
 
 impl Engine {
-    /// Computes a parsed packet's hash and reads what [`Engine::enter`] will look up. Called for all packets of a burst
-    /// before the first is entered, it lets their cache misses overlap. Changes nothing but the hash.
+    /// Computes a parsed packet's hash and reads where [`Engine::enter`] will look it up. Called for all packets of a
+    /// burst before the first is entered, it lets their cache misses overlap. Changes nothing but the hash.
     #[inline]
     pub fn prepare(&self, packet: &mut Packet, switch: SwitchId) {
         if packet.headers.fragment != Fragment::No {
@@ -17,7 +17,16 @@ impl Engine {
         }
         if let Belongs::Flow { key, .. } = key::belongs(packet, switch) {
             packet.hash = self.table.hash(&key);
-            std::hint::black_box(self.table.touch(packet.hash));
+            std::hint::black_box(self.table.touch_index(packet.hash));
+        }
+    }
+
+    /// Reads the flow that a prepared packet likely belongs to: the second pass over a burst, between
+    /// [`Engine::prepare`] for all of it and [`Engine::enter`] for its first packet. Changes nothing.
+    #[inline]
+    pub fn fetch(&self, packet: &Packet) {
+        if packet.hash != 0 {
+            std::hint::black_box(self.table.touch_flow(packet.hash));
         }
     }
 

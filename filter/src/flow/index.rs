@@ -25,6 +25,14 @@ struct Bucket {
     tags: [u16; WAYS],
 }
 
+impl Bucket {
+    /// The ways whose tag is this one, as bits. Tags of empty ways may fit too.
+    #[inline]
+    fn fitting(&self, tag: u16) -> u32 {
+        self.tags.iter().enumerate().fold(0, |ways, (way, &other)| ways | u32::from(other == tag) << way)
+    }
+}
+
 /// No bucket and no stash place is free.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full;
@@ -74,36 +82,42 @@ impl Index {
     }
 
     /// Reads both buckets of a hash, so that the caches hold them when they are wanted. The result means nothing.
+    ///
+    /// There is no branch on what is read: a processor that guesses wrong waits for the memory it guessed about, and
+    /// the lookups of a burst would stand in line.
     #[inline]
-    pub fn touch(&self, hash: u64) -> Option<u32> {
-        let wanted = tag(hash);
+    pub fn touch(&self, hash: u64) -> u32 {
+        let [first, second] = self.pair(hash);
+        self.bucket(first).slots[0] ^ self.bucket(second).slots[0]
+    }
+
+    /// The first place whose tag fits this hash, else 0. Also without a branch on what is read.
+    #[inline]
+    pub fn candidate(&self, hash: u64) -> u32 {
         let [first, second] = self.pair(hash);
         let (a, b) = (self.bucket(first), self.bucket(second));
-        let mut found = 0;
-        for way in 0..WAYS {
-            if a.tags[way] == wanted {
-                found |= a.slots[way];
-            } else if b.tags[way] == wanted {
-                found |= b.slots[way];
-            }
-        }
-        found.checked_sub(1)
+        let ways = a.fitting(tag(hash)) | b.fitting(tag(hash)) << WAYS;
+        let way = (ways.trailing_zeros() as usize) & (2 * WAYS - 1);
+        let in_first = a.slots[way % WAYS];
+        let in_second = b.slots[way % WAYS];
+        (if way < WAYS { in_first } else { in_second }).saturating_sub(1)
     }
 
     /// The place under this hash that `is_it` accepts.
     #[inline]
     pub fn find(&self, hash: u64, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
-        let wanted = tag(hash);
-        for at in self.pair(hash) {
-            let bucket = self.bucket(at);
-            for way in 0..WAYS {
-                if bucket.tags[way] == wanted
-                    && let Some(slot) = bucket.slots[way].checked_sub(1)
-                    && is_it(slot)
-                {
-                    return Some(slot);
-                }
+        let [first, second] = self.pair(hash);
+        let (a, b) = (self.bucket(first), self.bucket(second));
+        let mut ways = a.fitting(tag(hash)) | b.fitting(tag(hash)) << WAYS;
+        while ways != 0 {
+            let way = ways.trailing_zeros() as usize;
+            let slot = if way < WAYS { a.slots[way] } else { b.slots[way % WAYS] };
+            if let Some(slot) = slot.checked_sub(1)
+                && is_it(slot)
+            {
+                return Some(slot);
             }
+            ways &= ways - 1;
         }
         if self.stash.is_empty() {
             return None;

@@ -88,10 +88,17 @@ impl Table {
         key.hash(&self.seed)
     }
 
-    /// Reads what a lookup of this hash will read, so that several lookups wait for memory at the same time.
+    /// Reads the index where a lookup of this hash will, so that several lookups wait for memory at the same time.
     #[inline]
-    pub fn touch(&self, hash: u64) -> u64 {
-        self.index.touch(hash).and_then(|slot| self.flows.get(slot as usize)).map_or(0, |flow| flow.number)
+    pub fn touch_index(&self, hash: u64) -> u32 {
+        self.index.touch(hash)
+    }
+
+    /// Reads the flow that a lookup of this hash will likely find, after [`Table::touch_index`].
+    #[inline]
+    pub fn touch_flow(&self, hash: u64) -> u32 {
+        let flow = self.flows.get(self.index.candidate(hash) as usize);
+        flow.map_or(0, |flow| flow.generation ^ flow.decision.rule.0 ^ flow.tcp.first_word())
     }
 
     /// The flow of this key.
@@ -103,7 +110,7 @@ impl Table {
     /// The flow at this place, while it is still the same.
     #[inline]
     pub fn get(&self, slot: u32, generation: u32) -> Option<&Flow> {
-        self.flows.get(slot as usize).filter(|flow| flow.generation == generation && flow.number != 0)
+        self.flows.get(slot as usize).filter(|flow| flow.generation == generation)
     }
 
     /// The flow at a place that [`Table::find`] or [`Table::get`] has just named.
@@ -153,6 +160,7 @@ impl Table {
         share(&mut self.shares, owner).list(standing).remove(&mut self.flows, Which::Owner, slot);
         self.wheel.remove(&mut self.flows, slot, timer_at);
         self.free.push(slot);
+        // No name of this place that anybody holds has this generation.
         let empty = Flow { generation: generation.wrapping_add(1), ..Flow::default() };
         std::mem::replace(self.at_mut(slot), empty)
     }
@@ -269,7 +277,7 @@ mod tests {
     }
 
     fn add(table: &mut Table, n: u32, owner: u16) -> Result<u32, Full> {
-        table.add(NOW, NOW.after(Duration::from_secs(1)), Flow { key: key(n), owner: PortId(owner), ..Flow::default() })
+        table.add(NOW, NOW.after(Duration::from_secs(1)), Flow::new(key(n), PortId(owner)))
     }
 
     #[test]
@@ -322,8 +330,7 @@ mod tests {
     #[test]
     fn a_flow_is_due_when_it_was_put_and_can_be_hastened() {
         let mut table = Table::new(10, 1);
-        let slot =
-            table.add(NOW, NOW.after(Duration::from_secs(100)), Flow { key: key(1), ..Flow::default() }).unwrap();
+        let slot = table.add(NOW, NOW.after(Duration::from_secs(100)), Flow::new(key(1), PortId(0))).unwrap();
         let soon = NOW.after(Duration::from_secs(10));
         assert_eq!(table.due(soon), None);
         table.hasten(soon, slot, soon.after(Duration::from_secs(200)));

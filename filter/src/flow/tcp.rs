@@ -230,6 +230,12 @@ impl Tcp {
         Ok(tcp)
     }
 
+    /// Some of its memory, to have it in the caches. Means nothing.
+    #[inline]
+    pub fn first_word(&self) -> u32 {
+        self.peers[0].first
+    }
+
     /// Where it stands.
     pub fn state(&self) -> State {
         self.state
