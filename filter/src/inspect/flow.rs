@@ -8,26 +8,20 @@
 
 use std::sync::Arc;
 
-use weir_ids_rules::rule::{Action, FlowState};
+use weir_ids_rules::rule::Action;
 use weir_wire::Packet;
-use weir_wire::numbers::{PROTOCOL_TCP, PROTOCOL_UDP, TCP_ACK, TCP_RST, TCP_SYN};
+use weir_wire::numbers::{PROTOCOL_TCP, PROTOCOL_UDP, TCP_ACK, TCP_RST, TCP_SYN, TCP_URG};
 
-use super::compiled::{BitOp, Compiled, Later};
-use super::group::{Group, Lane, WINDOW};
-use super::matcher::Place;
+use super::compiled::BitOp;
+use super::group::{Group, Lane};
 use super::program::{RuleSetProgram, Selection};
 use super::scratch::{Matched, Scratch};
-use super::stream::{Stream, Taken};
+use super::side::{Question, Side};
+use super::stream::Taken;
 use super::threshold::Verdict;
-use super::verify::{self, Element, Outcome};
+use super::verify::{self, Outcome};
 use super::{Direction, Findings, Judgement, Seen, StreamMemory};
 use crate::event::Tuple;
-
-/// Rules that one direction may have waiting for more bytes. Where there are more, the recent bytes are searched anew
-/// with each segment instead.
-const PENDING: usize = 64;
-/// Rules of which one direction remembers where they fired last.
-const FIRED: usize = 64;
 
 /// Inspection state of one flow.
 #[derive(Debug)]
@@ -42,30 +36,8 @@ pub struct FlowInspect {
     talker: Option<Direction>,
     /// A `pass` rule let the flow through.
     passed: bool,
-}
-
-/// One direction of a flow.
-#[derive(Debug, Default)]
-struct Side {
-    selection: Selection,
-    /// There are rules for its stream.
-    wants_stream: bool,
-    /// There are rules for its packets.
-    wants_packets: bool,
-    /// There are rules that look at its addresses, and they have not been asked yet.
-    wants_once: bool,
-    lookback: usize,
-    stream: Stream,
-    /// Where the automaton of each group stands.
-    places: [Option<Place>; 2],
-    /// Rules whose fast pattern was seen, but not the rest; with the place of the pattern's end.
-    pending: Vec<(u32, u64)>,
-    /// The bytes before this place are searched anew with each segment while they are at hand.
-    search_again: u64,
-    /// Rules that fired, with the place up to which they have been told.
-    fired: Vec<(u32, u64)>,
-    /// Where this direction began to talk after the other one.
-    turn: u64,
+    /// A rule that refuses could not be decided on bytes of a stream, so none of it goes on.
+    undecided: bool,
 }
 
 impl FlowInspect {
@@ -80,14 +52,23 @@ impl FlowInspect {
         }
         let bits = vec![0; program.bit_count().div_ceil(64)].into();
         let program = Arc::clone(program);
-        Some(Box::new(FlowInspect { program, tuple: *tuple, sides, bits, talker: None, passed: false }))
+        Some(Box::new(FlowInspect {
+            program,
+            tuple: *tuple,
+            sides,
+            bits,
+            talker: None,
+            passed: false,
+            undecided: false,
+        }))
     }
 
     /// Inspects one packet; fills `findings`, which the caller has cleared. Allocates nothing once warm where nothing
     /// matches.
     pub fn inspect(&mut self, seen: Seen, packet: &Packet, memory: &mut StreamMemory, findings: &mut Findings) {
-        if self.passed {
-            findings.settled = true;
+        if self.passed || self.undecided {
+            findings.settled = self.passed;
+            findings.judgement = if self.passed { Judgement::Pass } else { Judgement::Limit };
             return;
         }
         let mut scratch = std::mem::take(&mut memory.scratch);
@@ -112,21 +93,12 @@ impl FlowInspect {
         for direction in [Direction::Original, Direction::Reply] {
             let side = &mut self.sides[direction as usize];
             let mut fresh = Side::new(program, &oriented(&self.tuple, direction), direction);
-            if side.wants_stream && fresh.wants_stream {
-                fresh.stream = std::mem::take(&mut side.stream);
-                fresh.turn = side.turn;
-                fresh.search_again = fresh.stream.next();
-                fresh.catch_up(program);
-            } else {
-                // What an untracked stream has passed on is not known, so it is taken up where it stands.
-                fresh.stream = std::mem::take(&mut side.stream);
-                fresh.stream.forget();
-            }
+            fresh.take_over(side, program);
             *side = fresh;
         }
         self.bits = vec![0; program.bit_count().div_ceil(64)].into();
         self.program = Arc::clone(program);
-        self.passed = false;
+        (self.passed, self.undecided) = (false, false);
         self.sides.iter().any(|side| !side.selection.is_empty())
     }
 
@@ -203,14 +175,20 @@ impl FlowInspect {
             side.stream.begin(first, true);
         }
         side.turn = side.turn.max(side.stream.start());
+        if tcp.has(TCP_URG) && !side.mark_urgent(first, packet) {
+            return Judgement::Limit;
+        }
         match side.stream.take(first, payload, side.stream.start().saturating_add(seen.depth), memory) {
             Taken::Nothing => Judgement::Pass,
             Taken::Conflict => Judgement::Conflict,
             Taken::Limit => Judgement::Limit,
             Taken::Grown { from, to } => {
-                if side.search_grown(&self.program, seen, &tuple, from, to, scratch) {
+                let question = Question { program: &self.program, seen, tuple: &tuple, from, to };
+                if side.search_grown(question, scratch) {
                     Judgement::Pass
                 } else {
+                    // The stream has these bytes now: a repetition would pass for old.
+                    self.undecided = true;
                     memory.undecided += 1;
                     Judgement::Limit
                 }
@@ -303,7 +281,7 @@ fn oriented(tuple: &Tuple, direction: Direction) -> Tuple {
     }
 }
 
-fn groups(program: &RuleSetProgram, selection: Selection) -> impl Iterator<Item = &Group> {
+pub fn groups(program: &RuleSetProgram, selection: Selection) -> impl Iterator<Item = &Group> {
     selection.0.into_iter().flatten().filter_map(|number| program.group(number))
 }
 
@@ -318,14 +296,7 @@ fn search_packet(
 ) -> bool {
     let payload = packet.payload();
     scratch.begin_round(program.rule_count());
-    if let Some(matcher) = &lane.matcher {
-        matcher.scan(&mut matcher.start(), payload, |pattern, _| {
-            for &rule in lane.by_pattern.get(pattern).into_iter().flatten() {
-                scratch.add(rule, None);
-            }
-        });
-    }
-    lane.always.iter().for_each(|&rule| scratch.add(rule, None));
+    lane.find(&mut None, payload, |rule, _| scratch.add(rule, None));
     let mut decided = true;
     for candidate in &scratch.candidates {
         let Some(rule) = program.rule(candidate.rule) else { continue };
@@ -339,164 +310,4 @@ fn search_packet(
         }
     }
     decided
-}
-
-impl Side {
-    /// `tuple` is that of the packets that go this way.
-    fn new(program: &RuleSetProgram, tuple: &Tuple, direction: Direction) -> Side {
-        let mut side = Side { selection: program.select(tuple, direction), ..Side::default() };
-        for (group, place) in groups(program, side.selection).zip(&mut side.places) {
-            side.wants_stream |= !group.stream.is_empty();
-            side.wants_packets |= !group.packet.is_empty();
-            side.wants_once |= !group.once.is_empty();
-            side.lookback = side.lookback.max(group.lookback);
-            *place = group.stream.matcher.as_ref().map(super::matcher::Matcher::start);
-        }
-        side
-    }
-
-    /// Nothing of this direction can match any more.
-    fn is_done(&self, depth: u64) -> bool {
-        let end = self.stream.start().saturating_add(depth);
-        let streamed = !self.wants_stream
-            || (self.stream.is_known() && self.stream.next() >= end && self.stream.is_acknowledged());
-        streamed && !self.wants_packets && !self.wants_once
-    }
-
-    /// Runs the automata over the bytes at hand, for their state only.
-    fn catch_up(&mut self, program: &RuleSetProgram) {
-        for (group, place) in groups(program, self.selection).zip(&mut self.places) {
-            if let (Some(matcher), Some(place)) = (&group.stream.matcher, place) {
-                matcher.scan(place, self.stream.bytes(0).0, |_, _| {});
-            }
-        }
-    }
-
-    /// Searches the bytes from `from` to `to`, which became readable. `false` where a rule that refuses could not be
-    /// decided.
-    fn search_grown(
-        &mut self,
-        program: &RuleSetProgram,
-        seen: &Seen,
-        tuple: &Tuple,
-        from: u64,
-        to: u64,
-        scratch: &mut Scratch,
-    ) -> bool {
-        scratch.begin_round(program.rule_count());
-        let oldest = from.saturating_sub(WINDOW as u64);
-        let (recent, recent_from) = self.stream.bytes(oldest);
-        let again = self.search_again > recent_from;
-        for (group, place) in groups(program, self.selection).zip(&mut self.places) {
-            let lane = &group.stream;
-            if let (Some(matcher), Some(place)) = (&lane.matcher, place) {
-                let (bytes, mut anew) = (self.stream.bytes(from).0, matcher.start());
-                // Searching anew goes over the same bytes too, so that one pass serves both.
-                let (bytes, first, at) =
-                    if again { (recent, recent_from, &mut anew) } else { (bytes, from, &mut *place) };
-                matcher.scan(at, bytes, |pattern, end| {
-                    for &rule in lane.by_pattern.get(pattern).into_iter().flatten() {
-                        scratch.add(rule, Some(first + end as u64));
-                    }
-                });
-                if again {
-                    *place = anew;
-                }
-            }
-            lane.always.iter().for_each(|&rule| scratch.add(rule, None));
-        }
-        self.revive(program, from, recent_from, scratch);
-        self.check_candidates(program, seen, tuple, (from, to), recent_from, scratch)
-    }
-
-    /// Makes those rules candidates again that wait for more bytes and may find them in the new ones.
-    fn revive(&mut self, program: &RuleSetProgram, from: u64, recent_from: u64, scratch: &mut Scratch) {
-        let stream = &self.stream;
-        self.pending.retain(|&(_, place)| place > recent_from);
-        for &(number, place) in &self.pending {
-            let Some(rule) = program.rule(number) else { continue };
-            let wanted = match rule.later {
-                Later::Nothing => false,
-                Later::Anything => true,
-                Later::Literal => rule.elements.iter().flat_map(Element::completing).any(|literal| {
-                    let behind = literal.len().saturating_sub(1) as u64;
-                    literal.find(stream.bytes(from.saturating_sub(behind)).0).is_some()
-                }),
-            };
-            if wanted {
-                scratch.add(number, Some(place));
-            }
-        }
-    }
-
-    /// Checks the candidates on the recent bytes of the stream.
-    fn check_candidates(
-        &mut self,
-        program: &RuleSetProgram,
-        seen: &Seen,
-        tuple: &Tuple,
-        (from, to): (u64, u64),
-        recent_from: u64,
-        scratch: &mut Scratch,
-    ) -> bool {
-        let mut decided = true;
-        for candidate in &scratch.candidates {
-            let Some(rule) = program.rule(candidate.rule) else { continue };
-            // What an application reads from a stream, it reads once the connection is established.
-            let state = rule.flow.state == FlowState::Established || rule.takes_state(seen);
-            if !state || !rule.takes_ends(tuple) {
-                continue;
-            }
-            self.pending.retain(|&(number, _)| number != candidate.rule);
-            match self.check(rule, candidate.rule, from, recent_from) {
-                Outcome::Match => scratch.matched.push(Matched { rule: candidate.rule, stream: Some(to) }),
-                Outcome::NoMatch => {
-                    if let Some(place) = candidate.place.filter(|_| rule.later != Later::Nothing) {
-                        if self.pending.len() < PENDING {
-                            self.pending.push((candidate.rule, place));
-                        } else {
-                            self.search_again = self.search_again.max(place);
-                        }
-                    }
-                }
-                Outcome::Undecided => decided &= !rule.signature.blocked,
-            }
-        }
-        decided
-    }
-
-    /// Checks one rule. A rule that counts places from the payload's start is tried from the start of the segment,
-    /// from where this direction began to talk, and from the start of the stream; others on all recent bytes.
-    fn check(&self, rule: &Compiled, number: u32, from: u64, recent_from: u64) -> Outcome {
-        let told = self.fired.iter().find(|&&(n, _)| n == number).map_or(0, |&(_, place)| place);
-        if !rule.anchored {
-            return verify::check(&rule.elements, self.stream.bytes(recent_from.max(told)).0);
-        }
-        let mut outcome = Outcome::NoMatch;
-        let starts = [from, self.turn, self.stream.start()];
-        for (i, &start) in starts.iter().enumerate() {
-            let tried = starts.iter().take(i).any(|&before| before == start);
-            if tried || start < recent_from || start < told || start >= self.stream.next() {
-                continue;
-            }
-            match verify::check(&rule.elements, self.stream.bytes(start).0) {
-                Outcome::Match => return Outcome::Match,
-                Outcome::Undecided => outcome = Outcome::Undecided,
-                Outcome::NoMatch => {}
-            }
-        }
-        outcome
-    }
-
-    /// A rule has been told of the bytes up to `place`; it fires again for later ones only.
-    fn remember(&mut self, rule: u32, place: u64) {
-        if let Some(known) = self.fired.iter_mut().find(|(number, _)| *number == rule) {
-            known.1 = place;
-            return;
-        }
-        if self.fired.len() >= FIRED {
-            self.fired.remove(0);
-        }
-        self.fired.push((rule, place));
-    }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::compiled::{Compiled, Later, Scope};
-use super::matcher::Matcher;
+use super::matcher::{Matcher, Place};
 
 /// Bytes of a stream that stay at hand behind what has been matched, where a rule may need them.
 pub const WINDOW: usize = 16 << 10;
@@ -21,6 +21,21 @@ pub struct Lane {
 impl Lane {
     pub fn is_empty(&self) -> bool {
         self.by_pattern.is_empty() && self.always.is_empty()
+    }
+
+    /// Tells `add` the rules worth checking on `text`, with the index behind the last byte of their fast pattern; going
+    /// on from `place`, or from the start where there is none.
+    pub fn find(&self, place: &mut Option<Place>, text: &[u8], mut add: impl FnMut(u32, Option<usize>)) {
+        if let Some(matcher) = &self.matcher {
+            matcher.scan(place.get_or_insert(matcher.start()), text, |pattern, end| {
+                for &rule in self.by_pattern.get(pattern).into_iter().flatten() {
+                    add(rule, Some(end));
+                }
+            });
+        }
+        for &rule in &self.always {
+            add(rule, None);
+        }
     }
 
     fn new(rules: &[u32], fast: &[Option<Vec<u8>>]) -> Lane {

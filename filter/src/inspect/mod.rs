@@ -18,6 +18,7 @@ mod matcher;
 mod pcre;
 mod program;
 mod scratch;
+mod side;
 mod stream;
 #[cfg(test)]
 mod tests;

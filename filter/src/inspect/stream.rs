@@ -116,7 +116,7 @@ impl Stream {
     }
 
     /// The place of a sequence number, by its distance from the newest place.
-    fn place(&self, seq: u32) -> Option<u64> {
+    pub fn place(&self, seq: u32) -> Option<u64> {
         let newest = self.origin?.wrapping_add(self.next.wrapping_sub(ORIGIN) as u32);
         self.next.checked_add_signed(i64::from(seq.wrapping_sub(newest) as i32))
     }

@@ -1,5 +1,6 @@
 //! Whole flows through [`FlowInspect`](super::FlowInspect).
 
+mod complexity;
 mod harness;
 mod rules;
 mod segmentation;

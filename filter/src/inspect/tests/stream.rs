@@ -199,3 +199,50 @@ fn super_segments_are_searched_whole() {
     data[64_990..64_996].copy_from_slice(b"ATTACK");
     c.data(CLIENT, 0, &data).is(Judgement::Drop, &[1]);
 }
+
+/// A segment whose urgent pointer names the byte at this offset of the stream.
+fn urgent(c: &mut Conversation, offset: u32, data: &[u8], urgent: u32) -> Told {
+    let mut l4 = vec![0x9c, 0x40, 0, 80];
+    l4.extend_from_slice(&(1001 + offset).to_be_bytes());
+    l4.extend_from_slice(&5001u32.to_be_bytes());
+    l4.extend_from_slice(&[0x50, TCP_ACK | TCP_URG, 0xff, 0xff, 0, 0]);
+    l4.extend_from_slice(&((urgent + 1 - offset) as u16).to_be_bytes());
+    l4.extend_from_slice(data);
+    c.packet(CLIENT, &l4)
+}
+
+#[test]
+fn an_urgent_byte_hides_nothing_whether_it_is_read_or_not() {
+    let mut c = start();
+    urgent(&mut c, 0, b"ATT!", 3).passes();
+    c.data(CLIENT, 4, b"ACK").is(Judgement::Drop, &[1]);
+    let mut c = start();
+    urgent(&mut c, 0, b"ATT!ACK", 3).is(Judgement::Drop, &[1]);
+    let mut c = start();
+    urgent(&mut c, 0, b"ATT", 3).passes();
+    c.data(CLIENT, 3, b"!AC").passes();
+    c.data(CLIENT, 6, b"K").is(Judgement::Drop, &[1]);
+    let mut c = start();
+    urgent(&mut c, 0, b"ATTA", 3).passes();
+    c.data(CLIENT, 4, b"CK").is(Judgement::Drop, &[1]);
+    let mut c = start();
+    urgent(&mut c, 0, b"ordinary!", 8).passes();
+    c.data(CLIENT, 9, b" interrupt").passes();
+}
+
+#[test]
+fn urgent_bytes_are_bounded() {
+    let mut c = start();
+    let refused = (0..200).map(|i| urgent(&mut c, i, b"x", i)).position(|told| told.judgement == Judgement::Limit);
+    assert_eq!(refused, Some(64));
+}
+
+#[test]
+fn what_cannot_be_decided_within_bounds_is_refused_for_good() {
+    let rules = program(r#"drop tcp any any -> any any (content:"evil"; pcre:"/^(a+)+(?!x)$/m"; sid:1;)"#);
+    let mut c = Conversation::tcp(&rules, 80);
+    let text = [b"evil\n".as_slice(), &[b'a'; 80], b"!"].concat();
+    c.data(CLIENT, 0, &text).is(Judgement::Limit, &[]);
+    c.data(CLIENT, 0, &text).is(Judgement::Limit, &[]);
+    assert_eq!(c.memory.undecided, 1);
+}

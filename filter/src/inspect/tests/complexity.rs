@@ -1,0 +1,108 @@
+//! What a stranger's bytes can cost: time in proportion to them, memory within its bounds.
+
+use super::harness::*;
+use crate::inspect::Judgement;
+use std::time::Instant;
+
+/// Time to send this text in segments of this size, in nanoseconds.
+fn cost(rules: &str, text: &[u8], size: usize) -> u128 {
+    let mut c = Conversation::tcp(&program(rules), 80);
+    let begin = Instant::now();
+    for (i, piece) in text.chunks(size).enumerate() {
+        let offset = (i * size) as u32;
+        let judgement = c.data(CLIENT, offset, piece).judgement;
+        assert!(matches!(judgement, Judgement::Pass | Judgement::Limit));
+        c.ack(SERVER, offset + piece.len() as u32);
+    }
+    begin.elapsed().as_nanos()
+}
+
+/// Eight times the text may not cost much more than eight times the time; were the cost quadratic, it would be 64
+/// times. Other work on the machine disturbs the measure, so one good one of several is enough.
+#[track_caller]
+fn linear(rules: &str, unit: &[u8], size: usize) {
+    let text: Vec<u8> = unit.iter().copied().cycle().take(256 << 10).collect();
+    let measures = (0..8).map(|_| (cost(rules, &text[..32 << 10], size), cost(rules, &text, size)));
+    let measures: Vec<_> = measures.take_while(|(part, whole)| *whole >= part * 24).collect();
+    assert!(measures.len() < 8, "{measures:?} ns for {rules}");
+}
+
+#[test]
+fn text_made_to_be_tried_at_every_place_costs_in_proportion() {
+    linear(r#"alert tcp any any -> any any (content:"aaaab"; sid:1;)"#, b"aaaa", 1460);
+    linear(
+        r#"alert tcp any any -> any any (content:"a"; content:"a"; within:20; content:"a"; within:20; content:"b"; within:20; sid:1;)"#,
+        b"a",
+        1460,
+    );
+    linear(
+        r#"alert tcp any any -> any any (content:"a"; pcre:"/a.*b/R"; content:"c"; distance:0; sid:1;)"#,
+        b"ab",
+        1460,
+    );
+    linear(r#"alert tcp any any -> any any (content:"a"; pcre:"/^(a+)+(?!c)$/"; sid:1;)"#, b"a", 1460);
+    linear(
+        r#"alert tcp any any -> any any (content:"AbCdEf"; nocase; content:!"zz"; distance:1; within:9; sid:1;)"#,
+        b"abcde",
+        100,
+    );
+}
+
+#[test]
+fn more_waiting_rules_than_there_is_room_for_are_not_forgotten() {
+    let mut rules = String::new();
+    for i in 0..200 {
+        rules += &format!(
+            "drop tcp any any -> any any (content:\"first{i:03}\"; content:\"second{i:03}\"; distance:0; sid:{};)\n",
+            i + 1
+        );
+    }
+    let program = program(&rules);
+    for wanted in [0, 63, 64, 199] {
+        let mut c = Conversation::tcp(&program, 80);
+        let mut offset = 0;
+        for i in 0..200 {
+            let text = format!("first{i:03} ");
+            c.data(CLIENT, offset, text.as_bytes()).passes();
+            offset += text.len() as u32;
+        }
+        let text = format!("second{wanted:03}");
+        let (head, tail) = text.as_bytes().split_at(4);
+        c.data(CLIENT, offset, head).passes();
+        c.data(CLIENT, offset + 4, tail).is(Judgement::Drop, &[wanted + 1]);
+    }
+}
+
+/// Random segments of a hostile sender: nothing panics, memory stays within its bound and comes back whole.
+#[test]
+fn any_order_of_segments_keeps_memory_within_its_bound() {
+    let rules = program(weir_ids_rules::builtin("starter").unwrap());
+    for seed in 1..60u64 {
+        let mut state = seed;
+        let mut random = move |n: u32| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state % u64::from(n)) as u32
+        };
+        let mut c = Conversation::tcp_from(&rules, 80, [random(u32::MAX), 0u32.wrapping_sub(random(5000))]);
+        (c.memory.limit, c.memory.per_direction, c.depth) = (200_000, 100_000, 1 << 40);
+        for _ in 0..600 {
+            let direction = if random(3) == 0 { SERVER } else { CLIENT };
+            let offset = if random(20) == 0 { random(u32::MAX) } else { random(120_000) };
+            let data: Vec<u8> = (0..random(3000)).map(|_| b'a' + (random(2) as u8)).collect();
+            match random(4) {
+                0 => drop(c.ack(direction, offset)),
+                1 => {
+                    let (flags, seq, ack) = (random(64) as u8, random(u32::MAX), random(u32::MAX));
+                    c.segment(direction, flags, seq, ack, &data);
+                }
+                _ => drop(c.data(direction, offset, &data)),
+            }
+            // Buffers grow by doubling, so what is taken may be twice what is held.
+            assert!(c.memory.used <= 2 * c.memory.limit, "{} with seed {seed}", c.memory.used);
+        }
+        c.flow.as_mut().unwrap().release(&mut c.memory);
+        assert_eq!(c.memory.used, 0);
+    }
+}
