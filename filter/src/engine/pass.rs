@@ -108,6 +108,12 @@ impl Engine {
         if flow.key.is_tcp() {
             match advance(flow, p.packet, direction).map_err(|reason| Refusal::of(slot, reason))? {
                 Advance::To(next) => tcp = Some(next),
+                Advance::Beside(next) => {
+                    // It must leave no trace in the streams: what it says is not what the receiver will read.
+                    self.permit(p, slot, direction)?;
+                    self.move_on(p, slot, direction, Some(next));
+                    return Ok(());
+                }
                 Advance::Reopen => return self.open_anew(p, slot, direction, None),
                 Advance::Reaccept(next) => return self.open_anew(p, slot, direction, Some(next)),
             }

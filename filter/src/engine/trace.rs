@@ -70,6 +70,7 @@ impl Engine {
         if let Some(segment) = Segment::of(packet).filter(|_| flow.key.is_tcp()) {
             lines.push(match flow.tcp.advance(direction, &segment) {
                 Ok(Advance::To(next)) => format!("tcp: {:?} -> {:?}", flow.tcp.state(), next.state()),
+                Ok(Advance::Beside(_)) => "tcp: none of the connection, passes to be challenged by the receiver".into(),
                 Ok(Advance::Reopen | Advance::Reaccept(_)) => "tcp: another connection between the same ends".into(),
                 Err(reason) => format!("tcp: {:?}: drop {}", flow.tcp.state(), reason.label()),
             });

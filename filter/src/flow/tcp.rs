@@ -10,15 +10,15 @@
 //! [`Tcp::advance`] computes the next state and leaves the old one alone, so a segment that is refused later for
 //! another reason has changed nothing. Sequence arithmetic wraps.
 
+mod segment;
+
+use weir_wire::DropReason;
 use weir_wire::numbers::{TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN};
-use weir_wire::{DropReason, Packet};
 
 use crate::inspect::Direction;
+pub use segment::Segment;
+use segment::{NO_SCALE, SCALE_MAX};
 
-/// RFC 7323, 2.3: larger shifts count as this one.
-const SCALE_MAX: u8 = 14;
-/// No window scale option.
-const NO_SCALE: u8 = u8::MAX;
 /// Acknowledgments may be this old even where the window is smaller: reordering of pure acknowledgments.
 const OLD_ACK: u32 = 66_000;
 
@@ -45,7 +45,8 @@ pub enum State {
 /// What one side has sent and may send.
 #[derive(Clone, Copy, Debug, Default)]
 struct Peer {
-    /// Sequence number behind its SYN; unknown (0) where the handshake was not seen.
+    /// Sequence number behind its SYN; 0 where that was not seen. (A SYN that ends there is a stranger when it comes
+    /// again.)
     first: u32,
     /// Sequence number behind the last byte sent.
     end: u32,
@@ -79,6 +80,11 @@ impl Peer {
         self.flags & flag != 0
     }
 
+    /// This is the SYN that it opened with.
+    fn is_opened_by(&self, syn: &Segment) -> bool {
+        self.first == syn.seq.wrapping_add(1) && self.first != 0
+    }
+
     /// With data in the SYN (RFC 7413) the other side may acknowledge the SYN alone or any part of the data.
     fn is_syn_acknowledged_by(&self, ack: u32) -> bool {
         le(self.first, ack) && le(ack, self.end)
@@ -104,28 +110,14 @@ pub struct Tcp {
     doubtful_reset: bool,
 }
 
-/// What the tracker needs of a segment.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Segment {
-    /// Sequence number.
-    pub seq: u32,
-    /// Acknowledgment number.
-    pub ack: u32,
-    /// SYN, ACK, FIN, RST.
-    pub flags: u8,
-    /// Window as it stands in the header.
-    pub window: u16,
-    /// Bytes of data, without SYN and FIN.
-    pub data: u32,
-    /// Window scale offered; of SYNs only.
-    scale: u8,
-}
-
 /// How a segment moves its connection on.
 #[derive(Clone, Copy, Debug)]
 pub enum Advance {
     /// To this state.
     To(Tcp),
+    /// To this state, and the segment is none of the connection: its receiver answers it with a challenge. It carries
+    /// no data, and nothing may be learned from its numbers.
+    Beside(Tcp),
     /// The segment opens another connection between the same ends, and its sender is the initiator.
     Reopen,
     /// The segment accepts another connection between the same ends, opened by a SYN that went through as a challenge;
@@ -153,56 +145,6 @@ fn le(a: u32, b: u32) -> bool {
 #[inline]
 fn later(a: u32, b: u32) -> u32 {
     if le(a, b) { b } else { a }
-}
-
-impl Segment {
-    /// The numbers of a parsed packet; `None` where it is not TCP.
-    #[inline]
-    pub fn of(packet: &Packet) -> Option<Segment> {
-        let tcp = packet.tcp()?;
-        let flags = tcp.flags & (TCP_SYN | TCP_ACK | TCP_FIN | TCP_RST);
-        let data = packet.headers.end.saturating_sub(u32::from(packet.headers.payload));
-        let scale = if flags & TCP_SYN != 0 { window_scale(packet.tcp_options()) } else { NO_SCALE };
-        Some(Segment { seq: tcp.seq, ack: tcp.ack, flags, window: tcp.window, data, scale })
-    }
-
-    #[inline]
-    fn has(&self, flag: u8) -> bool {
-        self.flags & flag != 0
-    }
-
-    /// Sequence number behind the segment; SYN and FIN take one each.
-    #[inline]
-    fn end(&self) -> u32 {
-        let control = u32::from(self.has(TCP_SYN)) + u32::from(self.has(TCP_FIN));
-        self.seq.wrapping_add(self.data).wrapping_add(control)
-    }
-
-    /// The combinations a host sends. Everything else is a scan, or wants to be read differently by different hosts.
-    #[inline]
-    fn is_valid(&self) -> bool {
-        match self.flags {
-            TCP_ACK | TCP_SYN | TCP_RST => true,
-            flags => flags == TCP_SYN | TCP_ACK || flags == TCP_RST | TCP_ACK || flags == TCP_FIN | TCP_ACK,
-        }
-    }
-
-    /// Opens a connection.
-    pub fn is_open(&self) -> bool {
-        self.flags == TCP_SYN
-    }
-}
-
-/// RFC 7323, 2.2: kind 3, length 3.
-fn window_scale(mut options: &[u8]) -> u8 {
-    loop {
-        options = match options {
-            [3, 3, shift, ..] => return (*shift).min(SCALE_MAX),
-            [1, rest @ ..] => rest,
-            [2..=u8::MAX, length @ 2..=u8::MAX, ..] => options.get(usize::from(*length)..).unwrap_or(&[]),
-            _ => return NO_SCALE,
-        }
-    }
 }
 
 impl Tcp {
@@ -308,14 +250,17 @@ impl Tcp {
         let (sender, receiver) = self.both(direction);
         let mut next = *self;
         match (direction, segment.flags) {
-            (Direction::Original, TCP_SYN) if segment.end() == sender.end => {}
+            // Sent again, with or without the data it had (RFC 7413, 4.1.3.1).
+            (Direction::Original, TCP_SYN) if sender.is_opened_by(segment) => {}
             (Direction::Original, TCP_SYN) => return Ok(Advance::Reopen),
             (Direction::Original, flags) if flags & TCP_RST != 0 => {
                 // Either the initiator gives up, or it answers the challenge of a responder that remembers an older
                 // connection (RFC 9293, 3.5.1); then its SYN comes again.
                 if segment.seq == sender.end {
                     next.state = State::Closed;
-                } else if !(receiver.has(ACKED) && segment.seq == receiver.max_ack) {
+                } else if receiver.has(ACKED) && segment.seq == receiver.max_ack {
+                    return Ok(Advance::Beside(next));
+                } else {
                     return Err(DropReason::TcpWindow);
                 }
             }
@@ -334,6 +279,7 @@ impl Tcp {
                 let responder = next.sides(direction).0;
                 responder.max_ack = segment.ack;
                 responder.flags |= ACKED;
+                return Ok(Advance::Beside(next));
             }
             _ => return Err(DropReason::TcpState),
         }
@@ -365,6 +311,9 @@ impl Tcp {
             };
         }
         let (sender, receiver) = self.both(direction);
+        if self.state != State::SynSent && !sender.is_opened_by(segment) {
+            return Err(DropReason::TcpState);
+        }
         let mut next = *self;
         match self.state {
             State::SynSent => {
@@ -378,7 +327,7 @@ impl Tcp {
             }
             State::SynSentBoth => self.moved(direction, segment),
             // Sent again: it must be the same.
-            _ if sender.has(SEEN) && le(segment.end(), sender.end) && segment.ack == sender.max_ack => {
+            _ if le(segment.end(), sender.end) && le(segment.ack, receiver.end) => {
                 next.doubtful_reset = false;
                 Ok(Advance::To(next))
             }
@@ -406,17 +355,16 @@ impl Tcp {
 
     /// A SYN while the connection stands: the SYN once more, or one that the receiver will challenge (RFC 5961, 4).
     fn repeated_syn(&self, direction: Direction, segment: &Segment) -> Result<Advance, DropReason> {
-        let (sender, _) = self.both(direction);
         let mut next = *self;
-        let repeated = !self.is_established() && segment.end() == sender.end;
-        if !repeated {
-            if segment.data != 0 {
-                return Err(DropReason::TcpState);
-            }
-            let Segment { seq, window, scale, .. } = *segment;
-            next.offer = Some(Offer { direction, seq, window, scale });
+        if self.both(direction).0.is_opened_by(segment) {
+            return Ok(Advance::To(next));
         }
-        Ok(Advance::To(next))
+        if segment.data != 0 {
+            return Err(DropReason::TcpState);
+        }
+        let Segment { seq, window, scale, .. } = *segment;
+        next.offer = Some(Offer { direction, seq, window, scale });
+        Ok(Advance::Beside(next))
     }
 
     fn reset(&self, direction: Direction, segment: &Segment) -> Result<Advance, DropReason> {
@@ -429,10 +377,10 @@ impl Tcp {
         let mut next = *self;
         if believed {
             next.state = State::Closed;
-        } else {
-            next.doubtful_reset = true;
+            return Ok(Advance::To(next));
         }
-        Ok(Advance::To(next))
+        next.doubtful_reset = true;
+        Ok(Advance::Beside(next))
     }
 
     /// The bounds of the sequence number alone.
@@ -494,291 +442,4 @@ impl Tcp {
 }
 
 #[cfg(test)]
-mod tests {
-    use Direction::{Original, Reply};
-    use State::*;
-
-    use super::*;
-
-    const S: u8 = TCP_SYN;
-    const A: u8 = TCP_ACK;
-    const F: u8 = TCP_FIN;
-    const R: u8 = TCP_RST;
-    const SA: u8 = TCP_SYN | TCP_ACK;
-    const FA: u8 = TCP_FIN | TCP_ACK;
-    const RA: u8 = TCP_RST | TCP_ACK;
-
-    /// One segment of a story: who, flags, seq, ack, bytes; and what becomes of it.
-    type Step = (Direction, u8, u32, u32, u32, Result<State, DropReason>);
-
-    fn seg(flags: u8, seq: u32, ack: u32, data: u32) -> Segment {
-        Segment { seq, ack, flags, window: 1000, data, scale: NO_SCALE }
-    }
-
-    /// Plays a story after the initiator's SYN with sequence number 100; returns the connection.
-    #[track_caller]
-    fn play(steps: &[Step]) -> Tcp {
-        let mut tcp = Tcp::open(&seg(S, 100, 0, 0));
-        for (number, &(direction, flags, seq, ack, data, expected)) in steps.iter().enumerate() {
-            let found = match tcp.advance(direction, &seg(flags, seq, ack, data)) {
-                Ok(Advance::To(next)) => {
-                    tcp = next;
-                    Ok(tcp.state())
-                }
-                Ok(other) => panic!("step {number}: {other:?}"),
-                Err(reason) => Err(reason),
-            };
-            assert_eq!(found, expected, "step {number}");
-        }
-        tcp
-    }
-
-    const OPEN: [Step; 2] = [(Reply, SA, 500, 101, 0, Ok(SynReceived)), (Original, A, 101, 501, 0, Ok(Established))];
-
-    /// The same after the handshake.
-    #[track_caller]
-    fn play_open(steps: &[Step]) -> Tcp {
-        play(&[&OPEN, steps].concat())
-    }
-
-    const STATE: Result<State, DropReason> = Err(DropReason::TcpState);
-    const WINDOW: Result<State, DropReason> = Err(DropReason::TcpWindow);
-
-    #[test]
-    fn a_connection_from_syn_to_time_wait() {
-        play_open(&[
-            (Original, A, 101, 501, 10, Ok(Established)),
-            (Reply, A, 501, 111, 20, Ok(Established)),
-            (Original, FA, 111, 521, 0, Ok(Closing)),
-            (Reply, A, 521, 112, 5, Ok(Closing)),
-            (Original, A, 112, 526, 0, Ok(Closing)),
-            (Reply, FA, 526, 112, 0, Ok(Closing)),
-            (Original, A, 112, 527, 0, Ok(TimeWait)),
-            // The last acknowledgment was lost.
-            (Reply, FA, 526, 112, 0, Ok(TimeWait)),
-        ]);
-        // Both at once.
-        play_open(&[
-            (Original, FA, 101, 501, 0, Ok(Closing)),
-            (Reply, FA, 501, 101, 0, Ok(Closing)),
-            (Original, A, 102, 502, 0, Ok(Closing)),
-            (Reply, A, 502, 102, 0, Ok(TimeWait)),
-        ]);
-    }
-
-    #[test]
-    fn handshake_segments_that_come_again_change_nothing() {
-        play(&[
-            (Original, S, 100, 0, 0, Ok(SynSent)),
-            (Reply, SA, 500, 101, 0, Ok(SynReceived)),
-            (Original, S, 100, 0, 0, Ok(SynReceived)),
-            (Reply, SA, 500, 101, 0, Ok(SynReceived)),
-            (Original, A, 101, 501, 0, Ok(Established)),
-            (Reply, SA, 500, 101, 0, Ok(Established)),
-        ]);
-    }
-
-    #[test]
-    fn flags_that_no_host_sends_are_refused() {
-        for flags in [0, F, S | F, S | R, S | F | A, F | R, S | A | R, F | A | R] {
-            play(&[(Original, flags, 100, 0, 0, STATE)]);
-            play_open(&[(Original, flags, 101, 501, 0, STATE)]);
-        }
-    }
-
-    #[test]
-    fn nothing_but_an_answer_follows_a_syn() {
-        play(&[
-            (Original, A, 101, 0, 10, STATE),
-            (Original, FA, 101, 0, 0, STATE),
-            (Reply, A, 500, 101, 10, STATE),
-            (Reply, FA, 500, 101, 0, STATE),
-            (Reply, SA, 500, 99, 0, STATE),
-            (Reply, SA, 500, 102, 0, STATE),
-            (Original, SA, 100, 501, 0, STATE),
-            (Reply, R, 0, 0, 0, STATE),
-            (Reply, RA, 0, 77, 0, WINDOW),
-            (Reply, RA, 0, 101, 0, Ok(Closed)),
-        ]);
-    }
-
-    #[test]
-    fn simultaneous_open() {
-        play(&[
-            (Reply, S, 500, 0, 0, Ok(SynSentBoth)),
-            (Original, SA, 100, 501, 0, Ok(SynSentBoth)),
-            (Reply, SA, 500, 101, 0, Ok(Established)),
-            (Original, A, 101, 501, 10, Ok(Established)),
-        ]);
-        play(&[
-            (Reply, S, 500, 0, 0, Ok(SynSentBoth)),
-            (Reply, SA, 500, 99, 0, WINDOW),
-            (Original, S, 100, 0, 0, Ok(SynSentBoth)),
-            (Reply, RA, 501, 101, 0, Ok(Closed)),
-        ]);
-    }
-
-    #[test]
-    fn half_open_connection_is_challenged_and_reset() {
-        // The responder remembers an older connection: it challenges, is reset, and then accepts.
-        play(&[
-            (Reply, A, 7000, 3000, 0, Ok(SynSent)),
-            (Original, R, 2999, 0, 0, WINDOW),
-            (Original, R, 3000, 0, 0, Ok(SynSent)),
-            (Original, S, 100, 0, 0, Ok(SynSent)),
-            (Reply, SA, 500, 101, 0, Ok(SynReceived)),
-            (Original, A, 101, 501, 0, Ok(Established)),
-        ]);
-    }
-
-    #[test]
-    fn the_window_bounds_what_passes() {
-        play_open(&[
-            // 1000 bytes were offered, from 101 and from 501 on.
-            (Original, A, 1101, 501, 10, Ok(Established)),
-            (Original, A, 1102, 501, 10, WINDOW),
-            (Reply, A, 501, 101, 10, Ok(Established)),
-            // What was never sent cannot be acknowledged.
-            (Reply, A, 511, 1112, 0, WINDOW),
-            (Reply, A, 511, 1111, 0, Ok(Established)),
-            // One window back is a retransmission, further is nothing that the receiver could use.
-            (Original, A, 111, 511, 0, Ok(Established)),
-            (Original, A, 110, 511, 0, WINDOW),
-            // Old acknowledgments pass, very old ones do not.
-            (Original, A, 1111, 501, 0, Ok(Established)),
-            (Original, A, 1111, 511u32.wrapping_sub(OLD_ACK + 1), 0, WINDOW),
-        ]);
-    }
-
-    #[test]
-    fn the_final_acknowledgment_must_be_of_the_syn() {
-        play(&[
-            (Reply, SA, 500, 101, 0, Ok(SynReceived)),
-            (Original, A, 101, 499, 0, WINDOW),
-            (Original, A, 101, 502, 0, WINDOW),
-            (Original, A, 101, 501, 0, Ok(Established)),
-        ]);
-    }
-
-    #[test]
-    fn window_scale_counts_only_when_both_offer_it() {
-        let open = |theirs: u8| {
-            let syn = Segment { scale: 7, ..seg(S, 100, 0, 0) };
-            let accept = Segment { scale: theirs, ..seg(SA, 500, 101, 0) };
-            let mut tcp = Tcp::open(&syn);
-            for (direction, segment) in [(Reply, accept), (Original, seg(A, 101, 501, 0))] {
-                let Ok(Advance::To(next)) = tcp.advance(direction, &segment) else { panic!() };
-                tcp = next;
-            }
-            // The initiator's window is 1000 or 1000 << 7.
-            tcp.advance(Reply, &seg(A, 501 + 1001, 101, 0)).is_ok()
-        };
-        assert!(open(2));
-        assert!(!open(NO_SCALE));
-        assert_eq!(window_scale(&[2, 4, 5, 180, 1, 3, 3, 7]), 7);
-        assert_eq!(window_scale(&[3, 3, 99]), SCALE_MAX);
-        for cut in [&[3, 3][..], &[8, 0, 3, 3, 7], &[8, 99, 3, 3, 7], &[0, 3, 3, 7], &[3]] {
-            assert_eq!(window_scale(cut), NO_SCALE, "{cut:?}");
-        }
-    }
-
-    #[test]
-    fn a_reset_counts_only_where_the_receiver_believes_it() {
-        let talk: Step = (Original, A, 101, 501, 10, Ok(Established));
-        let answer: Step = (Reply, A, 501, 106, 10, Ok(Established));
-        play_open(&[talk, answer, (Original, R, 5000, 0, 0, WINDOW)]);
-        // Anywhere in the window: it goes through to be challenged, and ends nothing.
-        let doubtful = play_open(&[talk, answer, (Original, R, 200, 0, 0, Ok(Established))]);
-        assert_eq!(doubtful.phase(), Phase::Closing);
-        let goes_on = play_open(&[
-            talk,
-            answer,
-            (Original, R, 200, 0, 0, Ok(Established)),
-            (Reply, A, 511, 111, 0, Ok(Established)),
-        ]);
-        assert_eq!(goes_on.phase(), Phase::Established);
-        // What was acknowledged last, and what was sent last.
-        play_open(&[talk, answer, (Original, R, 106, 0, 0, Ok(Closed))]);
-        play_open(&[talk, answer, (Original, RA, 111, 511, 0, Ok(Closed))]);
-    }
-
-    #[test]
-    fn ports_are_used_again_after_the_end() {
-        let tcp = play_open(&[(Original, RA, 101, 501, 0, Ok(Closed))]);
-        assert!(matches!(tcp.advance(Original, &seg(S, 9000, 0, 0)), Ok(Advance::Reopen)));
-        assert!(matches!(tcp.advance(Reply, &seg(S, 9000, 0, 0)), Ok(Advance::Reopen)));
-        let waiting = play(&[]);
-        assert!(matches!(waiting.advance(Original, &seg(S, 9000, 0, 0)), Ok(Advance::Reopen)));
-    }
-
-    #[test]
-    fn a_syn_while_the_connection_stands_is_left_to_the_receiver() {
-        let challenged = play_open(&[
-            (Original, S, 9000, 0, 0, Ok(Established)),
-            (Original, S, 9000, 0, 4, STATE),
-            (Reply, A, 501, 101, 0, Ok(Established)),
-            (Reply, SA, 700, 8000, 0, STATE),
-        ]);
-        // The receiver has forgotten the connection and accepts.
-        let Ok(Advance::Reaccept(tcp)) = challenged.advance(Reply, &seg(SA, 700, 9001, 0)) else { panic!() };
-        assert_eq!(tcp.state(), SynReceived);
-        assert!(matches!(tcp.advance(Original, &seg(A, 9001, 701, 0)), Ok(Advance::To(t)) if t.state() == Established));
-    }
-
-    #[test]
-    fn data_in_the_syn() {
-        let mut tcp = Tcp::open(&seg(S, 100, 0, 50));
-        assert!(tcp.advance(Reply, &seg(SA, 500, 152, 0)).is_err());
-        for ack in [101, 120, 151] {
-            let Ok(Advance::To(next)) = Tcp::open(&seg(S, 100, 0, 50)).advance(Reply, &seg(SA, 500, ack, 0)) else {
-                panic!("{ack}")
-            };
-            assert_eq!(next.state(), SynReceived);
-            tcp = next;
-        }
-        // The responder may send before the handshake is complete.
-        assert!(matches!(tcp.advance(Reply, &seg(A, 501, 151, 30)), Ok(Advance::To(_))));
-    }
-
-    #[test]
-    fn sequence_numbers_wrap() {
-        let start = u32::MAX - 4;
-        let mut tcp = Tcp::open(&seg(S, start, 0, 0));
-        let mut step =
-            |direction, flags, seq: u32, ack: u32, data| match tcp.advance(direction, &seg(flags, seq, ack, data)) {
-                Ok(Advance::To(next)) => {
-                    tcp = next;
-                    Ok(tcp.state())
-                }
-                other => Err(other.err()),
-            };
-        let first = start.wrapping_add(1);
-        assert_eq!(step(Reply, SA, u32::MAX, first, 0), Ok(SynReceived));
-        assert_eq!(step(Original, A, first, 0, 10), Ok(Established));
-        assert_eq!(step(Reply, A, 0, first.wrapping_add(10), 10), Ok(Established));
-        assert_eq!(step(Original, FA, first.wrapping_add(10), 10, 0), Ok(Closing));
-        assert!(step(Original, A, first.wrapping_add(2000), 10, 0).is_err());
-    }
-
-    #[test]
-    fn a_connection_picked_up_is_lenient_until_both_sides_were_seen() {
-        let mut tcp = Tcp::pick_up(Original, &seg(A, 5000, 9000, 100)).unwrap();
-        assert_eq!(tcp.state(), Established);
-        let Ok(Advance::To(next)) = tcp.advance(Reply, &seg(A, 9500, 5100, 10)) else { panic!() };
-        tcp = next;
-        assert!(matches!(tcp.advance(Original, &seg(A, 5100, 9510, 10)), Ok(Advance::To(_))));
-        // 1000 << 14 is what may be offered at most.
-        assert_eq!(tcp.advance(Original, &seg(A, 5100 + (1001 << 14), 9510, 10)).err(), Some(DropReason::TcpWindow));
-        for flags in [S, SA, R, RA, 0, F] {
-            assert_eq!(Tcp::pick_up(Original, &seg(flags, 1, 1, 0)).err(), Some(DropReason::TcpMidstream));
-        }
-    }
-
-    #[test]
-    fn quoted_sequence_numbers_must_be_under_way() {
-        let tcp = play_open(&[(Original, A, 101, 501, 500, Ok(Established))]);
-        assert!(tcp.can_be_quoted(Original, 101) && tcp.can_be_quoted(Original, 601));
-        assert!(!tcp.can_be_quoted(Original, 602));
-        assert!(!tcp.can_be_quoted(Original, 601u32.wrapping_sub(OLD_ACK + 1)));
-    }
-}
+mod tests;

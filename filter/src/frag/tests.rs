@@ -1,4 +1,5 @@
-use weir_wire::Fragment;
+use weir_wire::numbers::PROTOCOL_FRAGMENT;
+use weir_wire::{Checksum, Fragment, Segmentation};
 
 use super::*;
 use crate::testing::{A4, A6, B4, B6, Frame};

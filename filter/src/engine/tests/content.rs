@@ -92,3 +92,30 @@ fn a_rule_without_a_rule_set_is_not_inspected() {
     world.handshake(A, 1000, B, 80).unwrap();
     assert_eq!(world.send(&seg(A4, 1000, B4, 80, TCP_ACK, 101, 501, b"evil"), A, B), Ok(()));
 }
+
+#[test]
+fn segments_beside_the_connection_do_not_mislead_inspection() {
+    let evil = seg(A4, 1000, B4, 80, TCP_ACK, 101, 501, b"evil");
+    for beside in [
+        seg(A4, 1000, B4, 80, TCP_SYN, 40_000, 0, b""),
+        seg(A4, 1000, B4, 80, TCP_SYN, 90, 0, b""),
+        seg(A4, 1000, B4, 80, TCP_RST, 300, 0, b""),
+    ] {
+        let mut world = World::new(&inspecting(&program(DROP)));
+        world.handshake(A, 1000, B, 80).unwrap();
+        assert_eq!(world.send(&beside, A, B), Ok(()));
+        assert_eq!(world.send(&evil, A, B), Err(DropReason::Inspection));
+    }
+}
+
+#[test]
+fn a_connection_opened_again_is_inspected_from_its_start() {
+    let mut world = World::new(&inspecting(&program(DROP)));
+    world.handshake(A, 1000, B, 80).unwrap();
+    assert_eq!(world.send(&seg(A4, 1000, B4, 80, TCP_ACK, 101, 501, b"ev"), A, B), Ok(()));
+    assert_eq!(world.send(&seg(A4, 1000, B4, 80, TCP_SYN, 70_000, 0, b""), A, B), Ok(()));
+    assert_eq!(world.send(&seg(B4, 80, A4, 1000, TCP_SYN | TCP_ACK, 90_000, 70_001, b""), B, A), Ok(()));
+    // Half of the word belongs to the old connection.
+    assert_eq!(world.send(&seg(A4, 1000, B4, 80, TCP_ACK, 70_001, 90_001, b"il"), A, B), Ok(()));
+    assert_eq!(world.send(&seg(A4, 1000, B4, 80, TCP_ACK, 70_003, 90_001, b"evil"), A, B), Err(DropReason::Inspection));
+}

@@ -6,6 +6,7 @@ mod fragments;
 mod limits;
 mod plain;
 mod replies;
+mod storm;
 mod tcp;
 
 use std::net::IpAddr;
