@@ -17,25 +17,27 @@ use weir_wire::{Packet, Pool, PortId};
 const BURSTS: usize = 40_000;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    println!("{:>6} {:>6} {:>9} {:>11} {:>9}", "bytes", "burst", "layout", "from guest", "to guest");
-    for (len, burst, layout) in [
-        (64, 32, Layout::Together),
-        (64, 64, Layout::Together),
-        (64, 64, Layout::Apart),
-        (64, 64, Layout::Indirect),
-        (1500, 64, Layout::Together),
-        (1500, 64, Layout::Indirect),
+    println!("{:>6} {:>6} {:>7} {:>9} {:>11} {:>9}", "bytes", "burst", "buffers", "layout", "from guest", "to guest");
+    for (len, burst, buffer_len, layout) in [
+        (64, 32, 128, Layout::Together),
+        (64, 64, 128, Layout::Together),
+        (64, 32, 2048, Layout::Together),
+        (64, 64, 2048, Layout::Together),
+        (64, 64, 2048, Layout::Apart),
+        (64, 64, 2048, Layout::Indirect),
+        (1500, 64, 2048, Layout::Together),
+        (1500, 64, 2048, Layout::Indirect),
     ] {
-        let (from, to) = measure(len, burst, layout)?;
-        println!("{len:>6} {burst:>6} {:>9} {from:>11.1} {to:>9.1}", format!("{layout:?}"));
+        let config = FrontendConfig { layout, buffer_len, ..FrontendConfig::default() };
+        let (from, to) = measure(len, burst, config)?;
+        println!("{len:>6} {burst:>6} {buffer_len:>7} {:>9} {from:>11.1} {to:>9.1}", format!("{layout:?}"));
     }
     Ok(())
 }
 
-fn measure(len: usize, burst: usize, layout: Layout) -> Result<(f64, f64), Box<dyn Error>> {
+fn measure(len: usize, burst: usize, config: FrontendConfig) -> Result<(f64, f64), Box<dyn Error>> {
     let path = std::env::temp_dir().join(format!("weir-ring-speed-{}.sock", std::process::id()));
     let mut port = VhostUserPort::new(VhostUserConfig::new(&path))?;
-    let config = FrontendConfig { layout, ..FrontendConfig::default() };
     let mut frontend = Frontend::connect(&path, config, &mut || port.on_event())?;
     port.on_event();
     let (mut pool, mut packets) = (Pool::default(), Vec::<Packet>::new());

@@ -3,6 +3,8 @@
 //! Each test does one thing that a driver or a front end must not do and says what comes of it: a counted drop, a
 //! stopped ring, a refused request or a closed connection; and that everything works again afterwards where it should.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod guest;
 
 use std::os::fd::{AsFd, BorrowedFd};

@@ -1,6 +1,8 @@
 //! vhost-user under storms from a seed: random messages, random descriptors, and descriptors of files that must not
 //! pile up. `WEIR_SEED` repeats a storm, `WEIR_ROUNDS` makes it longer.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod guest;
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};

@@ -79,7 +79,8 @@ impl Segments {
         &self.pieces
     }
 
-    /// Adds the pieces of the chain that starts at `head`; returns how many bytes they have together.
+    /// Adds the pieces of the chain that starts with `first`, which was read already; returns how many bytes they have
+    /// together.
     ///
     /// # Errors
     /// [`ChainFault`]; then some pieces may have been added.
@@ -87,13 +88,12 @@ impl Segments {
         &mut self,
         ring: &mut Ring,
         memory: &GuestMemory,
-        head: u16,
+        first: Descriptor,
         direction: Direction,
     ) -> Result<usize, ChainFault> {
         let mut total = 0usize;
-        let mut index = head;
+        let mut descriptor = first;
         for count in 1.. {
-            let descriptor = ring.descriptor(index)?;
             if descriptor.is_indirect() {
                 // A table ends the chain it stands in (2.7.5.3.1).
                 if descriptor.has_next() {
@@ -108,7 +108,7 @@ impl Segments {
             if count >= usize::from(ring.size()) {
                 return Err(RingFault::Loop.into());
             }
-            index = descriptor.next;
+            descriptor = ring.descriptor(descriptor.next)?;
         }
         Ok(total)
     }

@@ -16,6 +16,7 @@
 
 pub mod chain;
 mod config;
+mod copy;
 pub mod dirty_log;
 pub mod endpoint;
 pub mod features;
@@ -312,6 +313,11 @@ impl Port for VhostUserPort {
             segments: &mut self.segments,
             chains: &mut self.chains,
         };
+        if let [only] = self.ways.to_guest.as_slice()
+            && let Some(ring) = session.rings.get_mut(usize::from(*only)).and_then(Vring::running)
+        {
+            sink.prepare(ring, packets.len());
+        }
         self.departure.send(pool, packets, &mut self.counters, |packet| {
             send(&mut sink, &mut session.rings, &self.ways.to_guest, packet)
         });

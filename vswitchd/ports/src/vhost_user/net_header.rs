@@ -23,6 +23,12 @@ const GSO_ECN: u8 = 0x80;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BadHeader;
 
+/// The header asks for nothing.
+#[inline]
+pub fn is_plain(header: &[u8; LEN]) -> bool {
+    header[0] & NEEDS_CSUM == 0 && header[1] == GSO_NONE
+}
+
 /// Reads the header of a frame of `frame_len` bytes from a guest.
 ///
 /// # Errors
@@ -30,7 +36,7 @@ pub struct BadHeader;
 #[inline]
 pub fn read(header: &[u8; LEN], agreed: Agreed, frame_len: usize) -> Result<Offload, BadHeader> {
     let [flags, gso, _, _, size_lo, size_hi, start_lo, start_hi, offset_lo, offset_hi, _, _] = *header;
-    if flags & NEEDS_CSUM == 0 && gso == GSO_NONE {
+    if is_plain(header) {
         return Ok(Offload::default());
     }
     if flags & NEEDS_CSUM == 0 || !agreed.has(features::CSUM) {
@@ -59,38 +65,38 @@ fn segmentation(gso: u8, size: u16, agreed: Agreed) -> Result<Segmentation, BadH
 }
 
 /// The header for a packet on its way to a guest that accepts its marks; `buffers` is how many of the guest's buffers
-/// it spans. "Checked" is said only to a guest that takes checksums at all.
+/// it spans. "Checked" is said only to a guest that takes checksums at all. As numbers, in the host's byte order: the
+/// first eight bytes and the last four.
 #[inline]
-pub fn write(packet: &Packet, agreed: Agreed, buffers: u16) -> [u8; LEN] {
-    let mut header = [0u8; LEN];
-    if packet.offload != Offload::default() {
-        fill(&mut header, packet, agreed);
-    }
-    let [lo, hi] = buffers.to_le_bytes();
-    header[10] = lo;
-    header[11] = hi;
-    header
-}
-
-fn fill(header: &mut [u8; LEN], packet: &Packet, agreed: Agreed) {
-    match packet.offload.checksum {
-        Checksum::Complete => {}
-        Checksum::Verified => header[0] = if agreed.has(features::GUEST_CSUM) { DATA_VALID } else { 0 },
-        Checksum::Partial { start, offset } => {
-            header[0] = NEEDS_CSUM;
-            header[6..8].copy_from_slice(&start.to_le_bytes());
-            header[8..10].copy_from_slice(&offset.to_le_bytes());
-        }
-    }
+pub fn pack(packet: &Packet, agreed: Agreed, buffers: u16) -> (u64, u32) {
+    let (flags, start, offset) = match packet.offload.checksum {
+        Checksum::Complete => (0, 0, 0),
+        Checksum::Verified => (if agreed.has(features::GUEST_CSUM) { DATA_VALID } else { 0 }, 0, 0),
+        Checksum::Partial { start, offset } => (NEEDS_CSUM, start, offset),
+    };
     let (gso, size) = match packet.offload.segmentation {
-        Segmentation::None | Segmentation::Fragments { .. } => return,
+        Segmentation::None | Segmentation::Fragments { .. } => (GSO_NONE, 0),
         Segmentation::Tcp4 { size, ecn } => (GSO_TCPV4 | if ecn { GSO_ECN } else { 0 }, size),
         Segmentation::Tcp6 { size, ecn } => (GSO_TCPV6 | if ecn { GSO_ECN } else { 0 }, size),
         Segmentation::Udp { size } => (GSO_UDP_L4, size),
     };
-    header[1] = gso;
-    header[2..4].copy_from_slice(&packet.headers.payload.to_le_bytes());
-    header[4..6].copy_from_slice(&size.to_le_bytes());
+    // A hint, and only of use where the frame is to be cut.
+    let header_len = if gso == GSO_NONE { 0 } else { packet.headers.payload };
+    let first = u64::from(flags)
+        | u64::from(gso) << 8
+        | u64::from(header_len) << 16
+        | u64::from(size) << 32
+        | u64::from(start) << 48;
+    (first, u32::from(offset) | u32::from(buffers) << 16)
+}
+
+/// The header as bytes; see [`pack`].
+pub fn write(packet: &Packet, agreed: Agreed, buffers: u16) -> [u8; LEN] {
+    let (first, last) = pack(packet, agreed, buffers);
+    let mut bytes = [0; LEN];
+    bytes[..8].copy_from_slice(&first.to_le_bytes());
+    bytes[8..].copy_from_slice(&last.to_le_bytes());
+    bytes
 }
 
 #[cfg(test)]

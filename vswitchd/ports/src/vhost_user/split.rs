@@ -91,7 +91,7 @@ impl fmt::Display for SetupFault {
 }
 
 /// A descriptor, read once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Descriptor {
     /// Guest physical address.
     pub address: u64,
@@ -157,6 +157,9 @@ pub struct Ring {
     descriptors: *const u8,
     available: *mut u16,
     used: *mut u16,
+    /// The size less one. Wide, so that reading it never touches a field that was just written: the processor would
+    /// have to wait for that write.
+    mask: usize,
     size: u16,
     event_idx: bool,
     indirect: bool,
@@ -206,6 +209,7 @@ impl Ring {
             descriptors: area(address.descriptors, n * DESCRIPTOR_LEN, 16)?,
             available: area(address.available, 6 + 2 * n, 2)?.cast(),
             used: area(address.used, 6 + 8 * n, 4)?.cast(),
+            mask: n - 1,
             size: size as u16,
             event_idx: agreed.has(features::EVENT_IDX),
             indirect: agreed.has(features::INDIRECT_DESC),
@@ -295,10 +299,14 @@ impl Ring {
     /// [`RingFault::DescriptorIndex`].
     #[inline]
     pub fn head(&self, ahead: u16) -> Result<u16, RingFault> {
-        let slot = self.next_available.wrapping_add(ahead) & (self.size - 1);
+        let slot = usize::from(self.next_available.wrapping_add(ahead)) & self.mask;
         // SAFETY: `slot` is below the size, so the entry lies in the available ring.
-        let head = u16::from_le(unsafe { self.available.add(2 + usize::from(slot)).read_volatile() });
-        if head < self.size { Ok(head) } else { Err(RingFault::DescriptorIndex { index: head, size: self.size }) }
+        let head = u16::from_le(unsafe { self.available.add(2 + slot).read_volatile() });
+        if usize::from(head) <= self.mask {
+            Ok(head)
+        } else {
+            Err(RingFault::DescriptorIndex { index: head, size: self.size })
+        }
     }
 
     /// The descriptor at `index`.
@@ -307,7 +315,7 @@ impl Ring {
     /// [`RingFault::DescriptorIndex`].
     #[inline]
     pub fn descriptor(&self, index: u16) -> Result<Descriptor, RingFault> {
-        if index >= self.size {
+        if usize::from(index) > self.mask {
             return Err(RingFault::DescriptorIndex { index, size: self.size });
         }
         // SAFETY: `index` is below the size, so the entry lies in the table, whose alignment was checked.
@@ -325,7 +333,7 @@ impl Ring {
     /// [`Ring::publish`].
     #[inline]
     pub fn complete(&mut self, head: u16, len: u32) {
-        let slot = usize::from(self.next_used & (self.size - 1));
+        let slot = usize::from(self.next_used) & self.mask;
         let entry = u64::from(head).to_le() | (u64::from(len) << 32).to_le();
         // SAFETY: `slot` is below the size, so the entry lies in the used ring. It is aligned to 4 only.
         unsafe { self.used.add(2 + 4 * slot).cast::<u64>().write_unaligned(entry) };
