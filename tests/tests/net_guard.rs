@@ -100,7 +100,7 @@ fn a_policy_with_an_error_changes_nothing_and_says_where() -> Result<(), Failure
     let policy = lan.daemon.path("policy.toml");
     std::fs::write(
         &policy,
-        "[[rule]]\nname = \"x\"\naction = \"drop\"\n\n[[rule]]\nname = \"y\"\nfrom = { ports = [\"nobody\"] }\n",
+        "[[rule]]\nname = \"x\"\naction = \"drop\"\n\n[[rule]]\nname = \"y\"\naction = \"drop\"\nfrom = { ports = [\"nobody\"] }\n",
     )?;
     let output = lan.daemon.try_ctl(&["policy", "apply", &policy.display().to_string()])?;
     assert_eq!(output.status.code(), Some(1));

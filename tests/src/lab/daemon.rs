@@ -67,6 +67,11 @@ impl Daemon {
         Ok(Daemon { child: None, namespace, scratch, arguments: Vec::new(), quiet: false })
     }
 
+    /// The desired state that it starts with.
+    pub fn config(&self) -> Result<String, Failure> {
+        Ok(std::fs::read_to_string(self.path("weir.toml"))?)
+    }
+
     /// More arguments for `vswitchd run`.
     pub fn arguments(&mut self, more: &[&str]) {
         self.arguments.extend(more.iter().map(|&argument| argument.to_owned()));
