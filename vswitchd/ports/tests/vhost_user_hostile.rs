@@ -287,12 +287,12 @@ fn bad_indirect_tables_cost_the_frame_and_no_more() {
     let Place { tables, buffers, .. } = guest.place(1);
     let end = end(&guest);
     let entry = |flags, next| descriptor(buffers, 100, flags, next);
-    let cases: Vec<(&str, [u8; 16], Vec<[u8; 16]>)> = vec![
+    let cases = [
         ("empty", descriptor(tables, 0, INDIRECT, 0), vec![entry(0, 0)]),
         ("not a multiple of 16", descriptor(tables, 17, INDIRECT, 0), vec![entry(0, 0)]),
         ("half an entry", descriptor(tables, 8, INDIRECT, 0), vec![entry(0, 0)]),
         ("oversized", descriptor(tables, 16 * 1025, INDIRECT, 0), vec![entry(0, 0)]),
-        ("of all lengths the longest", descriptor(tables, u32::MAX & !15, INDIRECT, 0), vec![entry(0, 0)]),
+        ("of all lengths the longest", descriptor(tables, !15, INDIRECT, 0), vec![entry(0, 0)]),
         ("misaligned", descriptor(tables + 4, 16, INDIRECT, 0), vec![entry(0, 0), entry(0, 0)]),
         ("outside memory", descriptor(end, 16, INDIRECT, 0), vec![]),
         ("beyond the end of memory", descriptor(end - 16, 32, INDIRECT, 0), vec![]),
@@ -305,10 +305,9 @@ fn bad_indirect_tables_cost_the_frame_and_no_more() {
         ("writable", descriptor(tables, 16, INDIRECT, 0), vec![entry(WRITE, 0)]),
     ];
     for (round, (name, head, table)) in cases.iter().enumerate() {
-        guest.frontend.memory().write(tables, table.concat().as_slice()).unwrap();
-        guest.frontend.memory().write(tables + 4, &table.concat()[..table.concat().len().min(16)]).unwrap();
-        if *name != "misaligned" {
-            guest.frontend.memory().write(tables, table.concat().as_slice()).unwrap();
+        let address = u64::from_le_bytes(head[..8].try_into().unwrap());
+        if !table.is_empty() {
+            guest.frontend.memory().write(address, &table.concat()).unwrap();
         }
         assert!(guest.sends_chain(&[*head]).is_empty(), "{name}");
         assert_eq!(guest.rx_dropped(DropReason::BadDescriptor), round as u64 + 1, "{name}");
@@ -479,11 +478,9 @@ fn memory_slots_are_added_and_removed_up_to_a_limit() {
         guest.tell(n::ADD_MEM_REG, &region(i), &[file.as_fd()]).unwrap();
     }
     assert!(guest.tell(n::ADD_MEM_REG, &region(slots), &[file.as_fd()]).is_err());
-    assert!(guest.tell(n::ADD_MEM_REG, &region(1), &[file.as_fd()]).is_err());
     for i in 1..slots {
         guest.tell(n::REM_MEM_REG, &region(i), &[]).unwrap();
     }
-    assert!(guest.tell(n::REM_MEM_REG, &region(1), &[]).is_err());
     guest.assert_works_despite_refusal();
 }
 

@@ -34,8 +34,6 @@ pub enum MemoryFault {
     Overlap(RegionInfo),
     /// More than [`SLOTS_MAX`] regions.
     TooMany,
-    /// The region to be removed is not there.
-    NoSuchRegion(RegionInfo),
     /// The descriptor is not a file in memory; the number of its file system, 0 for no regular file.
     NotMemory(i64),
     /// The file ends before the region.
@@ -58,7 +56,6 @@ impl fmt::Display for MemoryFault {
             }
             MemoryFault::Overlap(r) => write!(f, "the memory region at {:#x} overlaps another", r.guest),
             MemoryFault::TooMany => write!(f, "more than {SLOTS_MAX} memory regions"),
-            MemoryFault::NoSuchRegion(r) => write!(f, "there is no memory region at {:#x} to remove", r.guest),
             MemoryFault::NotMemory(0) => write!(f, "the memory's descriptor is no regular file"),
             MemoryFault::NotMemory(kind) => {
                 write!(f, "the memory's file is on a file system of type {kind:#x}, not on tmpfs or hugetlbfs")
@@ -198,6 +195,7 @@ struct Region {
     guest: u64,
     user: u64,
     size: u64,
+    offset: u64,
     mapping: Mapping,
 }
 
@@ -210,7 +208,12 @@ impl Region {
             return Err(MemoryFault::Wraps(info));
         }
         let mapping = Mapping::new(fd, info.offset, info.size)?;
-        Ok(Region { guest: info.guest, user: info.user, size: info.size, mapping })
+        let RegionInfo { guest, size, user, offset } = info;
+        Ok(Region { guest, user, size, offset, mapping })
+    }
+
+    fn is(&self, info: RegionInfo) -> bool {
+        (self.guest, self.size, self.user, self.offset) == (info.guest, info.size, info.user, info.offset)
     }
 
     fn overlaps(&self, info: RegionInfo) -> bool {
@@ -243,12 +246,16 @@ impl GuestMemory {
         GuestMemory::default()
     }
 
-    /// Maps and adds a region.
+    /// Maps and adds a region. One that is there already stays as it is: QEMU (7.2) adds each region once for every
+    /// queue pair.
     ///
     /// # Errors
     /// See [`MemoryFault`]; the memory stays as it was.
     pub fn add(&mut self, info: RegionInfo, fd: &OwnedFd) -> Result<(), MemoryFault> {
         use std::os::fd::AsFd;
+        if self.regions.iter().any(|r| r.is(info)) {
+            return Ok(());
+        }
         if self.regions.len() >= SLOTS_MAX {
             return Err(MemoryFault::TooMany);
         }
@@ -259,15 +266,10 @@ impl GuestMemory {
         Ok(())
     }
 
-    /// Removes and unmaps a region. Nobody may hold pointers into it.
-    ///
-    /// # Errors
-    /// [`MemoryFault::NoSuchRegion`].
-    pub fn remove(&mut self, info: RegionInfo) -> Result<(), MemoryFault> {
-        let same = |r: &Region| r.guest == info.guest && r.size == info.size && r.user == info.user;
-        let at = self.regions.iter().position(same).ok_or(MemoryFault::NoSuchRegion(info))?;
-        self.regions.swap_remove(at);
-        Ok(())
+    /// Removes and unmaps a region, if it is there: it, too, is asked for once for every queue pair. Nobody may hold
+    /// pointers into it.
+    pub fn remove(&mut self, info: RegionInfo) {
+        self.regions.retain(|r| !r.is(RegionInfo { offset: r.offset, ..info }));
     }
 
     /// How many regions there are.
@@ -382,12 +384,26 @@ mod tests {
         assert!(matches!(memory.add(region(u64::MAX - 0xfff, 0x2000), &fd), Err(MemoryFault::Wraps(_))));
         let wrapping_offset = RegionInfo { offset: u64::MAX - 0xfff, ..region(0, 0x2000) };
         assert!(matches!(memory.add(wrapping_offset, &fd), Err(MemoryFault::Wraps(_))));
-        for guest in [0xf000, 0x10000, 0x11fff] {
-            assert!(matches!(memory.add(region(guest, 0x2000), &fd), Err(MemoryFault::Overlap(_))), "{guest:#x}");
+        for (guest, size) in [(0xf000, 0x2000), (0x10000, 0x1000), (0x10000, 0x3000), (0x11fff, 0x2000)] {
+            assert!(matches!(memory.add(region(guest, size), &fd), Err(MemoryFault::Overlap(_))), "{guest:#x}");
         }
         let same_user = RegionInfo { user: 0x10000, ..region(0x40000, 0x1000) };
         assert!(matches!(memory.add(same_user, &fd), Err(MemoryFault::Overlap(_))));
         assert_eq!(memory.len(), 1);
+    }
+
+    #[test]
+    fn a_region_is_added_and_removed_as_often_as_there_are_queue_pairs() {
+        let fd = memfd(0x2000);
+        let mut memory = GuestMemory::new();
+        for _ in 0..3 {
+            memory.add(region(0x10000, 0x2000), &fd).unwrap();
+        }
+        assert_eq!(memory.len(), 1);
+        for _ in 0..3 {
+            memory.remove(RegionInfo { offset: 0x1000, ..region(0x10000, 0x2000) });
+            assert!(memory.is_empty());
+        }
     }
 
     #[test]

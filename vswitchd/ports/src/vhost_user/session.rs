@@ -375,9 +375,8 @@ impl Session {
 
     fn remove_memory(&mut self, region: RegionInfo) -> Result<(), Refusal> {
         self.rings.iter_mut().for_each(Vring::pause);
-        let removed = self.memory.remove(region);
-        self.start_rings()?;
-        Ok(removed?)
+        self.memory.remove(region);
+        self.start_rings()
     }
 
     fn set_log(&mut self, size: u64, offset: u64, fds: &[OwnedFd]) -> Result<(), Refusal> {
