@@ -34,6 +34,8 @@ pub struct Host {
     pub namespace: Namespace,
     /// The name of its port.
     pub name: String,
+    /// What joins it to the switch.
+    pub attach: Attach,
     /// Its address; the network is 10.77.0.0/24.
     pub address: Ipv4Addr,
     // Held for as long as the host is there.
@@ -103,7 +105,7 @@ impl Lan {
             namespace.address("eth0", &format!("10.77.0.{last}/24"))?;
             namespace.address("eth0", &format!("fd77::{last}/64"))?;
             let address = Ipv4Addr::new(10, 77, 0, last);
-            hosts.push(Host { namespace, name: host.name.to_owned(), address, _cable: cable });
+            hosts.push(Host { namespace, name: host.name.to_owned(), attach: host.attach, address, _cable: cable });
         }
         Ok(Lan { hosts, daemon, config })
     }
