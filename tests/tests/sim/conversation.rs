@@ -15,6 +15,8 @@ pub struct Conversation {
     pub read: Vec<u8>,
     /// Longest single write; small ones make small segments.
     most_at_once: u64,
+    /// A place that no write goes across.
+    pub stop_at: usize,
 }
 
 impl Conversation {
@@ -33,7 +35,7 @@ impl Conversation {
         world.wake(to);
         world.wake(from);
         let (writer, reader) = ((from, writer), (to, reader));
-        Conversation { writer, reader, text, written: 0, read: Vec::new(), most_at_once }
+        Conversation { writer, reader, text, written: 0, read: Vec::new(), most_at_once, stop_at: 0 }
     }
 
     /// Reads and writes what can be; `true` once the whole text was read, or a side was reset.
@@ -46,7 +48,8 @@ impl Conversation {
         let mut active = false;
         if socket.can_send() && self.written < self.text.len() {
             let most = 1 + world.chance.below(self.most_at_once) as usize;
-            let end = (self.written + most).min(self.text.len());
+            let limit = if self.written < self.stop_at { self.stop_at } else { self.text.len() };
+            let end = (self.written + most).min(limit);
             self.written += socket.send_slice(&self.text[self.written..end]).unwrap_or(0);
             if self.written == self.text.len() {
                 socket.close();

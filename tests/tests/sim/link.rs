@@ -1,7 +1,10 @@
 //! The link between a host and its port: what the cable does to frames, and what the card leaves to be finished.
 
+use std::ops::Range;
+
 use weir_wire::build::{fragments, tagged};
-use weir_wire::{Capabilities, Offload, Packet, Pool, PortId, Segmentation, checksum, segment};
+use weir_wire::numbers::TCP_SYN;
+use weir_wire::{Capabilities, Offload, Packet, Pool, PortId, Segmentation, TcpFields, checksum, segment};
 
 use crate::chance::Chance;
 
@@ -27,7 +30,8 @@ pub struct Link {
     pub offload: Option<u16>,
     /// The cable cuts TCP segments into pieces of up to so many bytes.
     pub recut: Option<u16>,
-    /// The cable cuts IP packets into fragments of so many bytes.
+    /// The cable cuts IP packets into fragments of so many bytes; those of IPv4 alone, since smoltcp does not put IPv6
+    /// fragments together.
     pub fragment: Option<usize>,
     /// What the port takes unfinished on the way to the host.
     pub capabilities: Capabilities,
@@ -77,7 +81,7 @@ impl Link {
     pub fn leave_host(&self, frame: &[u8], chance: &mut Chance, pool: &mut Pool) -> Vec<Frame> {
         let mut pieces = vec![frame.to_vec()];
         if let Some(size) = self.fragment
-            && !is_tcp(frame, pool)
+            && frame.get(12..14) == Some(&[8, 0])
         {
             pieces = fragments(frame, size, chance.any() as u32);
         }
@@ -139,28 +143,44 @@ impl Link {
     }
 }
 
-fn is_tcp(frame: &[u8], pool: &mut Pool) -> bool {
-    weir_wire::build::packet(frame, PortId(0), pool).is_some_and(|packet| {
-        let is = packet.tcp().is_some();
-        pool.give(packet.buffer);
-        is
-    })
+/// Someone on the cable who sends other bytes for the same places of a stream.
+#[derive(Clone, Debug, Default)]
+pub struct Forger {
+    /// What stands in the stream instead, from its first byte on; letters where it ends.
+    pub text: Vec<u8>,
+    /// Segments that begin here are forged.
+    pub places: Range<usize>,
+    /// The sequence number of the stream's first byte, once its SYN was seen.
+    start: Option<u32>,
 }
 
-/// A TCP segment with the same numbers and other content, its checksum right; `None` for other frames.
-pub fn forge(frame: &Frame, chance: &mut Chance, pool: &mut Pool) -> Option<Frame> {
-    let mut packet = Packet::new(pool.copy(&frame.bytes)?, PortId(0), frame.offload);
-    let is_data = packet.parse().is_ok() && packet.tcp().is_some() && !packet.payload().is_empty();
-    if is_data {
-        let at = usize::from(packet.headers.payload);
-        let length = packet.payload().len();
-        let lies = chance.letters(length);
-        packet.buffer.bytes_mut()[at..at + length].copy_from_slice(&lies);
-        packet.offload = Offload::default();
-        checksum::make_partial(&mut packet);
-        checksum::finish_partial(&mut packet);
+impl Forger {
+    pub fn new(text: Vec<u8>, places: Range<usize>) -> Forger {
+        Forger { text, places, start: None }
     }
-    let forged = is_data.then(|| Frame { bytes: packet.bytes().to_vec(), offload: Offload::default() });
-    pool.give(packet.buffer);
-    forged
+
+    /// The same TCP segment with the forger's content, its checksum right; `None` for other frames. SYNs are noted.
+    pub fn forge(&mut self, frame: &Frame, chance: &mut Chance, pool: &mut Pool) -> Option<Frame> {
+        let mut packet = Packet::new(pool.copy(&frame.bytes)?, PortId(0), frame.offload);
+        let fields = packet.parse().ok().and_then(|()| packet.tcp());
+        if let Some(syn) = fields.filter(|fields| fields.has(TCP_SYN)) {
+            self.start = Some(syn.seq.wrapping_add(1));
+        }
+        let length = packet.payload().len();
+        let place = |(fields, start): (TcpFields, u32)| fields.seq.wrapping_sub(start) as usize;
+        let at = fields.zip(self.start).map(place).filter(|at| length > 0 && self.places.contains(at));
+        let forged = at.map(|at| {
+            let mut lies = chance.letters(length);
+            let known = self.text.get(at..).unwrap_or(&[]);
+            lies.iter_mut().zip(known).for_each(|(to, from)| *to = *from);
+            let payload = usize::from(packet.headers.payload);
+            packet.buffer.bytes_mut()[payload..payload + length].copy_from_slice(&lies);
+            packet.offload = Offload::default();
+            checksum::make_partial(&mut packet);
+            checksum::finish_partial(&mut packet);
+            Frame { bytes: packet.bytes().to_vec(), offload: Offload::default() }
+        });
+        pool.give(packet.buffer);
+        forged
+    }
 }

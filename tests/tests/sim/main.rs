@@ -20,7 +20,7 @@ use std::time::Duration;
 use chance::Chance;
 use conversation::Conversation;
 use host::Family;
-use link::{Faults, Link};
+use link::{Faults, Forger, Link};
 use weir_fabric::{PortConfig, VlanMode};
 use weir_filter::policy::RuleSetProgram;
 use weir_wire::{Capabilities, Vid};
@@ -177,27 +177,60 @@ fn datagrams_in_fragments_arrive_whole() {
     }
 }
 
+/// A writer's text, what a forger sends in its place, and where the attack is parted between the two.
+struct Hidden {
+    text: Vec<u8>,
+    forger: Forger,
+    parted_at: usize,
+}
+
+/// A text with the attack at `at`. Often its head is in the text and its tail with the forger or the other way round,
+/// so that neither holds it but a mixture of both does.
+fn hide_attack(at: usize, chance: &mut Chance) -> Hidden {
+    let whole = policy::ATTACK.len();
+    let end = at + whole + 200;
+    let [mut text, mut lies] = [chance.letters(end), chance.letters(end)];
+    if chance.per_mille(400) {
+        text[at..at + whole].copy_from_slice(policy::ATTACK);
+        return Hidden { text, forger: Forger::new(lies, 0..end), parted_at: 0 };
+    }
+    let parted = 1 + chance.below(whole as u64 - 1) as usize;
+    let (head, tail) = policy::ATTACK.split_at(parted);
+    let parted_at = at + parted;
+    let is_head_forged = chance.per_mille(500);
+    let (first, second) = if is_head_forged { (&mut lies, &mut text) } else { (&mut text, &mut lies) };
+    first[at..parted_at].copy_from_slice(head);
+    second[parted_at..at + whole].copy_from_slice(tail);
+    let places = if is_head_forged { 0..parted_at } else { parted_at..end };
+    Hidden { text, forger: Forger::new(lies, places), parted_at }
+}
+
 /// A writer that hides the attack in its text, over a cable that cuts, repeats and lies; returns what the reader read,
 /// and the trace.
 fn attack(seed: u64, program: Option<&Arc<RuleSetProgram>>) -> (Vec<u8>, u64) {
     let mut world = World::new(seed);
     let mut chance = Chance::new(seed ^ 0xa77ac);
-    let faults = Faults { forgery: chance.one_of(&[0, 0, 100]), ..bad_cable(&mut chance) };
-    let mtu = chance.one_of(&[1500, 9000]);
-    let link = Link { faults, ..any_link(&mut chance) };
-    world.add(mtu, link, PortConfig::default());
-    world.add(1500, Link { faults: bad_cable(&mut chance), ..Link::default() }, PortConfig::default());
+    // Either end may be the attacker.
+    let (from, to) = chance.one_of(&[(0, 1), (1, 0)]);
+    for place in 0..2 {
+        let mut link = any_link(&mut chance);
+        link.fragment = chance.one_of(&[None, None, Some(256)]);
+        if place == from {
+            link.faults.forgery = chance.one_of(&[0, 300, 900]);
+        }
+        let mtu = if link.offload.is_some() { 9000 } else { 1500 };
+        world.add(mtu, link, PortConfig::default());
+    }
     let mut epoch = 1;
     let first = policy::policy(&world, epoch, program);
     world.install(first);
-    let before = chance.below(5000) as usize;
-    let text = [chance.letters(before), policy::ATTACK.to_vec(), chance.letters(200)].concat();
     let most = chance.one_of(&[1, 4, 40, 3000]);
-    let text = if most == 1 { text[before.saturating_sub(50)..].to_vec() } else { text };
+    let before = chance.below(if most == 1 { 50 } else { 5000 }) as usize;
+    let hidden = hide_attack(before, &mut chance);
+    world.places[from].forger = hidden.forger;
     let family = chance.one_of(&[Family::V4, Family::V6]);
-    // Either end may be the attacker.
-    let (from, to) = chance.one_of(&[(0, 1), (1, 0)]);
-    let mut conversation = [Conversation::start(&mut world, from, to, family, text, most)];
+    let mut conversation = [Conversation::start(&mut world, from, to, family, hidden.text, most)];
+    conversation[0].stop_at = hidden.parted_at;
     let swaps = chance.one_of(&[0, 5, 100]);
     talk(&mut world, &mut conversation, 60, |world| {
         if chance.per_mille(swaps) {
@@ -222,7 +255,7 @@ fn holds_attack(read: &[u8]) -> bool {
 fn no_reader_reads_the_attack_whole_however_it_is_cut() {
     let program = policy::attack_rule();
     let mut seen_without = 0;
-    let seeds = seeds(60);
+    let seeds = seeds(120);
     for &seed in &seeds {
         announce(seed);
         let (read, trace) = attack(seed, Some(&program));
@@ -231,7 +264,8 @@ fn no_reader_reads_the_attack_whole_however_it_is_cut() {
         seen_without += usize::from(holds_attack(&attack(seed, None).0));
     }
     // Else the cables, not the rule, keep the attack away.
-    assert!(seeds.len() == 1 || seen_without * 2 > seeds.len(), "{seen_without} of {}", seeds.len());
+    println!("{seen_without} of {} attacks are read where no rule stops them", seeds.len());
+    assert!(seeds.len() == 1 || seen_without * 5 > seeds.len(), "{seen_without} of {}", seeds.len());
 }
 
 #[test]

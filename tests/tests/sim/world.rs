@@ -12,12 +12,14 @@ use weir_wire::{Instant, Packet, Pool, PortId, SwitchId};
 
 use crate::chance::Chance;
 use crate::host::Host;
-use crate::link::{Frame, Link, forge};
+use crate::link::{Forger, Frame, Link};
 
 /// A host and how it hangs on the switch.
 pub struct Place {
     pub host: Host,
     pub link: Link,
+    /// Who lies on the cable towards the port.
+    pub forger: Forger,
     /// When the host's stack next wants to be called.
     wakes: Option<Instant>,
 }
@@ -108,7 +110,7 @@ impl World {
         self.fabric
             .apply(self.now, Step::SetPort(port(place), PortConfig { switch: SWITCH, learning: true, ..config }));
         let host = Host::new(place as u8 + 1, mtu, seed);
-        self.places.push(Place { host, link, wakes: Some(Instant::ZERO) });
+        self.places.push(Place { host, link, forger: Forger::default(), wakes: Some(Instant::ZERO) });
         place
     }
 
@@ -137,8 +139,9 @@ impl World {
         }
         // Who sits on the cable can lie towards the fabric; what the fabric put out is what is tested.
         if way == Way::ToPort
+            && faults.forgery > 0
+            && let Some(forged) = self.places[place].forger.forge(&frame, &mut self.chance, &mut self.pool)
             && self.chance.per_mille(faults.forgery)
-            && let Some(forged) = forge(&frame, &mut self.chance, &mut self.pool)
         {
             let when = self.chance.below(2 * delay_us);
             self.travel(place, way, forged, when);
