@@ -93,7 +93,7 @@ impl FlowInspect {
         for direction in [Direction::Original, Direction::Reply] {
             let side = &mut self.sides[direction as usize];
             let mut fresh = Side::new(program, &oriented(&self.tuple, direction), direction);
-            fresh.take_over(side, program);
+            fresh.take_over(side);
             *side = fresh;
         }
         self.bits = vec![0; program.bit_count().div_ceil(64)].into();
@@ -296,7 +296,7 @@ fn search_packet(
 ) -> bool {
     let payload = packet.payload();
     scratch.begin_round(program.rule_count());
-    lane.find(&mut None, payload, |rule, _| scratch.add(rule, None));
+    lane.find(payload, 0, |rule, _| scratch.add(rule, None));
     let mut decided = true;
     for candidate in &scratch.candidates {
         let Some(rule) = program.rule(candidate.rule) else { continue };

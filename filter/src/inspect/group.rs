@@ -1,9 +1,9 @@
-//! Rules that may concern one kind of flow in one direction, with the automaton that finds their fast patterns.
+//! Rules that may concern one kind of flow in one direction, with the search for their fast patterns.
 
 use std::collections::HashMap;
 
 use super::compiled::{Compiled, Later, Scope};
-use super::matcher::{Matcher, Place};
+use super::matcher::Matcher;
 
 /// Bytes of a stream that stay at hand behind what has been matched, where a rule may need them.
 pub const WINDOW: usize = 16 << 10;
@@ -23,11 +23,11 @@ impl Lane {
         self.by_pattern.is_empty() && self.always.is_empty()
     }
 
-    /// Tells `add` the rules worth checking on `text`, with the index behind the last byte of their fast pattern; going
-    /// on from `place`, or from the start where there is none.
-    pub fn find(&self, place: &mut Option<Place>, text: &[u8], mut add: impl FnMut(u32, Option<usize>)) {
+    /// Tells `add` the rules worth checking on `text`, of which the bytes from `fresh` on are new; with the index behind
+    /// the last byte of their fast pattern.
+    pub fn find(&self, text: &[u8], fresh: usize, mut add: impl FnMut(u32, Option<usize>)) {
         if let Some(matcher) = &self.matcher {
-            matcher.scan(place.get_or_insert(matcher.start()), text, |pattern, end| {
+            matcher.scan(text, fresh, |pattern, end| {
                 for &rule in self.by_pattern.get(pattern).into_iter().flatten() {
                     add(rule, Some(end));
                 }
@@ -63,7 +63,7 @@ impl Lane {
                 by_pattern: by_pattern.into_iter().map(Vec::into_boxed_slice).collect(),
                 always: always.into(),
             },
-            // Too many patterns for an automaton: every rule is checked each time rather than none.
+            // Too many patterns that are alike: every rule is checked each time rather than none.
             None => Lane { matcher: None, by_pattern: Vec::new(), always: rules.into() },
         }
     }

@@ -66,7 +66,7 @@ impl Literal {
 }
 
 /// How common a byte is in traffic, roughly: letters and filling bytes are common, punctuation is not.
-fn frequency(byte: u8) -> u8 {
+pub fn frequency(byte: u8) -> u8 {
     match byte {
         b' ' | b'e' | b't' | b'a' | 0 => 255,
         b'o' | b'n' | b'i' | b's' | b'r' | b'h' => 240,

@@ -93,8 +93,8 @@ impl RuleSetProgram {
         self.rules.len()
     }
 
-    /// Bytes of memory that the automata take.
-    pub fn automata_memory(&self) -> usize {
+    /// Bytes of memory that the searches for fast patterns take.
+    pub fn search_memory(&self) -> usize {
         let lanes = self.groups.iter().flat_map(|g| [&g.stream, &g.packet]);
         lanes.filter_map(|lane| lane.matcher.as_ref()).map(super::matcher::Matcher::memory).sum()
     }

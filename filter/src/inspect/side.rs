@@ -1,4 +1,4 @@
-//! One direction of a flow: its stream, where the automata stand in it, and the rules that wait for more of it.
+//! One direction of a flow: its stream, and the rules that wait for more of it.
 
 use weir_ids_rules::rule::FlowState;
 use weir_wire::Packet;
@@ -6,7 +6,6 @@ use weir_wire::Packet;
 use super::compiled::{Compiled, Later};
 use super::flow::groups;
 use super::group::WINDOW;
-use super::matcher::{Matcher, Place};
 use super::program::{RuleSetProgram, Selection};
 use super::scratch::{Matched, Scratch};
 use super::stream::Stream;
@@ -36,8 +35,6 @@ pub struct Side {
     pub stream: Stream,
     /// Where this direction began to talk after the other one.
     pub turn: u64,
-    /// Where the automaton of each group stands.
-    places: [Option<Place>; 2],
     /// Rules whose fast pattern was seen, but not the rest; with the place of the pattern's end.
     pending: Vec<(u32, u64)>,
     /// The bytes before this place are searched anew with each segment while they are at hand.
@@ -82,18 +79,17 @@ impl Side {
     /// `tuple` is that of the packets that go this way.
     pub fn new(program: &RuleSetProgram, tuple: &Tuple, direction: Direction) -> Side {
         let mut side = Side { selection: program.select(tuple, direction), ..Side::default() };
-        for (group, place) in groups(program, side.selection).zip(&mut side.places) {
+        for group in groups(program, side.selection) {
             side.wants_stream |= !group.stream.is_empty();
             side.wants_packets |= !group.packet.is_empty();
             side.wants_once |= !group.once.is_empty();
             side.lookback = side.lookback.max(group.lookback);
-            *place = group.stream.matcher.as_ref().map(Matcher::start);
         }
         side
     }
 
-    /// The direction `old` goes on under another program, whose automata have searched nothing yet.
-    pub fn take_over(&mut self, old: &mut Side, program: &RuleSetProgram) {
+    /// The direction `old` goes on under another program, which has searched nothing yet.
+    pub fn take_over(&mut self, old: &mut Side) {
         self.stream = std::mem::take(&mut old.stream);
         if !old.wants_stream || !self.wants_stream {
             // What an untracked stream has passed on is not known, so it is taken up where it stands.
@@ -103,11 +99,6 @@ impl Side {
         self.turn = old.turn;
         self.urgent = std::mem::take(&mut old.urgent);
         self.search_again = self.stream.next();
-        for (group, place) in groups(program, self.selection).zip(&mut self.places) {
-            if let (Some(matcher), Some(place)) = (&group.stream.matcher, place) {
-                matcher.scan(place, self.stream.bytes(0).0, |_, _| {});
-            }
-        }
     }
 
     /// Nothing of this direction can match any more.
@@ -163,7 +154,7 @@ impl Side {
             text.extend(places.filter(|(place, _)| !self.urgent.contains(place)).map(|(_, &byte)| byte));
             scratch.begin_round(program.rule_count());
             for group in groups(program, self.selection) {
-                group.stream.find(&mut None, &text, |rule, _| scratch.add(rule, None));
+                group.stream.find(&text, 0, |rule, _| scratch.add(rule, None));
             }
             decided &= self.check_candidates(question, recent_from, Some(&text), scratch);
         }
@@ -173,15 +164,11 @@ impl Side {
 
     /// Makes the rules candidates whose fast pattern ends in the bytes from `from` on.
     fn find_candidates(&mut self, program: &RuleSetProgram, from: u64, recent_from: u64, scratch: &mut Scratch) {
-        let again = self.search_again > recent_from;
-        for (group, place) in groups(program, self.selection).zip(&mut self.places) {
-            // Searching anew goes over the newest bytes too, so that one pass serves both.
-            let first = if again { recent_from } else { from };
-            if again {
-                *place = None;
-            }
-            group.stream.find(place, self.stream.bytes(first).0, |rule, end| {
-                scratch.add(rule, end.map(|end| first + end as u64));
+        let first = if self.search_again > recent_from { recent_from } else { from };
+        let (text, _) = self.stream.bytes(recent_from);
+        for group in groups(program, self.selection) {
+            group.stream.find(text, (first - recent_from) as usize, |rule, end| {
+                scratch.add(rule, end.map(|end| recent_from + end as u64));
             });
         }
     }
