@@ -51,7 +51,13 @@ fn text(policy: &v1::ShowPolicyResponse) -> String {
     let mut table = Table::new(&[">#", "RULE", "ACTION", "FROM", "TO", "WHAT", "INSPECT", ">HITS", ">LAST"]);
     for (index, status) in policy.rules.iter().enumerate() {
         let rule = status.rule.clone().unwrap_or_default();
-        let last = status.last_hit_s.map(|s| duration_ms(s.saturating_mul(1000))).unwrap_or_default();
+        let last = match status.last_hit_s {
+            Some(0) => "now".to_owned(),
+            Some(s) => duration_ms(s.saturating_mul(1000)),
+            None => String::new(),
+        };
+        let allows = action_name(rule.action) == "allow";
+        let inspect = if rule.inspect.is_empty() && allows { "by switch".into() } else { rule.inspect.clone() };
         table.row(vec![
             (index + 1).to_string(),
             rule.name.clone(),
@@ -59,7 +65,7 @@ fn text(policy: &v1::ShowPolicyResponse) -> String {
             side(rule.from.as_ref()),
             side(rule.to.as_ref()),
             what(&rule),
-            rule.inspect.clone(),
+            inspect,
             count(status.hits),
             last,
         ]);

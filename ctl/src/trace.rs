@@ -18,7 +18,7 @@ pub struct Why {
     /// Packets that came in by this port; all ports where absent.
     #[arg(long)]
     port: Option<String>,
-    /// Show at most this many, the latest.
+    /// Show at most this many, the latest; the same drop again and again is shown once.
     #[arg(long, value_name = "NUMBER", default_value_t = 10)]
     last: usize,
 }
@@ -78,32 +78,66 @@ fn mac(text: &str) -> Result<[u8; 6], String> {
 /// Runs `why`.
 pub async fn why(why: Why, daemon: &Connection, format: Format) -> Result<(), Failure> {
     let request = v1::WhyRequest { port: why.port.unwrap_or_default() };
-    let mut packets = daemon.trace().await?.why(request).await?.into_inner().packets;
-    packets.drain(..packets.len().saturating_sub(why.last));
-    match format {
-        Format::Json => print_json(&packets),
-        Format::Table if packets.is_empty() => print("no packet was dropped\n"),
-        // The latest first: that is the one people ask about.
-        Format::Table => print(&packets.iter().rev().map(text).collect::<Vec<_>>().join("\n")),
+    let packets = daemon.trace().await?.why(request).await?.into_inner().packets;
+    if format == Format::Json {
+        return print_json(&packets);
     }
+    let groups = groups(&packets);
+    if groups.is_empty() {
+        return print("no packet was dropped\n");
+    }
+    print(&groups.iter().take(why.last).map(text).collect::<Vec<_>>().join("\n"))
 }
 
-fn text(packet: &v1::DroppedPacket) -> String {
+/// Packets of one conversation that were dropped for the same reason.
+struct Group<'a> {
+    /// The first of them, whose bytes tell most: later ones are repetitions.
+    first: &'a v1::DroppedPacket,
+    last_ms: u64,
+    count: usize,
+}
+
+/// Groups the packets, oldest first, into groups, latest first.
+fn groups(packets: &[v1::DroppedPacket]) -> Vec<Group<'_>> {
+    let mut groups: Vec<Group<'_>> = Vec::new();
+    for packet in packets {
+        let key = |p: &v1::DroppedPacket| {
+            (p.port.clone(), p.reason.clone(), p.summary.clone(), p.rule.clone(), p.signature.clone())
+        };
+        match groups.iter().position(|g| key(g.first) == key(packet)) {
+            Some(index) => {
+                let mut group = groups.remove(index);
+                group.count += 1;
+                group.last_ms = packet.ago_ms;
+                groups.push(group);
+            }
+            None => groups.push(Group { first: packet, last_ms: packet.ago_ms, count: 1 }),
+        }
+    }
+    groups.reverse();
+    groups
+}
+
+fn text(group: &Group<'_>) -> String {
+    let packet = group.first;
+    let when = match group.count {
+        1 => format!("{} ago", duration_ms(packet.ago_ms)),
+        n => format!("{n} times, {} to {} ago", duration_ms(packet.ago_ms), duration_ms(group.last_ms)),
+    };
     let mut text = format!(
-        "{} ago, port {}: {}, {} bytes\n  reason     {}: {}\n",
-        duration_ms(packet.ago_ms),
-        packet.port,
-        packet.summary,
-        packet.length,
-        packet.reason,
-        packet.meaning
+        "{when}, port {}: {}, {} bytes\n  reason     {}: {}\n",
+        packet.port, packet.summary, packet.length, packet.reason, packet.meaning
     );
     for (name, value) in [("rule", &packet.rule), ("signature", &packet.signature)] {
         if !value.is_empty() {
             text += &format!("  {name:9}  {value}\n");
         }
     }
-    text + &hex_dump(&packet.head, "  ")
+    // Repetitions of a flow that was ended say nothing of why; what ended it is another group.
+    if packet.reason != "flow-blocked" {
+        text += &hex_dump(&packet.head, "  ");
+    }
+    text
 }
 
 /// Runs `trace`.
@@ -124,5 +158,37 @@ pub async fn run(trace: Trace, daemon: &Connection, format: Format) -> Result<()
     match format {
         Format::Json => print_json(&answer),
         Format::Table => print(&answer.steps.iter().map(|step| format!("{step}\n")).collect::<String>()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn packet(ago_ms: u64, reason: &str, summary: &str) -> v1::DroppedPacket {
+        v1::DroppedPacket { ago_ms, reason: reason.into(), summary: summary.into(), ..Default::default() }
+    }
+
+    #[test]
+    fn repetitions_are_one_group_and_the_latest_group_is_first() {
+        let packets = [
+            packet(900, "inspection", "a -> b"),
+            packet(800, "flow-blocked", "a -> b"),
+            packet(700, "tx-full", "c -> d"),
+            packet(600, "flow-blocked", "a -> b"),
+        ];
+        let groups = groups(&packets);
+        let told: Vec<_> = groups.iter().map(|g| (g.first.reason.as_str(), g.count, g.last_ms)).collect();
+        assert_eq!(told, [("flow-blocked", 2, 600), ("tx-full", 1, 700), ("inspection", 1, 900)]);
+        assert!(text(&groups[0]).starts_with("2 times, 800 ms to 600 ms ago"));
+    }
+
+    #[test]
+    fn ends_of_a_frame_are_read() {
+        let Pair(from, to): Pair<SocketAddr> = "10.0.0.1:5, [2001:db8::1]:80".parse().expect("both ends");
+        assert_eq!((from.port(), to.port(), to.is_ipv6()), (5, 80, true));
+        assert!("10.0.0.1:5".parse::<Pair<SocketAddr>>().is_err());
+        assert_eq!(mac("52:54:00:12:34:56"), Ok([0x52, 0x54, 0, 0x12, 0x34, 0x56]));
+        assert!(mac("52:54").is_err());
     }
 }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use weir_wire::{DropReason, Instant, MacAddr, PortId, RuleId, SwitchId, Vid};
+use weir_wire::{DropReason, Epoch, Instant, MacAddr, PortId, RuleId, SwitchId, Vid};
 
 /// Bytes of a packet that an event carries along at most.
 pub const SNAP: usize = 256;
@@ -95,8 +95,10 @@ pub struct FlowRecord {
     pub state: &'static str,
     /// Why it ended: "timeout", "closed", "evicted", "port-removed", "shutdown", "killed".
     pub reason: &'static str,
-    /// The rule that let it in or refused it.
+    /// The rule that let it in or refused it, of the policy `epoch`.
     pub rule: RuleId,
+    /// The policy that judged it last.
+    pub epoch: Epoch,
     /// An inspection rule has fired on it.
     pub alerted: bool,
 }

@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use tokio::sync::Mutex;
 use weir_filter::Policy;
-use weir_ports::Port;
+use weir_ports::{Port, clock};
 use weir_wire::{Epoch, PortId};
 
 use crate::config::Config;
 use crate::open::Opener;
 use crate::plan::{Change, plan};
-use crate::published::{Board, Snapshot};
+use crate::published::{Board, Names, Snapshot};
 use crate::refusal::Refusal;
 use crate::rule_sets::{Cache, Loaded};
 use crate::state::{self, Ids};
@@ -96,6 +96,11 @@ impl Controller {
     /// The state that runs.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.board.read()
+    }
+
+    /// The states that ran, with their names.
+    pub fn board(&self) -> &Board {
+        &self.board
     }
 
     /// Makes the state what `edit` makes of it.
@@ -228,11 +233,14 @@ impl Controller {
         if let Some(store) = state.store.as_ref().filter(|_| state.trial.is_none()) {
             store.save(&desired)?;
         }
+        let names = Arc::new(Names::of(&desired, &ids, policy.epoch(), clock::monotonic()));
+        self.board.announce(Arc::clone(&names));
         let transaction = Transaction { steps, add_ports, remove_ports, policy: Arc::clone(&policy) };
         let applied = self.worker.apply(transaction).await?;
         state.epoch = applied.epoch;
         let revision = current.revision + 1;
-        self.board.publish(Snapshot::new(desired, ids, revision, policy, rule_sets));
+        let (config, epoch) = (desired, applied.epoch);
+        self.board.publish(Snapshot { config, ids, revision, epoch, policy, rule_sets, names });
         for change in &changes {
             tracing::info!(revision, epoch = applied.epoch.0, "{change}");
         }

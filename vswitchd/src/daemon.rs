@@ -183,7 +183,7 @@ fn seed() -> std::io::Result<u64> {
 }
 
 fn spawn_pump(
-    events: std::sync::mpsc::Receiver<Vec<weir_filter::Event>>,
+    events: std::sync::mpsc::Receiver<worker::Batch>,
     board: Board,
     feed: Feed,
     file: Option<EveFile>,

@@ -1,14 +1,21 @@
-//! What the rest of the control side may know of the state that runs: a snapshot, replaced whole after each change.
+//! What the rest of the control side may know of the state that runs: a snapshot, replaced whole after each change, and
+//! the names of the states before it.
+//!
+//! The datapath speaks in numbers, and what it tells may be older than the latest change: an event that waited, a flow
+//! that was judged long ago. So the names of each state are kept by epoch, [`NAMES_KEPT`] of them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use weir_filter::Policy;
-use weir_wire::{Epoch, PortId, RuleId, SwitchId};
+use weir_wire::{Epoch, Instant, PortId, RuleId, SwitchId};
 
 use crate::config::Config;
 use crate::rule_sets::Loaded;
 use crate::state::Ids;
+
+/// States whose names are remembered.
+const NAMES_KEPT: usize = 64;
 
 /// The state that runs.
 #[derive(Debug, Default)]
@@ -25,55 +32,146 @@ pub struct Snapshot {
     pub policy: Arc<Policy>,
     /// The rule sets by name.
     pub rule_sets: Vec<(String, Arc<Loaded>)>,
-    switch_names: HashMap<u16, String>,
-    port_names: HashMap<u16, String>,
+    /// Its names.
+    pub names: Arc<Names>,
 }
 
-impl Snapshot {
-    /// A snapshot with its names sorted by number.
-    pub fn new(
-        config: Config,
-        ids: Ids,
-        revision: u64,
-        policy: Arc<Policy>,
-        rule_sets: Vec<(String, Arc<Loaded>)>,
-    ) -> Snapshot {
-        let switch_names = ids.switches().map(|(name, id)| (id.0, name.to_owned())).collect();
-        let port_names = ids.ports().map(|(name, id)| (id.0, name.to_owned())).collect();
-        Snapshot { config, ids, revision, epoch: policy.epoch(), policy, rule_sets, switch_names, port_names }
+/// What the numbers of one state stand for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Names {
+    /// The state's policy.
+    pub epoch: Epoch,
+    /// When it was handed to the worker.
+    pub since: Instant,
+    switches: HashMap<u16, String>,
+    ports: HashMap<u16, String>,
+    rules: Vec<String>,
+}
+
+impl Names {
+    /// The names of a state.
+    pub fn of(config: &Config, ids: &Ids, epoch: Epoch, since: Instant) -> Names {
+        Names {
+            epoch,
+            since,
+            switches: ids.switches().map(|(name, id)| (id.0, name.to_owned())).collect(),
+            ports: ids.ports().map(|(name, id)| (id.0, name.to_owned())).collect(),
+            rules: config.rules.iter().map(|rule| rule.name.clone()).collect(),
+        }
     }
 
-    /// A port's name; its number where it is gone.
-    pub fn port_name(&self, id: PortId) -> String {
-        self.port_names.get(&id.0).cloned().unwrap_or_else(|| format!("#{}", id.0))
+    /// A port's name; its number where it is of another state.
+    pub fn port(&self, id: PortId) -> String {
+        self.ports.get(&id.0).cloned().unwrap_or_else(|| format!("#{}", id.0))
     }
 
-    /// A switch's name; its number where it is gone.
-    pub fn switch_name(&self, id: SwitchId) -> String {
-        self.switch_names.get(&id.0).cloned().unwrap_or_else(|| format!("#{}", id.0))
+    /// A switch's name; its number where it is of another state.
+    pub fn switch(&self, id: SwitchId) -> String {
+        self.switches.get(&id.0).cloned().unwrap_or_else(|| format!("#{}", id.0))
     }
 
     /// A rule's name.
-    pub fn rule_name(&self, id: RuleId) -> &str {
-        self.policy.rule_name(id)
+    pub fn rule(&self, id: RuleId) -> String {
+        if id == RuleId::DEFAULT {
+            return "default".into();
+        }
+        self.rules.get(id.0 as usize).cloned().unwrap_or_else(|| format!("#{}", id.0))
+    }
+
+    /// A rule's number.
+    pub fn rule_id(&self, name: &str) -> Option<RuleId> {
+        if name == "default" {
+            return Some(RuleId::DEFAULT);
+        }
+        let index = self.rules.iter().position(|rule| rule == name)?;
+        u32::try_from(index).ok().map(RuleId)
     }
 }
 
 /// Where the snapshot stands. Shared by the threads of the control side; the worker never sees it.
 #[derive(Clone, Debug, Default)]
-pub struct Board(Arc<RwLock<Arc<Snapshot>>>);
+pub struct Board(Arc<Shared>);
 
+#[derive(Debug, Default)]
+struct Shared {
+    snapshot: RwLock<Arc<Snapshot>>,
+    /// Oldest first.
+    names: RwLock<VecDeque<Arc<Names>>>,
+}
+
+// Both locks guard values that are whole whatever a thread that panicked did, so poison is no harm.
 impl Board {
     /// The snapshot.
     pub fn read(&self) -> Arc<Snapshot> {
-        // The lock guards one pointer, which is whole whatever a thread that panicked did.
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.0.snapshot.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Makes the names of a state known before the worker has it, so that nothing it tells finds them missing.
+    pub fn announce(&self, names: Arc<Names>) {
+        let mut kept = self.0.names.write().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() == NAMES_KEPT {
+            kept.pop_front();
+        }
+        kept.push_back(names);
     }
 
     /// Replaces the snapshot.
     pub fn publish(&self, snapshot: Snapshot) {
         let fresh = Arc::new(snapshot);
-        let old = std::mem::replace(&mut *self.0.write().unwrap_or_else(PoisonError::into_inner), fresh);
+        let old = std::mem::replace(&mut *self.0.snapshot.write().unwrap_or_else(PoisonError::into_inner), fresh);
         drop(old);
+    }
+
+    /// The names of the state of `epoch`; those of the oldest that is remembered where it is older still.
+    pub fn names(&self, epoch: Epoch) -> Arc<Names> {
+        self.find(|names| names.epoch == epoch)
+    }
+
+    /// The names of the state that ran at `time`, as far as the control side knows: a change takes a moment from here
+    /// to the worker.
+    pub fn names_at(&self, time: Instant) -> Arc<Names> {
+        self.find(|names| names.since <= time)
+    }
+
+    /// All names that are remembered, oldest first.
+    pub fn all_names(&self) -> Vec<Arc<Names>> {
+        self.0.names.read().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+
+    fn find(&self, wanted: impl Fn(&Names) -> bool) -> Arc<Names> {
+        let kept = self.0.names.read().unwrap_or_else(PoisonError::into_inner);
+        kept.iter().rev().find(|names| wanted(names)).or_else(|| kept.front()).cloned().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(epoch: u64, rules: &[&str]) -> Arc<Names> {
+        let rules = rules.iter().map(|r| (*r).to_owned()).collect();
+        Arc::new(Names { epoch: Epoch(epoch), since: Instant::from_secs(epoch), rules, ..Names::default() })
+    }
+
+    #[test]
+    fn numbers_are_read_by_the_state_they_are_of() {
+        let board = Board::default();
+        assert_eq!(board.names(Epoch(1)).rule(RuleId(0)), "#0");
+        board.announce(names(1, &["web"]));
+        board.announce(names(2, &["ping", "web"]));
+        assert_eq!(board.names(Epoch(1)).rule(RuleId(0)), "web");
+        assert_eq!(board.names(Epoch(2)).rule(RuleId(0)), "ping");
+        assert_eq!(board.names_at(Instant::from_millis(1999)).epoch, Epoch(1));
+        assert_eq!(board.names_at(Instant::from_millis(2000)).epoch, Epoch(2));
+        assert_eq!(board.names(Epoch(2)).rule(RuleId::DEFAULT), "default");
+        assert_eq!(board.names(Epoch(2)).rule_id("web"), Some(RuleId(1)));
+    }
+
+    #[test]
+    fn a_bounded_number_of_states_is_remembered() {
+        let board = Board::default();
+        (0..200).for_each(|epoch| board.announce(names(epoch, &[])));
+        assert_eq!(board.all_names().len(), NAMES_KEPT);
+        assert_eq!(board.names(Epoch(3)).epoch, Epoch(200 - NAMES_KEPT as u64));
     }
 }

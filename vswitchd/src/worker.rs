@@ -27,7 +27,7 @@ use weir_filter::{Event, Limits};
 use weir_ports::event::Epoll;
 use weir_ports::{Armed, clock};
 use weir_wire::buffer::PoolLimits;
-use weir_wire::{Instant, Packet, Pool, PortId};
+use weir_wire::{Epoch, Instant, Packet, Pool, PortId};
 
 pub use handle::{Applied, Gone, Handle, Transaction, View};
 use handle::{Bell, Command};
@@ -81,12 +81,21 @@ pub struct WorkerStats {
     pub buffers: u64,
 }
 
+/// Events of one turn, under one policy.
+#[derive(Debug)]
+pub struct Batch {
+    /// The policy that ran; ports, switches and rules have the numbers of its time.
+    pub epoch: Epoch,
+    /// The events, oldest first.
+    pub events: Vec<Event>,
+}
+
 /// A worker that runs.
 pub struct Started {
     /// To talk to it.
     pub handle: Handle,
     /// What it has to tell, in batches, oldest first.
-    pub events: Receiver<Vec<Event>>,
+    pub events: Receiver<Batch>,
     /// Its thread; ends after [`Handle::stop`] with its last counters.
     pub thread: JoinHandle<WorkerStats>,
 }
@@ -133,7 +142,7 @@ struct Worker {
     tokens: Vec<u64>,
     bell: Arc<Bell>,
     inbox: Receiver<Command>,
-    outbox: SyncSender<Vec<Event>>,
+    outbox: SyncSender<Batch>,
     stats: WorkerStats,
     window: Window,
     next_tick: Instant,
@@ -242,10 +251,10 @@ impl Worker {
         if !self.fabric.has_events() {
             return;
         }
-        let mut batch = Vec::new();
-        self.fabric.drain_events(|event| batch.push(event));
+        let mut batch = Batch { epoch: Epoch(self.stats.epoch), events: Vec::new() };
+        self.fabric.drain_events(|event| batch.events.push(event));
         if let Err(TrySendError::Full(lost) | TrySendError::Disconnected(lost)) = self.outbox.try_send(batch) {
-            self.stats.events_lost += lost.len() as u64;
+            self.stats.events_lost += lost.events.len() as u64;
         }
     }
 
@@ -316,6 +325,8 @@ impl Worker {
                 removed.push(port);
             }
         }
+        // What the steps have ended was of the policy before.
+        self.tell();
         let epoch = transaction.policy.epoch();
         let old_policy = self.fabric.install(transaction.policy);
         self.stats.epoch = epoch.0;

@@ -172,6 +172,7 @@ impl Flow {
             state: self.state(),
             reason,
             rule: self.decision.rule,
+            epoch: self.epoch,
             alerted: self.alerted,
         }
     }

@@ -7,12 +7,12 @@ use tonic::{Request, Response, Status};
 use weir_filter::event::{FlowRecord, Tuple};
 use weir_proto::v1;
 use weir_proto::v1::flows_server::Flows;
-use weir_wire::{Instant, PortId, SwitchId};
+use weir_wire::{Epoch, Instant, PortId, RuleId, SwitchId};
 
 use super::Service;
 use super::convert::{filled, narrow, text};
 use crate::config::Protocol;
-use crate::published::Snapshot;
+use crate::published::{Names, Snapshot};
 use crate::refusal::Refusal;
 
 /// Flows of an answer where the request names no number.
@@ -27,7 +27,7 @@ impl Flows for Service {
     async fn list(&self, request: Request<v1::ListFlowsRequest>) -> Result<Response<v1::ListFlowsResponse>, Status> {
         let v1::ListFlowsRequest { filter, limit } = request.into_inner();
         let snapshot = self.controller.snapshot();
-        let filter = Filter::of(&filter.unwrap_or_default(), &snapshot)?;
+        let filter = self.filter(&filter.unwrap_or_default(), &snapshot)?;
         let limit = if limit == 0 { LIMIT_USUAL } else { (limit as usize).min(LIMIT_MAX) };
         let asked = self.controller.worker().ask(move |view| {
             let engine = view.fabric.engine();
@@ -37,7 +37,9 @@ impl Flows for Service {
         let (now, mut records, total) = asked.await.map_err(Refusal::from)?;
         let more = records.len() > limit;
         records.truncate(limit);
-        let flows = records.iter().map(|record| flow(record, now, &snapshot)).collect();
+        let board = self.controller.board();
+        let flow = |record: &FlowRecord| flow(record, now, &snapshot.names, &board.names(record.epoch));
+        let flows = records.iter().map(flow).collect();
         Ok(Response::new(v1::ListFlowsResponse { flows, total, more }))
     }
 
@@ -49,7 +51,7 @@ impl Flows for Service {
             )
             .into());
         }
-        let filter = Filter::of(&asked, &self.controller.snapshot())?;
+        let filter = self.filter(&asked, &self.controller.snapshot())?;
         let killed = self
             .controller
             .worker()
@@ -67,22 +69,22 @@ struct Filter {
     address: Option<IpNetwork>,
     l4_port: Option<u16>,
     protocol: Option<u8>,
-    /// Numbers of the rule in the policy that runs.
-    rule: Option<u32>,
+    /// The rule's number in each policy that had it.
+    rule: Option<Vec<(Epoch, RuleId)>>,
     state: Option<String>,
     id: Option<u64>,
     alerted: bool,
 }
 
-impl Filter {
-    fn of(filter: &v1::FlowFilter, snapshot: &Snapshot) -> Result<Filter, Refusal> {
+impl Service {
+    fn filter(&self, filter: &v1::FlowFilter, snapshot: &Snapshot) -> Result<Filter, Refusal> {
         let ids = &snapshot.ids;
         let port = filled(&filter.port)
             .map(|name| ids.port(&name).ok_or_else(|| Refusal::not_found("port", &name, ids.ports().map(|(n, _)| n))));
         let switch = filled(&filter.switch).map(|name| {
             ids.switch(&name).ok_or_else(|| Refusal::not_found("switch", &name, ids.switches().map(|(n, _)| n)))
         });
-        let rule = filled(&filter.rule).map(|name| rule_number(snapshot, &name));
+        let rule = filled(&filter.rule).map(|name| self.rule_numbers(snapshot, &name));
         let state = filled(&filter.state).map(|state| match STATES.contains(&state.as_str()) {
             true => Ok(state),
             false => Err(Refusal::invalid(format!("no flow has state \"{state}\"; there are: {}", STATES.join(", ")))),
@@ -103,6 +105,18 @@ impl Filter {
         })
     }
 
+    /// A rule's number in each policy that is remembered; flows that were judged by an older one still carry it.
+    fn rule_numbers(&self, snapshot: &Snapshot, name: &str) -> Result<Vec<(Epoch, RuleId)>, Refusal> {
+        let all = self.controller.board().all_names();
+        let numbers: Vec<_> = all.iter().filter_map(|names| Some((names.epoch, names.rule_id(name)?))).collect();
+        if numbers.is_empty() {
+            return Err(Refusal::not_found("rule", name, snapshot.config.rules.iter().map(|r| r.name.as_str())));
+        }
+        Ok(numbers)
+    }
+}
+
+impl Filter {
     fn accepts(&self, record: &FlowRecord) -> bool {
         let Tuple { source, destination, source_port, destination_port, protocol } = record.tuple;
         let within = |net: &IpNetwork| net.contains(source) || net.contains(destination);
@@ -112,40 +126,29 @@ impl Filter {
             && self.protocol.is_none_or(|p| protocol == p)
             && self.l4_port.is_none_or(|p| source_port == p || destination_port == p)
             && self.address.as_ref().is_none_or(within)
-            && self.rule.is_none_or(|r| record.rule.0 == r)
+            && self.rule.as_ref().is_none_or(|numbers| numbers.contains(&(record.epoch, record.rule)))
             && self.state.as_deref().is_none_or(|s| record.state == s)
             && (!self.alerted || record.alerted)
     }
 }
 
-fn rule_number(snapshot: &Snapshot, name: &str) -> Result<u32, Refusal> {
-    let rules = &snapshot.config.rules;
-    if name == "default" {
-        return Ok(weir_wire::RuleId::DEFAULT.0);
-    }
-    let index = rules.iter().position(|r| r.name == name);
-    index
-        .and_then(|i| u32::try_from(i).ok())
-        .ok_or_else(|| Refusal::not_found("rule", name, rules.iter().map(|r| r.name.as_str())))
-}
-
-fn flow(record: &FlowRecord, now: Instant, snapshot: &Snapshot) -> v1::Flow {
+fn flow(record: &FlowRecord, now: Instant, names: &Names, judged_by: &Names) -> v1::Flow {
     let address = |address: IpAddr| address.to_string();
     let ms = |since: Instant| u64::try_from(now.since(since).as_millis()).unwrap_or(u64::MAX);
     let [packets_to_server, packets_to_client] = record.packets;
     let [bytes_to_server, bytes_to_client] = record.bytes;
     v1::Flow {
         id: record.flow,
-        switch: snapshot.switch_name(record.switch),
+        switch: names.switch(record.switch),
         vlan: u32::from(record.vid.0),
         protocol: u32::from(record.tuple.protocol),
         protocol_name: Protocol(record.tuple.protocol).to_string(),
         source: address(record.tuple.source),
         source_port: u32::from(record.tuple.source_port),
-        in_port: snapshot.port_name(record.in_port),
+        in_port: names.port(record.in_port),
         destination: address(record.tuple.destination),
         destination_port: u32::from(record.tuple.destination_port),
-        out_port: record.out_port.map(|p| snapshot.port_name(p)).unwrap_or_default(),
+        out_port: record.out_port.map(|p| names.port(p)).unwrap_or_default(),
         packets_to_server,
         packets_to_client,
         bytes_to_server,
@@ -153,7 +156,7 @@ fn flow(record: &FlowRecord, now: Instant, snapshot: &Snapshot) -> v1::Flow {
         age_ms: ms(record.start),
         idle_ms: ms(record.last),
         state: record.state.into(),
-        rule: snapshot.rule_name(record.rule).to_owned(),
+        rule: judged_by.rule(record.rule),
         alerted: record.alerted,
     }
 }

@@ -95,7 +95,7 @@ impl Switches for Service {
                 switch: switch.clone(),
                 vlan: u32::from(entry.vid.0),
                 mac: entry.mac.to_string(),
-                port: snapshot.port_name(entry.port),
+                port: snapshot.names.port(entry.port),
                 is_static: entry.is_static,
                 age_s: entry.age_s,
             }));

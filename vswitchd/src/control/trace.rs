@@ -7,7 +7,7 @@ use weir_proto::v1::trace_server::Trace;
 use weir_wire::{Instant, PortId, SwitchId};
 
 use super::Service;
-use crate::published::Snapshot;
+use crate::published::{Names, Snapshot};
 use crate::refusal::Refusal;
 
 /// The longest frame that can be traced: a super-segment.
@@ -21,7 +21,8 @@ impl Trace for Service {
         let port = if name.is_empty() { None } else { Some(port_number(&snapshot, &name)?) };
         let asked = self.controller.worker().ask(move |view| (view.now, view.fabric.last_drops(port)));
         let (now, drops) = asked.await.map_err(Refusal::from)?;
-        let packets = drops.iter().map(|drop| dropped(drop, now, &snapshot)).collect();
+        let board = self.controller.board();
+        let packets = drops.iter().map(|drop| dropped(drop, now, &board.names_at(drop.time))).collect();
         Ok(Response::new(v1::WhyResponse { packets }))
     }
 
@@ -35,7 +36,9 @@ impl Trace for Service {
         }
         let asked = self.controller.worker().ask(move |view| view.fabric.trace(view.now, id, &frame));
         let steps: Vec<String> = asked.await.map_err(Refusal::from)?;
-        Ok(Response::new(v1::TraceFrameResponse { steps: steps.iter().map(|line| named(line, &snapshot)).collect() }))
+        Ok(Response::new(v1::TraceFrameResponse {
+            steps: steps.iter().map(|line| named(line, &snapshot.names)).collect(),
+        }))
     }
 }
 
@@ -44,14 +47,14 @@ fn port_number(snapshot: &Snapshot, name: &str) -> Result<PortId, Refusal> {
     ids.port(name).ok_or_else(|| Refusal::not_found("port", name, ids.ports().map(|(n, _)| n)))
 }
 
-fn dropped(drop: &LastDrop, now: Instant, snapshot: &Snapshot) -> v1::DroppedPacket {
+fn dropped(drop: &LastDrop, now: Instant, names: &Names) -> v1::DroppedPacket {
     let signature = drop.why.signature.as_ref();
     v1::DroppedPacket {
         ago_ms: u64::try_from(now.since(drop.time).as_millis()).unwrap_or(u64::MAX),
-        port: snapshot.port_name(drop.port),
+        port: names.port(drop.port),
         reason: drop.why.reason.label().into(),
         meaning: drop.why.reason.meaning().into(),
-        rule: drop.why.rule.map(|r| snapshot.rule_name(r).to_owned()).unwrap_or_default(),
+        rule: drop.why.rule.map(|r| names.rule(r)).unwrap_or_default(),
         signature: signature.map(|s| format!("[{}:{}:{}] {}", s.gid, s.sid, s.rev, s.msg)).unwrap_or_default(),
         head: drop.head.to_vec(),
         length: drop.length,
@@ -60,14 +63,14 @@ fn dropped(drop: &LastDrop, now: Instant, snapshot: &Snapshot) -> v1::DroppedPac
 }
 
 /// Puts names in for numbers: "port 2" becomes "port vm1".
-fn named(line: &str, snapshot: &Snapshot) -> String {
+fn named(line: &str, names: &Names) -> String {
     let mut words: Vec<String> = Vec::new();
     for word in line.split(' ') {
         let end = word.find(|c: char| !c.is_ascii_digit()).unwrap_or(word.len());
         let (number, rest) = word.split_at(end);
         let name = match (words.last().map(String::as_str), number.parse::<u16>()) {
-            (Some("port"), Ok(id)) => Some(snapshot.port_name(PortId(id))),
-            (Some("switch"), Ok(id)) => Some(snapshot.switch_name(SwitchId(id))),
+            (Some("port"), Ok(id)) => Some(names.port(PortId(id))),
+            (Some("switch"), Ok(id)) => Some(names.switch(SwitchId(id))),
             _ => None,
         };
         words.push(name.map_or_else(|| word.to_owned(), |name| format!("{name}{rest}")));
@@ -87,9 +90,9 @@ mod tests {
             Config::parse("switch = [{ name = \"lan\" }]\nport = [{ name = \"vm1\", switch = \"lan\", mem = {} }]")
                 .expect("parses");
         let ids = Ids::default().after(&config);
-        let snapshot = Snapshot::new(config, ids, 1, std::sync::Arc::default(), Vec::new());
+        let names = Names::of(&config, &ids, weir_wire::Epoch(1), Instant::ZERO);
         assert_eq!(
-            named("in by port 0, switch 0: to port 7, vlan 0", &snapshot),
+            named("in by port 0, switch 0: to port 7, vlan 0", &names),
             "in by port vm1, switch lan: to port #7, vlan 0"
         );
     }

@@ -13,8 +13,7 @@ use weir_filter::Event;
 use weir_filter::event::{FlowRecord, Scene, Signature, Tuple};
 use weir_wire::{DropReason, RuleId};
 
-use super::{Clocks, Line};
-use crate::published::Snapshot;
+use super::{Clocks, Line, Naming};
 
 /// IANA protocol numbers, as they are used here.
 mod protocol {
@@ -25,31 +24,31 @@ mod protocol {
     pub const SCTP: u8 = 132;
 }
 
-/// Writes an event. Names are those of `snapshot`.
-pub fn line(event: &Event, number: u64, clocks: &Clocks, snapshot: &Snapshot) -> Line {
+/// Writes an event.
+pub fn line(event: &Event, number: u64, clocks: &Clocks, naming: &Naming<'_>) -> Line {
     match event {
         Event::Alert { scene, signature } => {
-            let mut fields = scene_fields("alert", scene, clocks, snapshot);
+            let mut fields = scene_fields("alert", scene, clocks, naming);
             fields.insert("alert".into(), alert(signature));
             packet(&mut fields, scene);
-            finish("alert", number, scene, fields, clocks, snapshot)
+            finish("alert", number, scene, fields, clocks, naming)
         }
         Event::Drop { scene, reason, rule, signature } => {
-            let mut fields = scene_fields("drop", scene, clocks, snapshot);
-            fields.insert("drop".into(), dropped(scene, *reason, *rule, snapshot));
+            let mut fields = scene_fields("drop", scene, clocks, naming);
+            fields.insert("drop".into(), dropped(scene, *reason, *rule, naming));
             if let Some(signature) = signature {
                 fields.insert("alert".into(), alert(signature));
             }
             packet(&mut fields, scene);
-            finish("drop", number, scene, fields, clocks, snapshot)
+            finish("drop", number, scene, fields, clocks, naming)
         }
         Event::Allow { scene, rule } => {
-            let mut fields = scene_fields("allow", scene, clocks, snapshot);
-            fields.insert("rule".into(), json!(snapshot.rule_name(*rule)));
+            let mut fields = scene_fields("allow", scene, clocks, naming);
+            fields.insert("rule".into(), json!(naming.judged_by.rule(*rule)));
             packet(&mut fields, scene);
-            finish("allow", number, scene, fields, clocks, snapshot)
+            finish("allow", number, scene, fields, clocks, naming)
         }
-        Event::Flow(record) => flow(record, number, clocks, snapshot),
+        Event::Flow(record) => flow(record, number, clocks, naming),
     }
 }
 
@@ -59,29 +58,29 @@ fn finish(
     scene: &Scene,
     fields: Map<String, Value>,
     clocks: &Clocks,
-    snapshot: &Snapshot,
+    naming: &Naming<'_>,
 ) -> Line {
     Line {
         number,
         kind,
         wall_ns: clocks.wall_ns(scene.time),
-        in_port: snapshot.port_name(scene.in_port),
-        out_port: scene.out_port.map(|p| snapshot.port_name(p)).unwrap_or_default(),
+        in_port: naming.names.port(scene.in_port),
+        out_port: scene.out_port.map(|p| naming.names.port(p)).unwrap_or_default(),
         eve: Value::Object(fields).to_string(),
     }
 }
 
-fn scene_fields(kind: &str, scene: &Scene, clocks: &Clocks, snapshot: &Snapshot) -> Map<String, Value> {
+fn scene_fields(kind: &str, scene: &Scene, clocks: &Clocks, naming: &Naming<'_>) -> Map<String, Value> {
     let mut fields = Map::new();
     fields.insert("timestamp".into(), json!(timestamp(clocks.wall_ns(scene.time))));
     if scene.flow != 0 {
         fields.insert("flow_id".into(), json!(scene.flow));
     }
-    fields.insert("in_iface".into(), json!(snapshot.port_name(scene.in_port)));
+    fields.insert("in_iface".into(), json!(naming.names.port(scene.in_port)));
     if let Some(out) = scene.out_port {
-        fields.insert("out_iface".into(), json!(snapshot.port_name(out)));
+        fields.insert("out_iface".into(), json!(naming.names.port(out)));
     }
-    fields.insert("switch".into(), json!(snapshot.switch_name(scene.switch)));
+    fields.insert("switch".into(), json!(naming.names.switch(scene.switch)));
     fields.insert("event_type".into(), json!(kind));
     if scene.vid.0 != 0 {
         fields.insert("vlan".into(), json!([scene.vid.0]));
@@ -140,12 +139,12 @@ fn alert(signature: &Signature) -> Value {
     })
 }
 
-fn dropped(scene: &Scene, reason: DropReason, rule: Option<RuleId>, snapshot: &Snapshot) -> Value {
+fn dropped(scene: &Scene, reason: DropReason, rule: Option<RuleId>, naming: &Naming<'_>) -> Value {
     let mut fields = Map::new();
     fields.insert("len".into(), json!(scene.length));
     fields.insert("reason".into(), json!(reason.label()));
     if let Some(rule) = rule {
-        fields.insert("rule".into(), json!(snapshot.rule_name(rule)));
+        fields.insert("rule".into(), json!(naming.judged_by.rule(rule)));
     }
     Value::Object(fields)
 }
@@ -156,9 +155,9 @@ fn packet(fields: &mut Map<String, Value>, scene: &Scene) {
     fields.insert("packet_info".into(), json!({ "linktype": 1 }));
 }
 
-fn flow(record: &FlowRecord, number: u64, clocks: &Clocks, snapshot: &Snapshot) -> Line {
-    let in_port = snapshot.port_name(record.in_port);
-    let out_port = record.out_port.map(|p| snapshot.port_name(p)).unwrap_or_default();
+fn flow(record: &FlowRecord, number: u64, clocks: &Clocks, naming: &Naming<'_>) -> Line {
+    let in_port = naming.names.port(record.in_port);
+    let out_port = record.out_port.map(|p| naming.names.port(p)).unwrap_or_default();
     let wall_ns = clocks.wall_ns(clocks.monotonic);
     let mut fields = Map::new();
     fields.insert("timestamp".into(), json!(timestamp(wall_ns)));
@@ -167,7 +166,7 @@ fn flow(record: &FlowRecord, number: u64, clocks: &Clocks, snapshot: &Snapshot) 
     if record.out_port.is_some() {
         fields.insert("out_iface".into(), json!(out_port));
     }
-    fields.insert("switch".into(), json!(snapshot.switch_name(record.switch)));
+    fields.insert("switch".into(), json!(naming.names.switch(record.switch)));
     fields.insert("event_type".into(), json!("flow"));
     if record.vid.0 != 0 {
         fields.insert("vlan".into(), json!([record.vid.0]));
@@ -188,7 +187,7 @@ fn flow(record: &FlowRecord, number: u64, clocks: &Clocks, snapshot: &Snapshot) 
             "state": record.state,
             "reason": record.reason,
             "alerted": record.alerted,
-            "rule": snapshot.rule_name(record.rule),
+            "rule": naming.judged_by.rule(record.rule),
         }),
     );
     Line { number, kind: "flow", wall_ns, in_port, out_port, eve: Value::Object(fields).to_string() }

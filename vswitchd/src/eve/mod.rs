@@ -21,7 +21,8 @@ use weir_wire::Instant;
 pub use file::EveFile;
 pub use json::line;
 
-use crate::published::Board;
+use crate::published::{Board, Names};
+use crate::worker::Batch;
 
 /// Lines that a slow reader may lag behind.
 const LAG_MAX: usize = 4096;
@@ -119,14 +120,28 @@ impl Clocks {
     }
 }
 
+/// What numbers in an event stand for.
+#[derive(Clone, Copy, Debug)]
+pub struct Naming<'a> {
+    /// Of ports and switches.
+    pub names: &'a Names,
+    /// Of the rule that decided.
+    pub judged_by: &'a Names,
+}
+
 /// Takes the worker's events until it ends. Runs on a thread of its own.
-pub fn pump(events: &Receiver<Vec<Event>>, board: &Board, feed: &Feed, mut file: Option<EveFile>) {
+pub fn pump(events: &Receiver<Batch>, board: &Board, feed: &Feed, mut file: Option<EveFile>) {
     let mut number = 0;
     while let Ok(batch) = events.recv() {
-        let (clocks, snapshot) = (Clocks::now(), board.read());
-        for event in &batch {
+        let (clocks, names) = (Clocks::now(), board.names(batch.epoch));
+        for event in &batch.events {
             number += 1;
-            let line = line(event, number, &clocks, &snapshot);
+            // A flow may have been judged by a policy of long ago, whose rules had other numbers.
+            let judged_by = match event {
+                Event::Flow(record) => board.names(record.epoch),
+                Event::Alert { .. } | Event::Drop { .. } | Event::Allow { .. } => Arc::clone(&names),
+            };
+            let line = line(event, number, &clocks, &Naming { names: &names, judged_by: &judged_by });
             feed.counters.written.fetch_add(1, Ordering::Relaxed);
             if let Some(file) = &mut file
                 && !file.write(&line.eve)

@@ -2,12 +2,11 @@ use std::net::IpAddr;
 
 use serde_json::{Value, json};
 use weir_filter::event::{FlowRecord, Scene, Signature, Tuple};
-use weir_wire::{DropReason, MacAddr, PortId, RuleId, SwitchId, Vid};
+use weir_wire::{DropReason, Epoch, MacAddr, PortId, RuleId, SwitchId, Vid};
 
 use super::json::timestamp;
 use super::*;
 use crate::config::Config;
-use crate::published::Snapshot;
 use crate::state::Ids;
 
 /// 2026-02-28 23:59:59.000001 UTC.
@@ -17,14 +16,14 @@ fn clocks() -> Clocks {
     Clocks { monotonic: Instant::from_secs(100), wall_ns: WALL_NS }
 }
 
-fn snapshot() -> Snapshot {
+fn names() -> Names {
     let config = Config::parse(
         "switch = [{ name = \"lan\" }]\n\
          port = [{ name = \"vm1\", switch = \"lan\", mem = {} }, { name = \"vm2\", switch = \"lan\", mem = {} }]",
     )
     .expect("parses");
     let ids = Ids::default().after(&config);
-    Snapshot::new(config, ids, 1, Arc::default(), Vec::new())
+    Names::of(&config, &ids, Epoch(1), Instant::ZERO)
 }
 
 fn ip(text: &str) -> IpAddr {
@@ -70,7 +69,8 @@ fn signature() -> Arc<Signature> {
 }
 
 fn written(event: &Event) -> (Line, Value) {
-    let line = line(event, 5, &clocks(), &snapshot());
+    let names = names();
+    let line = line(event, 5, &clocks(), &Naming { names: &names, judged_by: &names });
     let value = serde_json::from_str(&line.eve).expect("is JSON");
     (line, value)
 }
@@ -159,6 +159,7 @@ fn a_flow_tells_both_directions_and_its_times() {
         state: "closed",
         reason: "timeout",
         rule: RuleId::DEFAULT,
+        epoch: Epoch(1),
         alerted: true,
     };
     let (line, value) = written(&Event::Flow(Box::new(record)));
