@@ -8,8 +8,7 @@ use crate::frag::Taken;
 use crate::inspect::Direction;
 
 impl Engine {
-    /// Computes a parsed packet's hash and reads where [`Engine::enter`] will look it up. Called for all packets of a
-    /// burst before the first is entered, it lets their cache misses overlap. Changes nothing but the hash.
+    /// Computes a parsed packet's hash. Changes nothing else.
     #[inline]
     pub fn prepare(&self, packet: &mut Packet, switch: SwitchId) {
         if packet.headers.fragment != Fragment::No {
@@ -17,17 +16,14 @@ impl Engine {
         }
         if let Belongs::Flow { key, .. } = key::belongs(packet, switch) {
             packet.hash = self.table.hash(&key);
-            std::hint::black_box(self.table.touch_index(packet.hash));
         }
     }
 
-    /// Reads the flow that a prepared packet likely belongs to: the second pass over a burst, between
-    /// [`Engine::prepare`] for all of it and [`Engine::enter`] for its first packet. Changes nothing.
+    /// Reads what [`Engine::enter`] will look up for a burst whose packets are prepared, so that its cache misses
+    /// overlap. Packets without a hash are passed over. Changes nothing.
     #[inline]
-    pub fn fetch(&self, packet: &Packet) {
-        if packet.hash != 0 {
-            std::hint::black_box(self.table.touch_flow(packet.hash));
-        }
+    pub fn fetch(&self, burst: &[Packet]) {
+        self.table.warm(burst.iter().map(|packet| packet.hash).filter(|&hash| hash != 0));
     }
 
     /// Stop 4. `switch` and the packet's `vid` keep equal addresses on different switches and VLANs apart.

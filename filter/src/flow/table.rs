@@ -88,17 +88,18 @@ impl Table {
         key.hash(&self.seed)
     }
 
-    /// Reads the index where a lookup of this hash will, so that several lookups wait for memory at the same time.
+    /// Reads what lookups of these hashes will read, so that they find it in the caches: first the index for all, then
+    /// the flows. The steps are short and have no branch on what they read, so that the processor waits for many of
+    /// them at the same time.
     #[inline]
-    pub fn touch_index(&self, hash: u64) -> u32 {
-        self.index.touch(hash)
-    }
-
-    /// Reads the flow that a lookup of this hash will likely find, after [`Table::touch_index`].
-    #[inline]
-    pub fn touch_flow(&self, hash: u64) -> u32 {
-        let flow = self.flows.get(self.index.candidate(hash) as usize);
-        flow.map_or(0, |flow| flow.generation ^ flow.decision.rule.0 ^ flow.tcp.first_word())
+    pub fn warm(&self, hashes: impl Iterator<Item = u64> + Clone) {
+        let index = hashes.clone().fold(0, |seen, hash| seen ^ self.index.touch(hash));
+        std::hint::black_box(index);
+        let flows = hashes.fold(0, |seen, hash| match self.flows.get(self.index.candidate(hash) as usize) {
+            Some(flow) => seen ^ flow.generation ^ flow.decision.rule.0 ^ flow.tcp.first_word(),
+            None => seen,
+        });
+        std::hint::black_box(flows);
     }
 
     /// The flow of this key.

@@ -1,6 +1,6 @@
 //! The order of a packet's stops, 3 to 7, once.
 //!
-//! A burst goes through in passes. The first parses and admits every packet. The second asks the guard to read what it
+//! A burst goes through in passes. The first parses and admits every packet. Two short ones ask the guard to read what it
 //! will look up, with nothing in between, so that the cache misses of one burst overlap instead of standing in line.
 //! The last takes each packet to its end: out by [`Egress`], waiting in the guard as a fragment, or dropped with a
 //! reason. Each packet is finished before the next one is looked up, because what the guard says of the first may end
@@ -33,6 +33,7 @@ impl Fabric {
                 walk.engine.prepare(packet, switch);
             }
         }
+        walk.engine.fetch(burst);
         for (packet, admission) in burst.drain(..).zip(admissions.drain(..)) {
             match admission {
                 Ok(switch) => walk.forward(packet, switch),
