@@ -37,7 +37,10 @@ fn serves(guest: &Guest, address: &str, name: &str) -> Result<(), Failure> {
 
 /// Sends megabytes of noise over TCP from one guest to the other and compares the sums.
 fn sends(from: &Guest, to: &Guest, address: &str, megabytes: u32) -> Result<(), Failure> {
-    to.sh("rm -f /tmp/sum; (nc -l -p 5001 | md5sum >/tmp/sum.part; mv /tmp/sum.part /tmp/sum) >/dev/null 2>&1 &")?;
+    // Its input does not end: a nc whose input ends closes its direction, and the other nc takes that for the end.
+    let receiver = "nc -l -p 5001 0<>/tmp/hold | md5sum >/tmp/sum.part; mv /tmp/sum.part /tmp/sum";
+    to.sh(&format!("rm -f /tmp/sum /tmp/hold; mkfifo /tmp/hold; ({receiver}) >/dev/null 2>&1 &"))?;
+    wait_for("the receiver", Duration::from_secs(60), || to.sh("netstat -ltn | grep -q :5001").ok())?;
     from.sh(&format!("dd if=/dev/urandom of=/tmp/noise bs=1M count={megabytes} 2>/dev/null"))?;
     let sum = from.sh("md5sum </tmp/noise")?;
     from.sh(&format!("nc {address} 5001 </tmp/noise"))?;
