@@ -513,3 +513,40 @@ fn a_ring_without_a_kick_descriptor_is_looked_at_by_a_timer() {
     assert_eq!(tokens, [1]);
     assert_eq!(guest.received().len(), 1);
 }
+
+#[test]
+fn a_super_segment_is_cut_for_a_guest_that_does_not_take_it() {
+    use weir_wire::TcpFields;
+    use weir_wire::build::{Ends, packet, tcp};
+    let mut guest = Guest::new(FrontendConfig { features: !features::GUEST_TSO4, ..FrontendConfig::default() });
+    let data = frame(10_000, 5);
+    let bytes = tcp(Ends::ipv4(1, 2), TcpFields { seq: 1000, ..TcpFields::default() }, &[], &data);
+    let mut whole = Packet::new(guest.pool.copy(&bytes).unwrap(), ID, PLAIN);
+    whole.offload = Offload {
+        checksum: Checksum::Partial { start: 34, offset: 16 },
+        segmentation: Segmentation::Tcp4 { size: 1448, ecn: false },
+    };
+    whole.parse().unwrap();
+    guest.port.tx(&mut guest.pool, &mut vec![whole]);
+    guest.port.flush();
+    let counters = guest.port.counters();
+    assert_eq!((counters.tx_packets, counters.tx_cut, counters.tx_dropped.total()), (1, 6, 0));
+    let mut got = Vec::new();
+    for (_, bytes) in guest.guest_received() {
+        let segment = packet(&bytes, ID, &mut guest.pool).unwrap();
+        got.extend_from_slice(segment.payload());
+        guest.pool.give(segment.buffer);
+    }
+    assert_eq!(got, data);
+    assert_eq!(guest.pool.outstanding(), 0);
+}
+
+#[test]
+fn the_fabric_hears_of_a_link_before_the_worker_sleeps() {
+    let mut guest = Guest::new(FrontendConfig::default());
+    assert_eq!(guest.port.arm(), Armed::Idle);
+    guest.frontend.hang_up();
+    assert_eq!(guest.port.arm(), Armed::Ready);
+    assert!(!guest.port.link());
+    assert_eq!(guest.port.arm(), Armed::Idle);
+}

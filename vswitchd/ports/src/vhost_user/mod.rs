@@ -40,7 +40,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use weir_wire::{Capabilities, DropReason, Offload, Packet, Pool, PortId};
+use weir_wire::build::rarp;
+use weir_wire::{Capabilities, DropReason, MacAddr, Offload, Packet, Pool, PortId};
 
 use crate::departure::Departure;
 use crate::error::PortError;
@@ -245,7 +246,7 @@ impl VhostUserPort {
     fn announce(&mut self, id: PortId, pool: &mut Pool, burst: &mut Vec<Packet>) {
         let Some(session) = &mut self.session else { return };
         for mac in session.rarps.drain(..) {
-            match pool.copy(&rarp(mac)) {
+            match pool.copy(&rarp(MacAddr(mac))) {
                 Some(buffer) => {
                     self.counters.rx_packets += 1;
                     self.counters.rx_bytes += buffer.len() as u64;
@@ -345,7 +346,12 @@ impl Port for VhostUserPort {
     }
 
     fn arm(&mut self) -> Armed {
+        let before = self.ways.link;
         self.serve();
+        if before != self.ways.link {
+            // The fabric is to hear of it before anybody sleeps.
+            return Armed::Ready;
+        }
         let Some(session) = &mut self.session else { return Armed::Idle };
         if !session.rarps.is_empty() && self.ways.link {
             return Armed::Ready;
@@ -416,14 +422,4 @@ fn send(sink: &mut Sink<'_>, rings: &mut [Vring], to_guest: &[u16], packet: &Pac
             DropReason::BadDescriptor
         }
     })
-}
-
-/// A RARP request of a station for its own address, as switches learn from (RFC 903; what QEMU sends for TAP).
-fn rarp(mac: [u8; 6]) -> [u8; 60] {
-    let mut frame = [0u8; 60];
-    let parts: [&[u8]; 8] = [&[0xff; 6], &mac, &[0x80, 0x35], &[0, 1, 8, 0, 6, 4, 0, 3], &mac, &[0; 4], &mac, &[0; 4]];
-    for (to, from) in frame.iter_mut().zip(parts.into_iter().flatten()) {
-        *to = *from;
-    }
-    frame
 }
