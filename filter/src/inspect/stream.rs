@@ -124,8 +124,8 @@ impl Stream {
     /// The receiver has everything before `ack`. Honoured for data that was seen.
     pub fn acknowledge(&mut self, ack: u32, memory: &mut StreamMemory) {
         let Some(place) = self.place(ack) else { return };
-        if self.movable && place < self.start {
-            self.move_start(place, memory);
+        if self.movable && place < self.start && !self.move_start(place, memory) {
+            return;
         }
         if place > self.acked {
             self.acked = place.min(self.next);
@@ -134,10 +134,10 @@ impl Stream {
     }
 
     /// The receiver still waits for bytes before the first one seen: the stream starts there, and what is kept is
-    /// ahead of order.
-    fn move_start(&mut self, place: u64, memory: &mut StreamMemory) {
+    /// ahead of order. `false` where that is too far back.
+    fn move_start(&mut self, place: u64, memory: &mut StreamMemory) -> bool {
         if self.start - place > memory.per_direction as u64 {
-            return;
+            return false;
         }
         let bytes = self.kept.split_off(self.head.min(self.kept.len()));
         if !bytes.is_empty() {
@@ -147,13 +147,14 @@ impl Stream {
         self.head = 0;
         (self.start, self.next, self.acked, self.kept_from) = (place, place, place, place);
         self.charge(memory);
+        true
     }
 
     /// Takes a segment's bytes, where they are to be inspected: those before place `limit`.
     pub fn take(&mut self, seq: u32, payload: &[u8], limit: u64, memory: &mut StreamMemory) -> Taken {
         let Some(mut start) = self.place(seq) else { return Taken::Nothing };
-        if self.movable && start < self.start {
-            self.move_start(start, memory);
+        if self.movable && start < self.start && !self.move_start(start, memory) {
+            return Taken::Limit;
         }
         let mut payload = payload;
         // What the receiver has, it will not read again; what is beyond the limit is not inspected.
