@@ -120,7 +120,8 @@ impl Flow {
         match self.key.protocol() {
             _ if self.key.is_tcp() => match self.tcp.phase() {
                 Phase::Handshake => timeouts.tcp_handshake,
-                Phase::Established if self.answered || self.midstream => timeouts.tcp_established,
+                Phase::Established if self.answered => timeouts.tcp_established,
+                // Picked up in its midst, and only one side has been heard: anybody can make that up.
                 Phase::Established => timeouts.tcp_handshake,
                 Phase::Closing => timeouts.tcp_closing,
             },

@@ -249,7 +249,14 @@ impl Table {
 
     /// The flows, in order of their places.
     pub fn iter(&self) -> impl Iterator<Item = &Flow> {
-        self.flows.iter().filter(|flow| flow.number != 0)
+        self.range(0, u32::MAX)
+    }
+
+    /// The flows in the places from `start` up to `end`.
+    pub fn range(&self, start: u32, end: u32) -> impl Iterator<Item = &Flow> {
+        let end = (end as usize).min(self.flows.len());
+        let places = self.flows.get(start as usize..end).unwrap_or(&[]);
+        places.iter().filter(|flow| flow.number != 0)
     }
 }
 

@@ -1,7 +1,6 @@
 //! The tables against a model that reads the rules one by one, as a person would; and what a policy is refused for.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::time::Instant as Clock;
 
 use ipnetwork::IpNetwork;
 use weir_wire::{Epoch, MacAddr, PortId, RuleId, SwitchId, Vid};
@@ -230,10 +229,8 @@ fn many(rules: u32) -> Spec {
 
 #[test]
 fn ten_thousand_rules_compile_and_the_last_one_is_found() {
-    let clock = Clock::now();
     let policy = Policy::compile(&many(10_000), Epoch(1)).unwrap();
-    println!("compiled in {:?}, {} MiB", clock.elapsed(), policy.table_bytes() >> 20);
-    assert!(policy.table_bytes() < 256 << 20, "{}", policy.table_bytes());
+    assert!(policy.table_bytes() < 32 << 20, "{}", policy.table_bytes());
     for n in [0u32, 77, 9_999] {
         let tuple = Tuple {
             source: Ipv4Addr::from(0x0a00_0000 + n).into(),

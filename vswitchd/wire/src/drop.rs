@@ -85,7 +85,7 @@ reasons! {
     TcpWindow = "tcp-window",
     /// A TCP segment of a connection whose start was not seen.
     TcpMidstream = "tcp-midstream",
-    /// An ICMP error that speaks of no known flow.
+    /// An ICMP error that speaks of no known flow, or an ICMP reply that nobody asked for.
     IcmpUnrelated = "icmp-unrelated",
     /// The flow was ended by a verdict; its later packets are dropped too.
     FlowBlocked = "flow-blocked",

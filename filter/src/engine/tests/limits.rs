@@ -105,3 +105,27 @@ fn events_beyond_their_room_are_lost_and_counted() {
     }
     assert_eq!((world.events().len(), world.engine.waiting_events().lost()), (3, 7));
 }
+
+#[test]
+fn a_large_table_is_looked_through_in_parts() {
+    let mut world = world(1000, 0);
+    for port in 0..100 {
+        world.send(&udp(port, A), A, C).unwrap();
+    }
+    let (mut next, mut found, mut parts) = (Some(0), vec![], 0);
+    while let Some(start) = next {
+        let (records, after) = world.engine.flows_from(start, 30, |record| record.tuple.source_port >= 50);
+        found.extend(records.iter().map(|record| record.flow));
+        (next, parts) = (after, parts + 1);
+    }
+    assert_eq!((found, parts), ((51..=100).collect(), 4));
+}
+
+#[test]
+fn a_connection_picked_up_from_one_side_only_is_soon_forgotten() {
+    let mut world = world(1000, 0);
+    world.send(&seg(A4, 1000, B4, 80, TCP_ACK, 101, 501, b"x"), A, B).unwrap();
+    world.pass_time(62);
+    world.tick();
+    assert_eq!(world.engine.flow_count(), 0);
+}
