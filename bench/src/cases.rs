@@ -7,6 +7,7 @@ use weir_wire::build::frames::{Ends, tagged, udp};
 use weir_wire::{DropReason, Offload, Packet, Pool, PortId, SwitchId};
 
 use crate::fabric::{BURST, Bench};
+use crate::inspection::{self, Text};
 use crate::measure::{Figure, Rounds, timed};
 use crate::traffic::Flows;
 
@@ -16,7 +17,7 @@ use crate::traffic::Flows;
 /// The first case whose answer was wrong.
 pub fn run(rounds: &Rounds, wanted: &str, mut each: impl FnMut(Figure)) -> Result<(), String> {
     type Case = fn(&Rounds, &str) -> Result<Figure, String>;
-    let cases: [(&str, Case); 14] = [
+    let cases: [(&str, Case); 19] = [
         ("copy in, give back 60 B", |r, n| copy(r, n, 60)),
         ("copy in, give back 1514 B", |r, n| copy(r, n, 1514)),
         ("parse IPv4 UDP", |r, n| parse(r, n, &udp(Ends::ipv4(1, 2), (1, 2), &[0; 18]))),
@@ -31,6 +32,11 @@ pub fn run(rounds: &Rounds, wanted: &str, mut each: impl FnMut(Figure)) -> Resul
         ("drop by policy", |r, n| refuse(r, n)),
         ("drop by the switch", |r, n| reserved(r, n)),
         ("flood to 8 ports", |r, n| flood(r, n)),
+        ("TCP 1448 B, not inspected", |r, n| inspection::stream(r, n, 1448, (None, Text::Plain))),
+        ("TCP 1448 B, starter rules", |r, n| inspection::stream(r, n, 1448, (Some("starter"), Text::Plain))),
+        ("TCP 1448 B, starter rules, bait", |r, n| inspection::stream(r, n, 1448, (Some("starter"), Text::Baiting))),
+        ("TCP 62 KiB, not inspected", |r, n| inspection::stream(r, n, 62 << 10, (None, Text::Plain))),
+        ("TCP 62 KiB, starter rules", |r, n| inspection::stream(r, n, 62 << 10, (Some("starter"), Text::Plain))),
     ];
     for (name, case) in cases.iter().filter(|(name, _)| name.contains(wanted)) {
         each(case(rounds, name)?);
@@ -42,11 +48,11 @@ fn copy(rounds: &Rounds, name: &str, length: usize) -> Result<Figure, String> {
     let (mut pool, frame) = (Pool::default(), vec![0xa5; length]);
     let mut burst = Vec::with_capacity(BURST);
     Ok(rounds.measure(name, || {
-        let ((), took) = timed(|| {
+        let ((), cost) = timed(BURST as u64, || {
             burst.extend((0..BURST).filter_map(|_| pool.copy(&frame)));
             burst.drain(..).for_each(|buffer| pool.give(buffer));
         });
-        (BURST as u64, took)
+        cost
     }))
 }
 
@@ -56,9 +62,10 @@ fn parse(rounds: &Rounds, name: &str, frame: &[u8]) -> Result<Figure, String> {
     let mut burst: Vec<Packet> = (0..BURST).filter_map(packet).collect();
     let mut good = 0;
     let figure = rounds.measure(name, || {
-        let (parsed, took) = timed(|| burst.iter_mut().map(|packet| packet.parse()).filter(Result::is_ok).count());
+        let parse = || burst.iter_mut().map(|packet| packet.parse()).filter(Result::is_ok).count();
+        let (parsed, cost) = timed(BURST as u64, parse);
         good += parsed;
-        (BURST as u64, took)
+        cost
     });
     expect(name, good as u64 >= figure.count && good % BURST == 0, || format!("{good} were parsed"))?;
     Ok(figure)
@@ -141,10 +148,11 @@ fn flood(rounds: &Rounds, name: &str) -> Result<Figure, String> {
     Ok(figure)
 }
 
-fn all_sent(name: &str, bench: &Bench) -> Result<(), String> {
-    let [received, sent, dropped] = bench.books(DropReason::Policy);
+pub(crate) fn all_sent(name: &str, bench: &Bench) -> Result<(), String> {
+    let [received, sent, _] = bench.books(DropReason::Policy);
     // Each address is flooded to until its host has spoken, which on two ports makes no copies.
-    expect(name, received == sent, || format!("{received} received, {sent} sent, {dropped} refused"))
+    let drops = || bench.drops().nonzero().map(|(reason, n)| format!("{n} {}", reason.label())).collect::<Vec<_>>();
+    expect(name, received == sent, || format!("{received} received, {sent} sent, dropped: {}", drops().join(", ")))
 }
 
 fn expect(name: &str, right: bool, found: impl FnOnce() -> String) -> Result<(), String> {
@@ -152,7 +160,7 @@ fn expect(name: &str, right: bool, found: impl FnOnce() -> String) -> Result<(),
 }
 
 /// A switch that refuses what no rule allows, and some rules before the one that allows.
-fn few_rules() -> Spec {
+pub(crate) fn few_rules() -> Spec {
     let port = |id: u16| spec::Port { id: PortId(id), name: format!("p{id}"), groups: vec!["all".into()] };
     let mut rules: Vec<Rule> = (0..8).map(other).collect();
     rules.push(Rule { name: "udp".into(), protocols: vec![17], ..Rule::default() });

@@ -1,17 +1,19 @@
 //! A fabric fed with bursts, timed from parsing to egress.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use weir_fabric::{Egress, Fabric, PortConfig, Step, SwitchConfig};
 use weir_filter::{Limits, Policy, spec};
-use weir_wire::{DropReason, Epoch, Instant, Offload, Packet, Pool, PortId, SwitchId};
+use weir_wire::{DropCounters, DropReason, Epoch, Instant, Offload, Packet, Pool, PortId, SwitchId};
 
-use crate::measure::timed;
+use crate::measure::{Step as Cost, timed};
 use crate::traffic::Flows;
 
 /// Packets moved at once, as the worker does.
 pub const BURST: usize = 64;
+
+/// Allocations that an event may make: its packet, its text, and the list it waits in growing.
+const PER_EVENT: u64 = 3;
 
 /// A switch with ports 1 to n, and packets on their way through it.
 pub struct Bench {
@@ -57,23 +59,41 @@ impl Bench {
         }
     }
 
-    /// Moves the burst; returns its length and the time from parsing to egress.
-    pub fn run(&mut self) -> (u64, Duration) {
-        let packets = self.burst.len() as u64;
+    /// Copies in a packet with its marks.
+    pub fn add_packet(&mut self, packet: &Packet) {
+        self.burst.extend(packet.duplicate(&mut self.pool));
+    }
+
+    /// Packets copied in since the last burst.
+    pub fn waiting(&self) -> usize {
+        self.burst.len()
+    }
+
+    /// Moves the burst; the cost is that from parsing to egress.
+    pub fn run(&mut self) -> Cost {
         self.now = Instant(self.now.0 + 10_000);
-        let ((), took) = timed(|| self.fabric.process(self.now, &mut self.burst, &mut self.pool, &mut self.out));
+        let Bench { fabric, burst, pool, out, .. } = self;
+        let ((), mut step) = timed(burst.len() as u64, || fabric.process(self.now, burst, pool, out));
         for port in 1..=self.ports {
             if let Some(queue) = self.out.queue(PortId(port)) {
                 queue.drain(..).for_each(|packet| self.pool.give(packet.buffer));
             }
         }
-        (packets, took)
+        self.fabric.drain_events(|_| step.excused += PER_EVENT);
+        step
     }
 
     /// Packets received, sent and dropped for `reason` so far.
     pub fn books(&self, reason: DropReason) -> [u64; 3] {
         let totals = self.fabric.totals();
-        let dropped = (0..=self.ports).filter_map(|port| self.fabric.counters(PortId(port)));
-        [totals.received, totals.sent, dropped.map(|counters| counters.dropped.get(reason)).sum()]
+        [totals.received, totals.sent, self.drops().get(reason)]
+    }
+
+    /// What was dropped so far, by reason.
+    pub fn drops(&self) -> DropCounters {
+        let mut drops = DropCounters::default();
+        let ports = (0..=self.ports).filter_map(|port| self.fabric.counters(PortId(port)));
+        ports.for_each(|counters| drops.merge(&counters.dropped));
+        drops
     }
 }

@@ -6,6 +6,7 @@
 
 pub mod cases;
 pub mod fabric;
+pub mod inspection;
 pub mod measure;
 pub mod record;
 pub mod traffic;

@@ -19,6 +19,38 @@ pub struct Figure {
     pub best_ns: f64,
     /// Allocations in all rounds.
     pub allocations: u64,
+    /// Allocations there may be: for events told to people, for connections whose inspection begins.
+    pub excused: u64,
+}
+
+impl Figure {
+    /// Allocations that nothing excuses.
+    pub fn unexcused(&self) -> u64 {
+        self.allocations.saturating_sub(self.excused)
+    }
+}
+
+/// What one step did and cost.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Step {
+    /// What was counted: packets, mostly.
+    pub count: u64,
+    /// How long it took.
+    pub time: Duration,
+    /// Allocations it made.
+    pub allocations: u64,
+    /// Allocations it may make.
+    pub excused: u64,
+}
+
+impl Step {
+    /// Adds what another one did and cost.
+    pub fn add(&mut self, other: Step) {
+        self.count += other.count;
+        self.time += other.time;
+        self.allocations += other.allocations;
+        self.excused += other.excused;
+    }
 }
 
 /// How long a case is measured.
@@ -37,31 +69,31 @@ impl Default for Rounds {
 }
 
 impl Rounds {
-    /// Repeats `step`, which returns how much it did and the time that took, after one round to warm up.
-    pub fn measure(&self, case: &str, mut step: impl FnMut() -> (u64, Duration)) -> Figure {
+    /// Repeats `step`, after one round to warm up.
+    pub fn measure(&self, case: &str, mut step: impl FnMut() -> Step) -> Figure {
         let mut steps = Vec::with_capacity(STEPS);
         self.round(&mut step, &mut steps);
-        let (mut figures, mut count, mut allocations) = (Vec::with_capacity(self.rounds), 0, 0);
+        let (mut figures, mut sum) = (Vec::with_capacity(self.rounds), Step::default());
         for _ in 0..self.rounds {
             steps.clear();
-            let info = allocation_counter::measure(|| count += self.round(&mut step, &mut steps));
-            allocations += info.count_total;
+            sum.add(self.round(&mut step, &mut steps));
             figures.push(median(&mut steps));
         }
         let median_ns = median(&mut figures);
         let best_ns = figures.first().copied().unwrap_or(0.0);
-        Figure { case: case.to_owned(), count, median_ns, best_ns, allocations }
+        let Step { count, allocations, excused, .. } = sum;
+        Figure { case: case.to_owned(), count, median_ns, best_ns, allocations, excused }
     }
 
-    fn round(&self, step: &mut impl FnMut() -> (u64, Duration), steps: &mut Vec<f64>) -> u64 {
-        let mut count = 0;
+    fn round(&self, step: &mut impl FnMut() -> Step, steps: &mut Vec<f64>) -> Step {
+        let mut sum = Step::default();
         let start = Instant::now();
         while start.elapsed() < self.length && steps.len() < STEPS {
-            let (done, took) = step();
-            count += done;
-            steps.push(took.as_nanos() as f64 / done.max(1) as f64);
+            let done = step();
+            steps.push(done.time.as_nanos() as f64 / done.count.max(1) as f64);
+            sum.add(done);
         }
-        count
+        sum
     }
 }
 
@@ -71,9 +103,17 @@ fn median(figures: &mut [f64]) -> f64 {
     figures.get(figures.len() / 2).copied().unwrap_or(0.0)
 }
 
-/// The time a piece of work takes.
-pub fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
-    let start = Instant::now();
-    let result = work();
-    (result, start.elapsed())
+/// Does a piece of work that counts for `count`; returns its result and what it cost.
+pub fn timed<T>(count: u64, work: impl FnOnce() -> T) -> (T, Step) {
+    let (mut result, mut time) = (None, Duration::ZERO);
+    let info = allocation_counter::measure(|| {
+        let start = Instant::now();
+        let done = work();
+        time = start.elapsed();
+        result = Some(done);
+    });
+    match result {
+        Some(result) => (result, Step { count, time, allocations: info.count_total, excused: 0 }),
+        None => unreachable!("the work was done"),
+    }
 }

@@ -53,13 +53,13 @@ impl Setting {
         let is_new = !path.exists();
         let mut file = OpenOptions::new().create(true).append(true).open(&path)?;
         if is_new {
-            writeln!(file, "date,commit,machine,command,case,count,median_ns,best_ns,allocations")?;
+            writeln!(file, "date,commit,machine,command,case,count,median_ns,best_ns,allocations,excused")?;
         }
-        for Figure { case, count, median_ns, best_ns, allocations } in figures {
+        for Figure { case, count, median_ns, best_ns, allocations, excused } in figures {
             let Setting { date, commit, machine, command, .. } = self;
             writeln!(
                 file,
-                "{date},{commit},\"{machine}\",\"{command}\",\"{case}\",{count},{median_ns:.2},{best_ns:.2},{allocations}"
+                "{date},{commit},\"{machine}\",\"{command}\",\"{case}\",{count},{median_ns:.2},{best_ns:.2},{allocations},{excused}"
             )?;
         }
         Ok(path)

@@ -35,9 +35,10 @@ fn main() -> ExitCode {
             }
         }
     }
-    match figures.iter().find(|figure| figure.allocations > 0) {
+    match figures.iter().find(|figure| figure.unexcused() > 0) {
         Some(figure) => {
-            eprintln!("\"{}\" allocates: {} times in {} packets", figure.case, figure.allocations, figure.count);
+            let Figure { case, allocations, count, excused, .. } = figure;
+            eprintln!("\"{case}\" allocates: {allocations} times in {count} packets, of which {excused} are excused");
             ExitCode::FAILURE
         }
         None => ExitCode::SUCCESS,
