@@ -11,7 +11,7 @@ use guest::{Guest, ID, Socket, frame, serve};
 use weir_ports::event::Epoll;
 use weir_ports::vhost_user::features;
 use weir_ports::vhost_user::frontend::queue::Layout;
-use weir_ports::vhost_user::frontend::{Dialect, Frontend, FrontendConfig, pair};
+use weir_ports::vhost_user::frontend::{Backing, Dialect, Frontend, FrontendConfig, pair};
 use weir_ports::vhost_user::message::number as n;
 use weir_ports::vhost_user::{Profile, Role, VhostUserConfig, VhostUserPort};
 use weir_ports::{Armed, Port};
@@ -195,6 +195,19 @@ fn nobody_is_notified_who_does_not_want_it() {
         guest.tx(&[(&frame(60, 1), PLAIN)]);
         assert_eq!(guest.frontend.queue(0).unwrap().call().drain(), 0);
     }
+}
+
+#[test]
+fn a_driver_whose_call_descriptor_is_replaced_is_woken_to_look() {
+    let mut guest = Guest::new(FrontendConfig::default());
+    guest.assert_works();
+    let call = weir_ports::event::EventFd::new().unwrap();
+    let Guest { frontend, port, .. } = &mut guest;
+    frontend.tell(n::SET_VRING_CALL, &0u64.to_ne_bytes(), &[call.as_fd()], &mut || port.on_event()).unwrap();
+    assert_eq!(call.drain(), 1);
+    guest.frontend.queue(0).unwrap().request_call(true);
+    guest.tx(&[(&frame(60, 1), PLAIN)]);
+    assert_eq!(call.drain(), 1);
 }
 
 #[test]
@@ -549,4 +562,49 @@ fn the_fabric_hears_of_a_link_before_the_worker_sleeps() {
     assert_eq!(guest.port.arm(), Armed::Ready);
     assert!(!guest.port.link());
     assert_eq!(guest.port.arm(), Armed::Idle);
+}
+
+/// Huge pages that were reserved for a test.
+struct HugePages(String);
+
+const HUGE_PAGES: &str = "/proc/sys/vm/nr_hugepages";
+
+impl HugePages {
+    fn reserve(count: u32) -> std::io::Result<HugePages> {
+        let before = std::fs::read_to_string(HUGE_PAGES)?.trim().to_string();
+        let wanted = before.parse::<u32>().unwrap_or(0) + count;
+        std::fs::write(HUGE_PAGES, wanted.to_string())?;
+        Ok(HugePages(before))
+    }
+}
+
+impl Drop for HugePages {
+    fn drop(&mut self) {
+        let _ = std::fs::write(HUGE_PAGES, &self.0);
+    }
+}
+
+#[test]
+fn guest_memory_in_huge_pages_works() {
+    let Ok(_pages) = HugePages::reserve(8) else {
+        println!("skipped: needs root to reserve huge pages");
+        return;
+    };
+    let mut guest = Guest::new(FrontendConfig { backing: Backing::Huge, ..FrontendConfig::default() });
+    for _ in 0..1000 {
+        guest.assert_works();
+    }
+    // A region that starts inside a huge page, as front ends cut them.
+    let len = guest.frontend.memory().len() as u64;
+    let base = weir_ports::vhost_user::frontend::GUEST_BASE;
+    let user = weir_ports::vhost_user::frontend::USER_BASE;
+    let cut = 0x1000;
+    let table = weir_ports::vhost_user::frontend::memory_table(&[
+        (base, cut, user, 0),
+        (base + cut, len - cut, user + cut, cut),
+    ]);
+    let file = guest.frontend.memory().file().try_clone().unwrap();
+    let Guest { frontend, port, .. } = &mut guest;
+    frontend.tell(n::SET_MEM_TABLE, &table, &[file.as_fd(), file.as_fd()], &mut || port.on_event()).unwrap();
+    guest.assert_works();
 }

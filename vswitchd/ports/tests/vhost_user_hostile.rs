@@ -14,7 +14,9 @@ use guest::{Guest, frame, serve};
 use weir_ports::event::{Epoll, EventFd};
 use weir_ports::vhost_user::features;
 use weir_ports::vhost_user::frontend::queue::Place;
-use weir_ports::vhost_user::frontend::{FrontendConfig, GUEST_BASE, USER_BASE, memory_table, pair, ring_address};
+use weir_ports::vhost_user::frontend::{
+    Backing, FrontendConfig, GUEST_BASE, USER_BASE, memory_table, pair, ring_address,
+};
 use weir_ports::vhost_user::message::number as n;
 use weir_ports::vhost_user::shared::{memory_file, memory_file_unsealed, set_len};
 use weir_ports::{Armed, Port};
@@ -629,7 +631,7 @@ fn a_storm_of_enabling_and_disabling_during_traffic_loses_nothing_but_frames() {
 #[test]
 fn memory_that_is_cut_short_ends_the_connection_and_not_the_process() {
     for touched in ["rings", "buffers"] {
-        let mut guest = Guest::new(FrontendConfig { unsealed: true, ..FrontendConfig::default() });
+        let mut guest = Guest::new(FrontendConfig { backing: Backing::Unsealed, ..FrontendConfig::default() });
         guest.assert_works();
         guest.guest_sends(&frame(60, 1));
         let left = if touched == "rings" { 0 } else { guest.place(1).buffers - GUEST_BASE };

@@ -94,12 +94,16 @@ impl Endpoint {
             Ok((stream, _)) => stream,
             Err(e) => {
                 if e.kind() != io::ErrorKind::WouldBlock {
+                    // Out of descriptors, most likely. It would be reported again and again: look later.
                     self.problem = format!("cannot accept a connection: {e}");
+                    self.listen_for_more(false, epoll);
+                    self.set_timer(PATIENCE);
                 }
                 return None;
             }
         };
         if !busy {
+            self.problem.clear();
             return Some(stream);
         }
         *waiting = Some(stream);

@@ -197,7 +197,7 @@ impl Session {
             }
             Request::SetVringKick { ring } => self.set_kick(ring, fds, epoll, kick_token)?,
             Request::SetVringCall { ring } => {
-                self.ring(ring)?.call = fds.into_iter().next().map(Notifier::new).transpose()?;
+                self.ring(ring)?.set_call(fds.into_iter().next().map(Notifier::new).transpose()?);
             }
             Request::SetVringErr { ring } => {
                 self.ring(ring)?.error = fds.into_iter().next().map(Notifier::new).transpose()?;

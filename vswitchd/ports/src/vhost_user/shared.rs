@@ -21,7 +21,22 @@ pub fn memory_file(len: u64) -> io::Result<OwnedFd> {
 /// # Errors
 /// Whatever memfd_create(2) or ftruncate(2) report.
 pub fn memory_file_unsealed(len: u64) -> io::Result<OwnedFd> {
-    let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
+    create(len, 0)
+}
+
+/// Bytes of the huge pages that [`memory_file_huge`] is made of.
+pub const HUGE_PAGE: u64 = 2 << 20;
+
+/// A file of at least `len` zero bytes in huge pages, of which the system must have some free.
+///
+/// # Errors
+/// Whatever memfd_create(2) or ftruncate(2) report.
+pub fn memory_file_huge(len: u64) -> io::Result<OwnedFd> {
+    create(len.next_multiple_of(HUGE_PAGE), libc::MFD_HUGETLB | libc::MFD_HUGE_2MB)
+}
+
+fn create(len: u64, kind: libc::c_uint) -> io::Result<OwnedFd> {
+    let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING | kind;
     // SAFETY: the name is a C string.
     let fd = owned(unsafe { libc::memfd_create(c"weir".as_ptr(), flags) })?;
     set_len(&fd, len)?;

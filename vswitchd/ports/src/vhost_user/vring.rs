@@ -56,6 +56,15 @@ impl Vring {
         self.ring.as_mut()
     }
 
+    /// Sets how we wake the driver. A running ring's driver is woken at once: the call that it waits for may have gone
+    /// to the descriptor there was before, or to none.
+    pub fn set_call(&mut self, call: Option<Notifier>) {
+        self.call = call;
+        if let Some(call) = self.call.as_ref().filter(|_| self.ring.is_some()) {
+            call.signal();
+        }
+    }
+
     /// Whether it runs.
     #[inline]
     pub fn is_running(&self) -> bool {

@@ -43,6 +43,18 @@ pub enum Dialect {
     Uml,
 }
 
+/// What shared memory is made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Backing {
+    /// A file in memory that nobody can make shorter.
+    #[default]
+    Sealed,
+    /// A file in memory that its holders can make shorter.
+    Unsealed,
+    /// Huge pages, of which the system must have some free.
+    Huge,
+}
+
 /// How a front end behaves.
 #[derive(Clone, Copy, Debug)]
 pub struct FrontendConfig {
@@ -60,8 +72,8 @@ pub struct FrontendConfig {
     pub layout: Layout,
     /// Descriptors of each chain that waits for a frame.
     pub receive_chain: u16,
-    /// The memory can be made shorter by its holder.
-    pub unsealed: bool,
+    /// What its memory is made of.
+    pub backing: Backing,
 }
 
 impl Default for FrontendConfig {
@@ -74,7 +86,7 @@ impl Default for FrontendConfig {
             buffer_len: 2048,
             layout: Layout::Together,
             receive_chain: 1,
-            unsealed: false,
+            backing: Backing::Sealed,
         }
     }
 }
@@ -100,8 +112,12 @@ pub struct Memory {
 }
 
 impl Memory {
-    fn new(len: u64, unsealed: bool) -> io::Result<Memory> {
-        let file = if unsealed { shared::memory_file_unsealed(len)? } else { shared::memory_file(len)? };
+    fn new(len: u64, backing: Backing) -> io::Result<Memory> {
+        let file = match backing {
+            Backing::Sealed => shared::memory_file(len)?,
+            Backing::Unsealed => shared::memory_file_unsealed(len)?,
+            Backing::Huge => shared::memory_file_huge(len)?,
+        };
         let mapping = Mapping::new(file.as_fd(), 0, len).map_err(|e| io::Error::other(e.to_string()))?;
         Ok(Memory { file, mapping })
     }
@@ -227,7 +243,7 @@ impl Frontend {
         stream.set_nonblocking(true)?;
         let per_ring = Place::len(config.ring_size, config.buffer_len);
         let rings = config.queue_pairs * 2;
-        let memory = Memory::new(per_ring * u64::from(rings), config.unsealed)?;
+        let memory = Memory::new(per_ring * u64::from(rings), config.backing)?;
         let queues = (0..rings)
             .map(|index| {
                 let place = Place::new(GUEST_BASE + per_ring * u64::from(index), config.ring_size, config.buffer_len);
