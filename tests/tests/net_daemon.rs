@@ -65,3 +65,28 @@ fn stopped_it_takes_its_sockets_along() -> Result<(), Failure> {
     assert!(!daemon.path("control.sock").exists());
     daemon.run()
 }
+
+#[test]
+fn a_state_is_applied_whole_or_not_at_all() -> Result<(), Failure> {
+    if skip_unless_root() {
+        return Ok(());
+    }
+    let lan = Lan::start(&switch_with_rules(""), &[tap("a"), xdp("b")])?;
+    let [a, b] = &lan.hosts[..] else { unreachable!() };
+    let before = lan.daemon.ctl(&["show", "--config"])?;
+    let missing = "\n[[port]]\nname = \"c\"\nswitch = \"lan\"\nxdp = { interface = \"nowhere0\" }\n";
+    let other = "\n[[switch]]\nname = \"other\"\n";
+
+    let refused = lan.daemon.apply(&format!("{}{other}{missing}", lan.config)).expect_err("there is no nowhere0");
+    assert!(refused.to_string().contains("nowhere0"), "the object is named: {refused}");
+    assert_eq!(lan.daemon.ctl(&["show", "--config"])?, before, "nothing of it was done");
+    assert_eq!(ping(&a.namespace, &b.address.to_string(), 2)?.lost(), 0);
+
+    lan.daemon.apply(&format!("{}{other}", lan.config))?;
+    let after = lan.daemon.ctl(&["show", "--config"])?;
+    assert!(after.contains("other"), "{after}");
+    lan.daemon.apply(&after)?;
+    assert_eq!(lan.daemon.ctl(&["show", "--config"])?, after, "what is shown says what was applied");
+    assert_eq!(ping(&a.namespace, &b.address.to_string(), 2)?.lost(), 0, "ports that stayed were not touched");
+    Ok(())
+}

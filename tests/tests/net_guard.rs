@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use weir_tests::lab::{
-    Exchange, Failure, Lan, Said, converse, http_get, http_pieces, ping, skip_unless_root, switch_with_rules, tap, xdp,
+    Exchange, Failure, Lan, Said, converse, http_get, http_pieces, ping, skip_unless_root, switch_with_rules, tap,
+    vhost_user, xdp,
 };
 
 const EXPLOIT: &[u8] = b"the-exploit-in-the-request";
@@ -13,7 +14,7 @@ const RULES: &str =
 const PATIENCE: Duration = Duration::from_secs(2);
 
 fn lan(rules: &str) -> Result<Lan, Failure> {
-    Lan::start(&switch_with_rules(rules), &[tap("web"), tap("attacker"), xdp("visitor")])
+    Lan::start(&switch_with_rules(rules), &[tap("web"), tap("attacker"), xdp("visitor"), vhost_user("guest")])
 }
 
 #[test]
@@ -22,11 +23,11 @@ fn an_exploit_never_reaches_the_server_and_is_told_of() -> Result<(), Failure> {
         return Ok(());
     }
     let lan = lan(RULES)?;
-    let [web, attacker, visitor] = &lan.hosts[..] else { unreachable!() };
+    let [web, attacker, visitor, guest] = &lan.hosts[..] else { unreachable!() };
     let server = weir_tests::lab::HttpServer::start(&web.namespace, web.at(80), "a page")?;
     let request = [b"GET /?", EXPLOIT, b" HTTP/1.1\r\nHost: web\r\n\r\n"].concat();
     for size in [request.len(), 1, 2, 7, 16] {
-        for host in [attacker, visitor] {
+        for host in [attacker, visitor, guest] {
             assert!(http_get(&host.namespace, server.address(), "/")?.is_page_with("a page"), "{}", host.name);
             let pieces: Vec<&[u8]> = request.chunks(size).collect();
             let exchange = http_pieces(&host.namespace, server.address(), &pieces, PATIENCE)?;
@@ -46,7 +47,7 @@ fn an_exploit_never_reaches_the_server_and_is_told_of() -> Result<(), Failure> {
     assert!(alert["packet"].as_str().is_some_and(|packet| packet.len() > 60), "the packet is in the event: {alert}");
     let drop = lan.daemon.wait_event("the drop", |e| e["event_type"] == "drop")?;
     assert_eq!(drop["src_ip"], attacker.address.to_string());
-    let why = lan.daemon.ctl(&["why", "--port", "attacker"])?;
+    let why = lan.daemon.ctl(&["why", "--port", "attacker", "--last", "1000"])?;
     assert!(why.contains("an exploit"), "{why}");
     Ok(())
 }
@@ -57,7 +58,7 @@ fn a_policy_change_stops_an_open_connection_and_no_other() -> Result<(), Failure
         return Ok(());
     }
     let lan = lan("")?;
-    let [web, attacker, visitor] = &lan.hosts[..] else { unreachable!() };
+    let [web, attacker, visitor, _] = &lan.hosts[..] else { unreachable!() };
     let mut bad = converse(&attacker.namespace, &web.namespace, web.at(5432))?;
     let mut good = converse(&visitor.namespace, &web.namespace, web.at(5433))?;
     assert_eq!(bad.say(b"before", PATIENCE)?, Said::Heard);

@@ -13,8 +13,7 @@ use super::{Failure, Namespace, Scratch, wait_for};
 /// How long the daemon may take to start or to end.
 const START_WITHIN: Duration = Duration::from_secs(60);
 
-/// The folder of the built `vswitchd` and `vswitchctl`: `WEIR_BIN_DIR`, or that of the running test. Builds them where
-/// they are missing.
+/// The folder of the built `vswitchd` and `vswitchctl`: `WEIR_BIN_DIR`, or that of the running test.
 pub fn binaries() -> Result<&'static Path, Failure> {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     if let Some(folder) = FOLDER.get() {
@@ -46,7 +45,6 @@ pub struct Daemon {
     child: Option<Child>,
     namespace: Namespace,
     scratch: Scratch,
-    arguments: Vec<String>,
     quiet: bool,
 }
 
@@ -64,17 +62,12 @@ impl Daemon {
         let (namespace, scratch) = (Namespace::new("switch")?, Scratch::new("switch")?);
         let config = config.replace("{dir}", &scratch.path().display().to_string());
         std::fs::write(scratch.path().join("weir.toml"), config)?;
-        Ok(Daemon { child: None, namespace, scratch, arguments: Vec::new(), quiet: false })
+        Ok(Daemon { child: None, namespace, scratch, quiet: false })
     }
 
     /// The desired state that it starts with.
     pub fn config(&self) -> Result<String, Failure> {
         Ok(std::fs::read_to_string(self.path("weir.toml"))?)
-    }
-
-    /// More arguments for `vswitchd run`.
-    pub fn arguments(&mut self, more: &[&str]) {
-        self.arguments.extend(more.iter().map(|&argument| argument.to_owned()));
     }
 
     /// Keeps the log to itself when it ends; otherwise the log's end is printed, for the report of a failed test.
@@ -88,7 +81,7 @@ impl Daemon {
         let mut command = Command::new(binaries()?.join("vswitchd"));
         command.arg("run").arg("--config").arg(self.path("weir.toml"));
         command.arg("--listen").arg(format!("unix:{}", self.path("control.sock").display()));
-        command.arg("--eve").arg(self.path("eve.json")).args(&self.arguments);
+        command.arg("--eve").arg(self.path("eve.json"));
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         self.child = Some(self.namespace.spawn(&mut command)?);
         let answered = wait_for("an answer of vswitchd", START_WITHIN, || {

@@ -3,7 +3,6 @@
 //! Work for the host runs on a thread that has entered the namespace; sockets it opens and processes it starts stay
 //! there. The rest of the process never changes its namespace.
 
-use std::net::IpAddr;
 use std::process::{Child, Command};
 use std::sync::Once;
 use std::thread::JoinHandle;
@@ -102,11 +101,6 @@ impl Namespace {
         self.ip(&["link", "set", here, "up"])?;
         other.ip(&["link", "set", there, "up"])?;
         Ok(())
-    }
-
-    /// Adds a default route.
-    pub fn gateway(&self, address: IpAddr) -> Result<(), Failure> {
-        self.ip(&["route", "add", "default", "via", &address.to_string()]).map(drop)
     }
 }
 
