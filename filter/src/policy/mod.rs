@@ -125,10 +125,13 @@ impl Policy {
     }
 
     /// The first rule that matches, or what the switch says to the rest. A switch that the policy does not know is
-    /// closed, unless the policy knows none at all.
+    /// closed, unless the policy knows none at all. Address resolution is refused by a rule only, never for want of
+    /// one: where nobody can find a neighbour, no rule that allows anything would take effect.
     pub fn judge(&self, subject: &Subject) -> Decision {
         let default = self.switches.get(&subject.switch).copied().unwrap_or(self.elsewhere());
-        let Some(rule) = self.tables.first(subject) else { return default };
+        let Some(rule) = self.tables.first(subject) else {
+            return if subject.resolves_addresses() { Decision::default() } else { default };
+        };
         let Some(mut decision) = self.decisions.get(rule as usize).copied() else { return default };
         if self.inherit.get(rule as usize) == Some(&true) {
             decision.program = default.program;

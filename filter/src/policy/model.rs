@@ -129,7 +129,7 @@ impl Random {
                 6 | 17 => {
                     ([0, 53, 80, 500, 65_535][self.below(5) as usize], [53, 80, 81, 2000][self.below(4) as usize])
                 }
-                1 | 58 => ([3, 8, 128, 255][self.below(4) as usize], self.below(4) as u16),
+                1 | 58 => ([3, 8, 128, 134, 135, 255][self.below(6) as usize], self.below(4) as u16),
                 _ => (0, 0),
             };
             Tuple { source, destination, source_port, destination_port, protocol }
@@ -188,6 +188,12 @@ fn matches(spec: &Spec, rule: &Rule, s: &Subject) -> bool {
 fn model(spec: &Spec, s: &Subject) -> (Action, RuleId) {
     match spec.rules.iter().position(|rule| matches(spec, rule, s)) {
         Some(number) => (spec.rules[number].action, RuleId(number as u32)),
+        None if s.ether_type == 0x0806 => (Action::Allow, RuleId::DEFAULT),
+        None if s.ether_type == 0x86dd
+            && s.tuple.is_some_and(|t| t.protocol == 58 && [133, 135, 136].contains(&t.source_port)) =>
+        {
+            (Action::Allow, RuleId::DEFAULT)
+        }
         None => {
             let switch = spec.switches.iter().find(|known| known.id == s.switch);
             (switch.map_or(Action::Drop, |known| known.default), RuleId::DEFAULT)

@@ -91,7 +91,8 @@ pub struct Switch {
     pub id: SwitchId,
     /// Its name.
     pub name: String,
-    /// What happens to flows no rule names.
+    /// What happens to flows no rule names. Address resolution (ARP, neighbour discovery between hosts) passes unless a
+    /// rule refuses it.
     pub default: Action,
     /// Rule set for flows whose rule names none; `None` inspects nothing.
     pub inspect: Option<String>,

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use weir_wire::numbers::{ETHERTYPE_ARP, ETHERTYPE_RARP, PROTOCOL_ICMPV6};
 use weir_wire::{MacAddr, Packet, PortId, SwitchId, Vid};
 
 use super::sets::{ALL, BLOCK, Intervals, Row, Rows};
@@ -76,6 +77,19 @@ impl Subject {
             destination_mac,
             ether_type: packet.headers.ether_type,
             tuple: Some(tuple),
+        }
+    }
+
+    /// ARP and RARP, or IPv6 neighbour discovery between hosts: router and neighbour solicitation, neighbour advertisement
+    /// (RFC 826; RFC 4861, 4.1, 4.3 and 4.4). A router's advertisements and redirects are not among them.
+    pub fn resolves_addresses(&self) -> bool {
+        match &self.tuple {
+            None => matches!(self.ether_type, ETHERTYPE_ARP | ETHERTYPE_RARP),
+            Some(tuple) => {
+                tuple.protocol == PROTOCOL_ICMPV6
+                    && tuple.source.is_ipv6()
+                    && matches!(tuple.source_port, 133 | 135 | 136)
+            }
         }
     }
 

@@ -94,6 +94,19 @@ fn frames_without_a_flow_meet_the_rules_each_time() {
 }
 
 #[test]
+fn a_closed_switch_lets_neighbours_find_each_other_unless_a_rule_says_no() {
+    let mut closed = World::new(&spec(Action::Drop, vec![]));
+    assert_eq!(closed.send(&Frame::arp(A4, B4), A, B), Ok(()));
+    for (kind, verdict) in [(133, Ok(())), (134, POLICY), (135, Ok(())), (136, Ok(())), (137, POLICY)] {
+        assert_eq!(closed.send(&Frame::icmp(A6, B6, kind, 0, 0), A, B), verdict, "type {kind}");
+    }
+    let no_arp =
+        Rule { name: "no-arp".into(), action: Action::Drop, ether_types: vec![ETHERTYPE_ARP], ..Rule::default() };
+    let mut silent = World::new(&spec(Action::Allow, vec![no_arp]));
+    assert_eq!(silent.send(&Frame::arp(A4, B4), A, B), POLICY);
+}
+
+#[test]
 fn a_flood_is_judged_port_by_port() {
     let mut world = World::new(&spec(Action::Drop, vec![web_to_db(Action::Allow, PROTOCOL_TCP, 80)]));
     let syn = seg(A4, 1000, B4, 80, TCP_SYN, 100, 0, b"");

@@ -45,7 +45,6 @@ fn resets_errors_and_groups_are_not_answered() {
     assert_eq!(world.send(&seg(A4, 1000, B4, 80, TCP_RST, 100, 0, b""), A, B), Err(DropReason::TcpMidstream));
     assert_eq!(world.send(&Frame::icmp_error(A4, B4, 3, 3, &asked), A, B), Err(DropReason::IcmpUnrelated));
     assert_eq!(world.send(&Frame::udp(A4, 1, "224.0.0.251".parse().unwrap(), 5353, b""), A, B), REJECTED);
-    assert_eq!(world.send(&Frame::arp(A4, B4), A, B), REJECTED);
     assert!(world.replies().is_empty());
 }
 
