@@ -3,6 +3,7 @@
 //! Whatever fails on the way, everything opened for it is closed and nothing has changed: the worker hears of a change
 //! only when nothing of it can fail any more.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use weir_filter::Policy;
 use weir_ports::{Port, clock};
 use weir_wire::{Epoch, PortId};
 
-use crate::config::Config;
+use crate::config::{self, Config, Limits};
 use crate::open::Opener;
 use crate::plan::{Change, plan};
 use crate::published::{Board, Names, Snapshot};
@@ -26,6 +27,8 @@ pub struct Controller {
     worker: Handle,
     board: Board,
     opener: Box<dyn Opener>,
+    /// What the worker was started with.
+    limits: Limits,
     state: Mutex<State>,
 }
 
@@ -82,10 +85,17 @@ struct Prepared {
 }
 
 impl Controller {
-    /// A controller of a worker with an empty fabric. `store` keeps the state over restarts.
-    pub fn new(worker: Handle, board: Board, opener: Box<dyn Opener>, store: Option<Store>) -> Controller {
+    /// A controller of a worker with an empty fabric, which was started with `limits`. `store` keeps the state over
+    /// restarts.
+    pub fn new(
+        worker: Handle,
+        board: Board,
+        opener: Box<dyn Opener>,
+        store: Option<Store>,
+        limits: Limits,
+    ) -> Controller {
         let state = State { rule_sets: Cache::default(), store, epoch: Epoch(0), trial: None };
-        Controller { worker, board, opener, state: Mutex::new(state) }
+        Controller { worker, board, opener, limits, state: Mutex::new(state) }
     }
 
     /// The worker.
@@ -196,6 +206,12 @@ impl Controller {
         desired: Config,
         terms: Terms,
     ) -> Result<Outcome, Refusal> {
+        if desired.settings.limits != self.limits {
+            return Err(Refusal::state(
+                "settings.limits: the tables have their size from the start of the daemon; restart vswitchd with the changed \
+                 state",
+            ));
+        }
         let prepared = prepare(state, current, desired).await?;
         let mut outcome = Outcome {
             epoch: current.epoch.0,
@@ -272,7 +288,7 @@ impl Controller {
 async fn prepare(state: &mut State, current: &Snapshot, desired: Config) -> Result<Prepared, Refusal> {
     desired.check().map_err(|problems| Refusal::invalid(problems.join("\n")))?;
     let mut changes = plan(&current.config, &desired);
-    refuse_in_place(current, &desired, &changes)?;
+    refuse_held(current, &desired, &changes)?;
     let ids = current.ids.after(&desired);
     let mut warnings = Vec::new();
     let mut rule_sets = Vec::new();
@@ -298,25 +314,20 @@ async fn prepare(state: &mut State, current: &Snapshot, desired: Config) -> Resu
     Ok(Prepared { desired, ids, changes, policy: Arc::new(policy), rule_sets, warnings })
 }
 
-/// Changes that a running daemon cannot make.
-fn refuse_in_place(current: &Snapshot, desired: &Config, changes: &[Change]) -> Result<(), Refusal> {
-    // The first state is the one the worker was started with.
-    if current.revision > 0 && current.config.settings.limits != desired.settings.limits {
-        return Err(Refusal::state(
-            "settings.limits: the tables have their size from the start of the daemon; restart vswitchd with the changed \
-             state",
-        ));
-    }
-    let resource = |config: &Config, name: &str| config.port(name)?.attachment().ok()?.resource();
+/// Attachments that somebody else holds cannot be opened.
+fn refuse_held(current: &Snapshot, desired: &Config, changes: &[Change]) -> Result<(), Refusal> {
+    let resource = |port: &config::Port| port.attachment().ok()?.resource();
+    let held: HashMap<String, &str> =
+        current.config.ports.iter().filter_map(|p| Some((resource(p)?, p.name.as_str()))).collect();
     for change in changes {
         let (Change::AddPort(name) | Change::ReplacePort(name, _)) = change else { continue };
-        let Some(wanted) = resource(desired, name) else { continue };
-        let holder = current.config.ports.iter().find(|p| resource(&current.config, &p.name).as_ref() == Some(&wanted));
+        let Some(wanted) = desired.port(name).and_then(resource) else { continue };
+        let holder = held.get(&wanted);
         if let Some(holder) = holder {
             return Err(Refusal::state(format!(
                 "port {name}: {wanted} is held by port {}, and cannot be opened twice; delete that port first, then \
                  try again",
-                holder.name
+                holder
             )));
         }
     }

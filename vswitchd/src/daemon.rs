@@ -93,7 +93,8 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     let (board, feed) = (Board::default(), Feed::default());
     let events = spawn_pump(started.events, board.clone(), feed.clone(), eve)?;
     let store = options.state.as_deref().map(Store::new);
-    let controller = Arc::new(Controller::new(started.handle.clone(), board, Box::new(HostOpener), store));
+    let limits = config.settings.limits;
+    let controller = Arc::new(Controller::new(started.handle.clone(), board, Box::new(HostOpener), store, limits));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("control")

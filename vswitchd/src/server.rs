@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
@@ -17,6 +18,9 @@ use crate::eve::Feed;
 
 /// Requests of one connection that are worked on at once.
 const CONCURRENCY: usize = 64;
+
+/// How often a silent connection is asked whether it still lives; streams to a host that has gone end so.
+const KEEPALIVE: Duration = Duration::from_secs(30);
 
 /// What mutual TLS needs, in PEM.
 #[derive(Clone, Debug)]
@@ -57,7 +61,8 @@ pub async fn serve(bound: Bound, routes: Routes, stop: watch::Receiver<bool>) ->
 }
 
 fn router(tls: Option<Tls>, routes: Routes) -> io::Result<Router> {
-    let mut server = Server::builder().concurrency_limit_per_connection(CONCURRENCY);
+    let mut server =
+        Server::builder().concurrency_limit_per_connection(CONCURRENCY).http2_keepalive_interval(Some(KEEPALIVE));
     if let Some(Tls { certificate, key, client_ca }) = tls {
         let config = ServerTlsConfig::new()
             .identity(Identity::from_pem(certificate, key))

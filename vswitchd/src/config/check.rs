@@ -1,7 +1,7 @@
 //! Whether a desired state makes sense as a whole: names, references, bounds. Every problem is found, each is told with
 //! its object and what to do about it.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::{Attachment, Config, Port, RuleSet, Switch, Vlan};
 
@@ -129,12 +129,12 @@ impl Config {
     }
 
     fn check_resources(&self, problems: &mut Problems) {
-        let mut taken: Vec<(String, &str)> = Vec::new();
+        let mut taken: HashMap<String, &str> = HashMap::new();
         for port in &self.ports {
             let Some(resource) = port.attachment().ok().and_then(|a| a.resource()) else { continue };
-            match taken.iter().find(|(other, _)| *other == resource) {
-                Some((_, owner)) => problems.add(format!("port {}: {resource} belongs to port {owner}", port.name)),
-                None => taken.push((resource, &port.name)),
+            match taken.get(&resource) {
+                Some(owner) => problems.add(format!("port {}: {resource} belongs to port {owner}", port.name)),
+                None => drop(taken.insert(resource, &port.name)),
             }
         }
     }

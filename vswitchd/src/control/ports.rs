@@ -17,6 +17,9 @@ use crate::worker::View;
 /// What [`set_field`] knows.
 const FIELDS: [&str; 8] = ["switch", "groups", "attachment", "vlan", "isolated", "down", "no_learning", "fdb_limit"];
 
+/// Ports that are asked about in one go: traffic waits meanwhile.
+const PORTS_AT_ONCE: usize = 64;
+
 #[tonic::async_trait]
 impl Ports for Service {
     async fn add(&self, request: Request<v1::AddPortRequest>) -> Result<Response<v1::Applied>, Status> {
@@ -63,43 +66,51 @@ impl Ports for Service {
         }
         let mut ids = super::select(&name, "port", snapshot.ids.ports())?;
         ids.retain(|(name, _)| switch.is_empty() || snapshot.config.port(name).is_some_and(|p| p.switch == switch));
-        let asked: Vec<PortId> = ids.iter().map(|(_, id)| *id).collect();
-        let found = self
-            .controller
-            .worker()
-            .ask(move |view| asked.iter().map(|&id| facts(view, id)).collect::<Vec<_>>())
-            .await
-            .map_err(Refusal::from)?;
+        let mut found = Vec::with_capacity(ids.len());
+        for some in ids.chunks(PORTS_AT_ONCE) {
+            let asked: Vec<PortId> = some.iter().map(|(_, id)| *id).collect();
+            let facts =
+                self.controller.worker().ask(move |view| asked.iter().map(|&id| facts(view, id)).collect::<Vec<_>>());
+            found.extend(facts.await.map_err(Refusal::from)?);
+        }
         let ports = ids.iter().zip(found).map(|((name, id), facts)| status(&snapshot, name, *id, facts)).collect();
         Ok(Response::new(v1::ListPortsResponse { ports }))
     }
 }
 
-/// What the worker knows of a port; copied on the worker, put into words elsewhere.
-pub(super) struct Facts {
+/// What a port has counted; copied on the worker, put into words elsewhere.
+pub(super) struct Counted {
     pub(super) link: bool,
-    status: weir_ports::Status,
     port: weir_ports::Counters,
     fabric: weir_fabric::PortCounters,
 }
 
-/// Asks for the facts of one port, on the worker.
-pub(super) fn facts(view: &mut View<'_>, id: PortId) -> Facts {
-    let fabric = view.fabric.counters(id).cloned().unwrap_or_default();
-    match view.ports.get(id) {
-        Some(port) => Facts { link: port.link(), status: port.status(), port: port.counters().clone(), fabric },
-        None => Facts {
-            link: false,
-            status: weir_ports::Status { problem: "the port is being opened".into(), ..Default::default() },
-            port: weir_ports::Counters::default(),
-            fabric,
-        },
+/// Asks for the counters of one port, on the worker.
+pub(super) fn counted(view: &View<'_>, id: PortId) -> Counted {
+    let port = view.ports.get(id);
+    Counted {
+        link: port.is_some_and(|port| port.link()),
+        port: port.map(|port| port.counters().clone()).unwrap_or_default(),
+        fabric: view.fabric.counters(id).cloned().unwrap_or_default(),
     }
 }
 
+/// All that the worker knows of a port.
+struct Facts {
+    counted: Counted,
+    status: weir_ports::Status,
+}
+
+/// Asks for the facts of one port, on the worker.
+fn facts(view: &View<'_>, id: PortId) -> Facts {
+    let missing = || weir_ports::Status { problem: "the port is being opened".into(), ..Default::default() };
+    let status = view.ports.get(id).map_or_else(missing, |port| port.status());
+    Facts { counted: counted(view, id), status }
+}
+
 /// A port's counters in one message.
-pub(super) fn counters(facts: &Facts) -> v1::PortCounters {
-    let (port, fabric) = (&facts.port, &facts.fabric);
+pub(super) fn counters(counted: &Counted) -> v1::PortCounters {
+    let Counted { port, fabric, .. } = counted;
     v1::PortCounters {
         rx_packets: port.rx_packets,
         rx_bytes: port.rx_bytes,
@@ -116,20 +127,20 @@ pub(super) fn counters(facts: &Facts) -> v1::PortCounters {
 }
 
 /// All drops that have to do with a port.
-pub(super) fn all_drops(facts: &Facts) -> weir_wire::DropCounters {
-    let mut all = facts.port.rx_dropped.clone();
-    all.merge(&facts.fabric.dropped);
-    all.merge(&facts.port.tx_dropped);
+pub(super) fn all_drops(counted: &Counted) -> weir_wire::DropCounters {
+    let mut all = counted.port.rx_dropped.clone();
+    all.merge(&counted.fabric.dropped);
+    all.merge(&counted.port.tx_dropped);
     all
 }
 
 fn status(snapshot: &Snapshot, name: &str, id: PortId, facts: Facts) -> v1::PortStatus {
-    let counters = counters(&facts);
+    let counters = counters(&facts.counted);
     let weir_ports::Status { kind, mode, problem, mtu, details, .. } = facts.status;
     v1::PortStatus {
         spec: snapshot.config.port(name).map(port_to_proto),
         id: u32::from(id.0),
-        link: facts.link,
+        link: facts.counted.link,
         kind: kind.into(),
         mode,
         problem,

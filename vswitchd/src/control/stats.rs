@@ -11,7 +11,7 @@ use weir_proto::v1::stats_server::Stats;
 use weir_wire::{DropCounters, PortId};
 
 use super::convert::drops;
-use super::ports::{all_drops, counters, facts};
+use super::ports::{all_drops, counted, counters};
 use super::{Answers, Service};
 use crate::eve::Clocks;
 use crate::refusal::Refusal;
@@ -52,13 +52,13 @@ impl Service {
         let snapshot = self.controller.snapshot();
         let ids: Vec<PortId> = snapshot.ids.ports().map(|(_, id)| id).collect();
         let asked = self.controller.worker().ask(move |view| {
-            let ports: Vec<_> = ids.iter().map(|&id| facts(view, id)).collect();
+            let ports: Vec<_> = ids.iter().map(|&id| counted(view, id)).collect();
             let engine = view.fabric.engine();
             (ports, view.stats, engine.flow_count() as u64, view.fabric.totals())
         });
         let (ports, worker, flows, totals) = asked.await?;
         let mut dropped = DropCounters::default();
-        ports.iter().for_each(|facts| dropped.merge(&all_drops(facts)));
+        ports.iter().for_each(|counted| dropped.merge(&all_drops(counted)));
         let clocks = Clocks::now();
         let (events_written, unwritten) = self.feed.counters();
         Ok(v1::StatsSnapshot {
@@ -72,10 +72,10 @@ impl Service {
                 .ids
                 .ports()
                 .zip(&ports)
-                .map(|((name, _), facts)| v1::PortStats {
+                .map(|((name, _), counted)| v1::PortStats {
                     name: name.to_owned(),
-                    link: facts.link,
-                    counters: Some(counters(facts)),
+                    link: counted.link,
+                    counters: Some(counters(counted)),
                 })
                 .collect(),
             worker: Some(v1::WorkerStats {

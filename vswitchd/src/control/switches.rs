@@ -1,7 +1,7 @@
 //! `weir.v1.Switches`.
 
 use tonic::{Request, Response, Status};
-use weir_fabric::Step;
+use weir_fabric::{FdbStats, Step};
 use weir_proto::v1;
 use weir_proto::v1::switches_server::Switches;
 
@@ -72,13 +72,20 @@ impl Switches for Service {
         let counts = self
             .controller
             .worker()
-            .ask(move |view| asked.iter().map(|&id| view.fabric.fdb(view.now, id).len() as u64).collect::<Vec<u64>>())
+            .ask(move |view| asked.iter().map(|&id| view.fabric.fdb_stats(id)).collect::<Vec<_>>())
             .await
             .map_err(Refusal::from)?;
-        let status = |((name, _), fdb_entries): (&(String, _), u64)| v1::SwitchStatus {
-            spec: snapshot.config.switch(name).map(switch_to_proto),
-            ports: snapshot.config.ports.iter().filter(|p| p.switch == *name).map(|p| p.name.clone()).collect(),
-            fdb_entries,
+        let status = |((name, _), stats): (&(String, _), Option<FdbStats>)| {
+            let spec = snapshot.config.switch(name);
+            let fixed = spec.map_or(0, |s| s.static_macs.len());
+            v1::SwitchStatus {
+                spec: spec.map(switch_to_proto),
+                ports: snapshot.config.ports.iter().filter(|p| p.switch == *name).map(|p| p.name.clone()).collect(),
+                fdb_entries: (stats.map_or(0, |s| s.learned) + fixed) as u64,
+                fdb_moves: stats.map_or(0, |s| s.moves),
+                fdb_evicted: stats.map_or(0, |s| s.evicted),
+                fdb_aged: stats.map_or(0, |s| s.aged),
+            }
         };
         let switches = ids.iter().zip(counts).map(status).collect();
         Ok(Response::new(v1::ListSwitchesResponse { switches }))

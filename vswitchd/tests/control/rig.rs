@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tower::service_fn;
 use vswitchd::commit::Controller;
-use vswitchd::config::Port as PortConfig;
+use vswitchd::config::{Limits, Port as PortConfig};
 use vswitchd::eve::{self, Feed};
 use vswitchd::listen::{Access, BoundSocket, bind_unix};
 use vswitchd::open::{HostOpener, Opener};
@@ -66,7 +66,7 @@ impl Rig {
         std::thread::spawn(move || eve::pump(&started.events, &pump.0, &pump.1, None));
         let store = Some(Store::new(&directory.join("state.toml")));
         let opener = Box::new(RigOpener(Arc::clone(&peers)));
-        let controller = Arc::new(Controller::new(started.handle, board, opener, store));
+        let controller = Arc::new(Controller::new(started.handle, board, opener, store, Limits::default()));
         let (stop, stopped) = watch::channel(false);
         let path = directory.join("control.sock");
         let access = Access { mode: 0o600, group: None };

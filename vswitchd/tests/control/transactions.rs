@@ -79,7 +79,7 @@ async fn what_is_shown_can_be_applied_and_is_what_was_stored() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_running_daemon_cannot_change_is_refused_with_the_remedy() {
-    let rig = Rig::with(TWO).await;
+    let rig = Rig::start().await;
     let larger = format!("{TWO}\n[settings.limits]\nflows = 2048\n");
     let refused = rig.apply(&larger).await.expect_err("needs a restart");
     assert_eq!((refused.code(), refused.message().contains("restart vswitchd")), (Code::FailedPrecondition, true));
