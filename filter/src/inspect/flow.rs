@@ -175,6 +175,7 @@ impl FlowInspect {
             side.stream.begin(first, true);
         }
         side.turn = side.turn.max(side.stream.start());
+        side.stream.belongs_to(packet.port, memory);
         if tcp.has(TCP_URG) && !side.mark_urgent(first, packet) {
             return Judgement::Limit;
         }

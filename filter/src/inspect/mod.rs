@@ -15,6 +15,7 @@ mod flow;
 mod group;
 mod literal;
 mod matcher;
+mod memory;
 mod pcre;
 mod program;
 mod scratch;
@@ -33,6 +34,7 @@ use crate::event::Signature;
 
 pub use flow::FlowInspect;
 pub use group::WINDOW;
+pub use memory::StreamMemory;
 pub use program::RuleSetProgram;
 
 /// Which way a packet goes in its flow.
@@ -43,28 +45,6 @@ pub enum Direction {
     Original,
     /// From the responder ("to_client").
     Reply,
-}
-
-/// What all flows of one engine share: the bytes of stream data held, their bounds, and room to work in.
-#[derive(Debug, Default)]
-pub struct StreamMemory {
-    /// Bytes held at present.
-    pub used: usize,
-    /// Bound for all flows.
-    pub limit: usize,
-    /// Bound for one direction of one flow.
-    pub per_direction: usize,
-    /// Packets refused because a rule that drops could not be decided within its bound on work.
-    pub undecided: u64,
-    thresholds: threshold::Thresholds,
-    scratch: scratch::Scratch,
-}
-
-impl StreamMemory {
-    /// Nothing held; bounds in bytes, for all flows and for one direction of one.
-    pub fn new(limit: usize, per_direction: usize) -> StreamMemory {
-        StreamMemory { limit, per_direction, ..StreamMemory::default() }
-    }
 }
 
 /// What the engine knows of the packet that is to be inspected.

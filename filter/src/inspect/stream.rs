@@ -11,6 +11,8 @@
 //! Places in the stream are 64-bit and count from [`ORIGIN`], so that sequence numbers may wrap, and so that there is
 //! room below for bytes older than the first one seen.
 
+use weir_wire::PortId;
+
 use super::StreamMemory;
 
 /// The place of the first byte after the SYN, or of the first byte seen.
@@ -68,8 +70,9 @@ pub struct Stream {
     head: usize,
     /// Sorted by place; they neither overlap nor touch `next`.
     ahead: Vec<Piece>,
-    /// Memory taken for `kept` and `ahead`, as told to [`StreamMemory`].
+    /// Memory taken for `kept` and `ahead`, as told to [`StreamMemory`] under this port.
     charged: usize,
+    port: PortId,
 }
 
 impl Stream {
@@ -105,6 +108,15 @@ impl Stream {
         let unused = self.next == self.start && self.ahead.is_empty();
         if self.origin.is_none() || unused {
             self.begin(seq.wrapping_add(1), false);
+        }
+    }
+
+    /// The port its sender is behind, which the memory it takes counts for.
+    pub fn belongs_to(&mut self, port: PortId, memory: &mut StreamMemory) {
+        if self.port != port {
+            memory.change(self.port, self.charged, 0);
+            self.port = port;
+            memory.change(self.port, 0, self.charged);
         }
     }
 
@@ -245,7 +257,9 @@ impl Stream {
     }
 
     fn append(&mut self, bytes: &[u8]) {
-        if self.head > 0 && self.kept.len() + bytes.len() > self.kept.capacity() {
+        // Moving what is kept to the front pays when at least as much has been given up; else the buffer grows.
+        let live = self.kept.len().saturating_sub(self.head);
+        if self.head >= live && self.kept.len() + bytes.len() > self.kept.capacity() {
             self.kept.drain(..self.head);
             self.head = 0;
         }
@@ -297,20 +311,20 @@ impl Stream {
     /// Whether `more` bytes may be kept.
     fn has_room(&self, more: usize, memory: &StreamMemory) -> bool {
         let live = self.kept.len().saturating_sub(self.head) + self.ahead.iter().map(|p| p.bytes.len()).sum::<usize>();
-        live + more <= memory.per_direction && memory.used + more <= memory.limit
+        memory.has_room(self.port, live, more)
     }
 
     /// Tells `memory` what is taken.
     fn charge(&mut self, memory: &mut StreamMemory) {
         let ahead: usize = self.ahead.iter().map(|p| p.bytes.capacity() + PIECE_OVERHEAD).sum();
         let taken = self.kept.capacity() + ahead;
-        memory.used = memory.used.saturating_sub(self.charged).saturating_add(taken);
+        memory.change(self.port, self.charged, taken);
         self.charged = taken;
     }
 
     /// Forgets everything but what memory was taken, which is given back with the next change.
     pub fn forget(&mut self) {
-        *self = Stream { charged: self.charged, ..Stream::default() };
+        *self = Stream { charged: self.charged, port: self.port, ..Stream::default() };
     }
 
     /// Gives everything back.

@@ -1,0 +1,87 @@
+//! What all flows of one engine share: the bytes of streams held, their bounds, and room to work in.
+
+use weir_wire::PortId;
+
+use super::scratch::Scratch;
+use super::threshold::Thresholds;
+
+/// The bytes of stream data held for all flows of one engine, and their bounds. While more than half of all is held, a
+/// port may not hold more than its share, so that what one guest leaves unread takes no memory from the others.
+#[derive(Debug, Default)]
+pub struct StreamMemory {
+    /// Bytes held at present.
+    pub used: usize,
+    /// Bound for all flows.
+    pub limit: usize,
+    /// Bound for one direction of one flow.
+    pub per_direction: usize,
+    /// Packets refused because a rule that drops could not be decided within its bound on work.
+    pub undecided: u64,
+    /// Bytes held by the port that sent them.
+    by_port: Vec<usize>,
+    /// Ports that hold something.
+    holders: usize,
+    pub(super) thresholds: Thresholds,
+    pub(super) scratch: Scratch,
+}
+
+impl StreamMemory {
+    /// Nothing held; bounds in bytes, for all flows and for one direction of one.
+    pub fn new(limit: usize, per_direction: usize) -> StreamMemory {
+        StreamMemory { limit, per_direction, ..StreamMemory::default() }
+    }
+
+    /// Whether a direction that holds `live` bytes sent by `port` may hold `more`.
+    pub(super) fn has_room(&self, port: PortId, live: usize, more: usize) -> bool {
+        let (all, own) = (self.used.saturating_add(more), self.held_by(port).saturating_add(more));
+        live.saturating_add(more) <= self.per_direction
+            && all <= self.limit
+            && (all <= self.limit / 2 || own <= self.limit / (self.holders + 1))
+    }
+
+    /// Bytes held that this port sent.
+    pub fn held_by(&self, port: PortId) -> usize {
+        self.by_port.get(usize::from(port.0)).copied().unwrap_or(0)
+    }
+
+    /// What a direction sent by `port` holds has changed.
+    pub(super) fn change(&mut self, port: PortId, before: usize, after: usize) {
+        self.used = self.used.saturating_sub(before).saturating_add(after);
+        let index = usize::from(port.0);
+        if self.by_port.len() <= index {
+            self.by_port.resize(index + 1, 0);
+        }
+        let Some(held) = self.by_port.get_mut(index) else { return };
+        let held_before = *held;
+        *held = held.saturating_sub(before).saturating_add(after);
+        match (held_before, *held) {
+            (0, 1..) => self.holders += 1,
+            (1.., 0) => self.holders = self.holders.saturating_sub(1),
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: PortId = PortId(3);
+    const B: PortId = PortId(900);
+
+    #[test]
+    fn one_port_may_fill_half_and_leaves_the_rest_to_others() {
+        let mut memory = StreamMemory::new(1000, 600);
+        memory.change(A, 0, 500);
+        assert!(!memory.has_room(A, 0, 1));
+        assert!(memory.has_room(B, 0, 300));
+        memory.change(B, 0, 300);
+        assert!(!memory.has_room(B, 0, 100));
+        memory.change(A, 500, 0);
+        assert!(memory.has_room(B, 0, 100));
+        memory.change(B, 300, 0);
+        assert_eq!((memory.used, memory.holders, memory.held_by(B)), (0, 0, 0));
+        assert!(!memory.has_room(A, 590, 20));
+        assert!(!memory.has_room(A, 0, 1001));
+    }
+}
