@@ -83,6 +83,7 @@ impl FlowInspect {
                 findings.settled = self.passed || self.sides.iter().all(|side| side.is_done(seen.depth));
             }
         }
+        memory.work = memory.work.saturating_add(std::mem::take(&mut scratch.work));
         memory.scratch = scratch;
     }
 
@@ -297,6 +298,7 @@ fn search_packet(
 ) -> bool {
     let payload = packet.payload();
     scratch.begin_round(program.rule_count());
+    scratch.work += 1 + payload.len() as u64 / 64;
     lane.find(payload, 0, |rule, _| scratch.add(rule, None));
     let mut decided = true;
     for candidate in &scratch.candidates {
@@ -304,7 +306,7 @@ fn search_packet(
         if !rule.takes_state(seen) || !rule.takes_packet(packet) || !rule.takes_ends(tuple) {
             continue;
         }
-        match verify::check(&rule.elements, payload) {
+        match verify::check(&rule.elements, payload, &mut scratch.work) {
             Outcome::Match => scratch.matched.push(Matched { rule: candidate.rule, stream: None }),
             Outcome::NoMatch => {}
             Outcome::Undecided => decided &= !rule.signature.blocked,

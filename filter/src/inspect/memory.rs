@@ -17,6 +17,8 @@ pub struct StreamMemory {
     pub per_direction: usize,
     /// Packets refused because a rule that drops could not be decided within its bound on work.
     pub undecided: u64,
+    /// Steps that searches and checks have taken, of about 64 bytes each.
+    pub work: u64,
     /// Bytes held by the port that sent them.
     by_port: Vec<usize>,
     /// Ports that hold something.

@@ -24,6 +24,8 @@ pub struct Scratch {
     round: u32,
     pub candidates: Vec<Candidate>,
     pub matched: Vec<Matched>,
+    /// Steps that searches and checks have taken.
+    pub work: u64,
     /// Stream bytes without the urgent ones.
     pub text: Vec<u8>,
 }

@@ -166,6 +166,7 @@ impl Side {
     fn find_candidates(&mut self, program: &RuleSetProgram, from: u64, recent_from: u64, scratch: &mut Scratch) {
         let first = if self.search_again > recent_from { recent_from } else { from };
         let (text, _) = self.stream.bytes(recent_from);
+        scratch.work += 1 + (self.stream.next() - first) / 64;
         for group in groups(program, self.selection) {
             group.stream.find(text, (first - recent_from) as usize, |rule, end| {
                 scratch.add(rule, end.map(|end| recent_from + end as u64));
@@ -214,7 +215,7 @@ impl Side {
                 None => View { bytes: self.stream.bytes(recent_from).0, from: recent_from, without: &[] },
                 Some(bytes) => View { bytes, from: recent_from, without: &self.urgent },
             };
-            let outcome = self.check(rule, candidate.rule, from, &view);
+            let outcome = self.check(rule, candidate.rule, from, &view, &mut scratch.work);
             self.pending.retain(|&(number, _)| number != candidate.rule || candidate.place.is_none());
             match outcome {
                 Outcome::Match => scratch.matched.push(Matched { rule: candidate.rule, stream: Some(to) }),
@@ -237,19 +238,19 @@ impl Side {
 
     /// Checks one rule. A rule that counts places from the payload's start is tried from the start of the segment,
     /// from where this direction began to talk, and from the start of the stream; others on all recent bytes.
-    fn check(&self, rule: &Compiled, number: u32, from: u64, view: &View<'_>) -> Outcome {
+    fn check(&self, rule: &Compiled, number: u32, from: u64, view: &View<'_>, work: &mut u64) -> Outcome {
         let told = self.fired.iter().find(|&&(n, _)| n == number).map_or(0, |&(_, place)| place);
         if !rule.anchored {
             return view
                 .since(view.from.max(told))
-                .map_or(Outcome::NoMatch, |text| verify::check(&rule.elements, text));
+                .map_or(Outcome::NoMatch, |text| verify::check(&rule.elements, text, work));
         }
         let mut outcome = Outcome::NoMatch;
         let starts = [from, self.turn, self.stream.start()];
         for (i, &start) in starts.iter().enumerate() {
             let tried = starts.iter().take(i).any(|&before| before == start);
             let Some(text) = view.since(start).filter(|_| !tried && start >= told) else { continue };
-            match verify::check(&rule.elements, text) {
+            match verify::check(&rule.elements, text, work) {
                 Outcome::Match => return Outcome::Match,
                 Outcome::Undecided => outcome = Outcome::Undecided,
                 Outcome::NoMatch => {}

@@ -37,10 +37,16 @@ pub enum Outcome {
     Undecided,
 }
 
-/// Checks all `elements` on `text`.
-pub fn check(elements: &[Element], text: &[u8]) -> Outcome {
-    let mut search = Search { text, budget: 10_000usize.saturating_add(text.len().saturating_mul(4)) };
-    match search.run(elements, 0) {
+/// Bytes searched that count as one step.
+const STRIDE: usize = 64;
+
+/// Checks all `elements` on `text`; adds the steps it took to `work`.
+pub fn check(elements: &[Element], text: &[u8], work: &mut u64) -> Outcome {
+    let all = 10_000usize.saturating_add(text.len().saturating_mul(4));
+    let mut search = Search { text, budget: all };
+    let step = search.run(elements, 0);
+    *work = work.saturating_add((all - search.budget) as u64);
+    match step {
         Step::Match => Outcome::Match,
         Step::Elsewhere | Step::Never => Outcome::NoMatch,
         Step::Exhausted => Outcome::Undecided,
@@ -154,9 +160,11 @@ impl Search<'_> {
         let exhausted_area = if relative && bounded { Step::Elsewhere } else { Step::Never };
         let mut from = area.start;
         loop {
-            let Some(hit) = self.text.get(from..area.end).and_then(|text| literal.find(text)) else {
-                return exhausted_area;
-            };
+            let found = self.text.get(from..area.end).and_then(|text| literal.find(text));
+            if !self.spend(1 + found.unwrap_or(area.end.saturating_sub(from)) / STRIDE) {
+                return Step::Exhausted;
+            }
+            let Some(hit) = found else { return exhausted_area };
             let end = from + hit + literal.len();
             let step = self.run(rest, end);
             match step {
@@ -164,9 +172,6 @@ impl Search<'_> {
                 // What follows does not depend on this content's place.
                 Step::Elsewhere if !next_relative => return Step::Never,
                 Step::Elsewhere => from += hit + 1,
-            }
-            if !self.spend(1) {
-                return Step::Exhausted;
             }
         }
     }
@@ -184,7 +189,7 @@ impl Search<'_> {
         let fail = if start > 0 { Step::Elsewhere } else { Step::Never };
         let mut from = 0;
         loop {
-            if !self.spend(1 + text.len().saturating_sub(from) / 64) {
+            if !self.spend(1 + text.len().saturating_sub(from) / STRIDE) {
                 return Step::Exhausted;
             }
             match (expression.find(text, from), negated) {
