@@ -157,9 +157,13 @@ impl Worker {
             tracing::warn!("the worker cannot be pinned to CPU {cpu}: {error}; it runs on any");
         }
         let mut last_work = clock::monotonic();
-        while !self.stopping {
+        loop {
             let now = clock::monotonic();
-            if self.turn(now) > 0 {
+            let received = self.turn(now);
+            if self.stopping {
+                break;
+            }
+            if received > 0 {
                 last_work = now;
             } else if !self.settings.always_poll && now.since(last_work) >= self.window.length {
                 self.sleep(now);
@@ -178,6 +182,7 @@ impl Worker {
         if self.bell.rung.load(Ordering::Relaxed) {
             self.take_commands(now);
         }
+        self.look_at_links();
         let mut received = 0;
         for index in 0..self.ports.ids().len() {
             received += self.serve(now, index);
@@ -196,15 +201,21 @@ impl Worker {
         received
     }
 
+    /// Tells the fabric which links went up or down, before anything is sent their way.
+    fn look_at_links(&mut self) {
+        for (id, slot) in self.ports.entries() {
+            let link = slot.port.link();
+            if link != slot.link {
+                slot.link = link;
+                self.fabric.set_link(id, link);
+            }
+        }
+    }
+
     /// Stops 1 to 8 for one burst of one port.
     fn serve(&mut self, now: Instant, index: usize) -> usize {
         let Some(&id) = self.ports.ids().get(index) else { return 0 };
         let Some(slot) = self.ports.slot(id) else { return 0 };
-        let link = slot.port.link();
-        if link != slot.link {
-            slot.link = link;
-            self.fabric.set_link(id, link);
-        }
         let received = slot.port.rx(id, &mut self.pool, &mut self.burst, BURST);
         if received == 0 {
             return 0;
@@ -275,6 +286,9 @@ impl Worker {
         }
         self.window.adapt(ready, now, clock::monotonic());
         for &token in &tokens {
+            if token == WAKE {
+                self.bell.wake.drain();
+            }
             let Ok(id) = u16::try_from(token) else { continue };
             if let Some(slot) = self.ports.slot(PortId(id)) {
                 slot.port.on_event();
@@ -288,8 +302,7 @@ impl Worker {
 
     fn take_commands(&mut self, now: Instant) {
         // The bell first: a command that comes while we empty the inbox rings it again.
-        self.bell.rung.store(false, Ordering::Release);
-        self.bell.wake.drain();
+        self.bell.rung.swap(false, Ordering::AcqRel);
         while let Ok(command) = self.inbox.try_recv() {
             match command {
                 Command::Apply(transaction, reply) => {
@@ -309,6 +322,7 @@ impl Worker {
 
     fn apply(&mut self, now: Instant, transaction: Transaction) -> Applied {
         let mut removed = Vec::new();
+        let added: Vec<PortId> = transaction.add_ports.iter().map(|&(id, _)| id).collect();
         for (id, port) in transaction.add_ports {
             if let Err(error) = self.epoll.add(port.event_fd(), u64::from(id.0)) {
                 tracing::error!("port {} cannot wake the worker: {error}", id.0);
@@ -317,6 +331,10 @@ impl Worker {
         }
         for step in transaction.steps {
             self.fabric.apply(now, step);
+        }
+        // The fabric takes a port for one with a link until it hears otherwise.
+        for id in added {
+            self.fabric.set_link(id, false);
         }
         for id in transaction.remove_ports {
             if let Some(port) = self.ports.remove(id) {

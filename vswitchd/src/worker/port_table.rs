@@ -30,6 +30,11 @@ impl PortTable {
         &self.active
     }
 
+    pub(super) fn entries(&mut self) -> impl Iterator<Item = (PortId, &mut Slot)> {
+        let numbered = (0..).map(PortId).zip(self.slots.iter_mut());
+        numbered.filter_map(|(id, slot)| Some((id, slot.as_mut()?)))
+    }
+
     pub(super) fn slots(&mut self) -> impl Iterator<Item = &mut Slot> {
         self.slots.iter_mut().flatten()
     }

@@ -98,9 +98,14 @@ fn frames_pass_between_ports_also_when_the_worker_sleeps() {
         assert!(a.inject(&frame(tag), Offload::default()));
         assert_eq!(next(&b), frame(tag));
     }
-    let stats = block_on(started.handle.ask(|view| view.stats)).expect("an answer");
-    assert_eq!(stats.packets, 5);
-    assert!(stats.sleeps >= 1, "the worker never slept: {stats:?}");
+    let deadline = std::time::Instant::now() + PATIENCE;
+    let stats = || block_on(started.handle.ask(|view| view.stats)).expect("an answer");
+    assert_eq!(stats().packets, 5);
+    while stats().sleeps == 0 {
+        assert!(std::time::Instant::now() < deadline, "the worker never sleeps: {:?}", stats());
+    }
+    assert!(a.inject(&frame(5), Offload::default()));
+    assert_eq!(next(&b), frame(5));
     started.handle.stop();
     started.thread.join().expect("the worker ends");
 }
@@ -128,6 +133,34 @@ fn a_removed_port_comes_back_to_the_caller_and_gets_no_more_frames() {
     started.handle.stop();
     let last = started.thread.join().expect("the worker ends");
     assert_eq!(last.buffers, 0, "every buffer came back");
+}
+
+#[test]
+fn a_port_without_link_is_not_flooded_to_until_it_has_one() {
+    let started = start(settings()).expect("a worker");
+    let (transaction, a, b) = two_ports();
+    b.set_link(false);
+    block_on(started.handle.apply(transaction)).expect("applied");
+    assert!(a.inject(&frame(1), Offload::default()));
+    let deadline = std::time::Instant::now() + PATIENCE;
+    let dropped = || {
+        let count = |view: &mut View<'_>| {
+            view.fabric.counters(PortId(0)).map(|c| c.dropped.get(weir_wire::DropReason::NoDestination))
+        };
+        block_on(started.handle.ask(count)).expect("an answer")
+    };
+    while dropped() != Some(1) {
+        assert!(std::time::Instant::now() < deadline, "the frame was not counted as without destination");
+    }
+    b.set_link(true);
+    // The worker sees the link at its next turn, before it receives.
+    while b.take().is_none() {
+        assert!(std::time::Instant::now() < deadline, "nothing is flooded to the port that has a link by now");
+        assert!(a.inject(&frame(2), Offload::default()));
+        b.wait(Duration::from_millis(10)).expect("waiting for a frame");
+    }
+    started.handle.stop();
+    started.thread.join().expect("the worker ends");
 }
 
 #[test]
