@@ -147,10 +147,16 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Why(why) => trace::why(why, &daemon, format).await,
         Command::Trace(trace) => trace::run(*trace, &daemon, format).await,
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "vswitchctl", &mut std::io::stdout());
-            Ok(())
+            // Into memory first: the generator panics where the reader of a pipe has gone.
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "vswitchctl", &mut script);
+            table::print(&String::from_utf8_lossy(&script))
         }
-        Command::Man => clap_mangen::Man::new(Cli::command()).render(&mut std::io::stdout()).map_err(Failure::output),
+        Command::Man => {
+            let mut page = Vec::new();
+            clap_mangen::Man::new(Cli::command()).render(&mut page).map_err(Failure::output)?;
+            table::print(&String::from_utf8_lossy(&page))
+        }
     }
 }
 
