@@ -23,7 +23,7 @@ use host::Family;
 use link::{Faults, Forger, Link};
 use weir_fabric::{PortConfig, VlanMode};
 use weir_filter::policy::RuleSetProgram;
-use weir_wire::{Capabilities, Vid};
+use weir_wire::{Capabilities, DropReason, Vid};
 use world::World;
 
 /// The seeds to run: the one asked for, or so many.
@@ -121,7 +121,7 @@ fn vlans_and_bad_cables(seed: u64) -> u64 {
     }
     let over = talk(&mut world, &mut friends, 600, |_| {});
     let standing: Vec<String> = friends.iter().map(|friend| friend.standing(&mut world)).collect();
-    assert!(over, "a transfer did not end: {standing:#?} {:?}", world.fabric.last_drops(None));
+    assert!(over, "a transfer did not end: {standing:#?} {:?}", world.dropped());
     for friend in &friends {
         assert!(friend.read == friend.text, "{} of {} bytes arrived", friend.read.len(), friend.text.len());
     }
@@ -205,9 +205,16 @@ fn hide_attack(at: usize, chance: &mut Chance) -> Hidden {
     Hidden { text, forger: Forger::new(lies, places), parted_at }
 }
 
-/// A writer that hides the attack in its text, over a cable that cuts, repeats and lies; returns what the reader read,
-/// and the trace.
-fn attack(seed: u64, program: Option<&Arc<RuleSetProgram>>) -> (Vec<u8>, u64) {
+/// What came of an attack.
+struct Outcome {
+    read: Vec<u8>,
+    trace: u64,
+    /// Segments refused because they contradict what was let through before.
+    conflicts: u64,
+}
+
+/// A writer that hides the attack in its text, over a cable that cuts, repeats and lies.
+fn attack(seed: u64, program: Option<&Arc<RuleSetProgram>>) -> Outcome {
     let mut world = World::new(seed);
     let mut chance = Chance::new(seed ^ 0xa77ac);
     // Either end may be the attacker.
@@ -244,7 +251,8 @@ fn attack(seed: u64, program: Option<&Arc<RuleSetProgram>>) -> (Vec<u8>, u64) {
     let [conversation] = conversation;
     conversation.abandon(&mut world);
     world.end();
-    (conversation.read, world.trace)
+    let conflicts = world.dropped_for(DropReason::StreamConflict);
+    Outcome { read: conversation.read, trace: world.trace, conflicts }
 }
 
 fn holds_attack(read: &[u8]) -> bool {
@@ -254,18 +262,20 @@ fn holds_attack(read: &[u8]) -> bool {
 #[test]
 fn no_reader_reads_the_attack_whole_however_it_is_cut() {
     let program = policy::attack_rule();
-    let mut seen_without = 0;
+    let (mut seen_without, mut refused) = (0, 0);
     let seeds = seeds(120);
     for &seed in &seeds {
         announce(seed);
-        let (read, trace) = attack(seed, Some(&program));
+        let Outcome { read, trace, conflicts } = attack(seed, Some(&program));
         assert!(!holds_attack(&read), "the attack was read: {}", String::from_utf8_lossy(&read));
-        assert_eq!(trace, attack(seed, Some(&program)).1, "the same seed gave other bytes");
-        seen_without += usize::from(holds_attack(&attack(seed, None).0));
+        assert_eq!(trace, attack(seed, Some(&program)).trace, "the same seed gave other bytes");
+        refused += conflicts;
+        seen_without += usize::from(holds_attack(&attack(seed, None).read));
     }
     // Else the cables, not the rule, keep the attack away.
     println!("{seen_without} of {} attacks are read where no rule stops them", seeds.len());
     assert!(seeds.len() == 1 || seen_without * 5 > seeds.len(), "{seen_without} of {}", seeds.len());
+    assert!(seeds.len() == 1 || refused > 0, "no forged copy was refused");
 }
 
 #[test]
@@ -294,7 +304,7 @@ fn policies_change_under_traffic_without_a_loss() {
             }
         });
         let standing: Vec<String> = conversations.iter().map(|c| c.standing(&mut world)).collect();
-        assert!(over && epoch > 1, "a transfer did not end: {standing:#?}");
+        assert!(over && epoch > 1, "a transfer did not end: {standing:#?} {:?}", world.dropped());
         for conversation in &conversations {
             assert!(conversation.read == conversation.text, "{standing:#?}");
             conversation.abandon(&mut world);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use weir_fabric::{Egress, Fabric, PortConfig, Step, SwitchConfig};
 use weir_filter::{Limits, Policy};
 use weir_wire::buffer::PoolLimits;
-use weir_wire::{Instant, Packet, Pool, PortId, SwitchId};
+use weir_wire::{DropReason, Instant, Packet, Pool, PortId, SwitchId};
 
 use crate::chance::Chance;
 use crate::host::Host;
@@ -232,6 +232,18 @@ impl World {
         for byte in head.iter().chain(bytes) {
             self.trace = (self.trace ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
         }
+    }
+
+    /// What each port's packets were dropped for, for a failure's message.
+    pub fn dropped(&self) -> Vec<Vec<(DropReason, u64)>> {
+        let counters = (0..self.places.len()).filter_map(|place| self.fabric.counters(port(place)));
+        counters.map(|counters| counters.dropped.nonzero().collect()).collect()
+    }
+
+    /// How many packets ended for this reason.
+    pub fn dropped_for(&self, reason: DropReason) -> u64 {
+        let counters = (0..self.places.len()).filter_map(|place| self.fabric.counters(port(place)));
+        counters.map(|counters| counters.dropped.get(reason)).sum()
     }
 
     /// Lets all that waits age out, then holds the fabric to its promises.
