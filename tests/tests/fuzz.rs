@@ -1,6 +1,8 @@
 //! Every fuzz target over its corpus and a bounded number of seeded mutations.
 
-use weir_tests::fuzz::{descriptor_chain, packet, rule_text, run, vhost_message};
+#![allow(clippy::unwrap_used)]
+
+use weir_tests::fuzz::{Target, descriptor_chain, packet, rule_text, run, vhost_message};
 
 #[test]
 fn packet() {
@@ -20,4 +22,22 @@ fn vhost_message() {
 #[test]
 fn descriptor_chain() {
     run(&descriptor_chain::TARGET);
+}
+
+/// Any text as a desired state: what is accepted is printed as a text that says the same.
+#[test]
+fn config() {
+    fn parse(input: &[u8]) {
+        let text = String::from_utf8_lossy(input);
+        match vswitchd::config::Config::parse(&text) {
+            Ok(config) => {
+                // Whether the names in it fit together is another question; asking it must be safe too.
+                let _ = config.check();
+                let printed = config.to_toml().unwrap();
+                assert_eq!(vswitchd::config::Config::parse(&printed), Ok(config), "{printed}");
+            }
+            Err(e) => assert!(!e.to_string().is_empty()),
+        }
+    }
+    run(&Target { name: "config", run: parse, longest: 4096, one_in: 20 });
 }
