@@ -40,6 +40,8 @@ const BURST: usize = 64;
 const EVENT_BATCHES: usize = 256;
 /// The token of the wake-up descriptor among the ports' in epoll.
 const WAKE: u64 = u64::MAX;
+/// While packets come in, the tables are aged at least this often.
+const TICK: Duration = Duration::from_secs(1);
 /// The longest sleep; links and timers are looked at that often at least.
 const LONGEST_SLEEP: Duration = Duration::from_secs(10);
 
@@ -191,6 +193,8 @@ impl Worker {
             self.tick(now);
         }
         if received > 0 {
+            // What came in may want the fabric's attention before what the last tick knew of.
+            self.next_tick = self.next_tick.min(now.after(TICK));
             self.flush();
         } else {
             self.stats.empty_turns += 1;

@@ -44,11 +44,13 @@ impl FlowInspect {
     /// State for a flow whose initiator sends `tuple`; `None` where no rule of `program` can ever match it (the flow
     /// is settled from the start). `midstream`: the flow's start was not seen.
     pub fn new(program: &Arc<RuleSetProgram>, tuple: &Tuple, midstream: bool) -> Option<Box<FlowInspect>> {
-        // A stream whose SYN is not seen starts with its first segment, however that came about.
-        let _ = midstream;
-        let sides = [Direction::Original, Direction::Reply].map(|way| Side::new(program, &oriented(tuple, way), way));
+        let mut sides =
+            [Direction::Original, Direction::Reply].map(|way| Side::new(program, &oriented(tuple, way), way));
         if sides.iter().all(|side| side.selection.is_empty()) {
             return None;
+        }
+        if midstream {
+            sides.iter_mut().for_each(|side| side.stream.join_late());
         }
         let bits = vec![0; program.bit_count().div_ceil(64)].into();
         let program = Arc::clone(program);

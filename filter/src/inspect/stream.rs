@@ -57,6 +57,8 @@ pub struct Stream {
     origin: Option<u32>,
     /// The origin was taken from the middle of a connection, and nothing is acknowledged yet.
     movable: bool,
+    /// The connection was there before the stream was watched: the receiver may have bytes that were not seen.
+    joined: bool,
     /// The first place of the stream.
     start: u64,
     /// The first place not readable yet.
@@ -103,6 +105,11 @@ impl Stream {
         (self.kept.get(skip..).unwrap_or(&[]), from)
     }
 
+    /// The connection was there before the stream is watched, whatever is seen of it first.
+    pub fn join_late(&mut self) {
+        self.joined = true;
+    }
+
     /// The direction starts with this SYN.
     pub fn syn(&mut self, seq: u32) {
         let unused = self.next == self.start && self.ahead.is_empty();
@@ -139,10 +146,23 @@ impl Stream {
         if self.movable && place < self.start && !self.move_start(place, memory) {
             return;
         }
+        if self.joined && place > self.next {
+            self.skip(place, memory);
+        }
         if place > self.acked {
             self.acked = place.min(self.next);
         }
         self.movable = false;
+    }
+
+    /// The receiver has bytes that passed before the stream was watched. Its sender will not repeat them, so the stream
+    /// goes on behind them, at the latest with the first piece that was seen.
+    fn skip(&mut self, place: u64, memory: &mut StreamMemory) {
+        self.next = self.ahead.first().map_or(place, |piece| place.min(piece.start));
+        self.kept.clear();
+        self.head = 0;
+        self.kept_from = self.next;
+        self.charge(memory);
     }
 
     /// The receiver still waits for bytes before the first one seen: the stream starts there, and what is kept is
@@ -164,6 +184,20 @@ impl Stream {
 
     /// Takes a segment's bytes, where they are to be inspected: those before place `limit`.
     pub fn take(&mut self, seq: u32, payload: &[u8], limit: u64, memory: &mut StreamMemory) -> Taken {
+        // Pieces that a skip has made readable are searched with the segment that follows.
+        let from = self.next;
+        if self.ahead.first().is_some_and(|piece| piece.start <= self.next) {
+            self.join();
+        }
+        match self.take_segment(seq, payload, limit, memory) {
+            Taken::Nothing | Taken::Grown { .. } if self.next > from => {
+                Taken::Grown { from: from.max(self.kept_from), to: self.next }
+            }
+            taken => taken,
+        }
+    }
+
+    fn take_segment(&mut self, seq: u32, payload: &[u8], limit: u64, memory: &mut StreamMemory) -> Taken {
         let Some(mut start) = self.place(seq) else { return Taken::Nothing };
         if self.movable && start < self.start && !self.move_start(start, memory) {
             return Taken::Limit;
@@ -180,6 +214,10 @@ impl Stream {
         if payload.is_empty() {
             return Taken::Nothing;
         }
+        // Passed over by a skip and never seen: the receiver may still read it, so it cannot be let through unread.
+        if start < self.kept_from {
+            return Taken::Limit;
+        }
         if !self.agrees(start, payload) {
             return Taken::Conflict;
         }
@@ -191,7 +229,7 @@ impl Stream {
             return self.keep_ahead(start, payload, memory);
         }
         let fresh = payload.get((self.next - start) as usize..).unwrap_or(&[]);
-        if !self.has_room(fresh.len() + self.joining(end), memory) {
+        if !self.has_room(fresh.len(), memory) {
             return Taken::Limit;
         }
         let from = self.next;
@@ -221,7 +259,17 @@ impl Stream {
 
     /// Keeps those bytes of an out-of-order segment that no piece has.
     fn keep_ahead(&mut self, start: u64, payload: &[u8], memory: &mut StreamMemory) -> Taken {
-        if self.ahead.len() >= PIECES || !self.has_room(payload.len() + PIECE_OVERHEAD, memory) {
+        // A gap that nobody fills was filled before the stream was watched; what still comes for it is refused.
+        if self.joined && self.ahead.len() >= PIECES {
+            self.skip(u64::MAX, memory);
+            (self.start, self.movable) = (self.next, false);
+            self.join();
+        }
+        // Pieces take half of the room at most, and leave the rest to the segment that fills the gap before them: else
+        // it would be refused for ever, and nothing could be acknowledged.
+        let ahead = payload.len() + self.ahead.iter().map(|piece| piece.bytes.len()).sum::<usize>();
+        let full = self.ahead.len() >= PIECES || ahead > memory.per_direction / 2;
+        if full || !self.has_room(payload.len() + PIECE_OVERHEAD, memory) {
             return Taken::Limit;
         }
         let end = start + payload.len() as u64;
@@ -242,18 +290,6 @@ impl Stream {
         }
         self.charge(memory);
         Taken::Nothing
-    }
-
-    /// Bytes of pieces ahead that become readable when everything before `end` is.
-    fn joining(&self, end: u64) -> usize {
-        let mut reach = end;
-        for piece in &self.ahead {
-            if piece.start > reach {
-                break;
-            }
-            reach = reach.max(piece.end());
-        }
-        (reach - end) as usize
     }
 
     fn append(&mut self, bytes: &[u8]) {
@@ -324,7 +360,7 @@ impl Stream {
 
     /// Forgets everything but what memory was taken, which is given back with the next change.
     pub fn forget(&mut self) {
-        *self = Stream { charged: self.charged, port: self.port, ..Stream::default() };
+        *self = Stream { charged: self.charged, port: self.port, joined: true, ..Stream::default() };
     }
 
     /// Gives everything back.

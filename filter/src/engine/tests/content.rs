@@ -4,6 +4,7 @@ use weir_ids_rules::{RuleSet, Source, Variables};
 
 use super::*;
 use crate::inspect::RuleSetProgram;
+use crate::spec::OnFailure;
 
 fn program(text: &str) -> Arc<RuleSetProgram> {
     let (set, problems) = RuleSet::parse(&[Source { name: "test", text }], &Variables::default());
@@ -118,4 +119,18 @@ fn a_connection_opened_again_is_inspected_from_its_start() {
     // Half of the word belongs to the old connection.
     assert_eq!(world.send(&seg(A4, 1000, B4, 80, TCP_ACK, 70_001, 90_001, b"il"), A, B), Ok(()));
     assert_eq!(world.send(&seg(A4, 1000, B4, 80, TCP_ACK, 70_003, 90_001, b"evil"), A, B), Err(DropReason::Inspection));
+}
+
+#[test]
+fn what_cannot_be_held_is_refused_or_let_through_as_the_operator_says() {
+    for (on_limit, verdict) in [(OnFailure::Closed, Err(DropReason::StreamLimit)), (OnFailure::Open, Ok(()))] {
+        let mut spec = inspecting(&program(DROP));
+        spec.settings.on_stream_limit = on_limit;
+        let limits = Limits { flows: 10, stream_bytes_per_flow: 1000, ..Limits::default() };
+        let mut world = World::with_limits(&spec, limits);
+        world.handshake(A, 1000, B, 80).unwrap();
+        assert_eq!(world.send(&seg(A4, 1000, B4, 80, TCP_ACK, 101, 501, &[b'x'; 900]), A, B), Ok(()));
+        assert_eq!(world.send(&seg(A4, 1000, B4, 80, TCP_ACK, 1001, 501, &[b'x'; 900]), A, B), verdict);
+        assert_eq!(world.events(), ["drop stream-limit"], "the choice is told either way");
+    }
 }

@@ -75,6 +75,13 @@ impl Conversation {
         }
     }
 
+    /// A TCP connection to this port that was there before it is watched.
+    pub fn late(program: &Arc<RuleSetProgram>, port: u16) -> Conversation {
+        let mut c = Conversation::new(program, PROTOCOL_TCP, port);
+        c.flow = FlowInspect::new(program, &c.tuple, true);
+        c
+    }
+
     /// A TCP connection to this port, its handshake done.
     pub fn tcp(program: &Arc<RuleSetProgram>, port: u16) -> Conversation {
         Conversation::tcp_from(program, port, [1000, 5000])

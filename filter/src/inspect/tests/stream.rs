@@ -114,6 +114,20 @@ fn memory_is_bounded_by_direction() {
 }
 
 #[test]
+fn bytes_ahead_of_order_leave_room_for_those_before_them() {
+    let mut c = start();
+    c.memory.per_direction = 1000;
+    let mut at = 300;
+    while c.data(CLIENT, at, &[b'x'; 50]).judgement == Judgement::Pass {
+        at += 50;
+    }
+    assert!(at > 300, "nothing was kept");
+    c.data(CLIENT, 0, &[b'x'; 300]).passes();
+    c.ack(SERVER, at).passes();
+    c.data(CLIENT, at, b"ATTACK").is(Judgement::Drop, &[1]);
+}
+
+#[test]
 fn memory_is_bounded_in_all_and_given_back() {
     let mut c = start();
     c.memory.limit = 5000;
@@ -179,6 +193,27 @@ fn in_the_middle_bytes_before_the_first_seen_count_while_the_receiver_waits_for_
     let mut c = Conversation::new(&program(RULES), PROTOCOL_TCP, 80);
     c.data(CLIENT, 703, b"ACK").passes();
     c.data(CLIENT, 700, b"ATT").is(Judgement::Drop, &[1]);
+}
+
+#[test]
+fn a_stream_joined_late_goes_on_behind_what_the_receiver_has() {
+    let mut c = Conversation::late(&program(RULES), 80);
+    c.data(CLIENT, 700, b"old").passes();
+    c.data(CLIENT, 760, b"CK").passes();
+    c.ack(SERVER, 756).passes();
+    c.data(CLIENT, 756, b"ATTA").is(Judgement::Drop, &[1]);
+}
+
+#[test]
+fn what_a_late_stream_passes_over_is_not_let_through_unread() {
+    let mut c = Conversation::late(&program(RULES), 80);
+    c.data(CLIENT, 700, b"old").passes();
+    c.ack(SERVER, 703).passes();
+    for i in 0..300 {
+        c.data(CLIENT, 720 + 2 * i, b"x").passes();
+    }
+    c.data(CLIENT, 703, b"ATTACK").is(Judgement::Limit, &[]);
+    c.data(CLIENT, 703, b"A").is(Judgement::Limit, &[]);
 }
 
 #[test]
