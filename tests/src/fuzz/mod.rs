@@ -80,7 +80,11 @@ mod tests {
         fn refuse(input: &[u8]) {
             assert!(input.is_empty() || input[0] != 0xff, "found");
         }
-        let target = Target { name: "packet", run: refuse, longest: 64, one_in: 1 };
+        let target = Target { name: "refused", run: refuse, longest: 64, one_in: 1 };
         assert!(catch_unwind(|| run(&target)).is_err());
+        let kept: Vec<_> =
+            std::fs::read_dir(std::env::temp_dir()).unwrap().flatten().map(|entry| entry.path()).collect();
+        let kept = kept.iter().filter(|path| path.to_string_lossy().contains("weir-fuzz-refused-"));
+        assert!(kept.map(|path| std::fs::remove_file(path).unwrap()).count() > 0, "the input is kept");
     }
 }
