@@ -30,7 +30,7 @@ guest_start() {
     i=$((i + 1))
     if [ $i -gt $((seconds * 10)) ] || ! kill -0 $pid 2>/dev/null; then
       echo "the guest in $dir did not come up within $seconds s; the end of its console:" >&2
-      tail -n 20 "$dir/log" >&2
+      tail -n 80 "$dir/log" >&2
       guest_stop "$dir"; return 1
     fi
     sleep 0.1
