@@ -5,11 +5,15 @@
 //! [`weir_wire::DropReason`].
 #![forbid(unsafe_code)]
 
+pub mod app;
+pub mod decode;
+pub mod detect;
 pub mod engine;
 pub mod event;
 pub mod flow;
 mod frag;
 pub mod inspect;
+pub mod json;
 pub mod policy;
 mod reject;
 #[cfg(test)]

@@ -14,9 +14,12 @@
 #![forbid(unsafe_code)]
 
 pub mod address;
+pub mod app;
+pub mod buffer;
 mod builtin;
 pub mod classification;
 pub mod diagnostic;
+pub mod field;
 mod header;
 mod keywords;
 mod lexer;
@@ -29,8 +32,11 @@ mod validate;
 pub mod variables;
 
 pub use address::AddressSet;
+pub use app::AppProtocol;
+pub use buffer::Buffer;
 pub use builtin::{BUILTIN_NAMES, builtin};
 pub use diagnostic::{Diagnostic, Kind, Severity};
+pub use field::Field;
 pub use port::PortSet;
 pub use rule::Rule;
 pub use rule_set::{RuleSet, Source, Summary};

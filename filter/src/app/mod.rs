@@ -1,0 +1,357 @@
+//! Application protocols: which one a flow speaks, its messages as transactions, their parts for rules, their log lines.
+//!
+//! A parser gets the bytes of a direction in order, as they come, and makes transactions of them. Detection reads the
+//! parts of transactions ([`Transaction::buffer`], [`Transaction::number`]) as soon as they are complete enough
+//! ([`Provides::ready`]). The core ([`App`]) finds out the protocol, keeps bytes that a parser could not use yet, and
+//! forgets transactions that are finished, inspected and logged.
+//!
+//! Hostile input: a parser never panics, holds bounded memory (every list has a limit and an [`Anomaly`] at it), and
+//! spends time linear in the bytes it gets, however they are cut.
+
+use std::fmt::Debug;
+
+use weir_ids_rules::{AppProtocol, Buffer, Field};
+use weir_wire::Instant;
+
+use crate::event::Tuple;
+use crate::inspect::Direction;
+use crate::json::Json;
+
+pub mod file;
+
+use file::Files;
+
+/// Bytes of one direction that a parser is given.
+#[derive(Clone, Copy, Debug)]
+pub struct Input<'b> {
+    /// In order, beginning with the first byte that the parser has not used.
+    pub bytes: &'b [u8],
+    /// The direction ends after these bytes.
+    pub end: bool,
+    /// When the packet that brought the last of them was seen.
+    pub time: Instant,
+}
+
+/// What a parser made of its input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fed {
+    /// It used so many bytes (all of them, or fewer where the rest must wait for more bytes).
+    Used(usize),
+    /// It used `used` bytes and has no use for the rest before there are `need` of them; saves looking at them again.
+    Wait {
+        /// Bytes used.
+        used: usize,
+        /// Bytes, counted after those used, before another try is worth it.
+        need: usize,
+    },
+    /// This is not the protocol, or broken beyond repair: the flow is parsed no further.
+    Failed,
+    /// The rest of the flow says nothing that a rule could ask (encrypted): the flow is parsed no further.
+    Finished,
+    /// It used so many bytes; what follows belongs to another protocol, to be found out (`None`) or known.
+    Upgrade {
+        /// Bytes used.
+        used: usize,
+        /// The protocol that follows.
+        to: Option<AppProtocol>,
+    },
+}
+
+/// What all parsers of a worker share and read.
+#[derive(Debug)]
+pub struct Context<'c> {
+    /// Limits and choices.
+    pub settings: &'c Settings,
+    /// The initiator's tuple.
+    pub tuple: &'c Tuple,
+    /// What other flows are to expect: the data connections of FTP and the like.
+    pub expectations: &'c mut Vec<Expectation>,
+}
+
+/// A flow that was announced in another one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expectation {
+    /// Its initiator and responder; the source port may be 0 for "any".
+    pub tuple: Tuple,
+    /// What it will carry.
+    pub protocol: AppProtocol,
+    /// Name and command, handed to its parser (FTP: the file's name).
+    pub label: Box<[u8]>,
+    /// Number for the parser (FTP: the command, as `ftpdata_command` compares it).
+    pub command: u8,
+}
+
+/// Limits and choices of the parsers; names follow Suricata's configuration where it has one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Bytes of a request body that are inspected.
+    pub request_body_limit: u64,
+    /// Bytes of a response body that are inspected.
+    pub response_body_limit: u64,
+    /// Layers of compression undone.
+    pub decompression_layers: u8,
+    /// Bytes that decompression may make of one body.
+    pub decompressed_limit: u64,
+    /// Live transactions of one flow.
+    pub transactions: usize,
+    /// Bytes of a direction kept for a parser that cannot use them yet.
+    pub pending: usize,
+    /// Protocols not parsed.
+    pub disabled: Vec<AppProtocol>,
+    /// Settings of single protocols by their dotted names, for those that nothing else reads.
+    pub named: std::collections::BTreeMap<String, String>,
+    /// Hashes are computed of files.
+    pub hash_files: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            request_body_limit: 100 << 10,
+            response_body_limit: 100 << 10,
+            decompression_layers: 2,
+            decompressed_limit: 10 << 20,
+            transactions: 256,
+            pending: 128 << 10,
+            disabled: Vec::new(),
+            named: std::collections::BTreeMap::new(),
+            hash_files: true,
+        }
+    }
+}
+
+/// A protocol's parser: state of one flow.
+pub trait Parser: Debug + Send {
+    /// The protocol; may become more exact as bytes come.
+    fn protocol(&self) -> AppProtocol;
+
+    /// Takes bytes of one direction. Called again with the bytes left over and those that came since.
+    fn feed(&mut self, way: Direction, input: Input<'_>, context: &mut Context<'_>) -> Fed;
+
+    /// So many bytes of the direction were lost. `false`: the parser cannot go on.
+    fn gap(&mut self, _way: Direction, _bytes: u64, _context: &mut Context<'_>) -> bool {
+        false
+    }
+
+    /// The live transactions, oldest first.
+    fn transactions(&self) -> &dyn Transactions;
+
+    /// The live transactions, to be marked and forgotten.
+    fn transactions_mut(&mut self) -> &mut dyn Transactions;
+
+    /// Anomalies of the flow that belong to no transaction, since the last call.
+    fn take_anomalies(&mut self) -> Vec<Anomaly> {
+        Vec::new()
+    }
+}
+
+/// Something the protocol does not allow, by the name that `app-layer-event` uses ("http.request_field_too_long").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Anomaly(pub &'static str);
+
+/// A list of transactions. [`List`] is the one implementation; the trait hides the protocol's type from detection.
+pub trait Transactions: Debug {
+    /// How many are live.
+    fn len(&self) -> usize;
+    /// The nth of the live ones.
+    fn get(&self, nth: usize) -> Option<(&Mark, &dyn Transaction)>;
+    /// The nth, to be marked and its files moved on.
+    fn get_mut(&mut self, nth: usize) -> Option<(&mut Mark, &mut dyn Transaction)>;
+    /// Forgets the nth.
+    fn remove(&mut self, nth: usize);
+    /// Whether there are none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// What detection and logging remember of a transaction. Owned by the list, written by them.
+#[derive(Debug, Default)]
+pub struct Mark {
+    /// Number of the transaction in its flow, from 0.
+    pub number: u64,
+    /// What detection remembers, by direction.
+    pub detection: [crate::detect::TxMemory; 2],
+    /// Its log line was written.
+    pub logged: bool,
+    /// Anomalies met in it.
+    pub anomalies: Vec<Anomaly>,
+    /// Anomalies already told.
+    pub told: usize,
+}
+
+/// Live transactions of one flow.
+#[derive(Debug)]
+pub struct List<T> {
+    items: std::collections::VecDeque<(Mark, T)>,
+    next: u64,
+}
+
+impl<T> Default for List<T> {
+    fn default() -> List<T> {
+        List { items: std::collections::VecDeque::new(), next: 0 }
+    }
+}
+
+impl<T> List<T> {
+    /// Adds one. The caller keeps to [`Settings::transactions`].
+    pub fn push(&mut self, transaction: T) {
+        let mark = Mark { number: self.next, ..Mark::default() };
+        self.next += 1;
+        self.items.push_back((mark, transaction));
+    }
+
+    /// Live ones.
+    pub fn count(&self) -> usize {
+        self.items.len()
+    }
+
+    /// All, oldest first, for the parser.
+    pub fn iter_mut(&mut self) -> impl DoubleEndedIterator<Item = &mut T> {
+        self.items.iter_mut().map(|(_, transaction)| transaction)
+    }
+
+    /// The newest.
+    pub fn last_mut(&mut self) -> Option<&mut T> {
+        self.items.back_mut().map(|(_, transaction)| transaction)
+    }
+
+    /// Notes an anomaly of the newest transaction; `false` where there is none.
+    pub fn anomaly(&mut self, anomaly: Anomaly) -> bool {
+        let Some((mark, _)) = self.items.back_mut() else { return false };
+        mark.note(anomaly);
+        true
+    }
+
+    /// All with their marks, oldest first.
+    pub fn marked_mut(&mut self) -> impl DoubleEndedIterator<Item = (&mut Mark, &mut T)> {
+        self.items.iter_mut().map(|(mark, transaction)| (mark, transaction))
+    }
+}
+
+impl Mark {
+    /// Notes an anomaly, once.
+    pub fn note(&mut self, anomaly: Anomaly) {
+        if self.anomalies.len() < 64 && !self.anomalies.contains(&anomaly) {
+            self.anomalies.push(anomaly);
+        }
+    }
+}
+
+impl<T: Transaction> Transactions for List<T> {
+    fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    fn get(&self, nth: usize) -> Option<(&Mark, &dyn Transaction)> {
+        self.items.get(nth).map(|(mark, transaction)| (mark, transaction as &dyn Transaction))
+    }
+
+    fn get_mut(&mut self, nth: usize) -> Option<(&mut Mark, &mut dyn Transaction)> {
+        self.items.get_mut(nth).map(|(mark, transaction)| (mark, transaction as &mut dyn Transaction))
+    }
+
+    fn remove(&mut self, nth: usize) {
+        self.items.remove(nth);
+    }
+}
+
+/// One message with its answer, or whatever else the protocol calls a unit.
+pub trait Transaction: Debug {
+    /// How far a direction is, on the protocol's own scale from 0 on. It never goes back.
+    fn progress(&self, way: Direction) -> u8;
+
+    /// The progress at which a direction is complete.
+    fn complete(&self, way: Direction) -> u8;
+
+    /// The nth value of a buffer, in the direction; `None` where there is no such value (a buffer with one value has
+    /// it at 0). `work` is room to build it in, empty when called; an empty value is `Some(&[])`.
+    fn buffer<'t>(&'t self, buffer: Buffer, way: Direction, nth: usize, work: &'t mut Vec<u8>) -> Option<&'t [u8]>;
+
+    /// The nth value of a number.
+    fn number(&self, _field: Field, _way: Direction, _nth: usize) -> Option<u64> {
+        None
+    }
+
+    /// Files that the direction carries: bodies, attachments, transfers.
+    fn files(&self, _way: Direction) -> Option<&Files> {
+        None
+    }
+
+    /// The same, to be moved on.
+    fn files_mut(&mut self, _way: Direction) -> Option<&mut Files> {
+        None
+    }
+
+    /// Conditions that no buffer or number expresses (`dcerpc.iface`, `ssl_version`): answers by keyword and argument.
+    fn special(&self, _keyword: &str, _argument: &str, _way: Direction) -> Option<bool> {
+        None
+    }
+
+    /// Writes what EVE shows of it, into the object named after the protocol (`"http": {...}`).
+    fn log(&self, json: &mut Json<'_>);
+
+    /// EVE writes an event of its own for it.
+    fn is_logged(&self) -> bool {
+        true
+    }
+}
+
+/// A buffer that a protocol's transactions have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Provides {
+    /// The buffer.
+    pub buffer: Buffer,
+    /// The direction in which it is said.
+    pub way: Direction,
+    /// The progress from which on it is complete (or grows, for bodies).
+    pub ready: u8,
+}
+
+impl Provides {
+    /// For tables.
+    pub const fn new(buffer: Buffer, way: Direction, ready: u8) -> Provides {
+        Provides { buffer, way, ready }
+    }
+}
+
+/// How a protocol is found, and what it has. Each protocol's module has one in [`PROTOCOLS`].
+#[derive(Clone, Copy, Debug)]
+pub struct Description {
+    /// The protocol.
+    pub protocol: AppProtocol,
+    /// It runs over TCP.
+    pub tcp: bool,
+    /// It runs over UDP.
+    pub udp: bool,
+    /// Server ports on which [`Description::probe`] is asked first; on others it is asked after the patterns.
+    pub ports: &'static [u16],
+    /// Patterns at the start of a direction that suggest it: direction, offset up to which it may stand, bytes.
+    pub patterns: &'static [(Direction, u16, &'static [u8])],
+    /// Looks at the first bytes of a direction.
+    pub probe: fn(way: Direction, bytes: &[u8], tuple: &Tuple) -> Probe,
+    /// The probe is asked on its `ports` only; elsewhere a pattern must name the protocol first.
+    pub on_ports_only: bool,
+    /// A parser for a new flow.
+    pub start: fn(settings: &Settings, tuple: &Tuple) -> Box<dyn Parser>,
+    /// Buffers.
+    pub buffers: &'static [Provides],
+    /// Names of the states of the rule language's hooks (`tls:client_hello_done`), with direction and progress.
+    pub hooks: &'static [(&'static str, Direction, u8)],
+}
+
+/// What a probe says of the first bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Probe {
+    /// It is this protocol.
+    Yes,
+    /// It is this protocol, but the bytes come from the responder's side: the flow was met the wrong way round.
+    Reversed,
+    /// It is not.
+    No,
+    /// More bytes are needed.
+    More,
+}
+
+/// All protocols that can be parsed.
+pub const PROTOCOLS: &[&Description] = &[];

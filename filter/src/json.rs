@@ -1,0 +1,173 @@
+//! JSON as it is written, without a tree in between: application parsers say with it what a transaction was.
+//!
+//! Members come out in the order they are written. Text that is not UTF-8 has its bad bytes replaced.
+
+use std::fmt::Write;
+
+/// An object or array that is being written into a text. Closed by [`Json::end`] or when dropped by its parent.
+#[derive(Debug)]
+pub struct Json<'t> {
+    text: &'t mut String,
+    close: char,
+    empty: bool,
+}
+
+impl<'t> Json<'t> {
+    /// Begins an object at the end of `text`.
+    pub fn object(text: &'t mut String) -> Json<'t> {
+        text.push('{');
+        Json { text, close: '}', empty: true }
+    }
+
+    /// Goes on with an object whose closing brace is not written yet. `empty`: it has no member so far.
+    pub fn resume(text: &'t mut String, empty: bool) -> Json<'t> {
+        Json { text, close: '}', empty }
+    }
+
+    fn key(&mut self, key: &str) {
+        self.comma();
+        string(self.text, key);
+        self.text.push(':');
+    }
+
+    fn comma(&mut self) {
+        if !std::mem::take(&mut self.empty) {
+            self.text.push(',');
+        }
+    }
+
+    /// A member that is a text.
+    pub fn text(&mut self, key: &str, value: &str) -> &mut Self {
+        self.key(key);
+        string(self.text, value);
+        self
+    }
+
+    /// A member that is a text of unknown encoding.
+    pub fn bytes(&mut self, key: &str, value: &[u8]) -> &mut Self {
+        self.text(key, &String::from_utf8_lossy(value))
+    }
+
+    /// A member that is bytes in hexadecimal; `separator` between them where it is not empty.
+    pub fn hex(&mut self, key: &str, value: &[u8], separator: &str) -> &mut Self {
+        self.key(key);
+        self.text.push('"');
+        for (i, byte) in value.iter().enumerate() {
+            if i > 0 {
+                self.text.push_str(separator);
+            }
+            // Writing into a String does not fail.
+            let _ = write!(self.text, "{byte:02x}");
+        }
+        self.text.push('"');
+        self
+    }
+
+    /// A member that is a number.
+    pub fn number(&mut self, key: &str, value: impl Into<i128>) -> &mut Self {
+        self.key(key);
+        let _ = write!(self.text, "{}", value.into());
+        self
+    }
+
+    /// A member that is true or false.
+    pub fn flag(&mut self, key: &str, value: bool) -> &mut Self {
+        self.key(key);
+        self.text.push_str(if value { "true" } else { "false" });
+        self
+    }
+
+    /// A member that is JSON already.
+    pub fn raw(&mut self, key: &str, json: &str) -> &mut Self {
+        self.key(key);
+        self.text.push_str(json);
+        self
+    }
+
+    /// A member that is an object, written by `fill`.
+    pub fn nested(&mut self, key: &str, fill: impl FnOnce(&mut Json<'_>)) -> &mut Self {
+        self.key(key);
+        self.inner('{', '}', fill)
+    }
+
+    /// A member that is an array, written by `fill` with the `item` functions.
+    pub fn array(&mut self, key: &str, fill: impl FnOnce(&mut Json<'_>)) -> &mut Self {
+        self.key(key);
+        self.inner('[', ']', fill)
+    }
+
+    /// An item of an array that is an object.
+    pub fn item(&mut self, fill: impl FnOnce(&mut Json<'_>)) -> &mut Self {
+        self.comma();
+        self.inner('{', '}', fill)
+    }
+
+    /// An item of an array that is a text of unknown encoding.
+    pub fn item_bytes(&mut self, value: &[u8]) -> &mut Self {
+        self.comma();
+        string(self.text, &String::from_utf8_lossy(value));
+        self
+    }
+
+    /// An item of an array that is a number.
+    pub fn item_number(&mut self, value: impl Into<i128>) -> &mut Self {
+        self.comma();
+        let _ = write!(self.text, "{}", value.into());
+        self
+    }
+
+    fn inner(&mut self, open: char, close: char, fill: impl FnOnce(&mut Json<'_>)) -> &mut Self {
+        self.text.push(open);
+        let mut inner = Json { text: self.text, close, empty: true };
+        fill(&mut inner);
+        inner.end();
+        self
+    }
+
+    /// Closes it.
+    pub fn end(self) {
+        self.text.push(self.close);
+    }
+}
+
+/// Writes a JSON string (RFC 8259, 7).
+pub fn string(out: &mut String, value: &str) {
+    out.push('"');
+    for c in value.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            c if (c as u32) < 0x20 => {
+                let _ = write!(out, "\\u{:04x}", c as u32);
+            }
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_come_out_in_order_and_escaped() {
+        let mut text = String::new();
+        let mut json = Json::object(&mut text);
+        json.text("a", "x\"\\\u{1}").number("n", 7u32).flag("f", true).hex("h", &[1, 0xab], ":");
+        json.array("l", |l| {
+            l.item_bytes(b"one").item_number(-2i64).item(|o| {
+                o.bytes("b", b"\xffz");
+            });
+        });
+        json.nested("o", |_| {});
+        json.end();
+        assert_eq!(
+            text,
+            "{\"a\":\"x\\\"\\\\\\u0001\",\"n\":7,\"f\":true,\"h\":\"01:ab\",\"l\":[\"one\",-2,{\"b\":\"\u{fffd}z\"}],\"o\":{}}"
+        );
+    }
+}

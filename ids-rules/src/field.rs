@@ -1,0 +1,57 @@
+//! Numbers of application protocols that rules compare (`dns.opcode:4`, `krb5_msg_type:10`).
+
+macro_rules! fields {
+    ($($variant:ident $name:literal $(| $alias:literal)*),+ $(,)?) => {
+        /// A number that an application protocol's message carries. The names are those of the rule language.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(u8)]
+        pub enum Field { $(#[doc = concat!("`", $name, "`")] $variant),+ }
+
+        impl Field {
+            /// All of them, in the order of their numbers.
+            pub const ALL: &'static [Field] = &[$(Field::$variant),+];
+
+            /// The keyword that compares it.
+            pub const fn name(self) -> &'static str {
+                match self { $(Field::$variant => $name),+ }
+            }
+
+            /// The field that a keyword compares.
+            pub fn from_keyword(keyword: &str) -> Option<Field> {
+                match keyword { $($name $(| $alias)* => Some(Field::$variant),)+ _ => None }
+            }
+        }
+    };
+}
+
+fields! {
+    DnsOpcode "dns.opcode", DnsRcode "dns.rcode", DnsRrtype "dns.rrtype",
+    TlsCertChainLength "tls.cert_chain_len",
+    Http2FrameType "http2.frametype", Http2ErrorCode "http2.errorcode", Http2Priority "http2.priority",
+    Http2Window "http2.window", Http2SizeUpdate "http2.size_update",
+    DcerpcOpnum "dcerpc.opnum" | "dce_opnum", SmbVersion "smb.version",
+    Krb5MsgType "krb5_msg_type", Krb5ErrorCode "krb5_err_code",
+    NfsProcedure "nfs_procedure", NfsVersion "nfs.version" | "nfs_version",
+    IkeExchangeType "ike.exchtype", IkeKeyExchangeLength "ike.key_exchange_payload_length",
+    IkeNonceLength "ike.nonce_payload_length",
+    MqttProtocolVersion "mqtt.protocol_version", MqttType "mqtt.type", MqttFlags "mqtt.flags", MqttQos "mqtt.qos",
+    MqttReasonCode "mqtt.reason_code", MqttConnackSessionPresent "mqtt.connack.session_present",
+    MqttConnectFlags "mqtt.connect.flags",
+    RfbSecType "rfb.sectype", RfbSecResult "rfb.secresult",
+    SnmpVersion "snmp.version", SnmpPduType "snmp.pdu_type",
+    FtpDynamicPort "ftp.dynamic_port",  FtpMode "ftp.mode", FtpReplyReceived "ftp.reply_received",
+    FtpDataCommand "ftpdata_command",
+    LdapRequestOperation "ldap.request.operation", LdapResponsesOperation "ldap.responses.operation",
+    LdapResponsesCount "ldap.responses.count", LdapResponsesResultCode "ldap.responses.result_code",
+    WebSocketOpcode "websocket.opcode", WebSocketFlags "websocket.flags", WebSocketMask "websocket.mask",
+    EnipCommand "enip_command" | "enip.command", CipService "cip_service", EnipStatus "enip.status",
+    EnipProtocolVersion "enip.protocol_version", EnipCipAttribute "enip.cip_attribute",
+    EnipCipInstance "enip.cip_instance", EnipCipClass "enip.cip_class", EnipCipStatus "enip.cip_status",
+    EnipCipExtendedStatus "enip.cip_extendedstatus", EnipRevision "enip.revision",
+    EnipIdentityStatus "enip.identity_status", EnipState "enip.state", EnipSerial "enip.serial",
+    EnipProductCode "enip.product_code", EnipVendorId "enip.vendor_id", EnipDeviceType "enip.device_type",
+    EnipCapabilities "enip.capabilities",
+    Dnp3Function "dnp3_func" | "dnp3.func", Dnp3Indicators "dnp3_ind" | "dnp3.ind",
+    DhcpLeaseTime "dhcp.leasetime", DhcpRebindingTime "dhcp.rebinding_time", DhcpRenewalTime "dhcp.renewal_time",
+    FileSize "filesize",
+}
