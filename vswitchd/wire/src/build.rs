@@ -1,13 +1,16 @@
 //! Frames of our own making, and VLAN tags put on and taken off in place.
 //!
 //! [`frames`] makes whole frames for announcements and tests, [`replies`] the answers a guard gives (resets and ICMP
-//! errors), [`tags`] changes the VLAN tag of a packet that is on its way. Headers are written by `etherparse`; the
+//! errors), [`errors`] and [`neighbor`] what a router says (ICMP errors, neighbour discovery), [`tags`] changes the VLAN tag of a packet that is on its way. Headers are written by `etherparse`; the
 //! checksums are ours ([`crate::checksum`]). Nothing here runs per forwarded packet but the tags.
 
+pub mod errors;
 pub mod frames;
+pub mod neighbor;
 pub mod replies;
 pub mod tags;
 
+pub use errors::{IcmpError, icmp_error};
 pub use frames::{ArpKind, EchoKind, Ends, arp, fragments, icmp_echo, ip, packet, rarp, tagged, tcp, udp};
 pub use replies::{Reset, Toward, Unreachable, reset, reset_numbers, unreachable};
 pub use tags::{pop_tag, push_tag, set_vid};

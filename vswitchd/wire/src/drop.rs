@@ -74,6 +74,27 @@ reasons! {
     NoDestination = "no-destination",
     /// Source and destination port are isolated from each other.
     Isolated = "isolated",
+    // -- router
+    /// A frame to a router that is no IPv4 or IPv6 packet, or carries a second VLAN tag.
+    NotRouted = "not-routed",
+    /// A source or destination address that no router passes on (RFC 1812, 5.3.7; RFC 4291, 2.5 and 2.7).
+    Martian = "martian",
+    /// A source-routed packet, or one with a routing header that would let it choose its way.
+    SourceRoute = "source-route",
+    /// The TTL or hop limit is used up.
+    HopLimit = "hop-limit",
+    /// The router has no route to the destination.
+    NoRoute = "no-route",
+    /// A blackhole, unreachable or prohibit route.
+    RouteRefused = "route-refused",
+    /// The destination, or the next router, did not answer when asked for its MAC address.
+    NeighborUnresolved = "neighbor-unresolved",
+    /// Too many packets or addresses wait for neighbours that do not answer.
+    NeighborLimit = "neighbor-limit",
+    /// The packet is longer than the MTU of the interface it leaves by and must not be fragmented.
+    PathMtu = "path-mtu",
+    /// A packet to the router itself, where nobody listens for it.
+    NotServed = "not-served",
     // -- flows
     /// The flow table is full and nothing could be evicted.
     FlowTableFull = "flow-table-full",

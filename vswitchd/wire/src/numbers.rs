@@ -34,6 +34,25 @@ pub const PROTOCOL_NO_NEXT: u8 = 59;
 /// IPv6 destination options (RFC 8200, 4.6).
 pub const PROTOCOL_DESTINATION_OPTIONS: u8 = 60;
 
+/// ICMP: destination unreachable (RFC 792).
+pub const ICMP_UNREACHABLE: u8 = 3;
+/// ICMP: echo request.
+pub const ICMP_ECHO_REQUEST: u8 = 8;
+/// ICMP: echo reply.
+pub const ICMP_ECHO_REPLY: u8 = 0;
+/// ICMPv6: echo request (RFC 4443).
+pub const ICMPV6_ECHO_REQUEST: u8 = 128;
+/// ICMPv6: echo reply.
+pub const ICMPV6_ECHO_REPLY: u8 = 129;
+/// ICMPv6: router solicitation (RFC 4861).
+pub const ROUTER_SOLICITATION: u8 = 133;
+/// ICMPv6: router advertisement (RFC 4861).
+pub const ROUTER_ADVERTISEMENT: u8 = 134;
+/// ICMPv6: neighbour solicitation (RFC 4861).
+pub const NEIGHBOR_SOLICITATION: u8 = 135;
+/// ICMPv6: neighbour advertisement (RFC 4861).
+pub const NEIGHBOR_ADVERTISEMENT: u8 = 136;
+
 /// TCP: no more data from the sender.
 pub const TCP_FIN: u8 = 0x01;
 /// TCP: synchronise sequence numbers.

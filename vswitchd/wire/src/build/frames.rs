@@ -102,6 +102,18 @@ impl IpHeader {
         header
     }
 
+    fn set_hop_limit(&mut self, hop_limit: u8) {
+        if self.len == 40 {
+            self.bytes[7] = hop_limit;
+            return;
+        }
+        // The TTL shares its word with the protocol, and the checksum follows.
+        let [old, protocol, high, low] = [self.bytes[8], self.bytes[9], self.bytes[10], self.bytes[11]];
+        let (before, after) = (u16::from_be_bytes([old, protocol]), u16::from_be_bytes([hop_limit, protocol]));
+        let [high, low] = checksum::update(u16::from_be_bytes([high, low]), before, after).to_be_bytes();
+        (self.bytes[8], self.bytes[10], self.bytes[11]) = (hop_limit, high, low);
+    }
+
     pub(super) fn bytes(&self) -> &[u8] {
         self.bytes.get(..self.len).unwrap_or(&[])
     }
@@ -122,8 +134,14 @@ pub(super) fn tcp_header(fields: &TcpFields, options: usize) -> [u8; 20] {
 
 /// A frame with an IP packet of this protocol; a TCP, UDP or ICMP checksum in `transport` is filled in.
 pub fn ip(ends: Ends, protocol: u8, transport: &[&[u8]]) -> Vec<u8> {
+    ip_with_hop_limit(ends, protocol, TTL, transport)
+}
+
+/// The same with this TTL or hop limit.
+pub fn ip_with_hop_limit(ends: Ends, protocol: u8, hop_limit: u8, transport: &[&[u8]]) -> Vec<u8> {
     let length = transport.iter().map(|part| part.len()).sum::<usize>().min(TRANSPORT_MAX);
-    let header = IpHeader::new(ends.source, ends.destination, protocol, length);
+    let mut header = IpHeader::new(ends.source, ends.destination, protocol, length);
+    header.set_hop_limit(hop_limit);
     let ether_type = if ends.is_ipv4() { ETHERTYPE_IPV4 } else { ETHERTYPE_IPV6 };
     let mut frame = ethernet(ends.source_mac, ends.destination_mac, ether_type);
     frame.extend_from_slice(header.bytes());

@@ -75,9 +75,9 @@ pub enum Unreachable {
 }
 
 /// Longest ICMP error as an IPv4 packet (RFC 1812, 4.3.2.3).
-const ICMP_MAX: usize = 576;
+pub(super) const ICMP_MAX: usize = 576;
 /// Longest ICMPv6 error as an IPv6 packet: the smallest MTU (RFC 4443, 2.4 c).
-const ICMPV6_MAX: usize = 1280;
+pub(super) const ICMPV6_MAX: usize = 1280;
 
 /// An ICMP error to the sender of `packet`, quoting it. `None` where none may be sent (RFC 1122 3.2.2, RFC 4443 2.4 e):
 /// about an ICMP error, a later fragment, a packet to a group or from no single host; and where the pool is empty.
@@ -99,7 +99,7 @@ pub fn unreachable(packet: &Packet, why: Unreachable, pool: &mut Pool) -> Option
     originate(packet, Toward::Sender, &[network.bytes(), &header, quote], pool)
 }
 
-fn may_be_answered(packet: &Packet) -> bool {
+pub(super) fn may_be_answered(packet: &Packet) -> bool {
     let is_error = match (packet.icmp(), packet.headers.l3_kind) {
         (Some((kind, _)), L3::Ipv4) => matches!(kind, 3 | 4 | 5 | 11 | 12),
         // Errors are below 128 (RFC 4443, 2.1); 137 is a redirect.
@@ -124,7 +124,7 @@ fn is_single_host(address: IpAddr) -> bool {
 }
 
 /// Puts the parts behind the Ethernet header of `cause`, fills the checksum in and parses the result.
-fn originate(cause: &Packet, toward: Toward, parts: &[&[u8]], pool: &mut Pool) -> Option<Packet> {
+pub(super) fn originate(cause: &Packet, toward: Toward, parts: &[&[u8]], pool: &mut Pool) -> Option<Packet> {
     let link = cause.bytes().get(..usize::from(cause.headers.l3))?;
     let length = link.len() + parts.iter().map(|part| part.len()).sum::<usize>();
     let mut buffer = pool.take(length)?;
