@@ -1,5 +1,200 @@
-//! Detection: which rules match a packet, a stream, a transaction.
+//! Detection: which rules match a packet, a stream, a transaction, and what follows from it.
+//!
+//! One [`Inspection`] belongs to each flow that has something to match. Its front (the live guard, or the stream engine
+//! of captures) hands it packets and the in-order bytes of streams as [`Step`]s; it feeds the application parser, runs
+//! the rules and tells what came of it in [`Findings`], and what people should read to a [`Sink`].
+//!
+//! Nothing here reads a clock: the time is that of the step's packet.
 
-/// What detection remembers of one direction of a transaction.
+mod inspection;
+mod program;
+mod shared;
+
+use std::sync::Arc;
+
+use weir_ids_rules::AppProtocol;
+use weir_ids_rules::rule::RejectTo;
+use weir_wire::Instant;
+
+use crate::app::{Mark, Transaction};
+use crate::decode::View;
+use crate::event::{Signature, Tuple};
+pub use crate::inspect::Direction;
+
+pub use inspection::{Inspection, TxMemory};
+pub use program::{Program, ProgramSettings};
+pub use shared::Shared;
+
+/// One thing to be inspected: a packet, bytes of a stream that became readable, or both.
+#[derive(Clone, Copy, Debug)]
+pub struct Step<'s> {
+    /// The packet at hand: the one that brought the bytes, or (passive) the one that acknowledged them.
+    pub view: &'s View<'s>,
+    /// Direction of the bytes, or of the packet where there are none.
+    pub way: Direction,
+    /// Judge the rules on packets on this view. `false` where the view only acknowledges the bytes of the step.
+    pub packet: bool,
+    /// The TCP handshake is complete, or (other protocols) both sides have sent.
+    pub established: bool,
+    /// Bytes of the stream of direction `way`. For other protocols than TCP the payload of the view is used.
+    pub stream: Option<StreamBytes<'s>>,
+    /// What is known of the flow.
+    pub flow: &'s FlowFacts,
+    /// This is the last step of the flow.
+    pub end: bool,
+}
+
+/// In-order bytes of one direction of a TCP stream.
+#[derive(Clone, Copy, Debug)]
+pub struct StreamBytes<'s> {
+    /// Recent bytes, contiguous: some that were given before (as many as [`Inspection::lookback`] asks for, where they
+    /// are at hand), then the fresh ones.
+    pub text: &'s [u8],
+    /// Place of `text[0]` in the stream; the first byte of the stream is at 0.
+    pub at: u64,
+    /// Index in `text` of the first byte that was not given before.
+    pub fresh: usize,
+    /// Bytes lost directly before the fresh ones.
+    pub gap: u64,
+    /// The direction ends after these bytes.
+    pub end: bool,
+}
+
+/// What is known of a flow, for `flow.*`, `stream_size` and the like. This packet is counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FlowFacts {
+    /// When it began.
+    pub start: Instant,
+    /// Packets from the initiator and from the responder.
+    pub packets: [u64; 2],
+    /// Bytes of these, frames counted whole.
+    pub bytes: [u64; 2],
+    /// Bytes of the TCP streams, as sequence numbers tell.
+    pub stream_bytes: [u64; 2],
+    /// A packet of the flow was dropped or a rule has dropped it.
+    pub dropped: bool,
+    /// The flow is followed by a number that stays the same for its life (live: the engine's, captures: the hash).
+    pub id: u64,
+}
+
+/// What inspection decided on one step. Cleared by [`Inspection::step`] at its start.
 #[derive(Debug, Default)]
-pub struct TxMemory {}
+pub struct Findings {
+    /// What is to be done with the packet.
+    pub verdict: Verdict,
+    /// What is to be done with the flow; `None` where nothing was decided on it.
+    pub flow: Option<FlowVerdict>,
+    /// The rule that dropped or passed.
+    pub decided_by: Option<Arc<Signature>>,
+    /// Alerts told in this step.
+    pub alerts: usize,
+    /// Nothing is left to match on this flow: its inspection may be given up.
+    pub settled: bool,
+    /// A rule that refuses could not be decided within its bound on work.
+    pub undecided: bool,
+    /// The application parser failed in this step (`app-layer.error-policy`).
+    pub app_error: bool,
+    /// The flow is to be inspected no more (encrypted, `bypass`).
+    pub bypass: bool,
+    /// Tell the stream engine to hand on all it has (a request is complete, and the answer begins).
+    pub flush: bool,
+}
+
+/// What is to be done with a packet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Verdict {
+    /// No rule decided.
+    #[default]
+    Accept,
+    /// A `pass` rule let it through.
+    Pass,
+    /// A `drop` rule refuses it.
+    Drop,
+    /// A `reject` rule refuses it and answers.
+    Reject(RejectTo),
+}
+
+/// What is to be done with the rest of a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FlowVerdict {
+    /// It goes on uninspected.
+    Pass,
+    /// All its packets are dropped.
+    Drop,
+}
+
+/// An alert.
+#[derive(Debug)]
+pub struct Alert<'a> {
+    /// The rule.
+    pub signature: &'a Arc<Signature>,
+    /// Its action is carried out: `false` where the engine is passive.
+    pub blocked: bool,
+    /// It matched in bytes of a stream.
+    pub on_stream: bool,
+    /// The transaction it matched in.
+    pub transaction: Option<(&'a Mark, &'a dyn Transaction)>,
+    /// The payload it matched in, as EVE shows it: bytes of the stream, or the packet's.
+    pub payload: &'a [u8],
+    /// JSON members that rules add (`"context"` of datasets), without braces; mostly empty.
+    pub extra: &'a str,
+}
+
+/// What a flow speaks, as EVE tells it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AppFacts {
+    /// The protocol; `None` where it is not known yet or was not found.
+    pub protocol: Option<AppProtocol>,
+    /// It was looked for in vain (`"app_proto": "failed"`).
+    pub failed: bool,
+    /// What each direction by itself speaks, where that differs (`app_proto_ts`, `app_proto_tc`).
+    pub by_way: [Option<AppProtocol>; 2],
+    /// What was spoken before a change (`app_proto_orig`).
+    pub original: Option<AppProtocol>,
+    /// What was expected after a change (`app_proto_expected`).
+    pub expected: Option<AppProtocol>,
+}
+
+/// Where something was found, for those who are told.
+#[derive(Clone, Copy, Debug)]
+pub struct Scene<'s> {
+    /// The step.
+    pub step: &'s Step<'s>,
+    /// The initiator's tuple.
+    pub tuple: &'s Tuple,
+    /// The application protocols of the flow.
+    pub app: AppFacts,
+    /// Variables of the flow (`flowbits`, `flowint`, `flowvars`) as JSON members of "metadata"; may be empty.
+    pub metadata: &'s str,
+}
+
+/// Who is told what people should read. All methods have a default that does nothing.
+pub trait Sink {
+    /// A rule matched and is to be told of.
+    fn alert(&mut self, _scene: &Scene<'_>, _alert: &Alert<'_>) {}
+
+    /// A packet of a session or host that a rule tagged.
+    fn tagged(&mut self, _scene: &Scene<'_>) {}
+
+    /// A transaction is complete, inspected, and to be logged: EVE writes an event for it.
+    fn transaction(&mut self, _scene: &Scene<'_>, _mark: &Mark, _transaction: &dyn Transaction) {}
+
+    /// A file of a transaction ended.
+    fn file(
+        &mut self,
+        _scene: &Scene<'_>,
+        _mark: &Mark,
+        _transaction: &dyn Transaction,
+        _file: &crate::app::file::File,
+    ) {
+    }
+
+    /// The application layer met something that the protocol does not allow; `mark` where it belongs to a transaction.
+    fn anomaly(&mut self, _scene: &Scene<'_>, _mark: Option<&Mark>, _anomaly: crate::app::Anomaly) {}
+}
+
+/// A sink that hears nothing.
+#[derive(Debug, Default)]
+pub struct Deaf;
+
+impl Sink for Deaf {}
