@@ -1,10 +1,197 @@
-//! Files that transactions carry: their names, their bytes as far as they are still to be inspected, their hashes.
+//! Files that transactions carry, and bodies in general: bytes that grow while rules look at them.
+//!
+//! A [`Content`] keeps the bytes that are still to be inspected, and a stretch before them so that a pattern which
+//! crosses two packets is found. A [`File`] is a content with a name, hashes and an end.
+//!
+//! Limits: a content keeps at most `minimum + window` bytes besides those that came since the last inspection, stops
+//! keeping at its limit, and says so; a direction has at most [`FILES`] files.
+
+use super::hash::Hashes;
+
+/// Files of one direction of a transaction; those beyond are counted only.
+pub const FILES: usize = 64;
+
+/// Bytes of a file's name that are kept.
+pub const NAME: usize = 1024;
+
+/// How much of a body is kept and when rules look at it. Names follow Suricata's configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes inspected; 0 for all.
+    pub limit: u64,
+    /// Rules wait for so many bytes (or the end).
+    pub minimum: u64,
+    /// Bytes that are looked at together, at least.
+    pub window: u64,
+    /// Rules look at every part as it comes: inline, a part must be judged before it is delivered.
+    pub at_once: bool,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { limit: 0, minimum: 32 << 10, window: 4 << 10, at_once: false }
+    }
+}
+
+/// Bytes that grow while rules look at them.
+#[derive(Debug, Default)]
+pub struct Content {
+    bytes: Vec<u8>,
+    base: u64,
+    size: u64,
+    inspected: u64,
+    limits: Limits,
+    closed: bool,
+    looked: bool,
+}
+
+impl Content {
+    /// An empty one.
+    pub fn new(limits: Limits) -> Content {
+        Content { limits, ..Content::default() }
+    }
+
+    /// Adds bytes. Beyond the limit they are counted, not kept.
+    pub fn append(&mut self, bytes: &[u8]) {
+        let room = match self.limits.limit {
+            0 => bytes.len(),
+            limit => usize::try_from(limit.saturating_sub(self.size)).unwrap_or(usize::MAX).min(bytes.len()),
+        };
+        self.size = self.size.saturating_add(bytes.len() as u64);
+        if !self.closed {
+            self.bytes.extend_from_slice(bytes.get(..room).unwrap_or_default());
+        }
+    }
+
+    /// So many bytes are missing here. What comes later is not looked at together with what came before.
+    pub fn gap(&mut self, bytes: u64) {
+        self.size = self.size.saturating_add(bytes);
+        self.base = self.size;
+        self.bytes.clear();
+    }
+
+    /// No more bytes follow.
+    pub fn close(&mut self) {
+        self.closed = true;
+    }
+
+    /// No more bytes follow, or none are kept any more.
+    pub fn is_closed(&self) -> bool {
+        self.closed || self.is_limited()
+    }
+
+    /// The limit ended the keeping of bytes.
+    pub fn is_limited(&self) -> bool {
+        self.limits.limit != 0 && self.size >= self.limits.limit
+    }
+
+    /// Bytes seen, kept or not.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// End of the bytes kept, counted from the start.
+    fn end(&self) -> u64 {
+        self.base.saturating_add(self.bytes.len() as u64)
+    }
+
+    /// What rules should look at, and its place; `None` while they should wait, or when all was seen.
+    pub fn window(&self) -> Option<(&[u8], u64)> {
+        let end = self.end();
+        let enough = self.limits.at_once || self.is_closed() || end >= self.limits.minimum;
+        let unseen = end > self.inspected || (self.closed && !self.looked && end > 0);
+        if !enough || !unseen { None } else { Some(self.recent()) }
+    }
+
+    /// The same without regard to what was seen: for a rule whose other parts have come true only now.
+    pub fn recent(&self) -> (&[u8], u64) {
+        let from = self.from();
+        let skip = usize::try_from(from.saturating_sub(self.base)).unwrap_or(usize::MAX);
+        (self.bytes.get(skip..).unwrap_or_default(), from.max(self.base))
+    }
+
+    /// Where the window begins.
+    fn from(&self) -> u64 {
+        if self.inspected <= self.limits.minimum {
+            return self.base;
+        }
+        let fresh = self.end().saturating_sub(self.inspected);
+        let before = if fresh < self.limits.window { self.limits.window - fresh } else { self.limits.window / 4 };
+        self.inspected.saturating_sub(before)
+    }
+
+    /// Rules have looked at the window. Bytes that no later window begins with are forgotten.
+    pub fn mark_inspected(&mut self) {
+        if self.window().is_none() {
+            return;
+        }
+        self.inspected = self.end();
+        self.looked = self.closed;
+        let keep = self.inspected.saturating_sub(self.limits.window);
+        if self.inspected <= self.limits.minimum || keep <= self.base {
+            return;
+        }
+        // In large steps, so that the moving of bytes costs a constant per byte.
+        let drop = usize::try_from(keep - self.base).unwrap_or(usize::MAX).min(self.bytes.len());
+        if drop >= self.bytes.len() / 2 {
+            self.bytes.drain(..drop);
+            self.base += drop as u64;
+        }
+    }
+
+    /// Forgets the bytes, keeps the counts.
+    pub fn free(&mut self) {
+        self.base = self.end();
+        self.bytes = Vec::new();
+    }
+}
 
 /// Files of one direction of a transaction.
 #[derive(Debug, Default)]
 pub struct Files {
     /// In the order in which they began.
     pub list: Vec<File>,
+    /// Files not kept for want of room in the list.
+    pub refused: u64,
+}
+
+impl Files {
+    /// Begins a file. `None` when the list is full.
+    pub fn open(&mut self, name: &[u8], limits: Limits, hashed: Hashed) -> Option<&mut File> {
+        if self.list.len() >= FILES {
+            self.refused += 1;
+            return None;
+        }
+        let name = name.get(..NAME).unwrap_or(name).to_vec();
+        let hashes = match hashed {
+            Hashed::Yes => Some(Box::default()),
+            Hashed::No => None,
+        };
+        let content = Content::new(limits);
+        self.list.push(File { name, content, hashes, announced: true, ..File::default() });
+        self.list.last_mut()
+    }
+
+    /// The newest file, if it is still open.
+    pub fn current(&mut self) -> Option<&mut File> {
+        self.list.last_mut().filter(|file| file.state == State::Open)
+    }
+}
+
+/// Whether hashes are computed of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hashed {
+    /// MD5, SHA-1 and SHA-256.
+    Yes,
+    /// None.
+    No,
+}
+
+impl super::Settings {
+    /// Whether hashes are computed of files.
+    pub fn hashed(&self) -> Hashed {
+        if self.hash_files { Hashed::Yes } else { Hashed::No }
+    }
 }
 
 /// One file.
@@ -12,10 +199,89 @@ pub struct Files {
 pub struct File {
     /// Its name, as the protocol says it.
     pub name: Vec<u8>,
-    /// Bytes seen so far.
-    pub size: u64,
+    /// Its bytes.
+    pub content: Content,
     /// How it stands.
     pub state: State,
+    /// Bytes are missing in it.
+    pub gaps: bool,
+    /// First and last byte and whole length, where it is a part of a larger file.
+    pub range: Option<(u64, u64, Option<u64>)>,
+    /// It is a file for people, with a `fileinfo` of its own. `false`: a body without a name, for rules only.
+    pub announced: bool,
+    /// Its `fileinfo` was written.
+    pub logged: bool,
+    /// A rule wants it stored.
+    pub stored: bool,
+    /// Hash rules have looked at it: its hashes are complete and were compared.
+    pub hashes_checked: bool,
+    hashes: Option<Box<Hashes>>,
+}
+
+impl File {
+    /// Adds bytes.
+    pub fn append(&mut self, bytes: &[u8]) {
+        if self.state != State::Open {
+            return;
+        }
+        self.content.append(bytes);
+        if let Some(hashes) = &mut self.hashes {
+            hashes.update(bytes);
+        }
+    }
+
+    /// Bytes are missing: the file goes on with a hole, without hashes.
+    pub fn gap(&mut self, bytes: u64) {
+        self.content.gap(bytes);
+        self.gaps = true;
+        self.hashes = None;
+    }
+
+    /// It is complete.
+    pub fn close(&mut self) {
+        if self.state == State::Open {
+            self.state = if self.gaps { State::Truncated } else { State::Closed };
+            self.content.close();
+            if let Some(hashes) = &mut self.hashes {
+                hashes.finish();
+            }
+        }
+    }
+
+    /// It ended early.
+    pub fn truncate(&mut self) {
+        if self.state == State::Open {
+            self.state = State::Truncated;
+            self.content.close();
+            self.hashes = None;
+        }
+    }
+
+    /// Bytes seen.
+    pub fn size(&self) -> u64 {
+        self.content.size()
+    }
+
+    /// MD5, once it is complete.
+    pub fn md5(&self) -> Option<&[u8]> {
+        self.hashes.as_ref().and_then(|hashes| hashes.md5())
+    }
+
+    /// SHA-1, once it is complete.
+    pub fn sha1(&self) -> Option<&[u8]> {
+        self.hashes.as_ref().and_then(|hashes| hashes.sha1())
+    }
+
+    /// SHA-256, once it is complete.
+    pub fn sha256(&self) -> Option<&[u8]> {
+        self.hashes.as_ref().and_then(|hashes| hashes.sha256())
+    }
+
+    /// Its ending after the last dot of its name, as `fileext` compares it; empty without one.
+    pub fn extension(&self) -> &[u8] {
+        let dot = self.name.iter().rposition(|&byte| byte == b'.');
+        dot.and_then(|dot| self.name.get(dot + 1..)).unwrap_or_default()
+    }
 }
 
 /// How a file stands.
@@ -28,6 +294,95 @@ pub enum State {
     Closed,
     /// It ended early, or bytes are missing.
     Truncated,
-    /// A limit ended its inspection.
-    Limited,
+}
+
+impl State {
+    /// The name in EVE.
+    pub const fn name(self) -> &'static str {
+        match self {
+            State::Open | State::Truncated => "TRUNCATED",
+            State::Closed => "CLOSED",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn content(limit: u64, minimum: u64, window: u64) -> Content {
+        Content::new(Limits { limit, minimum, window, at_once: false })
+    }
+
+    #[test]
+    fn rules_wait_for_the_minimum_or_the_end() {
+        let mut content = content(0, 10, 4);
+        content.append(b"12345");
+        assert_eq!(content.window(), None);
+        content.close();
+        assert_eq!(content.window(), Some((&b"12345"[..], 0)));
+        content.mark_inspected();
+        assert_eq!(content.window(), None);
+    }
+
+    #[test]
+    fn a_later_window_begins_before_the_new_bytes() {
+        let mut content = content(0, 4, 8);
+        content.append(b"0123456789");
+        assert_eq!(content.window(), Some((&b"0123456789"[..], 0)));
+        content.mark_inspected();
+        content.append(b"ab");
+        assert_eq!(content.window(), Some((&b"456789ab"[..], 4)));
+        content.mark_inspected();
+        content.append(b"ABCDEFGHIJKLM");
+        assert_eq!(content.window(), Some((&b"abABCDEFGHIJKLM"[..], 10)));
+    }
+
+    #[test]
+    fn memory_stays_at_the_window() {
+        let mut content = content(0, 100, 50);
+        for _ in 0..10_000 {
+            content.append(&[0xa5; 30]);
+            content.mark_inspected();
+            assert!(content.bytes.len() <= 250);
+        }
+        assert_eq!(content.size(), 300_000);
+    }
+
+    #[test]
+    fn a_limit_ends_the_window_and_not_the_count() {
+        let mut content = content(8, 100, 50);
+        content.append(b"0123456789");
+        assert!(content.is_limited());
+        assert_eq!(content.window(), Some((&b"01234567"[..], 0)));
+        content.mark_inspected();
+        content.append(b"more");
+        assert_eq!((content.window(), content.size()), (None, 14));
+    }
+
+    #[test]
+    fn hashes_are_those_of_the_whole_file() {
+        let mut files = Files::default();
+        let file = files.open(b"a.tar.gz", Limits::default(), Hashed::Yes).unwrap();
+        file.append(b"a");
+        file.append(b"bc");
+        assert_eq!(file.md5(), None);
+        file.close();
+        let hex: String = file.md5().unwrap().iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, "900150983cd24fb0d6963f7d28e17f72");
+        assert_eq!(file.sha1().unwrap().first(), Some(&0xa9));
+        assert_eq!(file.sha256().unwrap().first(), Some(&0xba));
+        assert_eq!(file.extension(), b"gz");
+    }
+
+    #[test]
+    fn a_file_with_a_hole_has_no_hashes() {
+        let mut files = Files::default();
+        let file = files.open(b"x", Limits::default(), Hashed::Yes).unwrap();
+        file.append(b"a");
+        file.gap(5);
+        file.append(b"b");
+        file.close();
+        assert_eq!((file.state, file.md5(), file.size()), (State::Truncated, None, 7));
+    }
 }

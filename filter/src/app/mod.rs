@@ -17,9 +17,17 @@ use crate::event::Tuple;
 use crate::inspect::Direction;
 use crate::json::Json;
 
+pub mod core;
+pub mod dns;
 pub mod file;
+mod hash;
+pub mod mime;
+mod probe;
+pub mod read;
+pub mod smtp;
 
-use file::Files;
+pub use core::{App, Chunk, Found, Identity, Outcome};
+use file::{Content, Files};
 
 /// Bytes of one direction that a parser is given.
 #[derive(Clone, Copy, Debug)]
@@ -127,6 +135,9 @@ pub trait Parser: Debug + Send {
 
     /// Takes bytes of one direction. Called again with the bytes left over and those that came since.
     fn feed(&mut self, way: Direction, input: Input<'_>, context: &mut Context<'_>) -> Fed;
+
+    /// The flow was announced in another one.
+    fn expected(&mut self, _expectation: &Expectation) {}
 
     /// So many bytes of the direction were lost. `false`: the parser cannot go on.
     fn gap(&mut self, _way: Direction, _bytes: u64, _context: &mut Context<'_>) -> bool {
@@ -283,6 +294,19 @@ pub trait Transaction: Debug {
         None
     }
 
+    /// A buffer that grows while rules look at it (`http.response_body`): what [`Transaction::buffer`] shows is its
+    /// window, and the rules look at it each time the window has something new. Files need not be named here.
+    fn grown(&self, _buffer: Buffer, _way: Direction) -> Option<&Content> {
+        None
+    }
+
+    /// Rules have looked at all windows of a direction: files and other growing buffers move on.
+    fn mark_inspected(&mut self, way: Direction) {
+        if let Some(files) = self.files_mut(way) {
+            files.list.iter_mut().for_each(|file| file.content.mark_inspected());
+        }
+    }
+
     /// Conditions that no buffer or number expresses (`dcerpc.iface`, `ssl_version`): answers by keyword and argument.
     fn special(&self, _keyword: &str, _argument: &str, _way: Direction) -> Option<bool> {
         None
@@ -291,9 +315,17 @@ pub trait Transaction: Debug {
     /// Writes what EVE shows of it, into the object named after the protocol (`"http": {...}`).
     fn log(&self, json: &mut Json<'_>);
 
+    /// Writes the objects that EVE shows beside the one named after the protocol (`"email": {...}`, `"rpc": {...}`).
+    fn log_beside(&self, _json: &mut Json<'_>) {}
+
     /// EVE writes an event of its own for it.
     fn is_logged(&self) -> bool {
         true
+    }
+
+    /// The one direction it has, for messages that stand alone (DNS): rules are not judged on it in the other one.
+    fn only(&self) -> Option<Direction> {
+        None
     }
 }
 
@@ -354,4 +386,4 @@ pub enum Probe {
 }
 
 /// All protocols that can be parsed.
-pub const PROTOCOLS: &[&Description] = &[];
+pub const PROTOCOLS: &[&Description] = &[&dns::DESCRIPTION, &dns::MDNS, &dns::LLMNR];

@@ -1,0 +1,202 @@
+//! Finding out the protocol of a TCP flow, and starting its parser with the bytes that came so far.
+
+use super::{
+    App, CHANGE_DEPTH, Chunk, DETECTION_SKIPPED, Found, MISMATCH, NO_TLS, ONE_DIRECTION, ONE_SIDED, Outcome,
+    UNEXPECTED, WRONG_DIRECTION, may_begin, other,
+};
+use crate::app::Context;
+use crate::app::probe::{self, Evidence, Guess};
+use crate::inspect::Direction;
+use weir_ids_rules::AppProtocol;
+use weir_wire::Instant;
+
+impl App {
+    /// Looks for the protocol in the bytes that wait in a direction.
+    pub(super) fn find(&mut self, way: Direction, end: bool, time: Instant, context: &mut Context<'_>) -> Outcome {
+        if self.changing {
+            return self.find_next(way, end, time, context);
+        }
+        match self.guess(way, end, context) {
+            Guess::Is(protocol) => self.found(way, protocol, end, time, context),
+            Guess::Reversed(protocol) => {
+                if !self.midstream || self.identity.side(other(way)) != Found::Unknown {
+                    return self.found(way, protocol, end, time, context);
+                }
+                self.reverse();
+                match self.found(other(way), protocol, end, time, context) {
+                    Outcome::Going | Outcome::Reversed | Outcome::Finished => Outcome::Reversed,
+                    Outcome::Error => Outcome::Error,
+                }
+            }
+            Guess::Unknown => self.not_found(way, end, time, context),
+        }
+    }
+
+    fn guess(&mut self, way: Direction, end: bool, context: &Context<'_>) -> Guess {
+        let tuple = self.tuple;
+        let side = self.side(way);
+        let guess = probe::guess(way, &side.pending, &tuple, &mut side.evidence, context.settings, end);
+        if guess == Guess::Unknown && self.midstream && self.identity.side(other(way)) == Found::Unknown {
+            return self.guess_backwards(way, context);
+        }
+        guess
+    }
+
+    /// A flow met in its middle may have been met the wrong way round: the patterns of the other direction are tried.
+    fn guess_backwards(&mut self, way: Direction, context: &Context<'_>) -> Guess {
+        let tuple = self.tuple;
+        let pending = &self.side(way).pending;
+        match probe::pattern(other(way), pending, &tuple, context.settings) {
+            Some(protocol) => Guess::Reversed(protocol),
+            None => Guess::Unknown,
+        }
+    }
+
+    /// A direction told its protocol.
+    fn found(
+        &mut self,
+        way: Direction,
+        protocol: AppProtocol,
+        end: bool,
+        time: Instant,
+        context: &mut Context<'_>,
+    ) -> Outcome {
+        let ours = Found::Protocol(protocol);
+        let theirs = self.identity.side(other(way));
+        *self.identity.side_mut(way) = ours;
+        match theirs {
+            Found::Protocol(before) if before != protocol => {
+                self.anomaly(MISMATCH);
+                // Bytes already parsed decide; without any the responder is believed.
+                self.identity.flow = if !self.parsing && way == Direction::Reply { ours } else { theirs };
+            }
+            Found::Protocol(_) | Found::Unknown | Found::Failed => self.identity.flow = ours,
+        }
+        let Some(protocol) = self.identity.flow.protocol() else { return Outcome::Going };
+        if !self.parsing {
+            let first = self.first.unwrap_or(way);
+            if !may_begin(protocol, first) {
+                self.anomaly(WRONG_DIRECTION);
+                return self.give_up();
+            }
+            self.start_parser(protocol, context);
+        }
+        // What came first is parsed first, even where it did not tell the protocol itself.
+        if let Some(first) = self.first
+            && first != way
+            && !self.parsing
+            && self.identity.side(first) == Found::Unknown
+        {
+            let outcome = self.release(first, false, time, context);
+            if self.over || outcome != Outcome::Going {
+                return outcome;
+            }
+            self.settle_opposite(first);
+        }
+        self.release(way, end, time, context)
+    }
+
+    /// The other direction's bytes were parsed without having told a protocol.
+    fn settle_opposite(&mut self, way: Direction) {
+        let side = self.side(way);
+        if side.evidence.is_done() {
+            self.anomaly(ONE_DIRECTION);
+            *self.identity.side_mut(way) = Found::Failed;
+        }
+    }
+
+    /// Hands the bytes that wait in a direction to the parser.
+    fn release(&mut self, way: Direction, end: bool, time: Instant, context: &mut Context<'_>) -> Outcome {
+        let bytes = std::mem::take(&mut self.side(way).pending);
+        self.parse(way, Chunk { bytes: &bytes, gap: 0, end, time }, context)
+    }
+
+    /// A direction does not tell its protocol, or not yet.
+    fn not_found(&mut self, way: Direction, end: bool, time: Instant, context: &mut Context<'_>) -> Outcome {
+        let done = self.side(way).evidence.is_done();
+        if self.midstream && done && way == Direction::Original && self.identity.flow == Found::Unknown {
+            return self.give_up();
+        }
+        let Found::Protocol(protocol) = self.identity.side(other(way)) else {
+            return self.check_limits();
+        };
+        if !self.parsing && !may_begin(protocol, way) {
+            return self.give_up();
+        }
+        if !done && !end {
+            return Outcome::Going;
+        }
+        self.anomaly(ONE_DIRECTION);
+        *self.identity.side_mut(way) = Found::Failed;
+        self.release(way, end, time, context)
+    }
+
+    /// Neither direction has told a protocol: whether to go on waiting.
+    fn check_limits(&mut self) -> Outcome {
+        let [original, reply] = &self.sides;
+        let sizes = (original.pending.len(), reply.pending.len());
+        let done = (original.evidence.is_done(), reply.evidence.is_done());
+        if done.0 && done.1 {
+            return self.give_up();
+        }
+        let skipped = sizes.0.max(sizes.1) > 2 * ONE_SIDED
+            || (done.0 && sizes.0 > ONE_SIDED && sizes.1 == 0)
+            || (done.1 && sizes.1 > ONE_SIDED && sizes.0 == 0)
+            || (done.1 && sizes.1 > ONE_SIDED && original.evidence.probes_done())
+            || (done.0 && sizes.0 > ONE_SIDED && reply.evidence.probes_done());
+        if skipped {
+            self.anomaly(DETECTION_SKIPPED);
+            return self.give_up();
+        }
+        Outcome::Going
+    }
+
+    /// Looks for the protocol that a flow was handed over to.
+    fn find_next(&mut self, way: Direction, end: bool, time: Instant, context: &mut Context<'_>) -> Outcome {
+        let expected = self.identity.expected;
+        let agreed = expected.filter(|&protocol| self.agrees(protocol, way, context));
+        let guess = match agreed {
+            Some(protocol) => Guess::Is(protocol),
+            None => {
+                self.side(way).evidence = Evidence::default();
+                self.guess(way, end, context)
+            }
+        };
+        let (Guess::Is(protocol) | Guess::Reversed(protocol)) = guess else {
+            if end || self.side(way).pending.len() >= CHANGE_DEPTH {
+                return self.give_up();
+            }
+            return Outcome::Going;
+        };
+        self.changing = false;
+        self.identity.original = self.identity.flow.protocol();
+        let found = Found::Protocol(protocol);
+        self.identity.flow = found;
+        (self.identity.to_server, self.identity.to_client) = (Found::Unknown, Found::Unknown);
+        *self.identity.side_mut(way) = found;
+        self.sides.iter_mut().for_each(|side| {
+            side.evidence = Evidence::default();
+            side.need = 0;
+        });
+        if let Some(expected) = expected
+            && expected != protocol
+        {
+            self.anomaly(UNEXPECTED);
+            if expected == AppProtocol::Tls {
+                self.anomaly(NO_TLS);
+            }
+        }
+        self.start_parser(protocol, context);
+        let outcome = self.release(way, end, time, context);
+        if self.over || outcome != Outcome::Going || self.side(other(way)).pending.is_empty() {
+            return outcome;
+        }
+        self.find(other(way), false, time, context)
+    }
+
+    /// Whether the bytes that wait look like the protocol that was agreed on.
+    fn agrees(&mut self, protocol: AppProtocol, way: Direction, context: &Context<'_>) -> bool {
+        let tuple = self.tuple;
+        probe::agrees(protocol, way, &self.side(way).pending, &tuple, context.settings)
+    }
+}

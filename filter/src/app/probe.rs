@@ -1,0 +1,145 @@
+//! What the first bytes of a direction say of its protocol.
+//!
+//! Patterns at known places come first, each confirmed by its protocol's probe; then the probes of protocols whose port
+//! it is; then those of all others that work on any port. The cost is bounded: at most [`PROBED`] bytes are looked at.
+
+use weir_ids_rules::AppProtocol;
+
+use super::{Description, PROTOCOLS, Probe, Settings};
+use crate::event::Tuple;
+use crate::inspect::Direction;
+
+/// Bytes of a direction that are looked at.
+pub const PROBED: usize = 4096;
+
+/// What was learnt from a direction so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Evidence {
+    patterns_done: bool,
+    probes_done: bool,
+}
+
+impl Evidence {
+    /// More bytes will not tell more.
+    pub fn is_done(&self) -> bool {
+        self.patterns_done && self.probes_done
+    }
+
+    /// No probe waits for more bytes.
+    pub fn probes_done(&self) -> bool {
+        self.probes_done
+    }
+}
+
+/// The protocol that bytes look like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guess {
+    /// This one.
+    Is(AppProtocol),
+    /// This one, said by the other side than was thought.
+    Reversed(AppProtocol),
+    /// None, or not yet: [`Evidence::is_done`] tells which.
+    Unknown,
+}
+
+/// Asks patterns and probes. `end`: no more bytes follow.
+pub fn guess(
+    way: Direction,
+    bytes: &[u8],
+    tuple: &Tuple,
+    evidence: &mut Evidence,
+    settings: &Settings,
+    end: bool,
+) -> Guess {
+    let end = end || bytes.len() >= PROBED;
+    let bytes = bytes.get(..PROBED).unwrap_or(bytes);
+    if bytes.is_empty() {
+        return Guess::Unknown;
+    }
+    let mut waiting = false;
+    if !evidence.patterns_done {
+        for description in candidates(tuple, settings).filter(|description| matches(description, way, bytes)) {
+            match (description.probe)(way, bytes, tuple) {
+                Probe::Yes => return Guess::Is(description.protocol),
+                Probe::Reversed => return Guess::Reversed(description.protocol),
+                Probe::More => waiting = true,
+                Probe::No => {}
+            }
+        }
+        evidence.patterns_done = end || (!waiting && bytes.len() >= depth(way, tuple, settings));
+    }
+    if waiting && !end {
+        return Guess::Unknown;
+    }
+    if !evidence.probes_done {
+        let mut more = false;
+        for description in by_port(tuple, settings).chain(anywhere(tuple, settings)) {
+            match (description.probe)(way, bytes, tuple) {
+                Probe::Yes => return Guess::Is(description.protocol),
+                Probe::Reversed => return Guess::Reversed(description.protocol),
+                Probe::More => more = true,
+                Probe::No => {}
+            }
+        }
+        evidence.probes_done = end || !more;
+    }
+    Guess::Unknown
+}
+
+/// The protocol that a pattern of a direction names.
+pub fn pattern(way: Direction, bytes: &[u8], tuple: &Tuple, settings: &Settings) -> Option<AppProtocol> {
+    let bytes = bytes.get(..PROBED).unwrap_or(bytes);
+    let mut named = candidates(tuple, settings).filter(|description| matches(description, way, bytes));
+    named
+        .find(|description| (description.probe)(way, bytes, tuple) == Probe::Yes)
+        .map(|description| description.protocol)
+}
+
+/// Whether bytes look like a protocol that was agreed on.
+pub fn agrees(protocol: AppProtocol, way: Direction, bytes: &[u8], tuple: &Tuple, settings: &Settings) -> bool {
+    let mut candidates = candidates(tuple, settings);
+    candidates.any(|description| {
+        description.protocol == protocol
+            && matches!((description.probe)(way, bytes, tuple), Probe::Yes | Probe::Reversed)
+    })
+}
+
+fn candidates<'s>(tuple: &Tuple, settings: &'s Settings) -> impl Iterator<Item = &'static Description> + use<'s> {
+    let udp = tuple.protocol == 17;
+    PROTOCOLS
+        .iter()
+        .copied()
+        .filter(move |description| if udp { description.udp } else { description.tcp })
+        .filter(|description| !settings.disabled.contains(&description.protocol))
+}
+
+fn is_port(description: &Description, tuple: &Tuple) -> bool {
+    description.ports.contains(&tuple.destination_port) || description.ports.contains(&tuple.source_port)
+}
+
+fn by_port<'s>(tuple: &Tuple, settings: &'s Settings) -> impl Iterator<Item = &'static Description> + use<'s> {
+    let tuple = *tuple;
+    candidates(&tuple, settings).filter(move |description| is_port(description, &tuple))
+}
+
+fn anywhere<'s>(tuple: &Tuple, settings: &'s Settings) -> impl Iterator<Item = &'static Description> + use<'s> {
+    let tuple = *tuple;
+    candidates(&tuple, settings).filter(move |description| !description.on_ports_only && !is_port(description, &tuple))
+}
+
+fn matches(description: &Description, way: Direction, bytes: &[u8]) -> bool {
+    description.patterns.iter().any(|&(direction, offset, pattern)| {
+        let depth = pattern.len().saturating_add(usize::from(offset));
+        let head = bytes.get(..depth).unwrap_or(bytes);
+        direction == way && head.windows(pattern.len().max(1)).any(|window| window == pattern)
+    })
+}
+
+/// Bytes within which a pattern of the direction may stand.
+fn depth(way: Direction, tuple: &Tuple, settings: &Settings) -> usize {
+    let patterns = candidates(tuple, settings).flat_map(|description| description.patterns);
+    let depths = patterns
+        .filter(|(direction, _, _)| *direction == way)
+        .map(|(_, offset, pattern)| usize::from(*offset) + pattern.len());
+    depths.max().unwrap_or(0)
+}
