@@ -1,0 +1,303 @@
+//! One DNS message (RFC 1035, 4) as values: header, questions, records with their data.
+//!
+//! All names and texts of a message lie in one buffer. Limits: a name is cut at [`NAME`] bytes and [`LABELS`] steps, all
+//! texts of a message together at [`TEXTS`]; the [`Oddities`] say so. Compression pointers are followed within these
+//! steps, so that a loop ends.
+
+use super::super::read::Reader;
+
+/// Bytes of a name in its written form.
+pub const NAME: usize = 1025;
+
+/// Labels and pointers of a name.
+pub const LABELS: usize = 255;
+
+/// Bytes that the names and texts of a message may have together.
+pub const TEXTS: usize = 256 << 10;
+
+/// The fixed part of a message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Header {
+    /// Identifier chosen by the asker.
+    pub id: u16,
+    /// QR, opcode, AA, TC, RD, RA, Z, AD, CD, RCODE.
+    pub flags: u16,
+    /// How many questions, answers, authorities and additional records are announced.
+    pub counts: [u16; 4],
+}
+
+impl Header {
+    /// Reads a header of a message of `length` bytes. `None`: too short for a header or for so many records.
+    pub fn read(reader: &mut Reader<'_>, length: usize) -> Option<Header> {
+        let (id, flags) = (reader.be16()?, reader.be16()?);
+        let counts = [reader.be16()?, reader.be16()?, reader.be16()?, reader.be16()?];
+        let records: usize = counts.iter().map(|&count| usize::from(count)).sum();
+        (records * 2 <= length).then_some(Header { id, flags, counts })
+    }
+
+    /// The message is an answer.
+    pub const fn is_response(&self) -> bool {
+        self.flags & 0x8000 != 0
+    }
+
+    /// What kind of question.
+    pub const fn opcode(&self) -> u16 {
+        self.flags >> 11 & 0xf
+    }
+
+    /// How the question was answered.
+    pub const fn rcode(&self) -> u16 {
+        self.flags & 0xf
+    }
+}
+
+/// A place in a message's texts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Text {
+    from: u32,
+    to: u32,
+    /// It was cut.
+    pub cut: bool,
+}
+
+/// A question.
+#[derive(Clone, Copy, Debug)]
+pub struct Question {
+    /// Whose records are asked for.
+    pub name: Text,
+    /// Type asked for.
+    pub rrtype: u16,
+}
+
+/// A resource record.
+#[derive(Clone, Copy, Debug)]
+pub struct Record {
+    /// Whose it is.
+    pub name: Text,
+    /// Its type.
+    pub rrtype: u16,
+    /// Seconds it may be kept.
+    pub ttl: u32,
+    /// What it says.
+    pub data: Data,
+}
+
+/// What a record says.
+#[derive(Clone, Copy, Debug)]
+pub enum Data {
+    /// An address, of four or sixteen bytes as a rule.
+    Address(Text),
+    /// A name: CNAME, NS, PTR, MX.
+    Name(Text),
+    /// Bytes: TXT (one string), NULL.
+    Bytes(Text),
+    /// Start of authority.
+    Soa {
+        /// Name server.
+        mname: Text,
+        /// Mailbox.
+        rname: Text,
+        /// Serial, refresh, retry, expire, minimum.
+        numbers: [u32; 5],
+    },
+    /// Location of a service.
+    Srv {
+        /// Priority, weight, port.
+        numbers: [u16; 3],
+        /// Host.
+        target: Text,
+    },
+    /// Fingerprint of an SSH key.
+    Sshfp {
+        /// Algorithm.
+        algorithm: u8,
+        /// Type of fingerprint.
+        kind: u8,
+        /// The fingerprint.
+        fingerprint: Text,
+    },
+    /// EDNS options, as they stand: code, length, data.
+    Options(Text),
+    /// Not looked into.
+    Other,
+}
+
+/// What was odd in a message that could be read nevertheless.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Oddities {
+    /// A name was cut.
+    pub name_too_long: bool,
+    /// A name's pointers go round.
+    pub infinite_loop: bool,
+    /// A name has too many labels.
+    pub too_many_labels: bool,
+    /// The authorities could not be read.
+    pub invalid_authorities: bool,
+    /// The additional records could not be read.
+    pub invalid_additionals: bool,
+}
+
+/// A message.
+#[derive(Debug, Default)]
+pub struct Message {
+    /// Its fixed part.
+    pub header: Header,
+    /// What is asked.
+    pub questions: Vec<Question>,
+    /// Answers, authorities, additional records.
+    pub sections: [Vec<Record>; 3],
+    /// What was odd.
+    pub odd: Oddities,
+    texts: Vec<u8>,
+}
+
+impl Message {
+    /// Reads what follows the header; `whole` is the message with it. `None`: malformed.
+    pub fn read<'b>(header: Header, body: Reader<'b>, whole: &'b [u8]) -> Option<Message> {
+        let mut message = Message { header, ..Message::default() };
+        let mut body = body;
+        let [questions, answers, authorities, additionals] = header.counts;
+        for _ in 0..questions {
+            let name = message.name(&mut body, whole)?;
+            let rrtype = body.be16()?;
+            body.be16()?;
+            message.questions.push(Question { name, rrtype });
+        }
+        message.section(0, answers, &mut body, whole)?;
+        if message.section(1, authorities, &mut body, whole).is_none() {
+            message.sections[1].clear();
+            message.odd.invalid_authorities = true;
+        } else if message.section(2, additionals, &mut body, whole).is_none() {
+            message.sections[2].clear();
+            message.odd.invalid_additionals = true;
+        }
+        Some(message)
+    }
+
+    /// The bytes of a text.
+    pub fn text(&self, text: Text) -> &[u8] {
+        self.texts.get(text.from as usize..text.to as usize).unwrap_or_default()
+    }
+
+    fn section<'b>(&mut self, nth: usize, count: u16, body: &mut Reader<'b>, whole: &'b [u8]) -> Option<()> {
+        for _ in 0..count {
+            let name = self.name(body, whole)?;
+            let rrtype = body.be16()?;
+            body.be16()?;
+            let ttl = body.be32()?;
+            let length = body.be16()?;
+            let mut data = Reader::new(body.take(usize::from(length))?);
+            loop {
+                let said = self.data(rrtype, &mut data, whole)?;
+                self.sections.get_mut(nth)?.push(Record { name, rrtype, ttl, data: said });
+                // A TXT record has many strings; each is told as an answer of its own.
+                if rrtype != super::types::TXT || data.is_empty() {
+                    break;
+                }
+            }
+        }
+        Some(())
+    }
+
+    fn data<'b>(&mut self, rrtype: u16, data: &mut Reader<'b>, whole: &'b [u8]) -> Option<Data> {
+        use super::types as t;
+        if data.is_empty() {
+            return Some(Data::Other);
+        }
+        Some(match rrtype {
+            t::A | t::AAAA => Data::Address(self.keep(data.rest())),
+            t::CNAME | t::NS | t::PTR => Data::Name(self.name(data, whole)?),
+            t::MX => {
+                data.be16()?;
+                Data::Name(self.name(data, whole)?)
+            }
+            t::TXT => {
+                let length = data.u8()?;
+                let text = data.take(usize::from(length))?;
+                Data::Bytes(self.keep(text))
+            }
+            t::NULL => Data::Bytes(self.keep(data.rest())),
+            t::SOA => {
+                let (mname, rname) = (self.name(data, whole)?, self.name(data, whole)?);
+                let numbers = [data.be32()?, data.be32()?, data.be32()?, data.be32()?, data.be32()?];
+                Data::Soa { mname, rname, numbers }
+            }
+            t::SRV => {
+                let numbers = [data.be16()?, data.be16()?, data.be16()?];
+                Data::Srv { numbers, target: self.name(data, whole)? }
+            }
+            t::SSHFP => {
+                let (algorithm, kind) = (data.u8()?, data.u8()?);
+                Data::Sshfp { algorithm, kind, fingerprint: self.keep(data.rest()) }
+            }
+            t::OPT => Data::Options(self.keep(data.rest())),
+            _ => Data::Other,
+        })
+    }
+
+    fn keep(&mut self, bytes: &[u8]) -> Text {
+        let room = TEXTS.saturating_sub(self.texts.len());
+        let from = self.texts.len() as u32;
+        self.texts.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
+        Text { from, to: self.texts.len() as u32, cut: bytes.len() > room }
+    }
+
+    /// Reads a name and leaves `body` behind it. A name that goes on elsewhere by a pointer is followed there.
+    fn name<'b>(&mut self, body: &mut Reader<'b>, whole: &'b [u8]) -> Option<Text> {
+        let mut name = Text { from: self.texts.len() as u32, to: 0, cut: false };
+        let start = self.texts.len();
+        let limit = TEXTS.saturating_sub(start).min(NAME);
+        let mut reader = *body;
+        let mut after = None;
+        for step in 0.. {
+            if step > LABELS {
+                self.odd.too_many_labels = true;
+                name.cut = true;
+                after?;
+                break;
+            }
+            let here = reader.rest();
+            let Some(length) = reader.u8() else { break };
+            match length {
+                0 => break,
+                1..=0x3f => {
+                    let label = reader.take(usize::from(length))?;
+                    self.label(label, start, limit, &mut name);
+                    if name.cut && after.is_some() {
+                        break;
+                    }
+                }
+                0xc0.. => {
+                    let low = reader.u8()?;
+                    let target = whole.get(usize::from(length & 0x3f) << 8 | usize::from(low)..)?;
+                    if std::ptr::eq(target.as_ptr(), here.as_ptr()) {
+                        self.odd.infinite_loop = true;
+                        after?;
+                        break;
+                    }
+                    after.get_or_insert(reader);
+                    reader = Reader::new(target);
+                }
+                _ => return None,
+            }
+        }
+        name.to = self.texts.len() as u32;
+        *body = after.unwrap_or(reader);
+        self.odd.name_too_long |= name.cut;
+        Some(name)
+    }
+
+    fn label(&mut self, label: &[u8], start: usize, limit: usize, name: &mut Text) {
+        if name.cut {
+            return;
+        }
+        if self.texts.len() > start {
+            self.texts.push(b'.');
+        }
+        self.texts.extend_from_slice(label);
+        if self.texts.len() - start > limit {
+            self.texts.truncate(start + limit);
+            name.cut = true;
+        }
+    }
+}
