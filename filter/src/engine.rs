@@ -1,6 +1,7 @@
 //! Stops 4 and 6 of a packet's walk: the flow it belongs to, and what the policy and the rules say of it.
 
 mod aside;
+mod carry;
 mod content;
 mod end;
 mod enter;
@@ -21,6 +22,7 @@ use crate::frag::Fragments;
 use crate::inspect::{Direction, Findings, StreamMemory};
 use crate::policy::Policy;
 use crate::reject::Replies;
+pub use carry::{FlowName, Leaves};
 use end::Sweep;
 use exits::Exits;
 use policy::Programs;

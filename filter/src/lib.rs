@@ -19,6 +19,6 @@ mod reject;
 #[cfg(test)]
 mod testing;
 
-pub use engine::{Cleared, Engine, Entered, Inspected, Limits, Ticket, Why};
+pub use engine::{Cleared, Engine, Entered, FlowName, Inspected, Leaves, Limits, Ticket, Why};
 pub use event::{Event, Events};
 pub use policy::{Policy, spec};

@@ -107,7 +107,7 @@ impl Engine {
     pub(super) fn block(&mut self, now: Instant, slot: u32) {
         self.settle(slot);
         let flow = self.table.at_mut(slot);
-        flow.blocked = true;
+        (flow.blocked, flow.settled) = (true, false);
         flow.last = now;
         let due = now.after(self.policy.settings().timeouts.blocked);
         self.table.set_standing(slot, Standing::Ending);

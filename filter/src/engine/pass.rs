@@ -194,6 +194,8 @@ impl Engine {
             self.table.set_standing(slot, standing);
             self.table.hasten(p.now, slot, due);
         }
+        let flow = self.table.at_mut(slot);
+        flow.settled = flow.is_settled();
     }
 
     /// Tells both ends of a flow that a verdict ended it.

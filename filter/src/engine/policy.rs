@@ -99,6 +99,7 @@ impl Engine {
         }
         let flow = self.table.at_mut(slot);
         (flow.ports, flow.epoch, flow.decision) = (now_ports, epoch, decision);
+        flow.settled = false;
         self.inspect_with(slot, decision);
         judged.map(|_| ())
     }

@@ -21,15 +21,39 @@ const STASH: usize = 64;
 struct Bucket {
     /// Place + 1; 0 where empty.
     slots: [u32; WAYS],
-    /// Upper bits of the hash.
-    tags: [u16; WAYS],
+    /// Upper bits of the hash, one in each byte pair of two words, so that four are compared at once.
+    tags: [u64; 2],
+}
+
+/// One in each byte pair.
+const ONES: u64 = 0x0001_0001_0001_0001;
+/// The highest bit of each byte pair.
+const TOPS: u64 = 0x8000_8000_8000_8000;
+
+/// The pairs of `tags` that are equal to the pairs of `wanted`, by their highest bits. One above an equal pair may be
+/// marked too.
+#[inline]
+fn equal(tags: u64, wanted: u64) -> u64 {
+    let differ = tags ^ wanted;
+    differ.wrapping_sub(ONES) & !differ & TOPS
 }
 
 impl Bucket {
-    /// The ways whose tag is this one, as bits. Tags of empty ways may fit too.
+    /// The ways whose tag probably is this one, as bits. Tags of empty ways may fit too.
     #[inline]
     fn fitting(&self, tag: u16) -> u32 {
-        self.tags.iter().enumerate().fold(0, |ways, (way, &other)| ways | u32::from(other == tag) << way)
+        let wanted = u64::from(tag) * ONES;
+        // Gathers the four highest bits in the uppermost four.
+        let bits = |word: u64| ((equal(word, wanted) >> 15).wrapping_mul(0x1000_2000_4000_8000) >> 60) as u32;
+        let [low, high] = self.tags;
+        bits(low) | bits(high) << 4
+    }
+
+    fn set(&mut self, way: usize, tag: u16, slot: u32) {
+        self.slots[way] = slot + 1;
+        let shift = way % 4 * 16;
+        let word = &mut self.tags[way / 4];
+        *word = *word & !(0xffff << shift) | u64::from(tag) << shift;
     }
 }
 
@@ -181,8 +205,7 @@ impl Index {
                 let [a, b] = self.pair(other_hash);
                 let to = if a == at { b } else { a };
                 if to != at && put(&mut self.buckets[to], other_hash, other) {
-                    self.buckets[at].slots[way] = slot + 1;
-                    self.buckets[at].tags[way] = tag(hash);
+                    self.buckets[at].set(way, tag(hash), slot);
                     return true;
                 }
             }
@@ -212,8 +235,7 @@ impl Index {
 
 fn put(bucket: &mut Bucket, hash: u64, slot: u32) -> bool {
     let Some(way) = bucket.slots.iter().position(|&s| s == 0) else { return false };
-    bucket.slots[way] = slot + 1;
-    bucket.tags[way] = tag(hash);
+    bucket.set(way, tag(hash), slot);
     true
 }
 
@@ -271,6 +293,18 @@ mod tests {
         assert_eq!(index.find(same(0), |slot| slot == 70), Some(70));
         (0..room as u32).for_each(|n| index.remove(same(n), n));
         assert_eq!(index.len, 0);
+    }
+
+    #[test]
+    fn every_way_is_found_by_its_tag() {
+        let mut bucket = Bucket::default();
+        for way in 0..WAYS {
+            bucket.set(way, 0x8000 + 0x101 * way as u16, 1);
+        }
+        for way in 0..WAYS {
+            assert_ne!(bucket.fitting(0x8000 + 0x101 * way as u16) & 1 << way, 0);
+        }
+        assert_eq!(bucket.fitting(0x1234), 0);
     }
 
     #[test]

@@ -253,6 +253,35 @@ pub fn belongs(packet: &Packet, switch: SwitchId) -> Belongs {
     Belongs::Flow { key, from_low, opens: !matches!(within, Within::Answer(..)) }
 }
 
+/// The same for a packet that [`Packet::parse_common`] has parsed: its headers stand in known places. `None` where they
+/// do not.
+#[inline]
+pub fn common(packet: &Packet, switch: SwitchId) -> Option<(Key, bool)> {
+    let headers = &packet.headers;
+    let class = if headers.protocol == PROTOCOL_TCP { TCP } else { UDP };
+    let zone = u64::from(switch.0) << 48 | u64::from(packet.vid.0 & 0xfff) << 36;
+    if headers.l3_kind == L3::Ipv4 {
+        let frame: &[u8; 38] = packet.bytes().first_chunk()?;
+        let [.., a, b, c, d, e, f, g, h, sh, sl, dh, dl] = *frame;
+        let source = u64::from(u32::from_be_bytes([a, b, c, d]));
+        let destination = u64::from(u32::from_be_bytes([e, f, g, h]));
+        let (s, d) = (u16::from_be_bytes([sh, sl]), u16::from_be_bytes([dh, dl]));
+        let from_low = source << 16 | u64::from(s) <= destination << 16 | u64::from(d);
+        let (low, high) = if from_low { (source, destination) } else { (destination, source) };
+        let (first, second) = if from_low { (s, d) } else { (d, s) };
+        let rest = zone | class << 32 | u64::from(first) << 16 | u64::from(second);
+        return Some((Key { low: [0, low], high: [0, high], rest }, from_low));
+    }
+    let frame: &[u8; 58] = packet.bytes().first_chunk()?;
+    let (addresses, ports) = frame.get(22..)?.split_first_chunk::<32>()?;
+    let (source, destination) = addresses.split_first_chunk::<16>()?;
+    let ends = Ends::v6(source, destination.first_chunk()?);
+    let &[sh, sl, dh, dl] = ports.first_chunk()?;
+    let (s, d) = (u16::from_be_bytes([sh, sl]), u16::from_be_bytes([dh, dl]));
+    let within = if class == TCP { Within::Tcp(s, d) } else { Within::Udp(s, d) };
+    Some(Key::new(switch, packet.vid, ends, within))
+}
+
 /// The query that an ICMP message asks or answers (RFC 792, RFC 950, RFC 4443, RFC 4620).
 pub(super) fn query(icmp: &[u8], v6: bool) -> Option<Within> {
     let &[kind, _, _, _, high, low] = icmp.first_chunk()?;
@@ -301,6 +330,19 @@ mod tests {
             assert_eq!(there.tuple(from_low).source_port, 5000);
             assert_eq!(there.tuple(from_low).source, a);
             assert_eq!(there.tuple(back_from_low).source, b);
+        }
+    }
+
+    #[test]
+    fn common_packets_have_the_key_of_the_general_way() {
+        for (a, b) in [(A4, B4), (B4, A4), (A6, B6), (B6, A6), (A4, A4)] {
+            for frame in [Frame::udp(a, 5000, b, 53, b"x"), Frame::udp(a, 53, b, 5000, b""), Frame::tcp(a, 1, b, 1)] {
+                let mut packet = frame.packet(1);
+                packet.vid = Vid(9);
+                let Belongs::Flow { key, from_low, .. } = belongs(&packet, SWITCH) else { panic!() };
+                assert!(packet.parse_common());
+                assert_eq!(common(&packet, SWITCH), Some((key, from_low)));
+            }
         }
     }
 

@@ -35,20 +35,23 @@ pub enum Standing {
     Answered,
 }
 
-/// What is remembered of a flow: four cache lines, what each packet needs in the first three.
+/// What is remembered of a flow: four cache lines. A packet of a settled flow needs the first two, and the third where
+/// it is TCP.
 #[derive(Debug, Default)]
 #[repr(C, align(64))]
 pub struct Flow {
     /// Its name.
     pub key: Key,
-    /// Its inspection, while there is something to match.
-    pub inspect: Option<Box<FlowInspect>>,
-    /// Tells this flow from others that stood in the same place of the table.
-    pub generation: u32,
+    /// The policy that gave the verdict.
+    pub epoch: Epoch,
     /// The initiator's port and the responder's, as the verdict was given for.
     pub ports: [PortId; 2],
+    /// Tells this flow from others that stood in the same place of the table.
+    pub generation: u32,
     /// The port that opened it, for its share of the table.
     pub owner: PortId,
+    /// Its packets pass without a question while epoch and ports stay: see [`Flow::is_settled`].
+    pub settled: bool,
     /// The first end of the key is the initiator.
     pub initiator_is_low: bool,
     /// A verdict has ended it: nothing passes any more.
@@ -60,21 +63,21 @@ pub struct Flow {
     /// How dear it is.
     pub standing: Standing,
 
-    /// The policy that gave the verdict.
-    pub epoch: Epoch,
-    /// The verdict.
-    pub decision: Decision,
     /// Packets from initiator and responder.
     pub packets: [u64; 2],
     /// Bytes from initiator and responder.
     pub bytes: [u64; 2],
     /// Time of the last packet.
     pub last: Instant,
+    /// Its inspection, while there is something to match.
+    pub inspect: Option<Box<FlowInspect>>,
+    /// The verdict.
+    pub decision: Decision,
+    /// The engine's number of the rule set that inspects it.
+    pub program: u32,
 
     /// The connection, of TCP.
     pub tcp: Tcp,
-    /// The engine's number of the rule set that inspects it.
-    pub program: u32,
 
     /// Its number in the engine's life; 0 where this place of the table is free.
     pub number: u64,
@@ -143,6 +146,13 @@ impl Flow {
         }
     }
 
+    /// Nothing about it is open but what each packet says itself: it is allowed, nothing inspects it, and it stands as
+    /// its state wants. A packet that changes none of that passes by its ports and epoch alone.
+    pub fn is_settled(&self) -> bool {
+        let undecided = self.blocked || self.inspect.is_some() || self.decision.refuses();
+        !undecided && self.standing == self.due_standing()
+    }
+
     /// Both sides have sent, and of TCP the handshake is complete.
     pub fn is_established(&self) -> bool {
         if self.key.is_tcp() { self.tcp.is_established() } else { self.answered }
@@ -199,7 +209,7 @@ mod tests {
     #[test]
     fn a_flow_takes_four_cache_lines() {
         assert_eq!(std::mem::size_of::<Flow>(), 256);
-        assert_eq!(std::mem::offset_of!(Flow, epoch), 64);
+        assert_eq!(std::mem::offset_of!(Flow, packets), 64);
         assert_eq!(std::mem::offset_of!(Flow, tcp), 128);
         assert_eq!(std::mem::offset_of!(Flow, number), 192);
     }

@@ -96,7 +96,7 @@ impl Table {
         let index = hashes.clone().fold(0, |seen, hash| seen ^ self.index.touch(hash));
         std::hint::black_box(index);
         let flows = hashes.fold(0, |seen, hash| match self.flows.get(self.index.candidate(hash) as usize) {
-            Some(flow) => seen ^ flow.generation ^ flow.decision.rule.0 ^ flow.tcp.first_word(),
+            Some(flow) => seen ^ flow.generation ^ flow.packets[0] as u32 ^ flow.tcp.first_word(),
             None => seen,
         });
         std::hint::black_box(flows);

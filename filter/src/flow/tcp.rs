@@ -245,6 +245,25 @@ impl Tcp {
         }
     }
 
+    /// [`Tcp::advance`] for the segments that most are: data or an acknowledgment, in the window of an established
+    /// connection. Takes its numbers at once. `false` changes nothing and is for `advance` to judge.
+    #[inline]
+    pub fn carry(&mut self, direction: Direction, segment: &Segment) -> bool {
+        if self.state != State::Established || self.doubtful_reset || segment.flags != TCP_ACK {
+            return false;
+        }
+        let (sender, receiver) = self.both(direction);
+        let oldest = receiver.end.wrapping_sub(sender.max_window.max(OLD_ACK));
+        let known = sender.flags & receiver.flags & SEEN != 0;
+        if !known || !self.in_window(direction, segment) || !le(segment.ack, receiver.end) || !le(oldest, segment.ack) {
+            return false;
+        }
+        self.note_ack(direction, segment);
+        let (sender, _) = self.sides(direction);
+        sender.end = later(sender.end, segment.end());
+        true
+    }
+
     /// RFC 9293, 3.10.7.3 and its sender's side.
     fn in_syn_sent(&self, direction: Direction, segment: &Segment) -> Result<Advance, DropReason> {
         let (sender, receiver) = self.both(direction);
@@ -335,6 +354,7 @@ impl Tcp {
         }
     }
 
+    #[inline]
     fn note_ack(&mut self, direction: Direction, segment: &Segment) {
         let (sender, receiver) = self.sides(direction);
         // The window of a SYN is never scaled (RFC 7323, 2.2).

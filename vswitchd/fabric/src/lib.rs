@@ -34,6 +34,7 @@ pub mod config;
 pub mod counters;
 pub mod egress;
 pub mod fdb;
+mod path;
 mod rewrite;
 mod stages;
 mod steps;
@@ -48,7 +49,8 @@ pub use fdb::{FdbEntry, FdbStats};
 pub use why::LastDrop;
 
 use bridge::Bridge;
-use stages::Admission;
+use path::Paths;
+use stages::Lane;
 use why::Drops;
 
 /// Addresses that age out in one tick; the next tick follows at once where more are due.
@@ -62,7 +64,8 @@ pub struct Fabric {
     strays: Strays,
     seed: u64,
     // Room used again by every burst.
-    admissions: Vec<Admission>,
+    lanes: Vec<Lane>,
+    paths: Paths,
     to: Vec<PortId>,
     replies: Vec<(PortId, Cleared)>,
 }
@@ -96,7 +99,8 @@ impl Fabric {
             bridge: Bridge::default(),
             strays: Strays { counters: PortCounters::default(), drops: Drops::new(), sequence: 0 },
             seed,
-            admissions: Vec::new(),
+            lanes: Vec::new(),
+            paths: Paths::default(),
             to: Vec::new(),
             replies: Vec::new(),
         }

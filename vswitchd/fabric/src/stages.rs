@@ -1,46 +1,62 @@
 //! The order of a packet's stops, 3 to 7, once.
 //!
-//! A burst goes through in passes. The first parses and admits every packet. Two short ones ask the guard to read what it
-//! will look up, with nothing in between, so that the cache misses of one burst overlap instead of standing in line.
-//! The last takes each packet to its end: out by [`Egress`], waiting in the guard as a fragment, or dropped with a
-//! reason. Each packet is finished before the next one is looked up, because what the guard says of the first may end
-//! the flow of the second.
+//! A burst goes through in passes. The first parses and admits every packet and names its flow. A short one asks the
+//! guard to read what it will look up, with nothing in between, so that the cache misses of one burst overlap instead of
+//! standing in line. The last takes each packet to its end: out by [`Egress`], waiting in the guard as a fragment, or
+//! dropped with a reason. Each packet is finished before the next one is looked up, because what the guard says of the
+//! first may end the flow of the second.
+//!
+//! Packets of the common kinds share what they have in common with others of the burst ([`Paths`]) and pass stops 4 to 6
+//! in one step where their flow is settled ([`Engine::carry`]). All others take the long way, and so does a packet that
+//! turns out not to be as simple as it looked.
 //!
 //! Everything that ends is counted in exactly one place: [`Walk::leave`], [`Walk::end`], or the guard's number of
 //! fragments held.
 
-use weir_filter::{Cleared, Engine, Entered, Inspected, Ticket, Why};
+use weir_filter::{Cleared, Engine, Entered, FlowName, Inspected, Leaves, Ticket, Why};
 use weir_wire::{DropReason, Fragment, Instant, Packet, Pool, PortId, SwitchId};
 
 use crate::bridge::{Bridge, Destination};
 use crate::egress::Egress;
+use crate::path::Paths;
 use crate::rewrite::rewrite;
 use crate::vlan::Tagging;
 use crate::{Fabric, Strays, coarse};
 
-/// What the first pass leaves for the second.
+/// What the door of a switch says.
 pub(crate) type Admission = Result<SwitchId, DropReason>;
+
+/// Packets that leave one after the other by the same port.
+#[derive(Debug, Default)]
+struct Run {
+    to: PortId,
+    leaves: Leaves,
+}
+
+/// What the first pass leaves for the last.
+#[derive(Debug)]
+pub(crate) enum Lane {
+    /// A packet of a common kind: its way, the switch, the name of its flow.
+    Common(usize, SwitchId, FlowName),
+    /// Any other that was admitted.
+    Long(SwitchId),
+    /// It may not come in.
+    Refused(DropReason),
+}
 
 impl Fabric {
     /// Moves one burst through the switch and empties it. Never blocks, never reads a clock.
     pub fn process(&mut self, now: Instant, burst: &mut Vec<Packet>, pool: &mut Pool, out: &mut Egress) {
-        let mut admissions = std::mem::take(&mut self.admissions);
+        let mut lanes = std::mem::take(&mut self.lanes);
+        let mut paths = std::mem::take(&mut self.paths);
         let mut walk = self.walk(now, pool, out);
-        admissions.clear();
-        admissions.extend(burst.iter_mut().map(|packet| walk.admit(packet)));
-        for (packet, admission) in burst.iter_mut().zip(&admissions) {
-            if let Ok(switch) = *admission {
-                walk.engine.prepare(packet, switch);
-            }
-        }
+        lanes.clear();
+        lanes.extend(burst.iter_mut().map(|packet| walk.arrive(packet, &mut paths)));
         walk.engine.fetch(burst);
-        for (packet, admission) in burst.drain(..).zip(admissions.drain(..)) {
-            match admission {
-                Ok(switch) => walk.forward(packet, switch),
-                Err(reason) => walk.end(packet, Why::reason(reason)),
-            }
-        }
-        self.admissions = admissions;
+        walk.cross(burst, &lanes, &mut paths);
+        paths.settle(walk.bridge);
+        self.lanes = lanes;
+        self.paths = paths;
     }
 
     pub(crate) fn walk<'a>(&'a mut self, now: Instant, pool: &'a mut Pool, out: &'a mut Egress) -> Walk<'a> {
@@ -72,8 +88,34 @@ pub(crate) struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// Stop 3, and the door of the switch: headers, VLAN, source address.
+    /// Stop 3, the door of the switch, and the name of the flow.
     #[inline]
+    fn arrive(&mut self, packet: &mut Packet, paths: &mut Paths) -> Lane {
+        if !packet.parse_common() {
+            paths.interrupt();
+            return match self.admit(packet) {
+                Ok(switch) => {
+                    self.engine.prepare(packet, switch);
+                    Lane::Long(switch)
+                }
+                Err(reason) => Lane::Refused(reason),
+            };
+        }
+        let at = match paths.find(packet) {
+            Some(at) => at,
+            None => match self.admit(packet) {
+                Ok(switch) => paths.begin(packet, switch),
+                Err(reason) => {
+                    paths.interrupt();
+                    return Lane::Refused(reason);
+                }
+            },
+        };
+        let switch = paths.switch(at);
+        Lane::Common(at, switch, self.engine.name(packet, switch))
+    }
+
+    /// The door of the switch: headers, VLAN, source address.
     fn admit(&mut self, packet: &mut Packet) -> Admission {
         let admission = self.bridge.arrive(self.now_s, packet);
         if admission == Err(DropReason::PortUnbound) && self.bridge.port(packet.port).is_none() {
@@ -83,8 +125,53 @@ impl Walk<'_> {
         admission
     }
 
+    /// Stops 4 to 7 for a burst that was parsed and admitted.
+    fn cross(&mut self, burst: &mut Vec<Packet>, lanes: &[Lane], paths: &mut Paths) {
+        let mut run = self.run(burst, lanes, paths);
+        if run.leaves.len() == burst.len() && self.out.push_all(run.to, burst, &mut run.leaves) {
+            return;
+        }
+        let mut at = 0;
+        let mut rest = burst.drain(..);
+        loop {
+            at += run.leaves.len();
+            let carried = rest.by_ref().take(run.leaves.len());
+            for packet in self.out.push_run(run.to, carried, run.leaves) {
+                self.end(packet, Why::reason(DropReason::EgressLimit));
+            }
+            let (Some(packet), Some(lane)) = (rest.next(), lanes.get(at)) else { return };
+            match lane {
+                Lane::Common(_, switch, _) | Lane::Long(switch) => self.forward(packet, *switch),
+                Lane::Refused(reason) => self.end(packet, Why::reason(*reason)),
+            }
+            at += 1;
+            run = self.run(rest.as_slice(), lanes.get(at..).unwrap_or(&[]), paths);
+        }
+    }
+
+    /// The packets at the front whose flows are settled and which leave by the same port as they are: stops 4 to 6 for
+    /// them, and their leave.
+    fn run(&mut self, packets: &[Packet], lanes: &[Lane], paths: &mut Paths) -> Run {
+        let mut run = Run::default();
+        for (packet, lane) in packets.iter().zip(lanes) {
+            let Lane::Common(path, _, name) = lane else { break };
+            let destination = paths.destination(*path, packet, self.now_s, self.bridge, self.to);
+            let Some((to, Tagging::Untagged)) = destination else { break };
+            if run.leaves.is_empty() {
+                run.to = to;
+            } else if run.to != to {
+                break;
+            }
+            if !self.engine.carry(self.now, packet, name, to, &mut run.leaves) {
+                break;
+            }
+            paths.count_sent(*path, packet.len() as u64);
+        }
+        run
+    }
+
     /// Stops 4 to 7.
-    #[inline]
+    #[inline(never)]
     fn forward(&mut self, packet: Packet, switch: SwitchId) {
         match self.enter(packet, switch) {
             Entered::Go(packet, ticket) => self.decide(packet, ticket, switch),

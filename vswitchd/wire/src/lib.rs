@@ -8,6 +8,7 @@
 pub mod buffer;
 pub mod build;
 pub mod checksum;
+mod common;
 pub mod drop;
 pub mod fields;
 pub mod ids;

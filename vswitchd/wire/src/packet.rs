@@ -4,7 +4,7 @@
 //! fail on a well-formed packet and answer `None` on one that lacks the header asked for. Padding behind the IP
 //! datagram is kept in the frame but belongs to no header ([`Headers::end`]).
 
-use crate::{Buffer, DropReason, MacAddr, Offload, Pool, PortId, Vid, parse};
+use crate::{Buffer, DropReason, MacAddr, Offload, Pool, PortId, Vid, common, parse};
 
 /// The network-layer kind of a frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -163,5 +163,19 @@ impl Packet {
     #[inline]
     pub fn parse(&mut self) -> Result<(), Malformed> {
         parse::headers(self.buffer.bytes(), self.offload, &mut self.headers)
+    }
+
+    /// Finds the headers of the most common kinds of frames, as [`Packet::parse`] does, at a fraction of its cost:
+    /// untagged whole TCP and UDP datagrams without IP options or extension headers. `false` says nothing about the
+    /// frame; it is for `parse` then.
+    #[inline]
+    pub fn parse_common(&mut self) -> bool {
+        match common::headers(self.buffer.bytes(), self.len(), self.offload) {
+            Some(headers) => {
+                self.headers = headers;
+                true
+            }
+            None => false,
+        }
     }
 }

@@ -246,7 +246,7 @@ fn udp(segment: &[u8], found: &Headers) -> Result<usize, DropReason> {
 
 /// Whether the marks can be true of these headers: they come from a guest, and what is finished by them is finished
 /// where they say.
-fn marks(offload: Offload, found: &Headers) -> Result<(), DropReason> {
+pub(crate) fn marks(offload: Offload, found: &Headers) -> Result<(), DropReason> {
     if let Checksum::Partial { start, offset } = offload.checksum {
         let field = match found.protocol {
             PROTOCOL_TCP => TCP_CHECKSUM_AT,

@@ -36,6 +36,25 @@ impl Segment {
         Some(Segment { seq: tcp.seq, ack: tcp.ack, flags, window: tcp.window, data, scale })
     }
 
+    /// The same for a packet that [`Packet::parse_common`] has parsed, where it neither opens nor ends a connection.
+    #[inline]
+    pub fn of_settled(packet: &Packet) -> Option<Segment> {
+        let headers = &packet.headers;
+        if headers.tcp_flags & (TCP_SYN | TCP_ACK | TCP_FIN | TCP_RST) != TCP_ACK {
+            return None;
+        }
+        let header: &[u8; 16] = packet.bytes().get(usize::from(headers.l4)..)?.first_chunk()?;
+        let &[_, _, _, _, s0, s1, s2, s3, a0, a1, a2, a3, _, _, w0, w1] = header;
+        Some(Segment {
+            seq: u32::from_be_bytes([s0, s1, s2, s3]),
+            ack: u32::from_be_bytes([a0, a1, a2, a3]),
+            flags: TCP_ACK,
+            window: u16::from_be_bytes([w0, w1]),
+            data: headers.end.saturating_sub(u32::from(headers.payload)),
+            scale: NO_SCALE,
+        })
+    }
+
     #[inline]
     pub(super) fn has(&self, flag: u8) -> bool {
         self.flags & flag != 0

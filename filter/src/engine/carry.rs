@@ -1,0 +1,98 @@
+//! Stops 4 and 6 at once, for packets of settled flows: the flow is found, and its verdict stands.
+//!
+//! A flow is settled when it is allowed, nothing inspects it, and a packet like those before changes nothing but its
+//! account ([`Flow::is_settled`](crate::flow::Flow::is_settled)). Such a packet passes here when it came in by the port
+//! and goes to the port that the verdict was given for, under the policy that gave it, and, of TCP, when it lies in the
+//! window of an established connection and opens or closes nothing. Whatever is not certain is left as it was, for the
+//! long way: [`Engine::enter`] and [`Engine::inspect`], which would decide the same.
+
+use weir_wire::numbers::PROTOCOL_TCP;
+use weir_wire::{Instant, Packet, PortId, SwitchId};
+
+use super::policy::pair;
+use super::{Cleared, Engine};
+use crate::flow::key::{self, Key};
+use crate::flow::tcp::Segment;
+use crate::inspect::Direction;
+
+/// The name of a packet's flow, computed once. Without one the packet goes the long way.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct FlowName {
+    key: Key,
+    hash: u64,
+    from_low: bool,
+}
+
+/// The guard's leave for packets that follow each other, from [`Engine::carry`]; one for each.
+#[derive(Debug, Default)]
+#[must_use]
+pub struct Leaves(usize);
+
+impl Leaves {
+    /// Packets that were given leave.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.0
+    }
+
+    /// None was.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.0 == 0
+    }
+
+    /// Uses up all leaves for a burst of this many packets, if they are as many.
+    #[inline]
+    pub fn cover(&mut self, packets: usize) -> bool {
+        let all = self.0 == packets;
+        if all {
+            self.0 = 0;
+        }
+        all
+    }
+
+    /// The packets that the leaves were given for, in order.
+    #[inline]
+    pub fn clear(self, packets: impl Iterator<Item = Packet>) -> impl Iterator<Item = Cleared> {
+        packets.take(self.0).map(Cleared)
+    }
+}
+
+impl Engine {
+    /// Computes the name and the hash of a packet that [`Packet::parse_common`] has parsed and whose VLAN is known.
+    #[inline]
+    pub fn name(&self, packet: &mut Packet, switch: SwitchId) -> FlowName {
+        let Some((key, from_low)) = key::common(packet, switch) else { return FlowName::default() };
+        packet.hash = self.table.hash(&key);
+        FlowName { key, hash: packet.hash, from_low }
+    }
+
+    /// Stops 4 and 6 for a packet of a settled flow that goes to `to`: adds its leave. `false` says nothing about the
+    /// packet.
+    #[inline]
+    pub fn carry(&mut self, now: Instant, packet: &Packet, name: &FlowName, to: PortId, leaves: &mut Leaves) -> bool {
+        let slot = if name.hash == 0 { None } else { self.table.find(&name.key, name.hash) };
+        let Some(slot) = slot else { return false };
+        let epoch = self.policy.epoch();
+        let flow = self.table.at_mut(slot);
+        let direction = flow.direction(name.from_low);
+        let asked = pair(direction, packet.port, to);
+        // The first packet of the responder changes the flow's standing.
+        let heard = flow.answered || direction == Direction::Original;
+        if !flow.settled || flow.epoch != epoch || flow.ports != asked || !heard {
+            return false;
+        }
+        if packet.headers.protocol == PROTOCOL_TCP {
+            let moved = Segment::of_settled(packet).is_some_and(|segment| flow.tcp.carry(direction, &segment));
+            if !moved {
+                return false;
+            }
+        }
+        flow.last = now;
+        let way = direction as usize & 1;
+        flow.packets[way] += 1;
+        flow.bytes[way] += packet.len() as u64;
+        leaves.0 += 1;
+        true
+    }
+}
