@@ -1,13 +1,39 @@
 //! One packet as detection sees it: every layer found, lengths proven, with the oddities met on the way.
 //!
-//! A captured frame may hold several packets (tunnels): the outer one first, then what it carries.
+//! A captured frame may hold several packets (tunnels, datagrams put together from fragments): [`Decoder::decode`] hands
+//! each to its caller, what is inside before what it came in. Depth is bounded by [`LAYERS`]; fragments are held by
+//! [`defrag::Defrag`], which has its own bounds. No byte from outside is read without its length being proven; what
+//! does not fit ends the walk with an [`Event`].
+
+pub mod defrag;
+mod event;
+mod extension;
+mod icmp;
+mod ipv4;
+mod ipv6;
+mod link;
+mod tags;
+pub mod tcp;
+#[cfg(test)]
+mod tests;
+mod tunnel;
+mod udp;
+
+use std::net::{IpAddr, Ipv4Addr};
 
 use weir_wire::Instant;
 
 use crate::event::Tuple;
 
+pub use event::{Event, Events};
+pub use link::Link;
+pub use tcp::{Options, Tcp};
+
+/// Headers of one frame that are followed, tunnels and tags included.
+pub const LAYERS: u8 = 16;
+
 /// A packet, decoded. Slices lie within the frame, or within a datagram put together from fragments.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct View<'p> {
     /// When it was seen.
     pub time: Instant,
@@ -27,31 +53,71 @@ pub struct View<'p> {
     pub payload: &'p [u8],
     /// The whole packet from the outermost header of this packet on (what EVE's `packet` shows).
     pub frame: &'p [u8],
+    /// What `frame` begins with.
+    pub link: Link,
     /// TCP fields, where it is TCP.
     pub tcp: Option<Tcp>,
     /// Checksums hold, as far as there are any.
     pub checksums: Checksums,
     /// It was put together from fragments.
     pub reassembled: bool,
+    /// It is a fragment, and so has no transport of its own.
+    pub fragment: bool,
+    /// Its headers are sound up to the transport, so that it may belong to a flow.
+    pub sound: bool,
     /// It came inside a tunnel of so many layers.
     pub depth: u8,
+    /// Where it came from.
+    pub source: Source,
+    /// The outermost packet's tuple, where this one came in a tunnel.
+    pub outer: Option<Tuple>,
+    /// For an ICMP error: the tuple of the packet it quotes.
+    pub quoted: Option<Tuple>,
+    /// A packet that came inside this one was refused.
+    pub inner_refused: bool,
     /// Decoder events, as bits of [`Event`].
     pub events: Events,
 }
 
-/// Fields of a TCP header.
+/// Where a packet came from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tcp {
-    /// Sequence number.
-    pub seq: u32,
-    /// Acknowledgment number.
-    pub ack: u32,
-    /// Flags, CWR..FIN.
-    pub flags: u8,
-    /// Window as it stands in the header.
-    pub window: u16,
-    /// Urgent pointer.
-    pub urgent: u16,
+pub enum Source {
+    /// It is the frame itself.
+    #[default]
+    Wire,
+    /// From fragments.
+    Defrag,
+    /// Out of GRE (or ERSPAN).
+    Gre,
+    /// Out of IPv4.
+    Ipv4,
+    /// Out of IPv6.
+    Ipv6,
+    /// Out of Teredo.
+    Teredo,
+    /// Out of VXLAN.
+    Vxlan,
+    /// Out of Geneve.
+    Geneve,
+    /// Made by the stream engine to hand on what is left.
+    Flush,
+}
+
+impl Source {
+    /// The name that EVE gives it (`pkt_src`).
+    pub fn name(self) -> &'static str {
+        match self {
+            Source::Wire => "wire/pcap",
+            Source::Defrag => "defrag",
+            Source::Gre => "gre tunnel",
+            Source::Ipv4 => "ipv4 tunnel",
+            Source::Ipv6 => "ipv6 tunnel",
+            Source::Teredo => "teredo tunnel",
+            Source::Vxlan => "vxlan encapsulation",
+            Source::Geneve => "geneve encapsulation",
+            Source::Flush => "stream (flow timeout)",
+        }
+    }
 }
 
 /// Whether checksums hold.
@@ -63,51 +129,195 @@ pub struct Checksums {
     pub bad_transport: bool,
 }
 
-/// Decoder events of one packet.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Events {
-    words: [u64; 4],
+/// Choices of the decoder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Checksums are computed.
+    pub checksums: bool,
+    /// UDP ports of VXLAN.
+    pub vxlan: Vec<u16>,
+    /// UDP ports of Geneve.
+    pub geneve: Vec<u16>,
+    /// UDP ports of Teredo; empty turns it off.
+    pub teredo: Vec<u16>,
+    /// How fragments are put together.
+    pub defrag: defrag::Settings,
 }
 
-impl Events {
-    /// Notes an event.
-    pub fn set(&mut self, event: Event) {
-        let number = event as usize;
-        if let Some(word) = self.words.get_mut(number / 64) {
-            *word |= 1 << (number % 64);
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            checksums: true,
+            vxlan: vec![4789],
+            geneve: vec![6081],
+            teredo: vec![3544],
+            defrag: defrag::Settings::default(),
         }
     }
-
-    /// Whether an event was noted.
-    pub fn has(&self, event: Event) -> bool {
-        self.words.get(event as usize / 64).is_some_and(|word| word >> (event as usize % 64) & 1 == 1)
-    }
-
-    /// Whether nothing was noted.
-    pub fn is_empty(&self) -> bool {
-        self.words == [0; 4]
-    }
-
-    /// Adds those of another packet.
-    pub fn add(&mut self, other: &Events) {
-        self.words.iter_mut().zip(other.words).for_each(|(word, more)| *word |= more);
-    }
 }
 
-/// What a decoder can find odd, by the names that `decode-event` and `stream-event` use.
+/// Takes frames apart. Holds the fragments that wait for others.
+#[derive(Debug)]
+pub struct Decoder {
+    settings: Settings,
+    defrag: defrag::Defrag,
+}
+
+/// What the receiver of a packet did with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Event {
-    /// `ipv4.pkt_too_small`
-    Ipv4PacketTooSmall,
+pub enum Taken {
+    /// It may go on.
+    Passed,
+    /// It is refused; so is the frame it came in.
+    Refused,
 }
 
-impl Event {
-    /// The event of this name in the rule language.
-    pub fn from_name(name: &str) -> Option<Event> {
-        match name {
-            "ipv4.pkt_too_small" => Some(Event::Ipv4PacketTooSmall),
-            _ => None,
+impl Decoder {
+    /// Nothing is held yet.
+    pub fn new(settings: Settings) -> Decoder {
+        Decoder { defrag: defrag::Defrag::new(settings.defrag.clone()), settings }
+    }
+
+    /// Hands each packet of a frame to `sink`, the innermost first.
+    pub fn decode(&mut self, link: Link, frame: &[u8], time: Instant, sink: &mut dyn FnMut(&View<'_>) -> Taken) {
+        let Decoder { settings, defrag } = self;
+        let mut walk = Walk { settings, defrag, sink, layers: 0, refused: false };
+        let mut view = View { time, frame, link, ..View::default() };
+        link::start(&mut walk, &mut view, link, frame);
+        walk.emit(view);
+    }
+
+    /// What waits for more fragments.
+    pub fn defrag(&self) -> &defrag::Defrag {
+        &self.defrag
+    }
+}
+
+/// One frame being taken apart.
+struct Walk<'w> {
+    settings: &'w Settings,
+    defrag: &'w mut defrag::Defrag,
+    sink: &'w mut dyn FnMut(&View<'_>) -> Taken,
+    layers: u8,
+    refused: bool,
+}
+
+impl Walk<'_> {
+    /// Counts a header; `false` where there are too many.
+    #[inline]
+    fn enter(&mut self, view: &mut View<'_>) -> bool {
+        self.layers += 1;
+        if self.layers > LAYERS {
+            view.events.set(Event::TooManyLayers);
+            view.sound = false;
+            return false;
+        }
+        true
+    }
+
+    #[inline]
+    fn emit(&mut self, mut view: View<'_>) {
+        view.inner_refused = self.refused;
+        if (self.sink)(&view) == Taken::Refused {
+            self.refused = true;
         }
     }
+
+    /// Decodes what a packet carries as a packet of its own.
+    fn inner(&mut self, outer: &View<'_>, source: Source, kind: Inner, bytes: &[u8]) {
+        let mut view = View {
+            time: outer.time,
+            ethernet: outer.ethernet,
+            frame: bytes,
+            link: Link::Raw,
+            depth: outer.depth.saturating_add(1),
+            source,
+            outer: outer.outer.or(outer.tuple),
+            ..View::default()
+        };
+        match kind {
+            Inner::Ethernet => {
+                view.link = Link::Ethernet;
+                link::ethernet(self, &mut view, bytes);
+            }
+            Inner::EtherType(kind) => tags::network(self, &mut view, kind, bytes),
+        }
+        self.emit(view);
+    }
+
+    /// Decodes a datagram that fragments made.
+    fn whole(&mut self, last: &View<'_>, bytes: &[u8]) {
+        let mut view = View {
+            time: last.time,
+            ethernet: last.ethernet,
+            vlan: last.vlan,
+            vlans: last.vlans,
+            frame: bytes,
+            link: Link::Raw,
+            depth: last.depth,
+            source: Source::Defrag,
+            outer: last.outer,
+            reassembled: true,
+            ..View::default()
+        };
+        match bytes.first().map(|byte| byte >> 4) {
+            Some(4) => ipv4::decode(self, &mut view, bytes),
+            _ => ipv6::decode(self, &mut view, bytes),
+        }
+        self.emit(view);
+    }
+}
+
+/// What a tunnel carries.
+#[derive(Clone, Copy, Debug)]
+enum Inner {
+    Ethernet,
+    EtherType(u16),
+}
+
+/// A tuple without ports.
+fn addresses(source: IpAddr, destination: IpAddr, protocol: u8) -> Tuple {
+    Tuple { source, destination, source_port: 0, destination_port: 0, protocol }
+}
+
+/// The tuple of an IPv4 header.
+fn tuple_v4(header: &[u8; 20]) -> Tuple {
+    let &[_, _, _, _, _, _, _, _, _, protocol, _, _, a, b, c, d, e, f, g, h] = header;
+    addresses(Ipv4Addr::new(a, b, c, d).into(), Ipv4Addr::new(e, f, g, h).into(), protocol)
+}
+
+/// Puts ports into the view's tuple.
+#[inline]
+fn set_ports(view: &mut View<'_>, source: u16, destination: u16) {
+    if let Some(tuple) = &mut view.tuple {
+        tuple.source_port = source;
+        tuple.destination_port = destination;
+    }
+}
+
+/// The pseudo-header's sum of the view's packet for a transport of so many bytes.
+fn pseudo(view: &View<'_>, length: usize) -> Option<weir_wire::checksum::Sum> {
+    let tuple = view.tuple?;
+    let length = u32::try_from(length).ok()?;
+    Some(match (tuple.source, tuple.destination) {
+        (IpAddr::V4(s), IpAddr::V4(d)) => {
+            weir_wire::checksum::pseudo_ipv4(s.octets(), d.octets(), tuple.protocol, length)
+        }
+        (IpAddr::V6(s), IpAddr::V6(d)) => {
+            weir_wire::checksum::pseudo_ipv6(&s.octets(), &d.octets(), tuple.protocol, length)
+        }
+        (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => return None,
+    })
+}
+
+/// Two bytes in network order at `at`; 0 where there are none.
+#[inline]
+fn half(bytes: &[u8], at: usize) -> u16 {
+    bytes.get(at..).and_then(|b| b.first_chunk()).map_or(0, |b| u16::from_be_bytes(*b))
+}
+
+/// Four bytes in network order at `at`; 0 where there are none.
+#[inline]
+fn word(bytes: &[u8], at: usize) -> u32 {
+    bytes.get(at..).and_then(|b| b.first_chunk()).map_or(0, |b| u32::from_be_bytes(*b))
 }

@@ -1,0 +1,5 @@
+use super::defrag::{self, Policy};
+use super::*;
+
+mod fragments;
+mod layers;
