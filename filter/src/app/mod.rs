@@ -19,6 +19,8 @@ use crate::json::Json;
 
 pub mod core;
 pub mod dns;
+#[cfg(test)]
+mod exercise;
 pub mod file;
 mod hash;
 pub mod mime;
@@ -386,4 +388,4 @@ pub enum Probe {
 }
 
 /// All protocols that can be parsed.
-pub const PROTOCOLS: &[&Description] = &[&dns::DESCRIPTION, &dns::MDNS, &dns::LLMNR];
+pub const PROTOCOLS: &[&Description] = &[&dns::DESCRIPTION, &dns::MDNS, &dns::LLMNR, &smtp::DESCRIPTION];
