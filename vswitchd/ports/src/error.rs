@@ -70,6 +70,13 @@ impl PortError {
         self
     }
 
+    /// Says what a caller can do about it, where the kernel's number says less than is known here.
+    #[must_use]
+    pub fn of_kind(mut self, kind: PortErrorKind) -> PortError {
+        self.kind = kind;
+        self
+    }
+
     /// What a caller can do about it.
     pub fn kind(&self) -> PortErrorKind {
         self.kind

@@ -4,6 +4,7 @@
 //! which fences, what a hostile peer can do. Whatever a guest or the kernel may change under us is copied once, on
 //! arrival, into buffers of ours; indices and lengths from the other side are checked before use.
 
+mod bpf;
 pub mod clock;
 mod departure;
 pub mod error;
@@ -15,6 +16,7 @@ pub mod netdev;
 pub mod netns;
 pub mod pcap;
 pub mod tap;
+pub mod uplink;
 pub mod vhost_user;
 mod vnet_header;
 pub mod xdp;
@@ -28,6 +30,7 @@ pub use error::{PortError, PortErrorKind};
 pub use mem::{MemPeer, MemPort};
 pub use pcap::{PcapConfig, PcapPort};
 pub use tap::{TapConfig, TapPort};
+pub use uplink::{UplinkConfig, UplinkPort};
 pub use xdp::{XdpConfig, XdpMode, XdpPort};
 
 /// Whether a port may sleep.

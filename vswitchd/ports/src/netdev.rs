@@ -171,6 +171,27 @@ pub struct LinkState {
     pub carrier: bool,
 }
 
+/// Has the device take frames for all addresses, for as long as the socket lives (packet(7), PACKET_MR_PROMISC).
+pub(crate) fn promiscuous(index: u32) -> io::Result<OwnedFd> {
+    #[repr(C)]
+    struct Membership {
+        index: libc::c_int,
+        kind: u16,
+        len: u16,
+        address: [u8; 8],
+    }
+    // SAFETY: socket takes no pointers. Protocol 0: it receives nothing.
+    let fd = owned(unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) })?;
+    let kind = libc::PACKET_MR_PROMISC as u16;
+    let request = Membership { index: index as libc::c_int, kind, len: 0, address: [0; 8] };
+    let (option, len) = (libc::PACKET_ADD_MEMBERSHIP, size_of::<Membership>() as libc::socklen_t);
+    // SAFETY: `request` is laid out as packet_mreq and valid for the call.
+    check(unsafe {
+        libc::setsockopt(fd.as_raw_fd(), libc::SOL_PACKET, option, std::ptr::from_ref(&request).cast(), len)
+    })?;
+    Ok(fd)
+}
+
 /// Linux allows 15 bytes without '/', ':' and white space (dev_valid_name).
 pub(crate) fn check_name(name: &str) -> Result<(), PortError> {
     let bad = |c: char| c == '/' || c == ':' || c == '\0' || c.is_ascii_whitespace();

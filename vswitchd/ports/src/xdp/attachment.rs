@@ -3,15 +3,14 @@
 use std::fmt;
 use std::io;
 use std::ops::Range;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 
 use super::program::{self, Attached, Hook, Pieces, SocketMap};
 use super::socket::{Copying, Socket};
 use super::umem::FRAME_IN_CHUNK;
 use super::{XdpConfig, XdpMode, object};
 use crate::departure::L2_MAX;
-use crate::fd::{check, owned};
-use crate::netdev::Netdev;
+use crate::netdev::{Netdev, promiscuous};
 use crate::netns::NetNs;
 use crate::{PortError, PortErrorKind};
 
@@ -211,27 +210,6 @@ fn attach_error(wanted: &Wanted<'_>, what: String, source: io::Error) -> PortErr
         _ => String::new(),
     };
     PortError::os(object(wanted.config), what, source).with_remedy(remedy)
-}
-
-/// Has the device take frames for all addresses, for as long as the socket lives (packet(7), PACKET_MR_PROMISC).
-fn promiscuous(index: u32) -> io::Result<OwnedFd> {
-    #[repr(C)]
-    struct Membership {
-        index: libc::c_int,
-        kind: u16,
-        len: u16,
-        address: [u8; 8],
-    }
-    // SAFETY: socket takes no pointers. Protocol 0: it receives nothing.
-    let fd = owned(unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) })?;
-    let kind = libc::PACKET_MR_PROMISC as u16;
-    let request = Membership { index: index as libc::c_int, kind, len: 0, address: [0; 8] };
-    let (option, len) = (libc::PACKET_ADD_MEMBERSHIP, size_of::<Membership>() as libc::socklen_t);
-    // SAFETY: `request` is laid out as packet_mreq and valid for the call.
-    check(unsafe {
-        libc::setsockopt(fd.as_raw_fd(), libc::SOL_PACKET, option, std::ptr::from_ref(&request).cast(), len)
-    })?;
-    Ok(fd)
 }
 
 #[cfg(test)]
