@@ -22,11 +22,14 @@ pub mod dns;
 #[cfg(test)]
 mod exercise;
 pub mod file;
+pub mod ftp;
 mod hash;
+pub mod lines;
 pub mod mime;
 mod probe;
 pub mod read;
 pub mod smtp;
+pub mod tftp;
 
 pub use core::{App, Chunk, Found, Identity, Outcome};
 use file::{Content, Files};
@@ -388,4 +391,12 @@ pub enum Probe {
 }
 
 /// All protocols that can be parsed.
-pub const PROTOCOLS: &[&Description] = &[&dns::DESCRIPTION, &dns::MDNS, &dns::LLMNR, &smtp::DESCRIPTION];
+pub const PROTOCOLS: &[&Description] = &[
+    &dns::DESCRIPTION,
+    &dns::MDNS,
+    &dns::LLMNR,
+    &smtp::DESCRIPTION,
+    &ftp::DESCRIPTION,
+    &ftp::data::DESCRIPTION,
+    &tftp::DESCRIPTION,
+];
