@@ -1,9 +1,10 @@
 //! What names a flow: its two ends, without regard to direction, and where it was seen.
 //!
 //! Both directions of a conversation have one key: the ends stand in the order of their addresses and ports, and
-//! [`Belongs::Flow`] says which of them sent this packet. The zone (switch and VLAN) keeps equal addresses apart. IPv4
-//! and IPv6 flows never meet, also where an IPv6 address maps an IPv4 one. A query of ICMP (echo, timestamp, ...) is
-//! named by its identifier, its kind and the end that asks, so that two hosts that ping each other have two flows.
+//! [`Belongs::Flow`] says which of them sent this packet. The zone (switch and VLAN, or the routers it passes) keeps
+//! equal addresses apart. IPv4 and IPv6 flows never meet, also where an IPv6 address maps an IPv4 one. A query of ICMP
+//! (echo, timestamp, ...) is named by its identifier, its kind and the end that asks, so that two hosts that ping each
+//! other have two flows.
 //!
 //! An ICMP error belongs to the flow of the packet it quotes. What has neither (neighbour discovery, MLD, IGMP, ARP)
 //! has no flow: it is judged by the rules alone.
@@ -155,7 +156,9 @@ impl Key {
         };
         let (low, high) = if from_low { (source, destination) } else { (destination, source) };
         let class = class + if v6 { V6 } else { 0 };
-        let zone = u64::from(switch.0) << 48 | u64::from(vid.0 & 0xfff) << 36;
+        // The two ways of a routed flow come from different VLANs.
+        let vid = if switch.is_zone() { 0 } else { vid.0 & 0xfff };
+        let zone = u64::from(switch.0) << 48 | u64::from(vid) << 36;
         (Key { low, high, rest: zone | class << 32 | ports }, from_low)
     }
 
@@ -259,7 +262,8 @@ pub fn belongs(packet: &Packet, switch: SwitchId) -> Belongs {
 pub fn common(packet: &Packet, switch: SwitchId) -> Option<(Key, bool)> {
     let headers = &packet.headers;
     let class = if headers.protocol == PROTOCOL_TCP { TCP } else { UDP };
-    let zone = u64::from(switch.0) << 48 | u64::from(packet.vid.0 & 0xfff) << 36;
+    let vid = if switch.is_zone() { 0 } else { packet.vid.0 & 0xfff };
+    let zone = u64::from(switch.0) << 48 | u64::from(vid) << 36;
     if headers.l3_kind == L3::Ipv4 {
         let frame: &[u8; 38] = packet.bytes().first_chunk()?;
         let [.., a, b, c, d, e, f, g, h, sh, sl, dh, dl] = *frame;

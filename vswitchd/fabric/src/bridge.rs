@@ -5,7 +5,8 @@
 //! Frames to the link-local group addresses (STP, LACP, LLDP, 802.1X) end here as the standard wants: they speak to
 //! the bridge at the other end of a link, and this one speaks none of these protocols.
 
-use weir_wire::{DropReason, MacAddr, Packet, PortId, SwitchId, Vid};
+use weir_wire::numbers::{NEIGHBOR_ADVERTISEMENT, ROUTER_SOLICITATION};
+use weir_wire::{DropReason, L3, MacAddr, Packet, PortId, SwitchId, Vid};
 
 use crate::config::{Flood, PortConfig, SwitchConfig};
 use crate::counters::PortCounters;
@@ -76,6 +77,21 @@ pub(crate) struct Switch {
     /// In order of their numbers.
     pub members: Vec<PortId>,
     pub fdb: Fdb,
+    /// VLANs in which routers listen, in order.
+    pub listeners: Vec<Vid>,
+}
+
+impl Switch {
+    /// Whether routers on this switch want a packet that is sent to many: address resolution.
+    #[inline]
+    pub fn hears(&self, packet: &Packet) -> bool {
+        !self.listeners.is_empty()
+            && packet.port != PortId::LOCAL
+            && self.listeners.binary_search(&packet.vid).is_ok()
+            && (packet.headers.l3_kind == L3::Arp
+                || packet.headers.l3_kind == L3::Ipv6
+                    && matches!(packet.icmp(), Some((ROUTER_SOLICITATION..=NEIGHBOR_ADVERTISEMENT, _))))
+    }
 }
 
 /// What resolving found.
@@ -183,8 +199,49 @@ impl Bridge {
             },
         };
         match flood {
+            Flood::Drop if switch.hears(packet) => Ok(Destination::Port(PortId::LOCAL, Tagging::Untagged)),
             Flood::Drop => Err(DropReason::NoDestination),
             Flood::Flood => self.flood(packet, switch, to),
+        }
+    }
+
+    /// Stop 5 of what leaves a router, or of the fabric's own packets, into a VLAN of a switch: the port where `mac` is,
+    /// or in `to` all ports of the VLAN.
+    pub fn toward(
+        &self,
+        now_s: u32,
+        from: PortId,
+        (switch, vid): (SwitchId, Vid),
+        mac: MacAddr,
+        to: &mut Vec<PortId>,
+    ) -> Result<Destination, DropReason> {
+        let isolated = self.port(from).is_some_and(|port| port.config.isolated && port.config.switch == switch);
+        let switch = self.switch(switch).ok_or(DropReason::NoDestination)?;
+        if !mac.is_multicast() {
+            match switch.fdb.lookup(now_s, vid, mac) {
+                Some(id) => {
+                    let port = self.port(id).ok_or(DropReason::NoDestination)?;
+                    if isolated && port.config.isolated {
+                        return Err(DropReason::Isolated);
+                    }
+                    return port.departure(vid).map(|tagging| Destination::Port(id, tagging));
+                }
+                None if switch.config.unknown_unicast == Flood::Drop => return Err(DropReason::NoDestination),
+                None => {}
+            }
+        }
+        let takes = |id: &PortId| {
+            self.port(*id).is_some_and(|port| port.departure(vid).is_ok() && !(isolated && port.config.isolated))
+        };
+        to.clear();
+        to.extend(switch.members.iter().copied().filter(takes));
+        match **to {
+            [] => Err(DropReason::NoDestination),
+            [only] => {
+                let port = self.port(only).ok_or(DropReason::NoDestination)?;
+                port.departure(vid).map(|tagging| Destination::Port(only, tagging))
+            }
+            [_, _, ..] => Ok(Destination::Flood),
         }
     }
 
@@ -193,6 +250,16 @@ impl Bridge {
     fn known(&self, packet: &Packet, to: PortId) -> Result<Destination, DropReason> {
         if to == packet.port {
             return Err(DropReason::SamePort);
+        }
+        if to == PortId::LOCAL {
+            // Packets to be routed do not come here: this is address resolution, or nothing for a router.
+            return match packet.headers.l3_kind {
+                L3::Arp => Ok(Destination::Port(to, Tagging::Untagged)),
+                L3::Ipv4 | L3::Ipv6 if Kind::of(packet.dst_mac()) != Kind::Unicast => {
+                    Ok(Destination::Port(to, Tagging::Untagged))
+                }
+                L3::Ipv4 | L3::Ipv6 | L3::Other => Err(DropReason::NotRouted),
+            };
         }
         let (Some(from), Some(port)) = (self.port(packet.port), self.port(to)) else {
             return Err(DropReason::NoDestination);
@@ -218,6 +285,9 @@ impl Bridge {
             } else {
                 to.push(id);
             }
+        }
+        if switch.hears(packet) {
+            to.push(PortId::LOCAL);
         }
         match **to {
             [] if held_back => Err(DropReason::Isolated),

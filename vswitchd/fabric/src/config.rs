@@ -1,6 +1,8 @@
 //! What a switch and a port are told to be, and the changes that say so.
 
-use weir_wire::{MacAddr, PortId, SwitchId, Vid};
+use weir_wire::{InterfaceId, MacAddr, PortId, RouterId, SwitchId, Vid};
+
+use crate::router::RouterConfig;
 
 /// What to do with a kind of frame that has no single destination.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -109,4 +111,10 @@ pub enum Step {
     RemovePort(PortId),
     /// Forgets learned addresses of a switch.
     FlushFdb(SwitchId),
+    /// Adds a router or changes it, with all its interfaces and routes.
+    SetRouter(RouterId, RouterConfig),
+    /// Removes a router with its interfaces.
+    RemoveRouter(RouterId),
+    /// Forgets what was learned of the neighbours of an interface.
+    FlushNeighbors(InterfaceId),
 }

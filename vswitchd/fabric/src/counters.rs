@@ -16,8 +16,10 @@ pub struct PortCounters {
     pub copied: u64,
     /// Fragments of it that became part of a whole packet (a datagram of n counts n - 1).
     pub merged: u64,
-    /// Packets of our own caused by it (resets, ICMP errors).
+    /// Packets of our own caused by it (resets, ICMP errors, answers of routers).
     pub originated: u64,
+    /// Packets of it that routers of this fabric took for themselves (address resolution, echo requests).
+    pub delivered: u64,
     /// Packets put out to this port.
     pub sent: u64,
     /// Bytes put out to this port.
@@ -34,14 +36,15 @@ impl PortCounters {
         self.copied += other.copied;
         self.merged += other.merged;
         self.originated += other.originated;
+        self.delivered += other.delivered;
         self.sent += other.sent;
         self.sent_bytes += other.sent_bytes;
         self.dropped.merge(&other.dropped);
     }
 }
 
-/// Both sides of the fabric's sum: `received + originated + copied = sent + held + merged + dropped`, over all ports
-/// there are and ever were.
+/// Both sides of the fabric's sum: `received + originated + copied = sent + delivered + held + merged + dropped`, over
+/// all ports there are and ever were.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     /// Packets that came in.
@@ -52,7 +55,9 @@ pub struct Totals {
     pub copied: u64,
     /// Packets put out.
     pub sent: u64,
-    /// Fragments that wait.
+    /// Packets that routers of this fabric took for themselves.
+    pub delivered: u64,
+    /// Fragments, and packets to neighbours that are asked for, that wait.
     pub held: u64,
     /// Fragments that became part of a whole packet.
     pub merged: u64,
@@ -68,12 +73,13 @@ impl Totals {
 
     /// What became of it: the right side of the sum.
     pub fn accounted(&self) -> u64 {
-        self.sent + self.held + self.merged + self.dropped
+        self.sent + self.delivered + self.held + self.merged + self.dropped
     }
 
     pub(crate) fn add(&mut self, port: &PortCounters) {
         self.received += port.received;
         self.originated += port.originated;
+        self.delivered += port.delivered;
         self.copied += port.copied;
         self.sent += port.sent;
         self.merged += port.merged;

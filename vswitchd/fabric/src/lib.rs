@@ -2,7 +2,7 @@
 //!
 //! Pure computation, like the guard: no clock, no I/O, no lock. The order of a packet's stops stands in `stages`.
 //!
-//! Every table is bounded: addresses by [`SwitchConfig::fdb_limit`], packets on their way out by
+//! Every table is bounded: addresses by [`SwitchConfig::fdb_limit`], what routers keep as told in [`router`], packets on their way out by
 //! [`egress::EGRESS_LIMIT`] a port, remembered drops by [`why::REMEMBERED`] a port. Once warm, moving packets
 //! allocates nothing. Nothing a frame contains can make this crate panic.
 //!
@@ -27,15 +27,17 @@ use std::sync::Arc;
 
 use weir_filter::event::FlowRecord;
 use weir_filter::{Cleared, Engine, Event, Limits, Policy, Why};
-use weir_wire::{Instant, Pool, PortId, SwitchId};
+use weir_wire::{Instant, InterfaceId, Pool, PortId, RouterId, SwitchId};
 
 mod bridge;
 pub mod config;
 pub mod counters;
 pub mod egress;
 pub mod fdb;
+pub mod lpm;
 mod path;
 mod rewrite;
+pub mod router;
 mod stages;
 mod steps;
 mod trace;
@@ -50,6 +52,8 @@ pub use why::LastDrop;
 
 use bridge::Bridge;
 use path::Paths;
+use router::neighbor::NeighborEntry;
+use router::{InterfaceStatus, RouteTable, Routers};
 use stages::Lane;
 use why::Drops;
 
@@ -61,6 +65,7 @@ const AGED_PER_TICK: usize = 4096;
 pub struct Fabric {
     engine: Engine,
     bridge: Bridge,
+    routers: Routers,
     strays: Strays,
     seed: u64,
     // Room used again by every burst.
@@ -97,6 +102,7 @@ impl Fabric {
         Fabric {
             engine: Engine::new(limits, seed),
             bridge: Bridge::default(),
+            routers: Routers::new(seed),
             strays: Strays { counters: PortCounters::default(), drops: Drops::new(), sequence: 0 },
             seed,
             lanes: Vec::new(),
@@ -121,8 +127,9 @@ impl Fabric {
         for (packet, reason) in given_up {
             walk.end(packet, Why::reason(reason));
         }
+        let routers = walk.tick_routers();
         walk.send_originated();
-        earlier(next, engine)
+        earlier(earlier(next, engine), routers)
     }
 
     /// Takes a new policy; returns the old one so that its owner can free it.
@@ -142,7 +149,7 @@ impl Fabric {
 
     /// Both sides of the sum over all that was ever counted. They are equal between any two calls.
     pub fn totals(&self) -> Totals {
-        let mut totals = Totals { held: self.engine.held() as u64, ..Totals::default() };
+        let mut totals = Totals { held: (self.engine.held() + self.routers.held()) as u64, ..Totals::default() };
         totals.add(&self.strays.counters);
         self.bridge.ports.iter().flatten().for_each(|port| totals.add(&port.counters));
         totals
@@ -156,6 +163,23 @@ impl Fabric {
     /// What a switch's address table has done; `None` where there is no such switch.
     pub fn fdb_stats(&self, switch: SwitchId) -> Option<FdbStats> {
         self.bridge.switch(switch).map(|switch| switch.fdb.stats())
+    }
+
+    /// An interface of a router as it stands; `None` where there is no such interface.
+    pub fn router_interface(&self, id: InterfaceId) -> Option<InterfaceStatus> {
+        let interface = self.routers.interface(id)?;
+        let (config, addresses) = (interface.config.clone(), interface.addresses.clone());
+        Some(InterfaceStatus { router: interface.router, config, addresses, counters: interface.counters })
+    }
+
+    /// The neighbours of all routers, in order of interface and address.
+    pub fn neighbors(&self, now: Instant) -> Vec<NeighborEntry> {
+        self.routers.neighbors.list(now)
+    }
+
+    /// A router's routes; `None` where there is no such router.
+    pub fn routes(&self, id: RouterId) -> Option<Arc<RouteTable>> {
+        self.routers.router(id).map(|router| Arc::clone(&router.table))
     }
 
     /// The last drops, oldest first; of one port, or of all.

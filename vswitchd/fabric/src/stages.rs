@@ -10,8 +10,8 @@
 //! in one step where their flow is settled ([`Engine::carry`]). All others take the long way, and so does a packet that
 //! turns out not to be as simple as it looked.
 //!
-//! Everything that ends is counted in exactly one place: [`Walk::leave`], [`Walk::end`], or the guard's number of
-//! fragments held.
+//! Everything that ends is counted in exactly one place: [`Walk::leave`], [`Walk::end`], where it is delivered to a
+//! router (`router/local.rs`), or the numbers of fragments and of packets to unknown neighbours that are held.
 
 use weir_filter::{Cleared, Engine, Entered, FlowName, Inspected, Leaves, Ticket, Why};
 use weir_wire::{DropReason, Fragment, Instant, Packet, Pool, PortId, SwitchId};
@@ -20,6 +20,8 @@ use crate::bridge::{Bridge, Destination};
 use crate::egress::Egress;
 use crate::path::Paths;
 use crate::rewrite::rewrite;
+use crate::router::hop::Hop;
+use crate::router::{Routers, is_routable};
 use crate::vlan::Tagging;
 use crate::{Fabric, Strays, coarse};
 
@@ -65,6 +67,7 @@ impl Fabric {
             now_s: coarse(now),
             engine: &mut self.engine,
             bridge: &mut self.bridge,
+            routers: &mut self.routers,
             strays: &mut self.strays,
             to: &mut self.to,
             replies: &mut self.replies,
@@ -80,6 +83,7 @@ pub(crate) struct Walk<'a> {
     pub now_s: u32,
     pub engine: &'a mut Engine,
     pub bridge: &'a mut Bridge,
+    pub routers: &'a mut Routers,
     pub strays: &'a mut Strays,
     pub to: &'a mut Vec<PortId>,
     pub replies: &'a mut Vec<(PortId, Cleared)>,
@@ -118,6 +122,13 @@ impl Walk<'_> {
     /// The door of the switch: headers, VLAN, source address.
     fn admit(&mut self, packet: &mut Packet) -> Admission {
         let admission = self.bridge.arrive(self.now_s, packet);
+        // What is sent to a router's MAC leaves the switch here.
+        if let Ok(switch) = admission
+            && let Some(door) = self.routers.door(switch, packet.vid, packet.dst_mac())
+            && is_routable(packet)
+        {
+            return Ok(door.zone);
+        }
         if admission == Err(DropReason::PortUnbound) && self.bridge.port(packet.port).is_none() {
             self.strays.counters.received += 1;
             self.strays.counters.received_bytes += packet.len() as u64;
@@ -170,15 +181,22 @@ impl Walk<'_> {
         run
     }
 
-    /// Stops 4 to 7.
+    /// Stops 4 to 7, and whatever of our own the packet has caused.
     #[inline(never)]
     fn forward(&mut self, packet: Packet, switch: SwitchId) {
+        self.pass(packet, switch);
+        self.send_originated();
+    }
+
+    /// Stops 4 to 7 of a packet on a switch or in a zone of routers.
+    #[inline]
+    pub(crate) fn pass(&mut self, packet: Packet, switch: SwitchId) {
         match self.enter(packet, switch) {
+            Entered::Go(packet, ticket) if switch.is_zone() => self.route(packet, ticket),
             Entered::Go(packet, ticket) => self.decide(packet, ticket, switch),
             Entered::Held => {}
             Entered::Dropped(packet, why) => self.end(packet, why),
         }
-        self.send_originated();
     }
 
     /// Stop 4: the flow, or the wait for other fragments.
@@ -208,17 +226,17 @@ impl Walk<'_> {
                 Inspected::Forward(cleared) => self.leave(to, tagging, cleared),
                 Inspected::Dropped(packet, why) => self.end(packet, why),
             },
-            Ok(Destination::Flood) => self.flood(packet, ticket),
+            Ok(Destination::Flood) => self.flood(packet, ticket, None),
             Err(reason) => self.end(packet, Why::reason(reason)),
         }
     }
 
     /// Stop 6 for several destinations, and the copies. A copy that was refused or found no buffer counts as made and
     /// dropped, so that the sum stays exact.
-    fn flood(&mut self, packet: Packet, ticket: Ticket) {
+    pub(crate) fn flood(&mut self, packet: Packet, ticket: Ticket, hop: Option<&Hop>) {
         let (port, wanted, mut refused) = (packet.port, self.to.len(), 0);
         let inspected = self.engine.inspect_flood(self.now, packet, ticket, self.to, &mut refused, self.pool);
-        let cleared = match inspected {
+        let mut cleared = match inspected {
             Inspected::Forward(cleared) => cleared,
             Inspected::Dropped(packet, why) => return self.end(packet, why),
         };
@@ -228,6 +246,14 @@ impl Walk<'_> {
         if refused > 0 {
             self.remember(cleared.packet(), Why::reason(DropReason::Policy));
         }
+        if let Some(hop) = hop {
+            hop.rewrite(cleared.rewrite());
+        }
+        self.spread(cleared);
+    }
+
+    /// Copies of a packet for all ports that were found; they are counted as copied already.
+    pub(crate) fn spread(&mut self, cleared: Cleared) {
         let mut to = std::mem::take(self.to);
         if let Some(last) = to.pop() {
             for &port in &to {
@@ -243,6 +269,9 @@ impl Walk<'_> {
 
     /// Stop 7 for a port that was not asked yet.
     fn send(&mut self, to: PortId, cleared: Cleared) {
+        if to == PortId::LOCAL {
+            return self.deliver(cleared);
+        }
         let vid = cleared.packet().vid;
         match self.bridge.port(to).ok_or(DropReason::PortUnbound).and_then(|port| port.departure(vid)) {
             Ok(tagging) => self.leave(to, tagging, cleared),
@@ -252,7 +281,10 @@ impl Walk<'_> {
 
     /// Stop 7: the packet as it leaves by `to`.
     #[inline]
-    fn leave(&mut self, to: PortId, tagging: Tagging, mut cleared: Cleared) {
+    pub(crate) fn leave(&mut self, to: PortId, tagging: Tagging, mut cleared: Cleared) {
+        if to == PortId::LOCAL {
+            return self.deliver(cleared);
+        }
         if let Err(reason) = rewrite(cleared.rewrite(), tagging) {
             return self.end(cleared.into_packet(), Why::reason(reason));
         }
@@ -271,15 +303,19 @@ impl Walk<'_> {
     #[inline]
     pub fn send_originated(&mut self) {
         self.engine.originated(|to, cleared| self.replies.push((to, cleared)));
-        if self.replies.is_empty() {
-            return;
+        while !(self.replies.is_empty() && self.routers.is_quiet()) {
+            let mut replies = std::mem::take(self.replies);
+            for (to, cleared) in replies.drain(..) {
+                self.counters(cleared.packet().port).originated += 1;
+                match self.entrance(cleared.packet()) {
+                    Some(_) => self.route_own(cleared),
+                    None => self.send(to, cleared),
+                }
+            }
+            *self.replies = replies;
+            self.catch_up();
+            self.engine.originated(|to, cleared| self.replies.push((to, cleared)));
         }
-        let mut replies = std::mem::take(self.replies);
-        for (to, cleared) in replies.drain(..) {
-            self.counters(cleared.packet().port).originated += 1;
-            self.send(to, cleared);
-        }
-        *self.replies = replies;
     }
 
     /// A packet's end without leaving.
@@ -306,7 +342,7 @@ impl Walk<'_> {
     }
 
     #[inline]
-    fn counters(&mut self, port: PortId) -> &mut crate::PortCounters {
+    pub(crate) fn counters(&mut self, port: PortId) -> &mut crate::PortCounters {
         match self.bridge.port_mut(port) {
             Some(port) => &mut port.counters,
             None => &mut self.strays.counters,

@@ -1,11 +1,12 @@
 //! Changes of the fabric: switches and ports come, change and go between two bursts.
 
-use weir_wire::{Instant, PortId, SwitchId};
+use weir_wire::{Instant, PortId, SwitchId, Vid};
 
 use crate::bridge::{Port, Switch};
 use crate::config::{PortConfig, Step, SwitchConfig};
 use crate::counters::PortCounters;
 use crate::fdb::Fdb;
+use crate::router::Door;
 use crate::vlan::Vlans;
 use crate::why::Drops;
 use crate::{Fabric, coarse};
@@ -27,6 +28,15 @@ impl Fabric {
                     switch.fdb.flush();
                 }
             }
+            Step::SetRouter(id, config) => {
+                self.routers.set(now, id, config);
+                self.tell_switches(now);
+            }
+            Step::RemoveRouter(id) => {
+                self.routers.remove(id);
+                self.tell_switches(now);
+            }
+            Step::FlushNeighbors(id) => drop(self.routers.flush_neighbors(Some(id))),
         }
     }
 
@@ -51,17 +61,33 @@ impl Fabric {
             .map(|(index, _)| PortId(index as u16))
             .collect();
         let Some(slot) = self.bridge.switches.get_mut(index) else { return };
+        let doors = self.routers.doors_on(id);
+        let listeners = listeners(doors);
         let fdb = match slot.take() {
-            None => table(self.seed, &config, None, coarse(now)),
+            None => table(self.seed, &config, doors, None, coarse(now)),
             Some(old) if needs_new_table(&old.config, &config) => {
-                table(self.seed, &config, Some(&old.fdb), coarse(now))
+                table(self.seed, &config, doors, Some(&old.fdb), coarse(now))
             }
             Some(mut old) => {
                 old.fdb.set_ageing(config.ageing_s);
                 old.fdb
             }
         };
-        *slot = Some(Switch { config, members, fdb });
+        *slot = Some(Switch { config, members, fdb, listeners });
+    }
+
+    /// Switches know the MACs of routers as addresses that nobody else may use.
+    fn tell_switches(&mut self, now: Instant) {
+        for (index, switch) in self.bridge.switches.iter_mut().enumerate() {
+            let Some(switch) = switch else { continue };
+            let doors = self.routers.doors_on(SwitchId(index as u16));
+            let known = |door: &Door| switch.fdb.lookup(coarse(now), door.vid, door.mac) == Some(PortId::LOCAL);
+            let statics = switch.fdb.entries(coarse(now)).iter().filter(|entry| entry.port == PortId::LOCAL).count();
+            if doors.len() != statics || !doors.iter().all(known) {
+                switch.fdb = table(self.seed, &switch.config, doors, Some(&switch.fdb), coarse(now));
+                switch.listeners = listeners(doors);
+            }
+        }
     }
 
     fn set_port(&mut self, id: PortId, config: PortConfig) {
@@ -111,17 +137,26 @@ impl Fabric {
     }
 }
 
+/// The VLANs of doors, in order.
+fn listeners(doors: &[Door]) -> Vec<Vid> {
+    let mut vids: Vec<Vid> = doors.iter().map(|door| door.vid).collect();
+    vids.dedup();
+    vids
+}
+
 /// Whether the table's size or its static addresses change.
 fn needs_new_table(old: &SwitchConfig, new: &SwitchConfig) -> bool {
     old.fdb_limit != new.fdb_limit || old.static_macs != new.static_macs
 }
 
 /// A table with the configured addresses, made larger until all of them fit, and with what was learned before.
-fn table(seed: u64, config: &SwitchConfig, old: Option<&Fdb>, now_s: u32) -> Fdb {
-    let mut statics = config.static_macs.len();
+fn table(seed: u64, config: &SwitchConfig, doors: &[Door], old: Option<&Fdb>, now_s: u32) -> Fdb {
+    let own = doors.iter().map(|door| (door.vid, door.mac, PortId::LOCAL));
+    let fixed: Vec<_> = config.static_macs.iter().copied().chain(own).collect();
+    let mut statics = fixed.len();
     let mut fdb = loop {
         let mut fdb = Fdb::new(seed, config.fdb_limit, statics, config.ageing_s);
-        if config.static_macs.iter().all(|&(vid, mac, port)| fdb.set_static(vid, mac, port)) {
+        if fixed.iter().all(|&(vid, mac, port)| fdb.set_static(vid, mac, port)) {
             break fdb;
         }
         statics = fdb.room() + 1;

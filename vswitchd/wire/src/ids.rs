@@ -4,9 +4,34 @@
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PortId(pub u16);
 
+impl PortId {
+    /// The fabric itself: where frames to its routers go, and where those come from that nobody caused.
+    pub const LOCAL: PortId = PortId(u16::MAX - 1);
+}
+
 /// A switch of the fabric. Index into the fabric's switch table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SwitchId(pub u16);
+
+impl SwitchId {
+    /// The first of the numbers that stand for routers: what is routed belongs to no switch but to a zone, which is the
+    /// same for both directions of a flow, whatever switch or VLAN they come from.
+    pub const FIRST_ZONE: u16 = 4096;
+
+    /// It stands for routers. Flows of a zone are told apart by their addresses alone, not by VLAN.
+    #[inline]
+    pub const fn is_zone(self) -> bool {
+        self.0 >= SwitchId::FIRST_ZONE
+    }
+}
+
+/// A router of the fabric. Index into the fabric's table of routers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RouterId(pub u16);
+
+/// An interface of a router, numbered over all routers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct InterfaceId(pub u16);
 
 /// A VLAN identifier, 1..=4094; 0 stands for "untagged" where a frame has no tag (IEEE 802.1Q-2022, 9.6).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

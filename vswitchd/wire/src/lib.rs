@@ -23,7 +23,7 @@ pub mod time;
 pub use buffer::{Buffer, Pool};
 pub use drop::{DropCounters, DropReason};
 pub use fields::{FragmentFields, TcpFields};
-pub use ids::{Epoch, PortId, RuleId, SwitchId, Vid};
+pub use ids::{Epoch, InterfaceId, PortId, RouterId, RuleId, SwitchId, Vid};
 pub use mac::MacAddr;
 pub use offload::{Capabilities, Checksum, Offload, Segmentation};
 pub use packet::{Fragment, Headers, L3, Packet, Tag};

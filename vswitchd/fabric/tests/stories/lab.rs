@@ -96,6 +96,12 @@ impl Lab {
         next
     }
 
+    /// Lets the tables age; returns what came out.
+    pub fn age(&mut self) -> Vec<Delivery> {
+        self.fabric.tick(self.now, &mut self.pool, &mut self.out);
+        self.collect()
+    }
+
     /// Takes what waits to leave, and checks the books.
     pub fn collect(&mut self) -> Vec<Delivery> {
         let mut deliveries = Vec::new();

@@ -8,6 +8,8 @@ mod drops;
 mod guard;
 mod lab;
 mod limits;
+mod routing;
+mod routing_limits;
 mod storm;
 mod trace;
 mod vlans;

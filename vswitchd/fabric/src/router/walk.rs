@@ -1,0 +1,220 @@
+//! The stops of a packet that is routed. It comes from stop 4 with its flow, which belongs to a zone; it goes to stop 6
+//! with the ports of the switch it is routed to, and what stop 7 changes.
+
+use std::net::IpAddr;
+
+use weir_filter::{Cleared, Inspected, Ticket, Why};
+use weir_wire::build::neighbor::{advertisement, solicitation};
+use weir_wire::build::{ArpKind, IcmpError, arp, packet as parsed};
+use weir_wire::{DropReason, Instant, InterfaceId, MacAddr, Packet, PortId, SwitchId};
+
+use super::hop::{Fit, Hop};
+use super::neighbor::Found;
+use super::path::{Path, Refused};
+use super::{Emission, Interface, link_local};
+use crate::bridge::Destination;
+use crate::stages::Walk;
+
+impl Walk<'_> {
+    /// The interface whose MAC a packet was sent to.
+    pub(crate) fn entrance(&self, packet: &Packet) -> Option<InterfaceId> {
+        let switch = self.bridge.port(packet.port)?.config.switch;
+        self.routers.door(switch, packet.vid, packet.dst_mac()).map(|door| door.interface)
+    }
+
+    /// Stops 5 to 7 of a packet in a zone.
+    #[inline]
+    pub(crate) fn route(&mut self, packet: Packet, ticket: Ticket) {
+        let Some(from) = self.entrance(&packet) else { return self.end(packet, Why::reason(DropReason::NotRouted)) };
+        if let Some(interface) = self.routers.interface_mut(from) {
+            interface.counters.received += 1;
+        }
+        match self.routers.path(from, &packet) {
+            Ok(Path::Out { interface, next, hops }) => self.seek(packet, ticket, from, (interface, next), hops),
+            Ok(Path::Local(_)) => match self.engine.inspect(self.now, packet, ticket, PortId::LOCAL, self.pool) {
+                Inspected::Forward(cleared) => self.deliver(cleared),
+                Inspected::Dropped(packet, why) => self.end(packet, why),
+            },
+            Err(refused) => self.turn_away(packet, refused),
+        }
+    }
+
+    /// Ends a packet that cannot be routed and tells its sender.
+    fn turn_away(&mut self, packet: Packet, refused: Refused) {
+        let Refused { reason, error, at } = refused;
+        let reply = error.and_then(|error| self.routers.error(self.now, at, &packet, error, self.pool));
+        self.replies.extend(reply.map(|reply| (packet.port, Cleared::originate(reply))));
+        self.end(packet, Why::reason(reason));
+    }
+
+    /// Finds the neighbour that a packet goes to, or lets it wait.
+    fn seek(&mut self, packet: Packet, ticket: Ticket, from: InterfaceId, key: (InterfaceId, IpAddr), hops: u8) {
+        let refused = |reason, error| Refused { reason, error, at: from };
+        match self.routers.neighbors.find(self.now, key, &mut self.routers.emissions) {
+            Found::At(mac) => match self.hop(from, key.0, mac, hops) {
+                Some(hop) => self.go(packet, ticket, from, key.0, &hop),
+                None => self.end(packet, Why::reason(DropReason::NoRoute)),
+            },
+            Found::Asked => match self.routers.neighbors.hold(key, packet) {
+                Ok(()) => {
+                    // It comes again when the neighbour has answered.
+                    if let Some(interface) = self.routers.interface_mut(from) {
+                        interface.counters.received -= 1;
+                    }
+                }
+                Err(packet) => self.end(packet, Why::reason(DropReason::NeighborLimit)),
+            },
+            Found::Unreachable => {
+                let error = Some(IcmpError::HostUnreachable);
+                self.turn_away(packet, refused(DropReason::NeighborUnresolved, error));
+            }
+            Found::NoRoom => self.end(packet, Why::reason(DropReason::NeighborLimit)),
+        }
+    }
+
+    fn hop(&self, from: InterfaceId, to: InterfaceId, mac: MacAddr, hops: u8) -> Option<Hop> {
+        let (entrance, exit) = (self.routers.interface(from)?, self.routers.interface(to)?);
+        let clamps = entrance.config.clamp_mss || exit.config.clamp_mss;
+        let clamp = clamps.then_some(entrance.config.mtu.min(exit.config.mtu));
+        let config = &exit.config;
+        let (switch, vid, source, mtu) = (config.switch, config.vid, config.mac, config.mtu);
+        Some(Hop { switch, vid, source, destination: mac, hops, mtu, clamp })
+    }
+
+    /// Sends a packet on its way: to the port where its neighbour is, if the guard lets it.
+    fn go(&mut self, mut packet: Packet, ticket: Ticket, from: InterfaceId, exit: InterfaceId, hop: &Hop) {
+        if hop.fit(&mut packet) == Fit::TooBig {
+            let error = Some(IcmpError::TooBig(hop.mtu));
+            return self.turn_away(packet, Refused { reason: DropReason::PathMtu, error, at: from });
+        }
+        let destination = self.bridge.toward(self.now_s, packet.port, (hop.switch, hop.vid), hop.destination, self.to);
+        match destination {
+            Ok(Destination::Port(to, tagging)) => match self.engine.inspect(self.now, packet, ticket, to, self.pool) {
+                Inspected::Forward(mut cleared) => {
+                    hop.rewrite(cleared.rewrite());
+                    self.leave(to, tagging, cleared);
+                }
+                Inspected::Dropped(packet, why) => return self.end(packet, why),
+            },
+            Ok(Destination::Flood) => self.flood(packet, ticket, Some(hop)),
+            Err(reason) => return self.end(packet, Why::reason(reason)),
+        }
+        if let Some(interface) = self.routers.interface_mut(exit) {
+            interface.counters.forwarded += 1;
+        }
+    }
+
+    /// A packet of the guard's own that is to go where the packet went that caused it, through routers. It ends where
+    /// its way is not known: what it would say can be said again.
+    pub(crate) fn route_own(&mut self, mut cleared: Cleared) {
+        let way = self.entrance(cleared.packet()).and_then(|from| {
+            let Ok(Path::Out { interface, next, hops }) = self.routers.path(from, cleared.packet()) else {
+                return None;
+            };
+            let Some(Found::At(mac)) = self.routers.neighbors.peek(interface, next) else { return None };
+            self.hop(from, interface, mac, hops)
+        });
+        let Some(hop) = way else {
+            return self.end(cleared.into_packet(), Why::reason(DropReason::NeighborUnresolved));
+        };
+        let port = cleared.packet().port;
+        match self.bridge.toward(self.now_s, port, (hop.switch, hop.vid), hop.destination, self.to) {
+            Ok(Destination::Port(to, tagging)) => {
+                hop.rewrite(cleared.rewrite());
+                self.leave(to, tagging, cleared);
+            }
+            Ok(Destination::Flood) => self.end(cleared.into_packet(), Why::reason(DropReason::NoDestination)),
+            Err(reason) => self.end(cleared.into_packet(), Why::reason(reason)),
+        }
+    }
+
+    /// Says what waits to be said, and sends packets on whose neighbour has answered.
+    pub(crate) fn catch_up(&mut self) {
+        while !(self.routers.emissions.is_empty() && self.routers.released.is_empty()) {
+            let emissions = std::mem::take(&mut self.routers.emissions);
+            emissions.into_iter().for_each(|emission| self.say(emission));
+            let released = std::mem::take(&mut self.routers.released);
+            for packet in released {
+                self.resume(packet);
+            }
+        }
+    }
+
+    /// A packet that waited goes on from stop 4: its flow, its route and the policy are looked at as they are.
+    fn resume(&mut self, packet: Packet) {
+        let Some(switch) = self.bridge.port(packet.port).map(|port| port.config.switch) else {
+            return self.end(packet, Why::reason(DropReason::PortUnbound));
+        };
+        match self.routers.door(switch, packet.vid, packet.dst_mac()).map(|door| door.zone) {
+            Some(zone) => self.pass(packet, zone),
+            None => self.end(packet, Why::reason(DropReason::NotRouted)),
+        }
+    }
+
+    /// What the routers do as time passes; returns when the next is due.
+    pub(crate) fn tick_routers(&mut self) -> Option<Instant> {
+        let mut given_up = Vec::new();
+        let routers = &mut *self.routers;
+        let due = routers.neighbors.tick(self.now, &mut routers.emissions, &mut given_up);
+        for packet in given_up {
+            let refused = self.entrance(&packet).map(|at| {
+                let error = Some(IcmpError::HostUnreachable);
+                Refused { reason: DropReason::NeighborUnresolved, error, at }
+            });
+            match refused {
+                Some(refused) => self.turn_away(packet, refused),
+                None => self.end(packet, Why::reason(DropReason::NeighborUnresolved)),
+            }
+        }
+        for (packet, reason) in std::mem::take(&mut self.routers.orphans) {
+            self.end(packet, Why::reason(reason));
+        }
+        let announced = self.routers.announce(self.now);
+        [due, announced].into_iter().flatten().min()
+    }
+
+    fn say(&mut self, emission: Emission) {
+        let (Emission::Ask(id, ..) | Emission::Probe(id, _) | Emission::Announce(id, _)) = emission;
+        let Some(interface) = self.routers.interface(id) else { return };
+        let Some(frame) = frame(interface, emission) else { return };
+        let (switch, vid) = (interface.config.switch, interface.config.vid);
+        let Some(mut packet) = parsed(&frame, PortId::LOCAL, self.pool) else { return };
+        packet.vid = vid;
+        self.counters(PortId::LOCAL).originated += 1;
+        self.send_from(switch, Cleared::originate(packet));
+    }
+
+    /// Puts a packet of ours on a switch.
+    fn send_from(&mut self, switch: SwitchId, cleared: Cleared) {
+        let (vid, mac) = (cleared.packet().vid, cleared.packet().dst_mac());
+        match self.bridge.toward(self.now_s, PortId::LOCAL, (switch, vid), mac, self.to) {
+            Ok(Destination::Port(to, tagging)) => self.leave(to, tagging, cleared),
+            Ok(Destination::Flood) => {
+                self.counters(PortId::LOCAL).copied += self.to.len() as u64 - 1;
+                self.spread(cleared);
+            }
+            Err(reason) => self.end(cleared.into_packet(), Why::reason(reason)),
+        }
+    }
+}
+
+/// The frame that says it.
+fn frame(interface: &Interface, emission: Emission) -> Option<Vec<u8>> {
+    let mac = interface.config.mac;
+    let nobody = std::net::Ipv4Addr::UNSPECIFIED;
+    Some(match emission {
+        Emission::Ask(_, IpAddr::V4(target), to) => {
+            let IpAddr::V4(own) = interface.source_for(target.into())? else { return None };
+            let mut frame = arp(ArpKind::Request, (mac, own), (MacAddr::ZERO, target));
+            if let (Some(to), Some(destination)) = (to, frame.first_chunk_mut::<6>()) {
+                *destination = to.0;
+            }
+            frame
+        }
+        Emission::Ask(_, IpAddr::V6(target), to) => solicitation((mac, link_local(mac)), target, to),
+        Emission::Probe(_, IpAddr::V4(own)) => arp(ArpKind::Request, (mac, nobody), (MacAddr::ZERO, own)),
+        Emission::Probe(_, IpAddr::V6(own)) => solicitation((mac, std::net::Ipv6Addr::UNSPECIFIED), own, None),
+        Emission::Announce(_, IpAddr::V4(own)) => arp(ArpKind::Request, (mac, own), (MacAddr::ZERO, own)),
+        Emission::Announce(_, IpAddr::V6(own)) => advertisement((mac, own), None),
+    })
+}
