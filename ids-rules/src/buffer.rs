@@ -1,5 +1,8 @@
 //! The sticky buffers: parts of traffic that `content`, `pcre` and the like can be told to look at.
 
+use crate::AppProtocol;
+use crate::rule::FlowDirection;
+
 macro_rules! buffers {
     ($($variant:ident $name:literal $(| $alias:literal)*),+ $(,)?) => {
         /// A part of traffic that a rule looks at. The names are those of the rule language.
@@ -27,7 +30,7 @@ macro_rules! buffers {
 
 buffers! {
     // The payload: a stream's bytes or a packet's, as the rule's protocol says.
-    Payload "payload", PacketData "pkt_data", Base64Data "base64_data",
+    Payload "payload", PacketData "pkt_data", Base64Data "base64_data", Frame "frame",
     // Headers of packets.
     Ipv4Header "ipv4.hdr", Ipv6Header "ipv6.hdr", TcpHeader "tcp.hdr", UdpHeader "udp.hdr", EtherHeader "ether.hdr",
     Icmpv4Header "icmpv4.hdr", Icmpv6Header "icmpv6.hdr", IgmpHeader "igmp.hdr", SourceIp "ip.src", DestinationIp "ip.dst",
@@ -103,4 +106,197 @@ buffers! {
     EmailSubject "email.subject", EmailTo "email.to", EmailCc "email.cc", EmailDate "email.date",
     EmailMessageId "email.message_id", EmailXMailer "email.x_mailer", EmailUrl "email.url",
     EmailReceived "email.received", EmailBodyMd5 "email.body_md5",
+}
+
+impl Buffer {
+    /// Whether it is the payload of a stream or a packet.
+    pub const fn is_payload(self) -> bool {
+        matches!(self, Buffer::Payload | Buffer::PacketData)
+    }
+}
+
+impl Buffer {
+    /// Whether a transaction can have several values of it, each of which is matched on its own.
+    pub const fn has_several_values(self) -> bool {
+        use Buffer::*;
+        matches!(
+            self,
+            FileData
+                | FileName
+                | FileMagic
+                | Frame
+                | HttpRequestHeader
+                | HttpResponseHeader
+                | Http2HeaderName
+                | DnsQuery
+                | DnsQueriesName
+                | DnsAnswersName
+                | DnsAuthoritiesName
+                | DnsAdditionalsName
+                | DnsResponseName
+                | MdnsQueriesName
+                | MdnsAnswersName
+                | MdnsAuthoritiesName
+                | MdnsAdditionalsName
+                | MdnsResponseName
+                | TlsCerts
+                | TlsSubjectAltName
+                | TlsAlpn
+                | QuicCyuHash
+                | QuicCyuString
+                | Krb5Cname
+                | Krb5Sname
+                | IkeVendor
+                | MqttSubscribeTopic
+                | MqttUnsubscribeTopic
+                | LdapResponsesDn
+                | LdapResponsesMessage
+                | LdapRequestAttributeType
+                | LdapResponsesAttributeType
+                | SipFrom
+                | SipTo
+                | SipVia
+                | SipUserAgent
+                | SipContentType
+                | SipContentLength
+                | SdpEmail
+                | SdpPhoneNumber
+                | SdpBandwidth
+                | SdpTime
+                | SdpRepeatTime
+                | SdpAttribute
+                | SdpMediaMedia
+                | SdpMediaInfo
+                | SdpMediaConnectionData
+                | SdpMediaEncryptionKey
+                | SmtpRcptTo
+                | EmailUrl
+                | EmailReceived
+                | FtpReply
+                | FtpCompletionCode
+                | Dnp3Data
+        )
+    }
+}
+
+/// Protocols that carry files.
+pub(crate) const WITH_FILES: &[AppProtocol] = &[
+    AppProtocol::Http1,
+    AppProtocol::Http2,
+    AppProtocol::Smtp,
+    AppProtocol::FtpData,
+    AppProtocol::Ftp,
+    AppProtocol::Nfs,
+    AppProtocol::Smb,
+];
+
+impl Buffer {
+    /// The protocols that have it; empty for any, and for buffers of packets.
+    pub fn protocols(self) -> &'static [AppProtocol] {
+        match self {
+            Buffer::FileData | Buffer::FileName | Buffer::FileMagic => WITH_FILES,
+            _ => crate::field::by_prefix(self.name()),
+        }
+    }
+
+    /// Whether it is a header of a packet, or an address: looked at packet by packet.
+    pub const fn is_packet_header(self) -> bool {
+        use Buffer::*;
+        matches!(
+            self,
+            Ipv4Header
+                | Ipv6Header
+                | TcpHeader
+                | UdpHeader
+                | EtherHeader
+                | Icmpv4Header
+                | Icmpv6Header
+                | IgmpHeader
+                | SourceIp
+                | DestinationIp
+        )
+    }
+
+    /// The direction that alone has it; `None` where both may.
+    pub const fn direction(self) -> Option<FlowDirection> {
+        use Buffer::*;
+        match self {
+            HttpUri
+            | HttpUriRaw
+            | HttpMethod
+            | HttpUserAgent
+            | HttpHost
+            | HttpHostRaw
+            | HttpReferer
+            | HttpAccept
+            | HttpAcceptLanguage
+            | HttpAcceptEncoding
+            | HttpRequestLine
+            | HttpRequestBody
+            | HttpRequestHeader
+            | DnsQuery
+            | TlsSni
+            | Ja3Hash
+            | Ja3String
+            | QuicSni
+            | QuicUserAgent
+            | QuicCyuHash
+            | QuicCyuString
+            | SshHassh
+            | SshHasshString
+            | SipMethod
+            | SipUri
+            | SipRequestLine
+            | SnmpUsm
+            | PgsqlQuery
+            | MqttConnectClientId
+            | MqttConnectUsername
+            | MqttConnectPassword
+            | MqttConnectWillTopic
+            | MqttConnectWillMessage
+            | MqttConnectProtocolString
+            | LdapRequestDn
+            | LdapRequestAttributeType
+            | FtpCommand
+            | FtpCommandData
+            | SmtpHelo
+            | SmtpMailFrom
+            | SmtpRcptTo
+            | EmailFrom
+            | EmailSubject
+            | EmailTo
+            | EmailCc
+            | EmailDate
+            | EmailMessageId
+            | EmailXMailer
+            | EmailUrl
+            | EmailReceived
+            | EmailBodyMd5
+            | Ja4Hash => Some(FlowDirection::ToServer),
+            HttpStatCode
+            | HttpStatMessage
+            | HttpLocation
+            | HttpServer
+            | HttpResponseLine
+            | HttpResponseBody
+            | HttpResponseHeader
+            | DnsResponseName
+            | Ja3sHash
+            | Ja3sString
+            | SshHasshServer
+            | SshHasshServerString
+            | SipStatCode
+            | SipStatMessage
+            | SipResponseLine
+            | RfbName
+            | LdapResponsesDn
+            | LdapResponsesMessage
+            | LdapResponsesAttributeType
+            | FtpReply
+            | FtpCompletionCode
+            | Krb5Cname
+            | Krb5Sname => Some(FlowDirection::ToClient),
+            _ => None,
+        }
+    }
 }

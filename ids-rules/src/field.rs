@@ -1,5 +1,7 @@
 //! Numbers of application protocols that rules compare (`dns.opcode:4`, `krb5_msg_type:10`).
 
+use crate::AppProtocol;
+
 macro_rules! fields {
     ($($variant:ident $name:literal $(| $alias:literal)*),+ $(,)?) => {
         /// A number that an application protocol's message carries. The names are those of the rule language.
@@ -54,4 +56,64 @@ fields! {
     Dnp3Function "dnp3_func" | "dnp3.func", Dnp3Indicators "dnp3_ind" | "dnp3.ind",
     DhcpLeaseTime "dhcp.leasetime", DhcpRebindingTime "dhcp.rebinding_time", DhcpRenewalTime "dhcp.renewal_time",
     FileSize "filesize",
+}
+
+impl Field {
+    /// The protocols that have it; empty for any.
+    pub fn protocols(self) -> &'static [AppProtocol] {
+        use AppProtocol as P;
+        match self.name() {
+            "ftpdata_command" => &[P::FtpData],
+            "filesize" => &[],
+            name => by_prefix(name),
+        }
+    }
+
+    /// The largest value that it can have.
+    pub const fn max(self) -> u64 {
+        match self {
+            Field::DnsOpcode
+            | Field::MqttQos
+            | Field::MqttProtocolVersion
+            | Field::Http2FrameType
+            | Field::RfbSecType => 255,
+            Field::DnsRcode | Field::DnsRrtype | Field::DcerpcOpnum | Field::FtpDynamicPort => 65_535,
+            _ => i64::MAX as u64,
+        }
+    }
+}
+
+/// The protocols that a keyword's first part names.
+pub(crate) fn by_prefix(name: &str) -> &'static [AppProtocol] {
+    use AppProtocol as P;
+    let end = name.find(['.', '_']).unwrap_or(name.len());
+    match name.get(..end).unwrap_or(name) {
+        "http" => &[P::Http1, P::Http2],
+        "http2" => &[P::Http2, P::Doh2],
+        "dns" => &[P::Dns, P::Doh2],
+        "mdns" => &[P::Mdns],
+        "tls" => &[P::Tls],
+        "ja3" | "ja4" => &[P::Tls, P::Quic],
+        "ja3s" => &[P::Tls, P::Quic],
+        "quic" => &[P::Quic],
+        "ssh" => &[P::Ssh],
+        "smb" => &[P::Smb],
+        "dcerpc" => &[P::Dcerpc, P::Smb],
+        "krb5" => &[P::Krb5],
+        "nfs" => &[P::Nfs],
+        "ike" => &[P::Ike],
+        "mqtt" => &[P::Mqtt],
+        "rfb" => &[P::Rfb],
+        "snmp" => &[P::Snmp],
+        "ftp" => &[P::Ftp],
+        "ldap" => &[P::Ldap],
+        "websocket" => &[P::WebSocket],
+        "enip" | "cip" => &[P::Enip],
+        "dnp3" => &[P::Dnp3],
+        "dhcp" => &[P::Dhcp],
+        "sip" | "sdp" => &[P::Sip],
+        "pgsql" => &[P::Pgsql],
+        "smtp" | "email" => &[P::Smtp],
+        _ => &[],
+    }
 }

@@ -6,17 +6,20 @@ use std::sync::Arc;
 
 use crate::diagnostic::{Fault, Kind};
 use crate::lexer::Piece;
-use crate::rule::{Action, Arrow, Endpoint, Protocol, RejectTo};
+use crate::rule::{Action, Arrow, Endpoint, Hook, Protocol, RejectTo};
 use crate::variables::Variables;
-use crate::{AddressSet, PortSet, limits};
+use crate::{AddressSet, AppProtocol, PortSet, limits};
 
 /// What stands before the options.
 pub(crate) struct Header {
     pub action: Action,
     pub protocol: Protocol,
+    pub hook: Option<Hook>,
     pub source: Endpoint,
     pub arrow: Arrow,
     pub destination: Endpoint,
+    /// It has no addresses, as Snort 3 writes rules about a service.
+    pub snort: bool,
 }
 
 /// Reads headers. Sides that were met before are shared, so that 20,000 rules about `$HOME_NET` hold it once.
@@ -33,6 +36,9 @@ impl<'v> HeaderParser<'v> {
 
     pub(crate) fn parse(&mut self, header: Piece<'_>) -> Result<Header, Fault> {
         let words = words_outside_brackets(header);
+        if let &[action, protocol] = words.as_slice() {
+            return self.without_addresses(action, protocol);
+        }
         let &[action, protocol, source, source_port, arrow, destination, destination_port] = words.as_slice() else {
             return Err(Fault::new(
                 Kind::Syntax,
@@ -41,20 +47,36 @@ impl<'v> HeaderParser<'v> {
             )
             .remedy("a header reads: action protocol source port -> destination port"));
         };
+        let (protocol_word, protocol) = (protocol, parse_protocol(protocol)?);
         let header = Header {
             action: parse_action(action)?,
-            protocol: parse_protocol(protocol)?,
+            protocol: protocol.0,
+            hook: protocol.1,
             source: Endpoint { addresses: self.addresses(source)?, ports: self.ports(source_port)? },
             arrow: parse_arrow(arrow)?,
             destination: Endpoint { addresses: self.addresses(destination)?, ports: self.ports(destination_port)? },
+            snort: false,
         };
         let has_ports = !header.source.ports.is_any() || !header.destination.ports.is_any();
         if has_ports && matches!(header.protocol, Protocol::Icmp | Protocol::Icmpv4 | Protocol::Icmpv6) {
-            return Err(
-                Fault::new(Kind::Header, protocol.range(), "ICMP has no ports").remedy("write 'any' for both ports")
-            );
+            return Err(Fault::new(Kind::Header, protocol_word.range(), "ICMP has no ports")
+                .remedy("write 'any' for both ports"));
         }
         Ok(header)
+    }
+
+    /// `alert http (...)`: any address, any port.
+    fn without_addresses(&mut self, action: Piece<'_>, protocol: Piece<'_>) -> Result<Header, Fault> {
+        let action = parse_action(action)?;
+        let (protocol, hook) = match protocol.text {
+            // A file of any protocol.
+            "file" => (Protocol::Ip, None),
+            _ => parse_protocol(protocol)?,
+        };
+        let any = Piece::new("any", 0);
+        let end = Endpoint { addresses: self.addresses(any)?, ports: self.ports(any)? };
+        let (source, destination) = (end.clone(), end);
+        Ok(Header { action, protocol, hook, source, arrow: Arrow::Forward, destination, snort: true })
     }
 
     fn addresses(&mut self, text: Piece<'_>) -> Result<Arc<AddressSet>, Fault> {
@@ -118,40 +140,74 @@ fn parse_action(word: Piece<'_>) -> Result<Action, Fault> {
         "alert" => Ok(Action::Alert),
         "drop" => Ok(Action::Drop),
         "pass" => Ok(Action::Pass),
+        "config" => Ok(Action::Config),
         "reject" | "rejectsrc" => Ok(Action::Reject(RejectTo::Source)),
         "rejectdst" => Ok(Action::Reject(RejectTo::Destination)),
         "rejectboth" => Ok(Action::Reject(RejectTo::Both)),
         other => {
             Err(Fault::new(Kind::UnsupportedAction, word.range(), format!("the action '{other}' is not supported"))
                 .subject(other)
-                .remedy("one of alert, drop, pass, reject, rejectsrc, rejectdst, rejectboth"))
+                .remedy("one of alert, drop, pass, reject, rejectsrc, rejectdst, rejectboth, config"))
         }
     }
 }
 
-fn parse_protocol(word: Piece<'_>) -> Result<Protocol, Fault> {
-    match word.text {
-        "ip" => Ok(Protocol::Ip),
-        "tcp" => Ok(Protocol::Tcp),
-        "tcp-pkt" => Ok(Protocol::TcpPacket),
-        "tcp-stream" => Ok(Protocol::TcpStream),
-        "udp" => Ok(Protocol::Udp),
-        "icmp" => Ok(Protocol::Icmp),
-        "icmpv4" => Ok(Protocol::Icmpv4),
-        "icmpv6" => Ok(Protocol::Icmpv6),
-        other => {
-            Err(Fault::new(Kind::UnsupportedProtocol, word.range(), format!("the protocol '{other}' is not supported"))
-                .subject(other)
-                .remedy("one of ip, tcp, tcp-pkt, tcp-stream, udp, icmp, icmpv4, icmpv6"))
+/// The protocol, and the state behind its colon.
+fn parse_protocol(word: Piece<'_>) -> Result<(Protocol, Option<Hook>), Fault> {
+    if let Some((protocol, name)) = word.split_once(':') {
+        let (known, _) = parse_protocol(protocol)?;
+        let packet_hooks = ["all", "flow_start", "pre_flow", "pre_stream"];
+        let fits = known.is_app() || packet_hooks.contains(&name.text);
+        if name.text.is_empty() || !fits {
+            return Err(Fault::new(
+                Kind::Header,
+                name.range(),
+                format!("'{}' has no state '{}'", protocol.text, name.text),
+            ));
         }
+        return Ok((known, Some(Hook { name: name.text.to_owned() })));
     }
+    let protocol = match word.text {
+        "ip" | "ipv4" | "ipv6" | "ip4" | "ip6" => match word.text {
+            "ip" => Protocol::Ip,
+            "ipv4" | "ip4" => Protocol::Ipv4,
+            _ => Protocol::Ipv6,
+        },
+        "tcp" => Protocol::Tcp,
+        "tcp-pkt" => Protocol::TcpPacket,
+        "tcp-stream" => Protocol::TcpStream,
+        "udp" => Protocol::Udp,
+        "icmp" => Protocol::Icmp,
+        "icmpv4" => Protocol::Icmpv4,
+        "icmpv6" => Protocol::Icmpv6,
+        "sctp" => Protocol::Sctp,
+        "igmp" => Protocol::Igmp,
+        "gre" => Protocol::Gre,
+        "esp" => Protocol::Esp,
+        "ah" => Protocol::Ah,
+        "pkthdr" => Protocol::PacketHeader,
+        "ether" => Protocol::Ether,
+        "arp" => Protocol::Arp,
+        "http" => Protocol::Http,
+        other => match AppProtocol::from_name(other) {
+            Some(protocol) => Protocol::App(protocol),
+            None => {
+                let message = format!("the protocol '{other}' is not supported");
+                return Err(Fault::new(Kind::UnsupportedProtocol, word.range(), message)
+                    .subject(other)
+                    .remedy("one of ip, tcp, tcp-pkt, tcp-stream, udp, icmp, pkthdr ... or an application protocol"));
+            }
+        },
+    };
+    Ok((protocol, None))
 }
 
 fn parse_arrow(word: Piece<'_>) -> Result<Arrow, Fault> {
     match word.text {
         "->" => Ok(Arrow::Forward),
         "<>" => Ok(Arrow::Both),
-        _ => Err(Fault::new(Kind::Syntax, word.range(), "the direction is neither '->' nor '<>'")
+        "=>" => Ok(Arrow::Transaction),
+        _ => Err(Fault::new(Kind::Syntax, word.range(), "the direction is none of '->', '<>' and '=>'")
             .remedy("swap the two sides for '<-'")),
     }
 }

@@ -28,6 +28,7 @@ mod parser;
 pub mod port;
 pub mod rule;
 mod rule_set;
+mod section;
 mod validate;
 pub mod variables;
 

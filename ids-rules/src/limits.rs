@@ -21,3 +21,17 @@ pub const LIST_MEMBERS: usize = 65_536;
 pub const DIAGNOSTICS: usize = 100_000;
 /// `offset`, `depth`, `distance`, `within` and `isdataat` reach this far.
 pub const REACH: u32 = 65_535;
+/// Transforms of one buffer.
+pub const TRANSFORMS: usize = 16;
+/// Numbers that one rule takes from buffers (`byte_extract`, `byte_math`).
+pub const VARIABLES: usize = 32;
+/// `distance` and `within` reach this far.
+pub const RELATIVE_REACH: u32 = 1024 * 1024;
+/// Groups of one regular expression that are kept.
+pub const CAPTURES: usize = 8;
+/// Bytes of the key of `xor`.
+pub const XOR_BYTES: usize = 255;
+/// Bytes that a decompressing transform makes at most.
+pub const DECOMPRESSED: u32 = 1024 * 1024;
+/// Names that one `flowbits` asks for.
+pub const BITS_OF_OPTION: usize = 64;

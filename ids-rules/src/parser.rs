@@ -8,6 +8,7 @@ use crate::diagnostic::{Fault, Kind};
 use crate::header::{Header, HeaderParser};
 use crate::lexer::{Logical, split_options, split_rule};
 use crate::rule::{Flow, Origin, Rule};
+use crate::section::Cursor;
 use crate::{keywords, validate};
 
 /// A rule under construction: what keywords fill in, and what only the checks at the end need.
@@ -15,14 +16,28 @@ pub(crate) struct Draft {
     pub rule: Rule,
     /// Something loads all the same, but a person should look at it.
     pub warnings: Vec<Fault>,
-    /// Where each of `rule.matches` stands in the text.
-    pub match_places: Vec<Range<usize>>,
+    /// Where each of the matches of each section stands in the text.
+    pub places: Vec<Vec<Range<usize>>>,
+    /// Which section the next match belongs to.
+    pub cursor: Cursor,
     /// `priority` was given; it wins over that of the classtype.
     pub priority_given: bool,
     /// `flow` was given.
     pub flow_given: bool,
     /// `rev` was given.
     pub rev_given: bool,
+    /// `requires` asks for something that is not here: the rule is passed over.
+    pub passed_over: bool,
+    /// The text is in Snort 3's dialect.
+    pub snort: bool,
+}
+
+/// What became of a rule's text.
+pub(crate) enum Parsed {
+    /// A rule, with warnings.
+    Rule(Box<Rule>, Vec<Fault>),
+    /// `requires` asks for something that is not here: it is not for this engine, and nothing is wrong with it.
+    PassedOver,
 }
 
 /// A rule with its warnings, or the fault together with the `sid` as far as it is known.
@@ -30,7 +45,7 @@ pub(crate) fn parse_rule(
     logical: &Logical<'_>,
     source: &Arc<str>,
     headers: &mut HeaderParser<'_>,
-) -> Result<(Rule, Vec<Fault>), (Fault, Option<u32>)> {
+) -> Result<Parsed, (Fault, Option<u32>)> {
     let text = logical.text.trim_end();
     let mut sid = None;
     let result = (|| {
@@ -43,13 +58,23 @@ pub(crate) fn parse_rule(
             .and_then(|value| value.text.parse().ok());
         let origin = Origin { source: Arc::clone(source), line: logical.line, text: Arc::from(text) };
         let mut draft = Draft::new(headers.parse(header)?, origin);
+        draft.snort |= keywords::is_snort(&options);
+        keywords::requires(&mut draft, &options)?;
+        if draft.passed_over {
+            return Ok(draft);
+        }
         for option in &options {
             keywords::apply(&mut draft, *option)?;
         }
-        validate::check(&draft)?;
+        draft.finish_sections()?;
+        validate::check(&mut draft)?;
         Ok(draft)
     })();
-    result.map(|draft| (draft.rule, draft.warnings)).map_err(|fault| (fault, sid))
+    match result {
+        Ok(draft) if draft.passed_over => Ok(Parsed::PassedOver),
+        Ok(draft) => Ok(Parsed::Rule(Box::new(draft.rule), draft.warnings)),
+        Err(fault) => Err((fault, sid)),
+    }
 }
 
 impl Draft {
@@ -57,6 +82,9 @@ impl Draft {
         let rule = Rule {
             action: header.action,
             protocol: header.protocol,
+            apps: keywords::app::of_header(header.protocol),
+            services: Vec::new(),
+            hook: header.hook,
             source: header.source,
             arrow: header.arrow,
             destination: header.destination,
@@ -70,20 +98,34 @@ impl Draft {
             metadata: Vec::new(),
             target: None,
             noalert: false,
+            alert: false,
             flow: Flow::default(),
             conditions: Vec::new(),
-            matches: Vec::new(),
+            sections: Vec::new(),
+            numbers: Vec::new(),
+            app: Vec::new(),
+            files: Vec::new(),
+            variables: Vec::new(),
             flowbits: Vec::new(),
+            xbits: Vec::new(),
+            flowints: Vec::new(),
             threshold: None,
+            tag: None,
+            filestore: None,
+            config: None,
+            prefilter: false,
             origin,
         };
         Draft {
             rule,
             warnings: Vec::new(),
-            match_places: Vec::new(),
+            places: Vec::new(),
+            cursor: Cursor::default(),
             priority_given: false,
             flow_given: false,
             rev_given: false,
+            passed_over: false,
+            snort: header.snort,
         }
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::diagnostic::{Diagnostic, Excerpt, Fault, Kind, Severity};
 use crate::header::HeaderParser;
 use crate::lexer::{Logical, logical_lines};
-use crate::parser::parse_rule;
+use crate::parser::{Parsed, parse_rule};
 use crate::rule::Rule;
 use crate::{Variables, limits};
 
@@ -37,17 +37,20 @@ pub struct Summary {
     pub refused: usize,
     /// Older revisions that a newer one replaced.
     pub replaced: usize,
+    /// Rules that are for another engine, by their `requires`.
+    pub passed_over: usize,
     /// Warnings about rules that were loaded.
     pub warnings: usize,
 }
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Summary { loaded, refused, replaced, warnings } = self;
+        let Summary { loaded, refused, replaced, passed_over, warnings } = self;
         write!(
             f,
             "{loaded} rules loaded, {refused} refused, {replaced} replaced by newer revisions, {warnings} warnings"
-        )
+        )?;
+        if *passed_over > 0 { write!(f, ", {passed_over} for other engines") } else { Ok(()) }
     }
 }
 
@@ -118,12 +121,13 @@ impl Reader<'_> {
         let name: Arc<str> = Arc::from(source.name);
         for logical in logical_lines(source.text) {
             match parse_rule(&logical, &name, &mut self.headers) {
-                Ok((rule, warnings)) => {
+                Ok(Parsed::PassedOver) => self.summary.passed_over += 1,
+                Ok(Parsed::Rule(rule, warnings)) => {
                     for fault in warnings {
                         self.summary.warnings += 1;
                         self.tell(Severity::Warning, &fault, &name, &logical, Some(rule.sid));
                     }
-                    self.keep(rule, &name, &logical);
+                    self.keep(*rule, &name, &logical);
                 }
                 Err((fault, sid)) => self.refuse(&fault, &name, &logical, sid),
             }

@@ -1,6 +1,6 @@
 //! Rule sets as people write them: what loads, what is refused, and how that is said.
 
-use weir_ids_rules::rule::{Action, FlowState, Match, Position, RejectTo};
+use weir_ids_rules::rule::{Action, FlowState, Match, Position, RejectTo, Value};
 use weir_ids_rules::{Kind, RuleSet, Severity, Source, Variables};
 
 fn parse(text: &str) -> (RuleSet, Vec<weir_ids_rules::Diagnostic>) {
@@ -35,13 +35,13 @@ fn a_whole_rule_becomes_what_it_says() {
     assert_eq!(rule.msg, "a; \"b\"");
     assert_eq!(rule.flow.state, FlowState::Established);
     assert_eq!(rule.metadata, [("a".into(), "b".into()), ("c".into(), "d e".into())]);
-    let Match::Content(first) = &rule.matches[0] else { panic!() };
+    let Match::Content(first) = &rule.sections[0].matches[0] else { panic!() };
     assert_eq!((first.bytes.as_slice(), first.nocase), (b"Ab".as_slice(), true));
-    assert_eq!(first.position, Position::Absolute { offset: 2, depth: Some(8) });
-    let Match::Content(second) = &rule.matches[1] else { panic!() };
+    assert_eq!(first.position, Position::Absolute { offset: Value::Number(2), depth: Some(Value::Number(8)) });
+    let Match::Content(second) = &rule.sections[0].matches[1] else { panic!() };
     assert!(second.negated);
-    assert_eq!(second.position, Position::Relative { distance: -3, within: Some(9) });
-    let Match::Pcre(third) = &rule.matches[2] else { panic!() };
+    assert_eq!(second.position, Position::Relative { distance: Value::Number(-3), within: Some(Value::Number(9)) });
+    let Match::Pcre(third) = &rule.sections[0].matches[2] else { panic!() };
     assert!(third.relative && third.flags.caseless);
     assert!(rule.source.addresses.contains("10.2.0.1".parse().unwrap()));
     assert!(!rule.source.addresses.contains("10.1.0.1".parse().unwrap()));
@@ -53,7 +53,7 @@ fn what_contradicts_itself_is_refused_at_its_place() {
     refused(r#"content:"abc"; within:2;"#, Kind::Conflict, "within");
     refused(r#"content:"abc"; offset:1; distance:1;"#, Kind::Conflict, "distance");
     refused(r#"content:"abc"; distance:1; depth:9;"#, Kind::Conflict, "depth");
-    refused(r#"content:"abc"; startswith; offset:1; depth:9;"#, Kind::Conflict, "depth");
+    refused(r#"content:"abc"; startswith; offset:1; depth:9;"#, Kind::Conflict, "offset");
     refused(r#"content:"abc"; nocase; nocase;"#, Kind::Conflict, "nocase; sid");
     refused("nocase;", Kind::Conflict, "nocase");
     refused(r#"content:"abc"; fast_pattern; content:"d"; fast_pattern;"#, Kind::Conflict, "\"d\"");
@@ -69,14 +69,14 @@ fn what_contradicts_itself_is_refused_at_its_place() {
 
 #[test]
 fn what_is_not_supported_is_named() {
-    refused("byte_test:1,>,2,3;", Kind::UnsupportedKeyword, "byte_test");
-    refused("http.uri;", Kind::UnsupportedKeyword, "http.uri");
-    refused(r#"pcre:"/a/U";"#, Kind::UnsupportedValue, "U\"");
-    refused(r#"content:"a"; within:length;"#, Kind::UnsupportedValue, "length");
+    refused("frobnicate:1;", Kind::UnsupportedKeyword, "frobnicate");
+    refused("lua:x.lua;", Kind::UnsupportedKeyword, "lua");
+    refused(r#"pcre:"/a/q";"#, Kind::UnsupportedValue, "q\"");
+    refused(r#"content:"a"; within:length;"#, Kind::Value, "length");
     refused("flowbits:frob,x;", Kind::UnsupportedValue, "frob");
     refused("flow:sideways;", Kind::UnsupportedValue, "sideways");
     for (text, kind, subject) in [
-        ("alert http any any -> any any (sid:1;)", Kind::UnsupportedProtocol, "http"),
+        ("alert gopher any any -> any any (sid:1;)", Kind::UnsupportedProtocol, "gopher"),
         ("sdrop tcp any any -> any any (sid:1;)", Kind::UnsupportedAction, "sdrop"),
         ("alert tcp $NOWHERE any -> any any (sid:1;)", Kind::Variable, "NOWHERE"),
     ] {

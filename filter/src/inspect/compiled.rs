@@ -78,9 +78,13 @@ impl Compiled {
     /// # Errors
     /// The place in the rule's text of an expression that does not compile, and why.
     pub fn new(rule: &Rule, bits: Box<[BitOp]>) -> Result<Compiled, (std::ops::Range<usize>, String)> {
-        let mut elements = Vec::with_capacity(rule.matches.len());
-        for (i, m) in rule.matches.iter().enumerate() {
-            let following = rule.matches.get(i + 1..).unwrap_or(&[]);
+        if !rule.is_plain() || !rule.flowints.is_empty() || !rule.xbits.is_empty() {
+            return Err((0..1, "this engine inspects packets and payloads only".to_owned()));
+        }
+        let matches = payload(rule);
+        let mut elements = Vec::with_capacity(matches.len());
+        for (i, m) in matches.iter().enumerate() {
+            let following = matches.get(i + 1..).unwrap_or(&[]);
             elements.push(Element { test: compile_match(m)?, next_relative: decides_place(following) });
         }
         let blocked = matches!(rule.action, Action::Drop | Action::Reject(_));
@@ -104,7 +108,7 @@ impl Compiled {
             arrow: rule.arrow,
             flow: rule.flow,
             conditions: rule.conditions.clone().into(),
-            anchored: rule.matches.iter().any(is_anchored),
+            anchored: matches.iter().any(is_anchored),
             later: later(rule, &elements),
             elements: elements.into(),
             bits,
@@ -121,6 +125,7 @@ impl Compiled {
             Protocol::Icmp => matches!(protocol, PROTOCOL_ICMP | PROTOCOL_ICMPV6),
             Protocol::Icmpv4 => protocol == PROTOCOL_ICMP,
             Protocol::Icmpv6 => protocol == PROTOCOL_ICMPV6,
+            _ => false,
         }
     }
 
@@ -150,7 +155,7 @@ impl Compiled {
     /// Whether the flow's state fits.
     pub fn takes_state(&self, seen: &Seen) -> bool {
         match self.flow.state {
-            FlowState::Any => true,
+            FlowState::Any | FlowState::Stateless => true,
             FlowState::Established => seen.established,
             FlowState::NotEstablished => !seen.established,
         }
@@ -158,8 +163,13 @@ impl Compiled {
 
     /// Whether all conditions on the packet's headers hold.
     pub fn takes_packet(&self, packet: &Packet) -> bool {
-        self.conditions.iter().all(|&condition| holds(condition, packet))
+        self.conditions.iter().all(|condition| holds(condition, packet))
     }
+}
+
+/// What the rule asks of the payload.
+pub(super) fn payload(rule: &Rule) -> &[Match] {
+    rule.payload().map_or(&[], |section| &section.matches)
 }
 
 fn compile_match(m: &Match) -> Result<Test, (std::ops::Range<usize>, String)> {
@@ -178,6 +188,7 @@ fn compile_match(m: &Match) -> Result<Test, (std::ops::Range<usize>, String)> {
         }
         Match::IsDataAt(is) => Test::IsDataAt(*is),
         Match::Size(bounds) => Test::Size(*bounds),
+        _ => return Err((0..1, "this engine cannot compute with the payload".to_owned())),
     })
 }
 
@@ -190,7 +201,7 @@ fn decides_place(following: &[Match]) -> bool {
         match m {
             Match::Content(c) if !c.negated => return false,
             Match::Pcre(p) if !p.negated => return false,
-            Match::Content(_) | Match::Pcre(_) | Match::IsDataAt(_) | Match::Size(_) => {}
+            _ => {}
         }
     }
     false
@@ -198,8 +209,8 @@ fn decides_place(following: &[Match]) -> bool {
 
 fn scope(rule: &Rule) -> Scope {
     let tcp = matches!(rule.protocol, Protocol::Tcp | Protocol::TcpStream | Protocol::Ip);
-    let sized = rule.matches.iter().any(|m| matches!(m, Match::Size(_)));
-    if rule.matches.is_empty() {
+    let sized = payload(rule).iter().any(|m| matches!(m, Match::Size(_)));
+    if payload(rule).is_empty() {
         let addresses_only = rule.protocol == Protocol::Ip
             && rule.conditions.is_empty()
             && rule.flow == Flow::default()
@@ -215,7 +226,7 @@ fn scope(rule: &Rule) -> Scope {
 fn is_anchored(m: &Match) -> bool {
     match m {
         Match::Content(c) => {
-            matches!(c.position, Position::Absolute { offset, depth } if offset > 0 || depth.is_some())
+            matches!(c.position, Position::Absolute { offset, depth } if offset.known() > 0 || depth.is_some())
         }
         Match::IsDataAt(is) => !is.relative,
         // With `m` a caret speaks of lines, not of the payload's start.
@@ -223,7 +234,7 @@ fn is_anchored(m: &Match) -> bool {
             let caret = p.pattern.starts_with('^') || p.pattern.contains("(^") || p.pattern.contains("|^");
             !p.relative && (p.flags.anchored || p.pattern.contains("\\A") || (caret && !p.flags.multiline))
         }
-        Match::Size(_) => true,
+        _ => true,
     }
 }
 
@@ -245,13 +256,13 @@ fn later(rule: &Rule, elements: &[Element]) -> Later {
     if positive > 1 || !complete { Later::Literal } else { Later::Nothing }
 }
 
-fn holds(condition: Condition, packet: &Packet) -> bool {
+fn holds(condition: &Condition, packet: &Packet) -> bool {
     let ttl = || packet.ipv4().map(|h| h[8]).or_else(|| packet.ipv6().map(|h| h[7]));
     let icmp_word = |at: usize| {
         packet.icmp()?;
         packet.transport().get(at..)?.first_chunk::<2>().map(|&b| u16::from_be_bytes(b))
     };
-    match condition {
+    match *condition {
         Condition::Flags { mode, flags, mask } => packet.tcp().is_some_and(|tcp| {
             let there = tcp.flags & mask;
             match mode {
@@ -273,5 +284,6 @@ fn holds(condition: Condition, packet: &Packet) -> bool {
         Condition::IpId(id) => packet.ipv4().is_some_and(|h| u16::from_be_bytes([h[4], h[5]]) == id),
         Condition::IpProtocol(bounds) => bounds.contains(packet.headers.protocol.into()),
         Condition::SameIp => packet.addresses().is_some_and(|(source, destination)| source == destination),
+        _ => false,
     }
 }

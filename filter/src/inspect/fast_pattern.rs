@@ -19,9 +19,9 @@ pub struct Fast<'r> {
 /// none.
 pub fn choose(rule: &Rule) -> Option<Fast<'_>> {
     let contents = || {
-        rule.matches.iter().filter_map(|m| match m {
+        super::compiled::payload(rule).iter().filter_map(|m| match m {
             Match::Content(content) if !content.negated => Some(content),
-            Match::Content(_) | Match::Pcre(_) | Match::IsDataAt(_) | Match::Size(_) => None,
+            _ => None,
         })
     };
     let named = contents().find(|c| c.fast_pattern != FastPattern::Unsaid);

@@ -231,7 +231,7 @@ impl FlowInspect {
                 }
                 Action::Drop => findings.judgement = Judgement::Drop,
                 Action::Reject(_) if findings.judgement != Judgement::Drop => findings.judgement = Judgement::Reject,
-                Action::Reject(_) | Action::Alert => {}
+                Action::Reject(_) | Action::Alert | Action::Config => {}
             }
             // A rule that refuses the packet is named even where it would be silent: a drop has a reason.
             let told = verdict == Verdict::Tell && !rule.noalert;

@@ -152,7 +152,7 @@ fn order(rule: &Rule) -> (u8, u8, u8, u32, u32) {
         Action::Pass => 0,
         Action::Drop => 1,
         Action::Reject(_) => 2,
-        Action::Alert => 3,
+        Action::Alert | Action::Config => 3,
     };
     let sets = rule.flowbits.iter().any(|b| matches!(b, FlowBit::Set(_) | FlowBit::Unset(_) | FlowBit::Toggle(_)));
     let asks = rule.flowbits.iter().any(|b| matches!(b, FlowBit::IsSet(_) | FlowBit::IsNotSet(_)));
@@ -257,7 +257,7 @@ impl Builder<'_> {
 fn server_ports(rule: &Compiled, direction: Direction) -> Vec<PortSet> {
     let (ahead, back) = (&rule.destination.ports, &rule.source.ports);
     match (rule.arrow, direction) {
-        (Arrow::Both, _) => vec![PortSet::clone(ahead), PortSet::clone(back)],
+        (Arrow::Both | Arrow::Transaction, _) => vec![PortSet::clone(ahead), PortSet::clone(back)],
         (Arrow::Forward, Direction::Original) => vec![PortSet::clone(ahead)],
         (Arrow::Forward, Direction::Reply) => vec![PortSet::clone(back)],
     }

@@ -50,7 +50,7 @@ impl Thresholds {
             Track::Source => (Some(packet.source), None),
             Track::Destination => (None, Some(packet.destination)),
             Track::Both => (Some(packet.source), Some(packet.destination)),
-            Track::Rule => (None, None),
+            Track::Rule | Track::Flow => (None, None),
         };
         let key = (rule.gid, rule.sid, source, destination);
         let Some(count) = self.find(now, key, threshold.seconds) else { return Verdict::Tell };
@@ -66,7 +66,9 @@ impl Thresholds {
             ThresholdKind::Both if count.matches == threshold.count => Verdict::Tell,
             ThresholdKind::Both if reached => Verdict::Silent,
             ThresholdKind::Filter if count.matches > threshold.count => Verdict::Tell,
-            ThresholdKind::Threshold | ThresholdKind::Both | ThresholdKind::Filter => Verdict::Ignore,
+            ThresholdKind::Threshold | ThresholdKind::Both | ThresholdKind::Filter | ThresholdKind::Backoff => {
+                Verdict::Ignore
+            },
         }
     }
 
@@ -114,7 +116,7 @@ mod tests {
     /// The verdicts on matches at these seconds, with a count of 2 in 10 seconds.
     #[track_caller]
     fn check(kind: ThresholdKind, seconds: &[u64], expected: &[Verdict]) {
-        let threshold = Threshold { kind, track: Track::Source, count: 2, seconds: 10 };
+        let threshold = Threshold { kind, track: Track::Source, count: 2, seconds: 10, multiplier: 0 };
         let mut table = Thresholds::default();
         let verdicts: Vec<_> =
             seconds.iter().map(|&s| table.count(Instant::from_secs(s), threshold, &signature(1), &tuple(9))).collect();
@@ -132,7 +134,7 @@ mod tests {
 
     #[test]
     fn sources_and_rules_are_counted_apart() {
-        let threshold = Threshold { kind: ThresholdKind::Limit, track: Track::Source, count: 1, seconds: 10 };
+        let threshold = Threshold { kind: ThresholdKind::Limit, track: Track::Source, count: 1, seconds: 10, multiplier: 0 };
         let mut table = Thresholds::default();
         let mut count = |sid, source| table.count(Instant::ZERO, threshold, &signature(sid), &tuple(source));
         assert_eq!([count(1, 1), count(1, 2), count(2, 1), count(1, 1)], [Tell, Tell, Tell, Silent]);
@@ -140,7 +142,7 @@ mod tests {
 
     #[test]
     fn a_full_table_tells_rather_than_forgets_and_empties_with_time() {
-        let threshold = Threshold { kind: ThresholdKind::Both, track: Track::Source, count: 2, seconds: 10 };
+        let threshold = Threshold { kind: ThresholdKind::Both, track: Track::Source, count: 2, seconds: 10, multiplier: 0 };
         let mut table = Thresholds::default();
         let mut count =
             |second, source| table.count(Instant::from_secs(second), threshold, &signature(1), &tuple(source));

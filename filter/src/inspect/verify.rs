@@ -107,9 +107,9 @@ impl Search<'_> {
             }
             Test::IsDataAt(is) => {
                 let there = if is.relative {
-                    previous.saturating_add(is.offset as usize) <= self.text.len()
+                    previous.saturating_add(is.offset.known() as usize) <= self.text.len()
                 } else {
-                    (is.offset as usize) < self.text.len()
+                    (is.offset.known() as usize) < self.text.len()
                 };
                 match (there != is.negated, is.relative) {
                     (true, _) => self.run(rest, previous),
@@ -132,14 +132,14 @@ impl Search<'_> {
         let all = self.text.len();
         let (start, end) = match position {
             Position::Absolute { offset, depth } => {
-                let start = offset as usize;
-                (start, depth.map(|d| start.saturating_add(d as usize)))
+                let start = offset.known() as usize;
+                (start, depth.map(|d| start.saturating_add(d.known() as usize)))
             }
             Position::Relative { distance, within } => {
-                let start = previous.saturating_add_signed(distance as isize);
+                let start = previous.saturating_add_signed(distance.known() as isize);
                 // The end is counted from the true point, also where that lies before the text.
-                let point = previous as i64 + i64::from(distance);
-                (start, within.map(|w| usize::try_from(point + i64::from(w)).unwrap_or(0)))
+                let point = previous as i64 + distance.known();
+                (start, within.map(|w| usize::try_from(point + w.known()).unwrap_or(0)))
             }
         };
         let stop = end.unwrap_or(all).min(all);

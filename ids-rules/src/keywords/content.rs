@@ -1,14 +1,47 @@
 //! `content` and the modifiers that speak of the content before them.
 
-use super::number;
+use super::{no_value, number, required};
 use crate::diagnostic::{Fault, Kind};
 use crate::lexer::{Piece, RuleOption};
 use crate::limits;
 use crate::parser::Draft;
-use crate::rule::{Content, FastPattern, Match, Position};
+use crate::rule::{Content, FastPattern, Match, Position, Value};
 
 pub(super) fn content(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
-    let value = option.required()?;
+    let (content, value) = read(option)?;
+    let (modifiers, value) = value;
+    draft.add_match(Match::Content(content), value)?;
+    // Snort 3 writes the modifiers behind the content, with commas between them.
+    let Some(modifiers) = modifiers else { return Ok(()) };
+    for part in modifiers.split(',').map(Piece::trim) {
+        let (name, rest) = part.text.split_once(char::is_whitespace).unwrap_or((part.text, ""));
+        let rest = Piece::new(rest, part.at + part.text.len() - rest.len()).trim();
+        let value = Some(rest).filter(|rest| !rest.text.is_empty());
+        apply_modifier(draft, RuleOption { name: Piece::new(name, part.at), value })?;
+    }
+    Ok(())
+}
+
+fn apply_modifier(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
+    match option.name.text {
+        "nocase" => nocase(draft, option),
+        "rawbytes" => rawbytes(draft, option),
+        "offset" => offset(draft, option),
+        "depth" => depth(draft, option),
+        "distance" => distance(draft, option),
+        "within" => within(draft, option),
+        "fast_pattern" => fast_pattern(draft, option),
+        // Which part is searched for first changes no result.
+        "fast_pattern_offset" | "fast_pattern_length" => Ok(()),
+        other => Err(Fault::new(Kind::UnsupportedValue, option.name.range(), format!("'{other}' is not a modifier"))
+            .subject(format!("content:{other}"))),
+    }
+}
+
+/// The content itself, what stands behind its quotes, and the place of the whole.
+#[allow(clippy::type_complexity)] // One caller takes it apart at once.
+fn read<'t>(option: RuleOption<'t>) -> Result<(Content, (Option<Piece<'t>>, Piece<'t>)), Fault> {
+    let value = required(option)?;
     let (negated, quoted) = match value.strip_prefix("!") {
         Some(rest) => (true, rest.trim()),
         None => (false, value),
@@ -16,6 +49,7 @@ pub(super) fn content(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), F
     if !quoted.text.starts_with('"') {
         return Err(Fault::new(Kind::Value, quoted.range(), "the content is not in quotes"));
     }
+    let (quoted, modifiers) = split_modifiers(quoted);
     let bytes = decode(quoted.unquote()?)?;
     if bytes.is_empty() {
         return Err(Fault::new(Kind::Value, value.range(), "the content is empty"));
@@ -29,14 +63,45 @@ pub(super) fn content(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), F
         negated,
         nocase: false,
         position: Position::ANYWHERE,
+        starts_with: false,
         ends_with: false,
         fast_pattern: FastPattern::Unsaid,
+        replace: None,
     };
-    draft.add_match(Match::Content(content), value)
+    Ok((content, (modifiers, value)))
+}
+
+/// Cuts `"abc",nocase,depth 3` behind the closing quote; a text without that form stays whole.
+fn split_modifiers(quoted: Piece<'_>) -> (Piece<'_>, Option<Piece<'_>>) {
+    let mut escaped = false;
+    for (i, byte) in quoted.text.bytes().enumerate().skip(1) {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'"' => {
+                let rest = quoted.text.get(i + 1..).unwrap_or("");
+                let after = Piece::new(rest, quoted.at + i + 1).trim();
+                return match after.strip_prefix(",") {
+                    Some(modifiers) => {
+                        (Piece::new(quoted.text.get(..=i).unwrap_or(""), quoted.at), Some(modifiers.trim()))
+                    }
+                    None => (quoted, None),
+                };
+            }
+            _ => {}
+        }
+    }
+    (quoted, None)
+}
+
+/// Whether modifiers stand behind a content's quotes, as in Snort 3's dialect.
+pub(super) fn has_modifiers(value: Piece<'_>) -> bool {
+    let quoted = value.strip_prefix("!").unwrap_or(value).trim();
+    quoted.text.starts_with('"') && split_modifiers(quoted).1.is_some()
 }
 
 /// The bytes that a content's text stands for: `|41 42|` is hexadecimal, `\` protects `;`, `:`, `"` and itself.
-fn decode(text: Piece<'_>) -> Result<Vec<u8>, Fault> {
+pub(super) fn decode(text: Piece<'_>) -> Result<Vec<u8>, Fault> {
     let mut bytes = Vec::with_capacity(text.text.len());
     let mut input = text.text.bytes().enumerate();
     while let Some((i, byte)) = input.next() {
@@ -86,33 +151,15 @@ fn decode_hex(input: &mut impl Iterator<Item = (usize, u8)>, at: usize, bytes: &
     Err(fault(width, "the closing '|' is missing"))
 }
 
-impl Draft {
-    /// Adds a condition on the payload.
-    pub(super) fn add_match(&mut self, m: Match, place: Piece<'_>) -> Result<(), Fault> {
-        if self.rule.matches.len() == limits::MATCHES {
-            let message = format!("more than {} conditions on the payload", limits::MATCHES);
-            return Err(Fault::new(Kind::Limit, place.range(), message));
-        }
-        self.rule.matches.push(m);
-        self.match_places.push(place.range());
-        Ok(())
-    }
-
-    /// The content that a modifier speaks of.
-    fn last_content(&mut self, option: RuleOption<'_>) -> Result<&mut Content, Fault> {
-        let last = self.rule.matches.iter_mut().rev().find_map(|m| match m {
-            Match::Content(content) => Some(content),
-            Match::Pcre(_) | Match::IsDataAt(_) | Match::Size(_) => None,
-        });
-        last.ok_or_else(|| {
-            let message = format!("'{}' has no content before it", option.name.text);
-            Fault::new(Kind::Conflict, option.name.range(), message).remedy("put it behind the content it speaks of")
-        })
-    }
+/// `uricontent`: a content of the URI.
+pub(super) fn uricontent(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
+    let (content, (_, value)) = read(option)?;
+    super::app::needs_protocol(draft, &[crate::AppProtocol::Http1, crate::AppProtocol::Http2], option)?;
+    draft.add_to_buffer(crate::Buffer::HttpUri, Match::Content(content), value)
 }
 
 pub(super) fn nocase(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
-    option.no_value()?;
+    no_value(option)?;
     let content = draft.last_content(option)?;
     if content.nocase {
         return Err(Draft::conflict(option.name.range(), "'nocase' is given twice for one content"));
@@ -122,20 +169,17 @@ pub(super) fn nocase(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fa
 }
 
 pub(super) fn rawbytes(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
-    option.no_value()?;
+    no_value(option)?;
     // Payload bytes are always the raw ones here.
+    if draft.is_sticky() {
+        return Err(Draft::conflict(option.name.range(), "'rawbytes' is for contents of the payload"));
+    }
     draft.last_content(option).map(|_| ())
 }
 
-/// The value of a modifier that is a number. Names of variables (`byte_extract`) are not.
-fn modifier_number(option: RuleOption<'_>, min: i64, max: i64) -> Result<i64, Fault> {
-    let value = option.required()?;
-    if value.text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') {
-        let message = format!("'{}' by a variable is not supported", option.name.text);
-        return Err(Fault::new(Kind::UnsupportedValue, value.range(), message)
-            .subject(format!("{} by variable", option.name.text)));
-    }
-    number(value, min, max)
+/// The value of a modifier: a number, or a variable taken before.
+fn modifier_value(draft: &Draft, option: RuleOption<'_>, min: i64, max: i64) -> Result<Value, Fault> {
+    super::value_or_variable(draft, required(option)?, min, max)
 }
 
 fn both_ways(option: RuleOption<'_>) -> Fault {
@@ -146,12 +190,20 @@ fn both_ways(option: RuleOption<'_>) -> Fault {
     .remedy("drop one of the two")
 }
 
+fn twice(option: RuleOption<'_>) -> Fault {
+    Draft::conflict(option.name.range(), format!("'{}' is given twice for one content", option.name.text))
+}
+
 pub(super) fn offset(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
-    let value = modifier_number(option, 0, limits::REACH.into())? as u32;
-    match &mut draft.last_content(option)?.position {
+    let value = modifier_value(draft, option, 0, limits::REACH.into())?;
+    let content = draft.last_content(option)?;
+    if content.starts_with {
+        return Err(Draft::conflict(option.name.range(), "'startswith' excludes offset, depth, distance and within"));
+    }
+    match &mut content.position {
         Position::Absolute { offset, .. } => {
-            if *offset != 0 {
-                return Err(Draft::conflict(option.name.range(), "'offset' is given twice for one content"));
+            if *offset != Value::Number(0) {
+                return Err(twice(option));
             }
             *offset = value;
             Ok(())
@@ -161,9 +213,9 @@ pub(super) fn offset(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fa
 }
 
 pub(super) fn depth(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
-    let value = modifier_number(option, 1, limits::REACH.into())? as u32;
+    let value = modifier_value(draft, option, 1, limits::REACH.into())?;
     let content = draft.last_content(option)?;
-    if (value as usize) < content.bytes.len() {
+    if value.number().is_some_and(|n| n < content.bytes.len() as i64) {
         let message = format!("the depth is smaller than the content, which has {} bytes", content.bytes.len());
         return Err(Draft::conflict(option.name.range(), message).remedy("it could never match"));
     }
@@ -180,10 +232,14 @@ pub(super) fn depth(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fau
 }
 
 /// The relative position of the last content, turned from "anywhere" where nothing else was said of it.
-fn relative<'d>(draft: &'d mut Draft, option: RuleOption<'_>) -> Result<(&'d mut i32, &'d mut Option<u32>), Fault> {
-    let position = &mut draft.last_content(option)?.position;
+fn relative<'d>(draft: &'d mut Draft, option: RuleOption<'_>) -> Result<(&'d mut Value, &'d mut Option<Value>), Fault> {
+    let content = draft.last_content(option)?;
+    if content.fast_pattern == FastPattern::Only {
+        return Err(Draft::conflict(option.name.range(), "a content that is 'fast_pattern:only' has no place"));
+    }
+    let position = &mut content.position;
     if *position == Position::ANYWHERE {
-        *position = Position::Relative { distance: 0, within: None };
+        *position = Position::Relative { distance: Value::Number(0), within: None };
     }
     match position {
         Position::Relative { distance, within } => Ok((distance, within)),
@@ -192,46 +248,48 @@ fn relative<'d>(draft: &'d mut Draft, option: RuleOption<'_>) -> Result<(&'d mut
 }
 
 pub(super) fn distance(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
-    let reach = i64::from(limits::REACH);
-    let value = modifier_number(option, -reach, reach)? as i32;
+    let reach = i64::from(limits::RELATIVE_REACH);
+    let value = modifier_value(draft, option, -reach, reach)?;
     let (distance, _) = relative(draft, option)?;
-    if *distance != 0 {
-        return Err(Draft::conflict(option.name.range(), "'distance' is given twice for one content"));
+    if *distance != Value::Number(0) {
+        return Err(twice(option));
     }
     *distance = value;
     Ok(())
 }
 
 pub(super) fn within(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
-    let value = modifier_number(option, 1, limits::REACH.into())? as u32;
+    let value = modifier_value(draft, option, 1, limits::RELATIVE_REACH.into())?;
     let length = draft.last_content(option)?.bytes.len();
-    if (value as usize) < length {
+    if value.number().is_some_and(|n| n < length as i64) {
         let message = format!("'within' is smaller than the content, which has {length} bytes");
         return Err(Draft::conflict(option.name.range(), message).remedy("it could never match"));
     }
     let (_, within) = relative(draft, option)?;
     if within.is_some() {
-        return Err(Draft::conflict(option.name.range(), "'within' is given twice for one content"));
+        return Err(twice(option));
     }
     *within = Some(value);
     Ok(())
 }
 
 pub(super) fn startswith(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
-    option.no_value()?;
+    no_value(option)?;
     let content = draft.last_content(option)?;
     if content.position != Position::ANYWHERE {
         return Err(Draft::conflict(option.name.range(), "'startswith' excludes offset, depth, distance and within"));
     }
-    content.position = Position::Absolute { offset: 0, depth: Some(content.bytes.len() as u32) };
+    content.starts_with = true;
+    content.position =
+        Position::Absolute { offset: Value::Number(0), depth: Some(Value::Number(content.bytes.len() as i64)) };
     Ok(())
 }
 
 pub(super) fn endswith(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
-    option.no_value()?;
+    no_value(option)?;
     let content = draft.last_content(option)?;
     if content.ends_with {
-        return Err(Draft::conflict(option.name.range(), "'endswith' is given twice for one content"));
+        return Err(twice(option));
     }
     content.ends_with = true;
     Ok(())
@@ -240,7 +298,7 @@ pub(super) fn endswith(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), 
 pub(super) fn fast_pattern(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
     let content = draft.last_content(option)?;
     if content.fast_pattern != FastPattern::Unsaid {
-        return Err(Draft::conflict(option.name.range(), "'fast_pattern' is given twice for one content"));
+        return Err(twice(option));
     }
     content.fast_pattern = match option.value {
         None => FastPattern::Whole,
@@ -262,6 +320,26 @@ pub(super) fn fast_pattern(draft: &mut Draft, option: RuleOption<'_>) -> Result<
             FastPattern::Part { offset, length }
         }
     };
+    Ok(())
+}
+
+/// `replace`: other bytes, as many, in the content's place.
+pub(super) fn replace(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
+    let value = required(option)?;
+    let bytes = decode(value.unquote()?)?;
+    if draft.is_sticky() {
+        return Err(Draft::conflict(option.name.range(), "'replace' is for contents of the payload"));
+    }
+    let content = draft.last_content(option)?;
+    if bytes.len() != content.bytes.len() || content.negated {
+        let message = format!("the replacement must have {} bytes, and the content be there", content.bytes.len());
+        return Err(Draft::conflict(value.range(), message));
+    }
+    content.replace = Some(bytes);
+    draft.warnings.push(
+        Fault::new(Kind::UnsupportedValue, option.name.range(), "packets are not rewritten: 'replace' has no effect")
+            .subject("replace"),
+    );
     Ok(())
 }
 

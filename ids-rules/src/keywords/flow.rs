@@ -1,9 +1,10 @@
-//! What a rule asks of the packet's flow: `flow`, `flowbits`.
+//! What a rule asks of the packet's flow: `flow`, `flow.age` and the like, `stream_size`.
 
+use super::{bounds, exclusive_bounds, required};
 use crate::diagnostic::{Fault, Kind};
 use crate::lexer::{Piece, RuleOption};
 use crate::parser::Draft;
-use crate::rule::{FlowBit, FlowDirection, FlowState};
+use crate::rule::{Condition, Directed, FlowDirection, FlowState, StreamSide};
 
 pub(super) fn flow(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
     if draft.flow_given {
@@ -12,7 +13,7 @@ pub(super) fn flow(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Faul
     draft.flow_given = true;
     let mut state_given = false;
     let flow = &mut draft.rule.flow;
-    for word in option.required()?.split(',').map(Piece::trim) {
+    for word in required(option)?.split(',').map(Piece::trim) {
         let direction = |d: FlowDirection, known: &mut Option<FlowDirection>| {
             let clash = known.is_some_and(|k| k != d);
             *known = Some(d);
@@ -24,14 +25,20 @@ pub(super) fn flow(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Faul
             *known = s;
             if clash { Err(Draft::conflict(word.range(), "this contradicts the state named before")) } else { Ok(()) }
         };
-        match word.text {
+        match word.text.to_ascii_lowercase().as_str() {
             "to_server" | "from_client" => direction(FlowDirection::ToServer, &mut flow.direction)?,
             "to_client" | "from_server" => direction(FlowDirection::ToClient, &mut flow.direction)?,
             "established" => state(FlowState::Established, &mut flow.state)?,
             "not_established" => state(FlowState::NotEstablished, &mut flow.state)?,
-            "stateless" => state(FlowState::Any, &mut flow.state)?,
+            "stateless" => state(FlowState::Stateless, &mut flow.state)?,
             "only_stream" => flow.only_stream = true,
             "no_stream" => flow.no_stream = true,
+            "only_frag" | "no_frag" => {
+                let only = word.text == "only_frag";
+                if flow.fragments.replace(only).is_some_and(|known| known != only) {
+                    return Err(Draft::conflict(word.range(), "only_frag and no_frag exclude each other"));
+                }
+            }
             other => {
                 let message = format!("'{other}' is not supported in 'flow'");
                 return Err(Fault::new(Kind::UnsupportedValue, word.range(), message)
@@ -46,42 +53,77 @@ pub(super) fn flow(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Faul
     Ok(())
 }
 
-pub(super) fn flowbits(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
-    let value = option.required()?;
-    if value.text == "noalert" {
-        draft.rule.noalert = true;
-        return Ok(());
+fn directed(word: Piece<'_>) -> Result<Directed, Fault> {
+    match word.text {
+        "toserver" => Ok(Directed::ToServer),
+        "toclient" => Ok(Directed::ToClient),
+        "either" => Ok(Directed::Either),
+        "both" => Ok(Directed::Both),
+        _ => Err(Fault::new(Kind::Value, word.range(), "the direction is toserver, toclient, either or both")),
     }
-    let Some((command, names)) = value.split_once(',') else {
-        return Err(Fault::new(Kind::Value, value.range(), "'flowbits' needs the name of a bit"));
+}
+
+/// `flow.age:>60`
+pub(super) fn flow_age(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
+    let bounds = exclusive_bounds(required(option)?, u32::MAX.into())?;
+    draft.rule.conditions.push(Condition::FlowAge(bounds));
+    Ok(())
+}
+
+/// `flow.pkts:DIRECTION,COMPARISON`
+pub(super) fn flow_packets(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
+    let (way, value) = directed_value(option)?;
+    draft.rule.conditions.push(Condition::FlowPackets(way, exclusive_bounds(value, u32::MAX.into())?));
+    Ok(())
+}
+
+/// `flow.bytes:DIRECTION,COMPARISON`
+pub(super) fn flow_bytes(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
+    let (way, value) = directed_value(option)?;
+    draft.rule.conditions.push(Condition::FlowBytes(way, exclusive_bounds(value, i64::MAX as u64)?));
+    Ok(())
+}
+
+fn directed_value<'t>(option: RuleOption<'t>) -> Result<(Directed, Piece<'t>), Fault> {
+    let whole = required(option)?;
+    let Some((way, value)) = whole.split_once(',') else {
+        return Err(Fault::new(Kind::Value, whole.range(), format!("{} reads: DIRECTION,NUMBER", option.name.text)));
     };
-    let names = names.trim();
-    let name = || -> Result<String, Fault> {
-        let bad = names.text.is_empty() || names.text.contains(|c: char| c.is_whitespace() || c == ',' || c == '|');
-        if bad {
-            Err(Fault::new(Kind::Value, names.range(), "this is not the name of one bit"))
-        } else {
-            Ok(names.text.to_owned())
-        }
+    Ok((directed(way.trim())?, value.trim()))
+}
+
+/// `flow.pkts_toserver` and its like, which have the direction in their name.
+pub(super) fn flow_counter(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
+    let value = required(option)?;
+    let way = if option.name.text.ends_with("toserver") { Directed::ToServer } else { Directed::ToClient };
+    draft.rule.conditions.push(match option.name.text.starts_with("flow.pkts") {
+        true => Condition::FlowPackets(way, exclusive_bounds(value, u32::MAX.into())?),
+        false => Condition::FlowBytes(way, exclusive_bounds(value, i64::MAX as u64)?),
+    });
+    Ok(())
+}
+
+/// `flow.elephant:DIRECTION`
+pub(super) fn flow_elephant(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
+    let way = directed(required(option)?)?;
+    draft.rule.conditions.push(Condition::FlowElephant(way));
+    Ok(())
+}
+
+/// `stream_size:SIDE,COMPARISON,BYTES`
+pub(super) fn stream_size(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
+    let whole = required(option)?;
+    let form = || Fault::new(Kind::Value, whole.range(), "stream_size reads: SIDE,OPERATOR,BYTES");
+    let (side, rest) = whole.split_once(',').ok_or_else(form)?;
+    let side = match side.trim().text {
+        "server" => StreamSide::Server,
+        "client" => StreamSide::Client,
+        "both" => StreamSide::Both,
+        "either" => StreamSide::Either,
+        _ => return Err(Fault::new(Kind::Value, side.range(), "the side is server, client, both or either")),
     };
-    let any_of = || -> Result<Vec<String>, Fault> {
-        let list: Vec<String> = names.split('|').map(|n| n.trim().text.to_owned()).collect();
-        let bad = list.iter().any(|n| n.is_empty() || n.contains(|c: char| c.is_whitespace() || c == ','));
-        if bad { Err(Fault::new(Kind::Value, names.range(), "this is not a list of bits")) } else { Ok(list) }
-    };
-    let bit = match command.trim().text {
-        "set" => FlowBit::Set(name()?),
-        "unset" => FlowBit::Unset(name()?),
-        "toggle" => FlowBit::Toggle(name()?),
-        "isset" => FlowBit::IsSet(any_of()?),
-        "isnotset" => FlowBit::IsNotSet(any_of()?),
-        other => {
-            let message = format!("'{other}' is not supported in 'flowbits'");
-            return Err(Fault::new(Kind::UnsupportedValue, command.range(), message)
-                .subject(format!("flowbits:{other}"))
-                .remedy("set, unset, toggle, isset, isnotset, noalert"));
-        }
-    };
-    draft.rule.flowbits.push(bit);
+    let joined: String = rest.text.chars().filter(|c| *c != ',' && !c.is_whitespace()).collect();
+    let comparison = bounds(Piece::new(&joined, rest.at), u32::MAX.into())?;
+    draft.rule.conditions.push(Condition::StreamSize(side, comparison));
     Ok(())
 }

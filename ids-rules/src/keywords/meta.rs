@@ -1,7 +1,7 @@
 //! What a rule says of itself: `msg`, `sid`, `gid`, `rev`, `classtype`, `priority`, `reference`, `metadata`, `target`,
 //! `noalert`.
 
-use super::number;
+use super::{no_value, number, required};
 use crate::classification;
 use crate::diagnostic::{Fault, Kind};
 use crate::lexer::{Piece, RuleOption};
@@ -12,7 +12,7 @@ pub(super) fn msg(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault
     if !draft.rule.msg.is_empty() {
         return Err(Draft::conflict(option.name.range(), "'msg' is given twice"));
     }
-    let value = option.required()?;
+    let value = required(option)?;
     if !value.text.starts_with('"') {
         return Err(Fault::new(Kind::Value, value.range(), "the message is not in quotes"));
     }
@@ -40,12 +40,12 @@ pub(super) fn sid(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault
     if draft.rule.sid != 0 {
         return Err(Draft::conflict(option.name.range(), "'sid' is given twice"));
     }
-    draft.rule.sid = number(option.required()?, 1, u32::MAX.into())? as u32;
+    draft.rule.sid = number(required(option)?, 1, u32::MAX.into())? as u32;
     Ok(())
 }
 
 pub(super) fn gid(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
-    draft.rule.gid = number(option.required()?, 0, u32::MAX.into())? as u32;
+    draft.rule.gid = number(required(option)?, 0, u32::MAX.into())? as u32;
     Ok(())
 }
 
@@ -53,13 +53,13 @@ pub(super) fn rev(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault
     if draft.rev_given {
         return Err(Draft::conflict(option.name.range(), "'rev' is given twice"));
     }
-    draft.rule.rev = number(option.required()?, 0, u32::MAX.into())? as u32;
+    draft.rule.rev = number(required(option)?, 0, u32::MAX.into())? as u32;
     draft.rev_given = true;
     Ok(())
 }
 
 pub(super) fn classtype(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
-    let value = option.required()?;
+    let value = required(option)?;
     match classification::find(value.text) {
         Some(known) => {
             if !draft.priority_given {
@@ -80,13 +80,13 @@ pub(super) fn priority(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), 
     if draft.priority_given {
         return Err(Draft::conflict(option.name.range(), "'priority' is given twice"));
     }
-    draft.rule.priority = number(option.required()?, 1, 255)? as u8;
+    draft.rule.priority = number(required(option)?, 1, 255)? as u8;
     draft.priority_given = true;
     Ok(())
 }
 
 pub(super) fn reference(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
-    let value = option.required()?;
+    let value = required(option)?;
     let Some((system, id)) = value.split_once(',') else {
         return Err(Fault::new(Kind::Value, value.range(), "a reference reads: system,id").subject("reference"));
     };
@@ -104,7 +104,7 @@ pub(super) fn metadata(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), 
 }
 
 pub(super) fn target(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
-    let value = option.required()?;
+    let value = required(option)?;
     draft.rule.target = Some(match value.text {
         "src_ip" => Target::Source,
         "dest_ip" => Target::Destination,
@@ -114,7 +114,15 @@ pub(super) fn target(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fa
 }
 
 pub(super) fn noalert(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
-    option.no_value()?;
+    no_value(option)?;
     draft.rule.noalert = true;
+    Ok(())
+}
+
+/// `alert`: takes back a `noalert`, and makes other actions tell people too.
+pub(super) fn alert(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
+    no_value(option)?;
+    draft.rule.noalert = false;
+    draft.rule.alert = true;
     Ok(())
 }

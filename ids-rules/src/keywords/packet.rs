@@ -1,11 +1,11 @@
 //! Conditions on a packet's headers: TCP flags and numbers, TTL, ICMP type and code, and the like. A rule with one of
 //! them looks at single packets, not at the stream.
 
-use super::{bounds, number};
+use super::{bounds, exclusive_bounds, no_value, number, required};
 use crate::diagnostic::{Fault, Kind};
 use crate::lexer::{Piece, RuleOption};
 use crate::parser::Draft;
-use crate::rule::{Condition, FlagsMode};
+use crate::rule::{Bounds, Condition, FlagsMode, FragmentBits, FragmentMode};
 
 fn add(draft: &mut Draft, condition: Condition) -> Result<(), Fault> {
     draft.rule.conditions.push(condition);
@@ -37,7 +37,7 @@ fn flag_letters(word: Piece<'_>) -> Result<u8, Fault> {
 }
 
 pub(super) fn flags(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
-    let value = option.required()?;
+    let value = required(option)?;
     let (wanted, ignored) = match value.split_once(',') {
         Some((wanted, ignored)) => (wanted.trim(), flag_letters(ignored.trim())?),
         None => (value, 0),
@@ -61,17 +61,17 @@ pub(super) fn flags(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fau
 }
 
 pub(super) fn seq(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
-    let value = number(option.required()?, 0, u32::MAX.into())? as u32;
+    let value = number(required(option)?, 0, u32::MAX.into())? as u32;
     add(draft, Condition::Sequence(value))
 }
 
 pub(super) fn ack(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
-    let value = number(option.required()?, 0, u32::MAX.into())? as u32;
+    let value = number(required(option)?, 0, u32::MAX.into())? as u32;
     add(draft, Condition::Acknowledgment(value))
 }
 
 pub(super) fn window(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
-    let value = option.required()?;
+    let value = required(option)?;
     let (negated, digits) = match value.strip_prefix("!") {
         Some(rest) => (true, rest.trim()),
         None => (false, value),
@@ -80,26 +80,30 @@ pub(super) fn window(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fa
 }
 
 pub(super) fn ttl(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
-    let bounds = bounds(option.required()?, 255)?;
+    let bounds = exclusive_bounds(required(option)?, 255)?;
     add(draft, Condition::Ttl(bounds))
 }
 
 pub(super) fn id(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
-    let value = number(option.required()?, 0, u16::MAX.into())? as u16;
+    let value = number(required(option)?, 0, u16::MAX.into())? as u16;
     add(draft, Condition::IpId(value))
 }
 
 pub(super) fn ip_proto(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
-    let value = option.required()?;
+    let value = required(option)?;
     let named = [
         ("ICMP", "1"),
         ("IGMP", "2"),
+        ("IPIP", "4"),
         ("TCP", "6"),
         ("UDP", "17"),
+        ("IPv6", "41"),
         ("GRE", "47"),
         ("ESP", "50"),
         ("AH", "51"),
         ("ICMPv6", "58"),
+        ("IPv6-ICMP", "58"),
+        ("PIM", "103"),
         ("SCTP", "132"),
     ];
     let text = value.text.trim_start_matches('!').trim();
@@ -115,26 +119,160 @@ pub(super) fn ip_proto(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), 
 }
 
 pub(super) fn sameip(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
-    option.no_value()?;
+    no_value(option)?;
     add(draft, Condition::SameIp)
 }
 
 pub(super) fn itype(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
-    let bounds = bounds(option.required()?, 255)?;
+    let bounds = exclusive_bounds(required(option)?, 255)?;
     add(draft, Condition::IcmpType(bounds))
 }
 
 pub(super) fn icode(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
-    let bounds = bounds(option.required()?, 255)?;
+    let bounds = exclusive_bounds(required(option)?, 255)?;
     add(draft, Condition::IcmpCode(bounds))
 }
 
 pub(super) fn icmp_id(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
-    let value = number(option.required()?, 0, u16::MAX.into())? as u16;
+    let value = number(required(option)?, 0, u16::MAX.into())? as u16;
     add(draft, Condition::IcmpId(value))
 }
 
 pub(super) fn icmp_seq(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
-    let value = number(option.required()?, 0, u16::MAX.into())? as u16;
+    let value = number(required(option)?, 0, u16::MAX.into())? as u16;
     add(draft, Condition::IcmpSequence(value))
+}
+
+pub(super) fn tos(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
+    let value = required(option)?;
+    let (negated, rest) = match value.strip_prefix("!") {
+        Some(rest) => (true, rest.trim()),
+        None => (false, value),
+    };
+    // `x2a` is hexadecimal.
+    let n = match rest.text.strip_prefix('x') {
+        Some(digits) => u8::from_str_radix(digits, 16).ok().map(u64::from),
+        None => rest.text.parse::<u8>().ok().map(u64::from),
+    };
+    let n = n.ok_or_else(|| Fault::new(Kind::Value, rest.range(), "this is not a number from 0 to 255"))?;
+    add(draft, Condition::Tos(Bounds { min: n, max: n, negated }))
+}
+
+pub(super) fn fragbits(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
+    let value = required(option)?;
+    let (mut mode, mut bits) = (FragmentMode::Exact, FragmentBits::default());
+    for c in value.text.chars() {
+        match c {
+            '+' => mode = FragmentMode::All,
+            '*' => mode = FragmentMode::Any,
+            '!' => mode = FragmentMode::None,
+            'M' | 'm' => bits.more = true,
+            'D' | 'd' => bits.dont = true,
+            'R' | 'r' => bits.reserved = true,
+            ' ' => {}
+            _ => {
+                return Err(Fault::new(
+                    Kind::Value,
+                    value.range(),
+                    "the bits are M, D and R, with +, * or ! before them",
+                ));
+            }
+        }
+    }
+    if bits == FragmentBits::default() {
+        return Err(Fault::new(Kind::Value, value.range(), "no bit is named"));
+    }
+    add(draft, Condition::FragmentBits { mode, bits })
+}
+
+pub(super) fn fragoffset(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
+    let bounds = bounds(required(option)?, 0x1fff)?;
+    add(draft, Condition::FragmentOffset(bounds))
+}
+
+/// IPv4 options by the names of the language (RFC 791 and the registry of option numbers).
+pub(super) fn ipopts(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
+    let value = required(option)?;
+    let number = match value.text {
+        "any" => None,
+        "eol" => Some(0),
+        "nop" => Some(1),
+        "rr" => Some(7),
+        "qs" => Some(25),
+        "ts" => Some(68),
+        "sec" => Some(130),
+        "lsrr" | "lsrre" => Some(131),
+        "esec" => Some(133),
+        "cipso" => Some(134),
+        "satid" => Some(136),
+        "ssrr" => Some(137),
+        "rtralt" => Some(148),
+        _ => {
+            return Err(Fault::new(Kind::Value, value.range(), "this is not the name of an IP option")
+                .remedy("any eol nop rr qs ts sec lsrr esec cipso satid ssrr rtralt"));
+        }
+    };
+    add(draft, Condition::IpOption(number))
+}
+
+pub(super) fn tcp_mss(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
+    let bounds = exclusive_bounds(required(option)?, u16::MAX.into())?;
+    add(draft, Condition::TcpMss(bounds))
+}
+
+pub(super) fn tcp_wscale(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
+    let bounds = exclusive_bounds(required(option)?, u8::MAX.into())?;
+    add(draft, Condition::TcpWindowScale(bounds))
+}
+
+pub(super) fn icmpv6_mtu(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
+    let bounds = exclusive_bounds(required(option)?, u32::MAX.into())?;
+    add(draft, Condition::Icmpv6Mtu(bounds))
+}
+
+pub(super) fn igmp_type(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
+    let bounds = exclusive_bounds(required(option)?, u8::MAX.into())?;
+    add(draft, Condition::IgmpType(bounds))
+}
+
+/// `vlan.id:ID[,LAYER]`
+pub(super) fn vlan_id(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
+    let value = required(option)?;
+    let (id, layer) = match value.split_once(',') {
+        Some((id, layer)) => (id.trim(), Some(layer.trim())),
+        None => (value, None),
+    };
+    let layer = match layer.map(|layer| (layer.text, layer)) {
+        None | Some(("any", _)) => None,
+        Some((_, layer)) => Some(number(layer, -3, 2)? as i8),
+    };
+    let id = exclusive_bounds(id, 4095)?;
+    add(draft, Condition::VlanId { id, layer })
+}
+
+pub(super) fn vlan_layers(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
+    let bounds = exclusive_bounds(required(option)?, 3)?;
+    add(draft, Condition::VlanLayers(bounds))
+}
+
+pub(super) fn decode_event(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
+    let value = required(option)?;
+    add(draft, Condition::DecodeEvent(value.text.to_ascii_lowercase()))
+}
+
+pub(super) fn stream_event(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
+    let value = required(option)?;
+    add(draft, Condition::StreamEvent(value.text.to_ascii_lowercase()))
+}
+
+/// `engine-event`: one of the two above, by its full name.
+pub(super) fn engine_event(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
+    let name = required(option)?.text.to_ascii_lowercase();
+    add(
+        draft,
+        match name.strip_prefix("stream.") {
+            Some(event) => Condition::StreamEvent(event.to_owned()),
+            None => Condition::DecodeEvent(name),
+        },
+    )
 }

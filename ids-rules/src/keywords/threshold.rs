@@ -1,10 +1,10 @@
-//! How often a match is told: `threshold`, `detection_filter`.
+//! How often a match is told, and what is told after it: `threshold`, `detection_filter`, `tag`.
 
-use super::number;
+use super::{number, required};
 use crate::diagnostic::{Fault, Kind};
-use crate::lexer::RuleOption;
+use crate::lexer::{Piece, RuleOption};
 use crate::parser::Draft;
-use crate::rule::{Threshold, ThresholdKind, Track};
+use crate::rule::{Tag, TagMetric, TagOf, Threshold, ThresholdKind, Track};
 
 pub(super) fn threshold(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
     read(draft, option, None)
@@ -18,35 +18,108 @@ fn read(draft: &mut Draft, option: RuleOption<'_>, fixed: Option<ThresholdKind>)
     if draft.rule.threshold.is_some() {
         return Err(Draft::conflict(option.name.range(), "a rule has one 'threshold' or 'detection_filter'"));
     }
-    let value = option.required()?;
-    let (mut kind, mut track, mut count, mut seconds) = (fixed, None, None, None);
-    for part in value.split(',').map(|p| p.trim()) {
+    draft.rule.threshold = Some(parse(required(option)?, option.name.text, fixed)?);
+    Ok(())
+}
+
+/// `type limit|threshold|both|backoff, track T, count N, seconds N|multiplier N`, in any order.
+pub(crate) fn parse(value: Piece<'_>, keyword: &str, fixed: Option<ThresholdKind>) -> Result<Threshold, Fault> {
+    let (mut kind, mut track, mut count, mut seconds, mut multiplier) = (fixed, None, None, None, None);
+    for part in value.split(',').map(Piece::trim) {
         let (key, word) = part.text.split_once(char::is_whitespace).unwrap_or((part.text, ""));
-        let word = crate::lexer::Piece::new(word, part.at + part.text.len() - word.len()).trim();
-        let unknown = || {
-            Err(Fault::new(Kind::UnsupportedValue, part.range(), format!("'{}' is not supported here", part.text))
-                .subject(format!("{}:{}", option.name.text, part.text))
-                .remedy("type limit|threshold|both, track by_src|by_dst|by_both|by_rule, count N, seconds N"))
+        let word = Piece::new(word, part.at + part.text.len() - word.len()).trim();
+        let repeated = match key {
+            "type" => kind.is_some(),
+            "track" => track.is_some(),
+            "count" => count.is_some(),
+            "seconds" => seconds.is_some(),
+            _ => multiplier.is_some(),
         };
+        if repeated {
+            return Err(Draft::conflict(part.range(), format!("'{key}' is given twice or has no place here")));
+        }
         match (key, word.text) {
-            ("type", "limit") if fixed.is_none() => kind = Some(ThresholdKind::Limit),
-            ("type", "threshold") if fixed.is_none() => kind = Some(ThresholdKind::Threshold),
-            ("type", "both") if fixed.is_none() => kind = Some(ThresholdKind::Both),
-            ("track", "by_src") => track = Some(Track::Source),
-            ("track", "by_dst") => track = Some(Track::Destination),
-            ("track", "by_both") => track = Some(Track::Both),
-            ("track", "by_rule") => track = Some(Track::Rule),
+            ("type", "limit") => kind = Some(ThresholdKind::Limit),
+            ("type", "threshold") => kind = Some(ThresholdKind::Threshold),
+            ("type", "both") => kind = Some(ThresholdKind::Both),
+            ("type", "backoff") => kind = Some(ThresholdKind::Backoff),
+            ("track", name) => {
+                track = Some(self::track(name).ok_or_else(|| unknown(part, keyword))?);
+            }
             ("count", _) => count = Some(number(word, 1, u32::MAX.into())? as u32),
             ("seconds", _) => seconds = Some(number(word, 1, u32::MAX.into())? as u32),
-            _ => return unknown(),
+            ("multiplier", _) => multiplier = Some(number(word, 2, u32::MAX.into())? as u32),
+            _ => return Err(unknown(part, keyword)),
         }
     }
-    match (kind, track, count, seconds) {
-        (Some(kind), Some(track), Some(count), Some(seconds)) => {
-            draft.rule.threshold = Some(Threshold { kind, track, count, seconds });
-            Ok(())
+    let incomplete = || {
+        Fault::new(Kind::Value, value.range(), format!("'{keyword}' is not complete"))
+            .remedy("it needs type (threshold only), track, count and seconds (backoff: multiplier)")
+    };
+    let (kind, track, count) =
+        (kind.ok_or_else(incomplete)?, track.ok_or_else(incomplete)?, count.ok_or_else(incomplete)?);
+    if kind == ThresholdKind::Backoff {
+        let multiplier = multiplier.filter(|_| seconds.is_none()).ok_or_else(incomplete)?;
+        if track != Track::Flow {
+            return Err(Draft::conflict(value.range(), "'backoff' counts by flow only").remedy("track by_flow"));
         }
-        _ => Err(Fault::new(Kind::Value, value.range(), format!("'{}' is not complete", option.name.text))
-            .remedy("it needs type (threshold only), track, count and seconds")),
+        return Ok(Threshold { kind, track, count, seconds: 0, multiplier });
     }
+    let seconds = seconds.filter(|_| multiplier.is_none()).ok_or_else(incomplete)?;
+    Ok(Threshold { kind, track, count, seconds, multiplier: 0 })
 }
+
+fn unknown(part: Piece<'_>, keyword: &str) -> Fault {
+    Fault::new(Kind::UnsupportedValue, part.range(), format!("'{}' is not supported here", part.text))
+        .subject(format!("{keyword}:{}", part.text))
+        .remedy("type limit|threshold|both|backoff, track by_src|by_dst|by_both|by_rule|by_flow, count N, seconds N")
+}
+
+/// What is counted together, by its name.
+pub(crate) fn track(name: &str) -> Option<Track> {
+    Some(match name {
+        "by_src" => Track::Source,
+        "by_dst" => Track::Destination,
+        "by_both" => Track::Both,
+        "by_rule" => Track::Rule,
+        "by_flow" => Track::Flow,
+        _ => return None,
+    })
+}
+
+/// `tag:session|host[,COUNT,METRIC[,src|dst]]`
+pub(super) fn tag(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
+    let value = required(option)?;
+    let words: Vec<Piece<'_>> = value.split(',').map(Piece::trim).collect();
+    let form = || Fault::new(Kind::Value, value.range(), "tag reads: session|host[,COUNT,METRIC[,src|dst]]");
+    let (kind, amount, side) = match words.as_slice() {
+        &[kind] => (kind, None, None),
+        &[kind, count, metric] => (kind, Some((count, metric)), None),
+        &[kind, count, metric, side] => (kind, Some((count, metric)), Some(side)),
+        _ => return Err(form()),
+    };
+    let of = match (kind.text, side.map(|side| side.text)) {
+        ("session", None) => TagOf::Session,
+        ("host", Some("src")) => TagOf::Source,
+        ("host", Some("dst")) => TagOf::Destination,
+        _ => return Err(form()),
+    };
+    let (count, metric) = match amount {
+        None => (DEFAULT_TAGGED, TagMetric::Packets),
+        Some((count, metric)) => {
+            let count = number(count, 1, u32::MAX.into())? as u32;
+            let metric = match metric.text {
+                "packets" => TagMetric::Packets,
+                "bytes" => TagMetric::Bytes,
+                "seconds" => TagMetric::Seconds,
+                _ => return Err(Fault::new(Kind::Value, metric.range(), "one of packets, bytes, seconds")),
+            };
+            (count, metric)
+        }
+    };
+    draft.rule.tag = Some(Tag { of, count, metric });
+    Ok(())
+}
+
+/// Packets that are tagged where the rule does not say how many.
+const DEFAULT_TAGGED: u32 = 256;

@@ -1,0 +1,284 @@
+//! Keywords about the application layer: protocols, events, states, and those that only the protocol's parser answers.
+
+use super::{no_value, required};
+use crate::AppProtocol;
+use crate::diagnostic::{Fault, Kind};
+use crate::lexer::RuleOption;
+use crate::parser::Draft;
+use crate::rule::{AppTest, Condition, Config, ConfigScope, Protocol, TcpWay};
+
+/// Protocols that a header naming `protocol` takes: one protocol may come in the clothes of another.
+pub(super) fn fitting(protocol: AppProtocol) -> &'static [AppProtocol] {
+    use AppProtocol::{Dcerpc, Dns, Doh2, Http1, Http2, Smb};
+    match protocol {
+        Dns => &[Dns, Doh2],
+        Http2 => &[Http2, Doh2],
+        Dcerpc => &[Dcerpc, Smb],
+        Http1 => &[Http1],
+        other => AppProtocol::ALL.get(other as usize..=other as usize).unwrap_or(&[]),
+    }
+}
+
+/// The application protocols that a header takes; none for others.
+pub(crate) fn of_header(protocol: Protocol) -> Vec<AppProtocol> {
+    match protocol {
+        Protocol::Http => vec![AppProtocol::Http1, AppProtocol::Http2, AppProtocol::Doh2],
+        Protocol::App(protocol) => fitting(protocol).to_vec(),
+        _ => Vec::new(),
+    }
+}
+
+/// The rule can only match in one of `protocols`; all where that is empty.
+pub(crate) fn needs_protocol(
+    draft: &mut Draft,
+    protocols: &[AppProtocol],
+    option: RuleOption<'_>,
+) -> Result<(), Fault> {
+    if protocols.is_empty() {
+        return Ok(());
+    }
+    let rule = &mut draft.rule;
+    if rule.apps.is_empty() {
+        let without =
+            [Protocol::Icmp, Protocol::Icmpv4, Protocol::Icmpv6, Protocol::Igmp, Protocol::Ether, Protocol::Arp];
+        if without.contains(&rule.protocol) {
+            let message = format!("'{}' speaks of an application protocol, the header of none", option.name.text);
+            return Err(Draft::conflict(option.name.range(), message));
+        }
+        rule.apps = protocols.to_vec();
+        return Ok(());
+    }
+    rule.apps.retain(|app| protocols.contains(app));
+    if rule.apps.is_empty() {
+        let message =
+            format!("'{}' speaks of another application protocol than the rest of the rule", option.name.text);
+        return Err(Draft::conflict(option.name.range(), message));
+    }
+    Ok(())
+}
+
+/// `app-layer-protocol:[!]NAME[,WAY]`
+pub(super) fn app_layer_protocol(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
+    let whole = required(option)?;
+    let (name, way) = match whole.split_once(',') {
+        Some((name, way)) => (name.trim(), Some(way.trim())),
+        None => (whole, None),
+    };
+    let (negated, name) = match name.strip_prefix("!") {
+        Some(rest) => (true, rest.trim()),
+        None => (false, name),
+    };
+    let way = match way.map(|way| (way.text, way)) {
+        None | Some(("direction", _)) => TcpWay::Direction,
+        Some(("either", _)) => TcpWay::Either,
+        Some(("to_server" | "toserver", _)) => TcpWay::ToServer,
+        Some(("to_client" | "toclient", _)) => TcpWay::ToClient,
+        Some(("final", _)) => TcpWay::Final,
+        Some(("original", _)) => TcpWay::Original,
+        Some((_, way)) => {
+            return Err(Fault::new(Kind::Value, way.range(), "one of either, to_server, to_client, final, original"));
+        }
+    };
+    if draft.rule.protocol.is_app() {
+        return Err(Draft::conflict(option.name.range(), "the header names the protocol already"));
+    }
+    let (any_http, unknown, failed) = (name.text == "http", name.text == "unknown", name.text == "failed");
+    let protocol = AppProtocol::from_name(name.text);
+    if protocol.is_none() && !unknown && !failed {
+        return Err(Fault::new(
+            Kind::UnsupportedProtocol,
+            name.range(),
+            format!("the protocol '{}' is not known", name.text),
+        )
+        .subject(name.text));
+    }
+    for known in &draft.rule.conditions {
+        if let Condition::AppProtocol { negated: other, way: other_way, .. } = known {
+            if *other_way == way && (*other != negated || !negated) {
+                return Err(Draft::conflict(option.name.range(), "'app-layer-protocol' contradicts the one before it"));
+            }
+        }
+    }
+    draft.rule.conditions.push(Condition::AppProtocol { protocol, any_http, unknown, negated, way });
+    Ok(())
+}
+
+/// `app-layer-event:PROTOCOL.EVENT`
+pub(super) fn app_layer_event(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
+    let value = required(option)?;
+    let name = value.text.to_ascii_lowercase();
+    let (protocol, event) = name.split_once('.').unwrap_or((&name, ""));
+    if protocol == "applayer" {
+        draft.rule.app.push(AppTest::Event(name));
+        return Ok(());
+    }
+    let unknown = || {
+        Fault::new(Kind::UnsupportedValue, value.range(), format!("the event '{}' is not known", value.text))
+            .subject(format!("app-layer-event:{protocol}"))
+    };
+    let known = AppProtocol::from_name(protocol).or(match protocol {
+        "file" => Some(AppProtocol::Http1),
+        _ => None,
+    });
+    let known = known.ok_or_else(unknown)?;
+    if event.is_empty() {
+        return Err(unknown());
+    }
+    match protocol {
+        "http" => needs_protocol(draft, &[AppProtocol::Http1], option)?,
+        "file" => {}
+        _ => needs_protocol(draft, fitting(known), option)?,
+    }
+    draft.rule.app.push(AppTest::Event(name.clone()));
+    Ok(())
+}
+
+/// `app-layer-state:[<|>]STATE`
+pub(super) fn app_layer_state(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
+    let value = required(option)?;
+    let (comparison, name) = match (value.strip_prefix("<"), value.strip_prefix(">")) {
+        (Some(rest), _) => (std::cmp::Ordering::Less, rest.trim()),
+        (_, Some(rest)) => (std::cmp::Ordering::Greater, rest.trim()),
+        (None, None) => (std::cmp::Ordering::Equal, value),
+    };
+    if !draft.rule.protocol.is_app() {
+        return Err(Draft::conflict(option.name.range(), "a state needs a header that names the protocol"));
+    }
+    draft.rule.app.push(AppTest::State { name: name.text.to_owned(), comparison });
+    Ok(())
+}
+
+/// Keywords that the protocol's transaction answers: keyword as written, its modern form, protocols, whether it has a
+/// value, and whether `!` before the value turns it round.
+type Named = (&'static str, &'static str, &'static [AppProtocol], Value);
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Value {
+    /// It has none.
+    None,
+    /// It has one.
+    Some,
+    /// It has one, and `!` before it negates.
+    Negatable,
+    /// It may have one.
+    Optional,
+}
+
+const NAMED: &[Named] = &[
+    ("dcerpc.iface", "dcerpc.iface", &[AppProtocol::Dcerpc, AppProtocol::Smb], Value::Some),
+    ("dce_iface", "dcerpc.iface", &[AppProtocol::Dcerpc, AppProtocol::Smb], Value::Some),
+    ("ssl_version", "ssl_version", &[AppProtocol::Tls], Value::Some),
+    ("ssl_state", "ssl_state", &[AppProtocol::Tls], Value::Some),
+    ("tls.version", "tls.version", &[AppProtocol::Tls], Value::Negatable),
+    ("tls.subject", "tls.subject", &[AppProtocol::Tls], Value::Negatable),
+    ("tls.issuerdn", "tls.issuerdn", &[AppProtocol::Tls], Value::Negatable),
+    ("tls.fingerprint", "tls.fingerprint", &[AppProtocol::Tls], Value::Negatable),
+    ("tls.store", "tls.store", &[AppProtocol::Tls], Value::None),
+    ("tls_store", "tls.store", &[AppProtocol::Tls], Value::None),
+    ("tls_cert_notbefore", "tls_cert_notbefore", &[AppProtocol::Tls], Value::Some),
+    ("tls.cert_notbefore", "tls_cert_notbefore", &[AppProtocol::Tls], Value::Some),
+    ("tls_cert_notafter", "tls_cert_notafter", &[AppProtocol::Tls], Value::Some),
+    ("tls.cert_notafter", "tls_cert_notafter", &[AppProtocol::Tls], Value::Some),
+    ("tls_cert_expired", "tls_cert_expired", &[AppProtocol::Tls], Value::None),
+    ("tls.cert_expired", "tls_cert_expired", &[AppProtocol::Tls], Value::None),
+    ("tls_cert_valid", "tls_cert_valid", &[AppProtocol::Tls], Value::None),
+    ("tls.cert_valid", "tls_cert_valid", &[AppProtocol::Tls], Value::None),
+    ("ssh.protoversion", "ssh.protoversion", &[AppProtocol::Ssh], Value::Some),
+    ("ssh.softwareversion", "ssh.softwareversion", &[AppProtocol::Ssh], Value::Some),
+    ("krb5.ticket_encryption", "krb5.ticket_encryption", &[AppProtocol::Krb5], Value::Some),
+    ("modbus", "modbus", &[AppProtocol::Modbus], Value::Some),
+    ("dnp3_obj", "dnp3.obj", &[AppProtocol::Dnp3], Value::Some),
+    ("dnp3.obj", "dnp3.obj", &[AppProtocol::Dnp3], Value::Some),
+    ("ftpbounce", "ftpbounce", &[AppProtocol::Ftp], Value::None),
+    ("ike.chosen_sa_attribute", "ike.chosen_sa_attribute", &[AppProtocol::Ike], Value::Some),
+    ("http2.settings", "http2.settings", &[AppProtocol::Http2], Value::Some),
+    ("rpc", "rpc", &[], Value::Some),
+    ("asn1", "asn1", &[], Value::Some),
+    ("tls.alpn_count", "tls.alpn_count", &[AppProtocol::Tls], Value::Optional),
+];
+
+/// Whether a keyword is one that the protocol answers.
+pub(super) fn is_named(keyword: &str) -> bool {
+    NAMED.iter().any(|(name, ..)| *name == keyword)
+}
+
+pub(super) fn named(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
+    let Some((_, keyword, protocols, value)) = NAMED.iter().find(|(name, ..)| *name == option.name.text) else {
+        return Ok(());
+    };
+    let argument = match value {
+        Value::None => {
+            no_value(option)?;
+            None
+        }
+        Value::Some | Value::Negatable => Some(required(option)?),
+        Value::Optional => option.value,
+    };
+    let (negated, argument) = match argument {
+        Some(text) if *value == Value::Negatable => match text.strip_prefix("!") {
+            Some(rest) => (true, Some(rest.trim())),
+            None => (false, Some(text)),
+        },
+        other => (false, other),
+    };
+    needs_protocol(draft, protocols, option)?;
+    let argument = argument.map(|text| text.unquote()).transpose()?.map_or("", |text| text.text).to_owned();
+    draft.rule.app.push(AppTest::Named { protocols, keyword, argument, negated });
+    Ok(())
+}
+
+/// `config:logging disable, type tx|flow, scope tx|flow`
+pub(super) fn config(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
+    let value = required(option)?;
+    let words: Vec<&str> = value.split(',').map(|word| word.trim().text).collect();
+    let bad = || Fault::new(Kind::Value, value.range(), "config reads: logging disable, type tx|flow, scope tx|flow");
+    let joined: Vec<&str> = words.iter().flat_map(|word| word.split_whitespace()).collect();
+    let scope = match joined.as_slice() {
+        ["logging", "disable", "type", "tx", "scope", "tx"] => ConfigScope::Transaction,
+        ["logging", "disable", "type", "tx" | "flow", "scope", "flow"] => ConfigScope::Flow,
+        _ => return Err(bad()),
+    };
+    draft.rule.config = Some(Config { scope });
+    Ok(())
+}
+
+/// `prefilter`: the keyword before it may be used to choose the rule.
+pub(super) fn prefilter(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
+    no_value(option)?;
+    let rule = &draft.rule;
+    let nothing = rule.conditions.is_empty()
+        && rule.sections.is_empty()
+        && rule.flowbits.is_empty()
+        && rule.numbers.is_empty()
+        && rule.app.is_empty();
+    if nothing {
+        return Err(Draft::conflict(option.name.range(), "'prefilter' has no keyword before it"));
+    }
+    draft.rule.prefilter = true;
+    Ok(())
+}
+
+/// `bypass`
+pub(super) fn bypass(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
+    no_value(option)?;
+    draft.rule.conditions.push(Condition::Bypass);
+    Ok(())
+}
+
+/// `lua`, `luaxform`: scripts are not run.
+pub(super) fn lua(_draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
+    let message = format!("'{}' is not supported: rules cannot run scripts", option.name.text);
+    Err(Fault::new(Kind::UnsupportedKeyword, option.name.range(), message).subject(option.name.text))
+}
+
+/// Snort 3's `service`: protocols, of which the first that is known counts where the header names none.
+pub(super) fn service(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
+    let value = required(option)?;
+    draft.rule.services = value.split(',').map(|word| word.trim().text.to_owned()).collect();
+    Ok(())
+}
+
+/// Options that say nothing an engine needs.
+pub(super) fn nothing(_draft: &mut Draft, _option: RuleOption<'_>) -> Result<(), Fault> {
+    Ok(())
+}
