@@ -18,6 +18,7 @@ use crate::inspect::Direction;
 use crate::json::Json;
 
 pub mod core;
+pub mod dcerpc;
 pub mod dns;
 #[cfg(test)]
 mod exercise;
@@ -29,7 +30,9 @@ pub mod mime;
 mod probe;
 pub mod read;
 pub mod smtp;
+pub mod ssh;
 pub mod tftp;
+pub mod tls;
 
 pub use core::{App, Chunk, Found, Identity, Outcome};
 use file::{Content, Files};
@@ -232,6 +235,17 @@ impl<T> List<T> {
         self.items.back_mut().map(|(_, transaction)| transaction)
     }
 
+    /// The one of this number, where it is alive.
+    pub fn numbered_mut(&mut self, number: u64) -> Option<(&mut Mark, &mut T)> {
+        let at = self.items.binary_search_by_key(&number, |(mark, _)| mark.number).ok()?;
+        self.items.get_mut(at).map(|(mark, transaction)| (mark, transaction))
+    }
+
+    /// Number of the next one.
+    pub fn next_number(&self) -> u64 {
+        self.next
+    }
+
     /// Notes an anomaly of the newest transaction; `false` where there is none.
     pub fn anomaly(&mut self, anomaly: Anomaly) -> bool {
         let Some((mark, _)) = self.items.back_mut() else { return false };
@@ -395,8 +409,10 @@ pub const PROTOCOLS: &[&Description] = &[
     &dns::DESCRIPTION,
     &dns::MDNS,
     &dns::LLMNR,
+    &tls::DESCRIPTION,
+    &ssh::DESCRIPTION,
     &smtp::DESCRIPTION,
     &ftp::DESCRIPTION,
     &ftp::data::DESCRIPTION,
-    &tftp::DESCRIPTION,
+    &tftp::DESCRIPTION, &dcerpc::DESCRIPTION,
 ];

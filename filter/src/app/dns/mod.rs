@@ -6,9 +6,7 @@
 use weir_ids_rules::{AppProtocol, Buffer, Field};
 
 use super::read::Reader;
-use super::{
-    Anomaly, Context, Description, Fed, Input, List, Parser, Probe, Provides, Settings, Transaction, Transactions,
-};
+use super::{Anomaly, Context, Description, Fed, Input, List, Parser, Probe, Provides, Transaction, Transactions};
 use crate::event::Tuple;
 use crate::inspect::Direction;
 use crate::json::Json;

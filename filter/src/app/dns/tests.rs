@@ -1,6 +1,7 @@
 use std::net::IpAddr;
 
 use super::*;
+use crate::app::Settings;
 
 fn tuple(protocol: u8) -> Tuple {
     let host = |n: u8| IpAddr::from([10, 0, 0, n]);
