@@ -94,6 +94,15 @@ impl Switch {
     }
 }
 
+/// Whether a packet's headers are known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Parsed {
+    /// They are.
+    Yes,
+    /// Not yet.
+    No,
+}
+
 /// What resolving found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Destination {
@@ -150,18 +159,21 @@ impl Bridge {
         self.switches.get_mut(usize::from(id.0))?.as_mut()
     }
 
-    /// The door of the switch: counts a packet that came in, parses it, gives it its VLAN and learns its source.
-    /// Returns the switch it is on.
+    /// The door of the switch: counts a packet that came in, parses it where that was not done, gives it its VLAN and
+    /// learns its source. Returns the switch it is on.
     ///
     /// # Errors
     /// Why it may not come in.
     #[inline]
-    pub fn arrive(&mut self, now_s: u32, packet: &mut Packet) -> Result<SwitchId, DropReason> {
+    pub fn arrive(&mut self, now_s: u32, packet: &mut Packet, parsed: Parsed) -> Result<SwitchId, DropReason> {
         let port = self.ports.get_mut(usize::from(packet.port.0)).and_then(Option::as_deref_mut);
         let port = port.ok_or(DropReason::PortUnbound)?;
         port.counters.received += 1;
         port.counters.received_bytes += packet.len() as u64;
-        packet.parse()?;
+        match parsed {
+            Parsed::Yes => {}
+            Parsed::No => packet.parse()?,
+        }
         packet.vid = port.admit(packet)?;
         let PortConfig { switch: id, learning, fdb_limit, .. } = port.config;
         let switch = self.switches.get_mut(usize::from(id.0)).and_then(Option::as_mut);

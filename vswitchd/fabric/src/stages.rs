@@ -14,9 +14,9 @@
 //! router (`router/local.rs`), or the numbers of fragments and of packets to unknown neighbours that are held.
 
 use weir_filter::{Cleared, Engine, Entered, FlowName, Inspected, Leaves, Ticket, Why};
-use weir_wire::{DropReason, Fragment, Instant, Packet, Pool, PortId, SwitchId};
+use weir_wire::{DropReason, Fragment, Instant, Nowhere, Origin, Packet, Pool, PortId, SwitchId};
 
-use crate::bridge::{Bridge, Destination};
+use crate::bridge::{Bridge, Destination, Parsed};
 use crate::egress::Egress;
 use crate::path::Paths;
 use crate::rewrite::rewrite;
@@ -47,15 +47,28 @@ pub(crate) enum Lane {
 }
 
 impl Fabric {
-    /// Moves one burst through the switch and empties it. Never blocks, never reads a clock.
+    /// Moves one burst of whole packets through the switch and empties it. Never blocks, never reads a clock.
     pub fn process(&mut self, now: Instant, burst: &mut Vec<Packet>, pool: &mut Pool, out: &mut Egress) {
+        self.process_from(&Nowhere, now, burst, pool, out);
+    }
+
+    /// The same for packets of which some may have left their rest at `origin`. Those that leave still have, all others
+    /// were made whole before anybody looked at them.
+    pub fn process_from(
+        &mut self,
+        origin: &dyn Origin,
+        now: Instant,
+        burst: &mut Vec<Packet>,
+        pool: &mut Pool,
+        out: &mut Egress,
+    ) {
         let mut lanes = std::mem::take(&mut self.lanes);
         let mut paths = std::mem::take(&mut self.paths);
         let mut walk = self.walk(now, pool, out);
         lanes.clear();
-        lanes.extend(burst.iter_mut().map(|packet| walk.arrive(packet, &mut paths)));
+        lanes.extend(burst.iter_mut().map(|packet| walk.arrive(packet, &mut paths, origin)));
         walk.engine.fetch(burst);
-        walk.cross(burst, &lanes, &mut paths);
+        walk.cross(burst, &lanes, &mut paths, origin);
         paths.settle(walk.bridge);
         self.lanes = lanes;
         self.paths = paths;
@@ -94,10 +107,13 @@ pub(crate) struct Walk<'a> {
 impl Walk<'_> {
     /// Stop 3, the door of the switch, and the name of the flow.
     #[inline]
-    fn arrive(&mut self, packet: &mut Packet, paths: &mut Paths) -> Lane {
+    fn arrive(&mut self, packet: &mut Packet, paths: &mut Paths, origin: &dyn Origin) -> Lane {
         if !packet.parse_common() {
             paths.interrupt();
-            return match self.admit(packet) {
+            if !packet.is_whole() && !origin.fill(packet, self.pool) {
+                return self.bring_nothing(packet);
+            }
+            return match self.admit(packet, Parsed::No) {
                 Ok(switch) => {
                     self.engine.prepare(packet, switch);
                     Lane::Long(switch)
@@ -107,7 +123,7 @@ impl Walk<'_> {
         }
         let at = match paths.find(packet) {
             Some(at) => at,
-            None => match self.admit(packet) {
+            None => match self.admit(packet, Parsed::Yes) {
                 Ok(switch) => paths.begin(packet, switch),
                 Err(reason) => {
                     paths.interrupt();
@@ -119,9 +135,18 @@ impl Walk<'_> {
         Lane::Common(at, switch, self.engine.name(packet, switch))
     }
 
+    /// A packet that cannot be made whole.
+    #[cold]
+    fn bring_nothing(&mut self, packet: &Packet) -> Lane {
+        let counters = self.counters(packet.port);
+        counters.received += 1;
+        counters.received_bytes += packet.len() as u64;
+        Lane::Refused(DropReason::NoBuffer)
+    }
+
     /// The door of the switch: headers, VLAN, source address.
-    fn admit(&mut self, packet: &mut Packet) -> Admission {
-        let admission = self.bridge.arrive(self.now_s, packet);
+    fn admit(&mut self, packet: &mut Packet, parsed: Parsed) -> Admission {
+        let admission = self.bridge.arrive(self.now_s, packet, parsed);
         // What is sent to a router's MAC leaves the switch here.
         if let Ok(switch) = admission
             && let Some(door) = self.routers.door(switch, packet.vid, packet.dst_mac())
@@ -137,7 +162,7 @@ impl Walk<'_> {
     }
 
     /// Stops 4 to 7 for a burst that was parsed and admitted.
-    fn cross(&mut self, burst: &mut Vec<Packet>, lanes: &[Lane], paths: &mut Paths) {
+    fn cross(&mut self, burst: &mut Vec<Packet>, lanes: &[Lane], paths: &mut Paths, origin: &dyn Origin) {
         let mut run = self.run(burst, lanes, paths);
         if run.leaves.len() == burst.len() && self.out.push_all(run.to, burst, &mut run.leaves) {
             return;
@@ -150,8 +175,11 @@ impl Walk<'_> {
             for packet in self.out.push_run(run.to, carried, run.leaves) {
                 self.end(packet, Why::reason(DropReason::EgressLimit));
             }
-            let (Some(packet), Some(lane)) = (rest.next(), lanes.get(at)) else { return };
+            let (Some(mut packet), Some(lane)) = (rest.next(), lanes.get(at)) else { return };
             match lane {
+                Lane::Common(..) if !packet.is_whole() && !origin.fill(&mut packet, self.pool) => {
+                    self.end(packet, Why::reason(DropReason::NoBuffer));
+                }
                 Lane::Common(_, switch, _) | Lane::Long(switch) => self.forward(packet, *switch),
                 Lane::Refused(reason) => self.end(packet, Why::reason(*reason)),
             }

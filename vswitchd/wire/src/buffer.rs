@@ -69,6 +69,18 @@ impl Buffer {
         self.end = (self.start as usize + len).min(self.data.len()) as u32;
     }
 
+    /// The free bytes behind the frame, to be written; [`Buffer::extend`] says how many were.
+    #[inline]
+    pub fn tail(&mut self) -> &mut [u8] {
+        self.data.get_mut(self.end as usize..).unwrap_or_default()
+    }
+
+    /// Makes the frame `n` bytes longer at its end, at most by what is free.
+    #[inline]
+    pub fn extend(&mut self, n: usize) {
+        self.end = (self.end as usize + n).min(self.data.len()) as u32;
+    }
+
     /// Fills the buffer with a copy of `frame`; `false` (and an empty buffer) where it does not fit.
     #[inline]
     pub fn fill(&mut self, frame: &[u8]) -> bool {
@@ -245,6 +257,18 @@ mod tests {
         assert_eq!(buffer.len(), 10 + HEADROOM);
         buffer.shrink_front(1000);
         assert!(buffer.is_empty());
+    }
+
+    #[test]
+    fn a_frame_grows_at_its_end_by_what_is_free() {
+        let mut pool = Pool::default();
+        let mut buffer = pool.copy(&[1; 10]).unwrap();
+        buffer.tail()[..2].copy_from_slice(&[2, 3]);
+        buffer.extend(2);
+        assert_eq!(buffer.bytes()[9..], [1, 2, 3]);
+        assert_eq!(buffer.tail().len(), FRAME_MAX - 12);
+        buffer.extend(usize::from(u16::MAX));
+        assert_eq!((buffer.len(), buffer.tail().len()), (FRAME_MAX, 0));
     }
 
     #[test]

@@ -26,5 +26,5 @@ pub use fields::{FragmentFields, TcpFields};
 pub use ids::{Epoch, InterfaceId, PortId, RouterId, RuleId, SwitchId, Vid};
 pub use mac::MacAddr;
 pub use offload::{Capabilities, Checksum, Offload, Segmentation};
-pub use packet::{Fragment, Headers, L3, Packet, Tag};
+pub use packet::{Fragment, Headers, L3, Nowhere, Origin, Packet, Rest, Tag};
 pub use time::Instant;

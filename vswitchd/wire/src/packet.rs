@@ -68,11 +68,43 @@ pub struct Headers {
     pub end: u32,
 }
 
+/// The part of a frame that was left where it came from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rest {
+    /// Bytes of it; 0 where the frame stands in its buffer whole.
+    pub len: u32,
+    /// What its origin knows it by.
+    pub slot: u32,
+}
+
+/// Where packets come from that bring their first bytes only. The rest stays there until the end of the turn.
+pub trait Origin {
+    /// Brings the rest of a packet, so that its buffer holds it whole. `false` where no buffer is free or the rest is
+    /// gone; the packet stays as it was.
+    fn fill(&self, packet: &mut Packet, pool: &mut Pool) -> bool;
+}
+
+/// The origin of packets that are whole.
+#[derive(Clone, Copy, Debug)]
+pub struct Nowhere;
+
+impl Origin for Nowhere {
+    fn fill(&self, packet: &mut Packet, _: &mut Pool) -> bool {
+        packet.is_whole()
+    }
+}
+
 /// One frame, its marks, and where it stands on its way.
+///
+/// A long frame may come in with its first bytes only ([`Packet::rest`]): what those say is judged and rewritten, and
+/// whoever wants to see more has the packet made whole first ([`Origin::fill`]). The accessors know only what stands in
+/// the buffer.
 #[derive(Debug)]
 pub struct Packet {
     /// The bytes, from the Ethernet header on.
     pub buffer: Buffer,
+    /// What follows them and is still where it came from.
+    pub rest: Rest,
     /// What is left to finish.
     pub offload: Offload,
     /// The port it came in by.
@@ -89,7 +121,7 @@ impl Packet {
     /// A packet that came in by `port`, not parsed yet.
     #[inline]
     pub fn new(buffer: Buffer, port: PortId, offload: Offload) -> Packet {
-        Packet { buffer, offload, port, vid: Vid(0), hash: 0, headers: Headers::default() }
+        Packet { buffer, rest: Rest::default(), offload, port, vid: Vid(0), hash: 0, headers: Headers::default() }
     }
 
     /// The frame.
@@ -98,10 +130,16 @@ impl Packet {
         self.buffer.bytes()
     }
 
-    /// Length of the frame.
+    /// Length of the frame, with the part that is not in the buffer.
     #[inline]
     pub fn len(&self) -> usize {
-        self.buffer.len()
+        self.buffer.len() + self.rest.len as usize
+    }
+
+    /// All of its bytes are in the buffer.
+    #[inline]
+    pub fn is_whole(&self) -> bool {
+        self.rest.len == 0
     }
 
     /// A frame without bytes.
@@ -143,12 +181,12 @@ impl Packet {
         self.bytes().get(self.headers.l3 as usize..self.headers.end as usize).unwrap_or(&[])
     }
 
-    /// A second packet with the same bytes and marks; `None` where the pool is empty.
+    /// A second packet with the same bytes and marks, of a whole one; `None` where the pool is empty.
     #[inline]
     pub fn duplicate(&self, pool: &mut Pool) -> Option<Packet> {
         let buffer = pool.copy(self.bytes())?;
         let Packet { offload, port, vid, hash, headers, .. } = *self;
-        Some(Packet { buffer, offload, port, vid, hash, headers })
+        Some(Packet { buffer, rest: Rest::default(), offload, port, vid, hash, headers })
     }
 }
 
