@@ -9,6 +9,9 @@ pub fn help(port: &v1::PortSpec) -> String {
         Some(Attachment::VhostUser(v)) => vhost_user(&port.name, v),
         Some(Attachment::Tap(t)) => tap(&port.name, t),
         Some(Attachment::Xdp(x)) => xdp(&port.name, x),
+        Some(Attachment::Uplink(u)) => {
+            format!("Port {} is the host's card {}: nothing is to be done there.\n", port.name, u.interface)
+        }
         Some(Attachment::Pcap(_) | Attachment::Mem(_)) | None => {
             format!("Port {} has no other side to which a guest could be attached.\n", port.name)
         }

@@ -19,6 +19,7 @@ mod stats;
 mod switch;
 mod table;
 mod trace;
+mod uplink;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -68,6 +69,9 @@ enum Command {
     /// Ports: the ways in and out of a switch.
     #[command(subcommand)]
     Port(port::Command),
+    /// Uplinks: network cards that host and guests share.
+    #[command(subcommand)]
+    Uplink(uplink::Command),
     /// The policy: rules that say which flows may be.
     #[command(subcommand)]
     Policy(policy::Command),
@@ -134,6 +138,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Switch(command) => switch::run(command, &daemon, format).await,
         Command::Port(command) => port::run(command, &daemon, format).await,
+        Command::Uplink(command) => uplink::run(command, &daemon, format).await,
         Command::Policy(command) => policy::run(command, &daemon, format).await,
         Command::Ruleset(command) => rule_set::run(command, &daemon, format).await,
         Command::Rules(command) => rules::run(command, format),

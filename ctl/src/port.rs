@@ -290,7 +290,7 @@ pub async fn run(command: Command, daemon: &Connection, format: Format) -> Resul
             }
             let mut spec = v1::PortSpec { name, switch, attachment, ..v1::PortSpec::default() };
             settings.put(&mut spec)?;
-            client.add(v1::AddPortRequest { port: Some(spec) }).await?
+            client.add(v1::AddPortRequest { port: Some(spec), ..v1::AddPortRequest::default() }).await?
         }
         Command::Set { name, switch, attach, settings } => {
             let attachment = attach.message()?;
@@ -368,7 +368,7 @@ pub fn text(ports: &[v1::PortStatus]) -> String {
 }
 
 /// Everything about a port.
-fn detail(port: &v1::PortStatus) -> String {
+pub fn detail(port: &v1::PortStatus) -> String {
     let spec = port.spec.clone().unwrap_or_default();
     let counters = port.counters.clone().unwrap_or_default();
     let mut lines: Vec<(String, String)> = vec![

@@ -4,6 +4,7 @@
 //! only when nothing of it can fail any more.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,11 +17,17 @@ use crate::config::{self, Config, Limits};
 use crate::open::Opener;
 use crate::plan::{Change, plan};
 use crate::published::{Board, Names, Snapshot};
+use crate::reach;
 use crate::refusal::Refusal;
 use crate::rule_sets::{Cache, Loaded};
 use crate::state::{self, Ids};
 use crate::store::Store;
 use crate::worker::{Handle, Transaction};
+
+/// How long hosts that are watched have for an answer, the pause between two questions, and how many they may miss.
+const WATCH_EVERY: Duration = Duration::from_millis(700);
+const WATCH_PAUSE: Duration = Duration::from_millis(300);
+const WATCH_MISSES: u32 = 3;
 
 /// The one place where the state changes.
 pub struct Controller {
@@ -189,14 +196,46 @@ impl Controller {
         let controller = Arc::clone(self);
         tokio::spawn(async move {
             tokio::time::sleep(within).await;
-            let mut state = controller.state.lock().await;
-            let Some(trial) = state.trial.take_if(|trial| trial.revision == revision) else { return };
-            tracing::warn!(revision, "the state on trial was not confirmed; it is undone");
-            let current = controller.board.read();
-            if let Err(refusal) = controller.make(&mut state, &current, trial.before, Terms::default()).await {
-                tracing::error!("the state on trial cannot be undone and stays: {refusal}");
+            controller.undo(revision, "it was not confirmed").await;
+        });
+    }
+
+    async fn undo(&self, revision: u64, why: &str) {
+        let mut state = self.state.lock().await;
+        let Some(trial) = state.trial.take_if(|trial| trial.revision == revision) else { return };
+        tracing::warn!(revision, "the state on trial is undone: {why}");
+        let current = self.board.read();
+        if let Err(refusal) = self.make(&mut state, &current, trial.before, Terms::default()).await {
+            tracing::error!("the state on trial cannot be undone and stays: {refusal}");
+        }
+    }
+
+    /// Undoes the state on trial as soon as one of `hosts`, which answered before, does not answer pings from `netns`
+    /// any more.
+    pub fn watch_over(self: &Arc<Controller>, revision: u64, hosts: Vec<IpAddr>, netns: Option<String>) {
+        let controller = Arc::clone(self);
+        tokio::spawn(async move {
+            let mut missed = vec![0; hosts.len()];
+            while controller.is_on_trial(revision).await {
+                let (asked, netns) = (hosts.clone(), netns.clone());
+                let answers = move || reach::answering(&asked, netns.as_deref(), WATCH_EVERY);
+                let answered = match tokio::task::spawn_blocking(answers).await {
+                    Ok(Ok(answered)) => answered,
+                    Ok(Err(_)) | Err(_) => Vec::new(),
+                };
+                for (host, missed) in hosts.iter().zip(&mut missed) {
+                    *missed = if answered.contains(host) { 0 } else { *missed + 1 };
+                    if *missed >= WATCH_MISSES {
+                        return controller.undo(revision, &format!("{host} does not answer any more")).await;
+                    }
+                }
+                tokio::time::sleep(WATCH_PAUSE).await;
             }
         });
+    }
+
+    async fn is_on_trial(&self, revision: u64) -> bool {
+        self.state.lock().await.trial.as_ref().is_some_and(|trial| trial.revision == revision)
     }
 
     async fn make(

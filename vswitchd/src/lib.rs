@@ -14,6 +14,7 @@ pub mod notify;
 pub mod open;
 pub mod plan;
 pub mod published;
+pub mod reach;
 pub mod refusal;
 pub mod rule_sets;
 pub mod server;

@@ -2,7 +2,9 @@
 
 use weir_ports::mem::MemConfig;
 use weir_ports::vhost_user::{Profile, Role, VhostUserConfig, VhostUserPort};
-use weir_ports::{MemPort, PcapConfig, PcapPort, Port, TapConfig, TapPort, XdpConfig, XdpPort};
+use weir_ports::{
+    MemPort, PcapConfig, PcapPort, Port, TapConfig, TapPort, UplinkConfig, UplinkPort, XdpConfig, XdpPort,
+};
 use weir_wire::Capabilities;
 
 use crate::config::{self, Attachment, VhostProfile, VhostRole};
@@ -31,6 +33,7 @@ impl Opener for HostOpener {
             Attachment::VhostUser(v) => vhost_user(name, v),
             Attachment::Tap(t) => tap(name, t),
             Attachment::Xdp(x) => xdp(name, x),
+            Attachment::Uplink(u) => uplink(name, u),
             Attachment::Pcap(p) => pcap(name, p),
             Attachment::Mem(_) => mem(name),
         }
@@ -95,6 +98,12 @@ fn xdp(name: &str, wanted: &config::Xdp) -> Result<Box<dyn Port>, Refusal> {
         ..XdpConfig::new(&wanted.interface)
     };
     let port = XdpPort::open(config).map_err(|e| refusal::from_port(name, &e))?;
+    Ok(Box::new(port))
+}
+
+fn uplink(name: &str, wanted: &config::Uplink) -> Result<Box<dyn Port>, Refusal> {
+    let config = UplinkConfig { netns: wanted.netns.clone(), ..UplinkConfig::new(&wanted.interface) };
+    let port = UplinkPort::open(config).map_err(|e| refusal::from_port(name, &e))?;
     Ok(Box::new(port))
 }
 

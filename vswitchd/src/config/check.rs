@@ -236,6 +236,7 @@ fn check_attachment(port: &str, attachment: Attachment<'_>, problems: &mut Probl
             check_interface(port, "xdp.interface", &x.interface, problems);
             problems.unless(x.queues.is_none_or(|n| n > 0), || format!("port {port}: xdp.queues is 0"));
         }
+        Attachment::Uplink(u) => check_interface(port, "uplink.interface", &u.interface, problems),
         Attachment::Pcap(p) => {
             let paths = [&p.read, &p.write];
             problems.unless(paths.iter().any(|path| path.is_some()), || {

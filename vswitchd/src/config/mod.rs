@@ -29,7 +29,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 pub use check::{PORTS_MAX, RULES_MAX, SWITCHES_MAX};
-pub use port::{Attachment, Mem, Pcap, Port, Tap, VhostProfile, VhostRole, VhostUser, Vlan, Xdp, XdpMode};
+pub use port::{Attachment, Mem, Pcap, Port, Tap, Uplink, VhostProfile, VhostRole, VhostUser, Vlan, Xdp, XdpMode};
 pub use rule::{Action, Rule, Side};
 pub use settings::{Limits, OnFailure, Settings, Timeouts};
 pub use values::{Icmp, Mac, Protocol, Range};

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::is_default;
 use super::values::{Mac, Range, one_or_many};
 
-/// A port. Exactly one of `vhost_user`, `tap`, `xdp`, `pcap` and `mem` is given.
+/// A port. Exactly one of `vhost_user`, `tap`, `xdp`, `uplink`, `pcap` and `mem` is given.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Port {
@@ -40,6 +40,9 @@ pub struct Port {
     /// Any network interface by AF_XDP.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub xdp: Option<Xdp>,
+    /// A network card that the host goes on using.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uplink: Option<Uplink>,
     /// Capture files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pcap: Option<Pcap>,
@@ -65,6 +68,8 @@ pub enum Attachment<'a> {
     Tap(&'a Tap),
     /// A network interface by AF_XDP.
     Xdp(&'a Xdp),
+    /// A network card shared with the host.
+    Uplink(&'a Uplink),
     /// Capture files.
     Pcap(&'a Pcap),
     /// Nothing.
@@ -78,6 +83,7 @@ impl Attachment<'_> {
             Attachment::VhostUser(v) => Some(format!("socket {}", v.path)),
             Attachment::Tap(t) => Some(interface(&t.name, t.netns.as_deref())),
             Attachment::Xdp(x) => Some(interface(&x.interface, x.netns.as_deref())),
+            Attachment::Uplink(u) => Some(interface(&u.interface, u.netns.as_deref())),
             Attachment::Pcap(p) => p.write.as_ref().map(|path| format!("file {path}")),
             Attachment::Mem(_) => None,
         }
@@ -101,6 +107,7 @@ impl Port {
             self.vhost_user.as_ref().map(|v| ("vhost_user", Attachment::VhostUser(v))),
             self.tap.as_ref().map(|t| ("tap", Attachment::Tap(t))),
             self.xdp.as_ref().map(|x| ("xdp", Attachment::Xdp(x))),
+            self.uplink.as_ref().map(|u| ("uplink", Attachment::Uplink(u))),
             self.pcap.as_ref().map(|p| ("pcap", Attachment::Pcap(p))),
             self.mem.as_ref().map(|m| ("mem", Attachment::Mem(m))),
         ]
@@ -118,6 +125,7 @@ impl Port {
         self.vhost_user = from.vhost_user;
         self.tap = from.tap;
         self.xdp = from.xdp;
+        self.uplink = from.uplink;
         self.pcap = from.pcap;
         self.mem = from.mem;
     }
@@ -253,6 +261,17 @@ pub struct Xdp {
     /// Number of queues; absent: all the interface has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queues: Option<u16>,
+}
+
+/// A network card that the host goes on using: guests reach the network and the host by it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Uplink {
+    /// Name of the card.
+    pub interface: String,
+    /// Network namespace it is in, by name or path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub netns: Option<String>,
 }
 
 /// Capture files: frames come from one and go to another.

@@ -172,6 +172,6 @@ fn the_example_names_every_setting_and_the_usual_values() {
     let kinds: Vec<_> = config.ports.iter().filter_map(|p| p.attachment().ok()).collect();
     assert!(matches!(
         kinds[..],
-        [Attachment::VhostUser(_), Attachment::Tap(_), Attachment::Xdp(_), Attachment::Pcap(_)]
+        [Attachment::VhostUser(_), Attachment::Tap(_), Attachment::Xdp(_), Attachment::Uplink(_), Attachment::Pcap(_)]
     ));
 }

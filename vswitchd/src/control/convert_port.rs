@@ -4,7 +4,9 @@ use weir_proto::v1;
 use weir_proto::v1::port_spec::Attachment as Proto;
 
 use super::convert::{filled, narrow, text, texts};
-use crate::config::{Attachment, Mac, Mem, Pcap, Port, Tap, VhostProfile, VhostRole, VhostUser, Vlan, Xdp, XdpMode};
+use crate::config::{
+    Attachment, Mac, Mem, Pcap, Port, Tap, Uplink, VhostProfile, VhostRole, VhostUser, Vlan, Xdp, XdpMode,
+};
 use crate::refusal::Refusal;
 
 pub(super) fn port_of(spec: &v1::PortSpec) -> Result<Port, Refusal> {
@@ -25,6 +27,9 @@ pub(super) fn port_of(spec: &v1::PortSpec) -> Result<Port, Refusal> {
         Some(Proto::VhostUser(v)) => port.vhost_user = Some(vhost_user_of(&object, v)?),
         Some(Proto::Tap(t)) => port.tap = Some(tap_of(&object, t)?),
         Some(Proto::Xdp(x)) => port.xdp = Some(xdp_of(&object, x)?),
+        Some(Proto::Uplink(u)) => {
+            port.uplink = Some(Uplink { interface: u.interface.clone(), netns: filled(&u.netns) });
+        }
         Some(Proto::Pcap(p)) => port.pcap = Some(Pcap { read: filled(&p.read), write: filled(&p.write) }),
         Some(Proto::Mem(v1::Mem {})) => port.mem = Some(Mem {}),
     }
@@ -161,6 +166,9 @@ fn attachment_to_proto(attachment: Attachment<'_>) -> Proto {
             first_queue: Some(u32::from(x.first_queue)),
             queues: x.queues.map(u32::from),
         }),
+        Attachment::Uplink(u) => {
+            Proto::Uplink(v1::Uplink { interface: u.interface.clone(), netns: u.netns.clone().unwrap_or_default() })
+        }
         Attachment::Pcap(p) => Proto::Pcap(v1::Pcap {
             read: p.read.clone().unwrap_or_default(),
             write: p.write.clone().unwrap_or_default(),

@@ -1,5 +1,8 @@
 //! `weir.v1.Ports`.
 
+use std::net::IpAddr;
+use std::time::Duration;
+
 use tonic::{Request, Response, Status};
 use weir_proto::v1;
 use weir_proto::v1::ports_server::Ports;
@@ -11,11 +14,15 @@ use super::convert_port::{port_of, port_to_proto};
 use crate::commit::Terms;
 use crate::config::{Config, Port};
 use crate::published::Snapshot;
+use crate::reach;
 use crate::refusal::Refusal;
 use crate::worker::View;
 
 /// What [`set_field`] knows.
 const FIELDS: [&str; 8] = ["switch", "groups", "attachment", "vlan", "isolated", "down", "no_learning", "fdb_limit"];
+
+/// How long hosts have to answer that are to be watched.
+const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 
 /// Ports that are asked about in one go: traffic waits meanwhile.
 const PORTS_AT_ONCE: usize = 64;
@@ -23,15 +30,32 @@ const PORTS_AT_ONCE: usize = 64;
 #[tonic::async_trait]
 impl Ports for Service {
     async fn add(&self, request: Request<v1::AddPortRequest>) -> Result<Response<v1::Applied>, Status> {
-        let port = port_of(&required(request.into_inner().port, "port")?)?;
-        let outcome = self.controller.change(Terms::default(), move |config| {
+        let v1::AddPortRequest { port, confirm_within_s, watch } = request.into_inner();
+        let port = port_of(&required(port, "port")?)?;
+        let trial = super::config::trial(confirm_within_s)?;
+        let watched = match trial {
+            Some(_) => Watched::of(&port, &watch).await?,
+            None if watch.is_empty() => Watched::default(),
+            None => return Err(Refusal::invalid("watch: it needs confirm_within_s").into()),
+        };
+        let change = self.controller.change(Terms { trial, ..Terms::default() }, move |config| {
             if config.port(&port.name).is_some() {
                 return Err(Refusal::exists("port", &port.name));
             }
             config.ports.push(port);
             Ok(())
         });
-        Ok(Response::new(outcome.await?.into()))
+        let mut outcome = change.await?;
+        if !watched.hosts.is_empty() {
+            self.controller.watch_over(outcome.revision, watched.hosts, watched.netns);
+        }
+        outcome.warnings.extend(
+            watched
+                .silent
+                .iter()
+                .map(|host| format!("{host} did not answer pings before the change, so it is not watched")),
+        );
+        Ok(Response::new(outcome.into()))
     }
 
     async fn set(&self, request: Request<v1::SetPortRequest>) -> Result<Response<v1::Applied>, Status> {
@@ -75,6 +99,41 @@ impl Ports for Service {
         }
         let ports = ids.iter().zip(found).map(|((name, id), facts)| status(&snapshot, name, *id, facts)).collect();
         Ok(Response::new(v1::ListPortsResponse { ports }))
+    }
+}
+
+/// Hosts that must stay reachable while a port is on trial.
+#[derive(Default)]
+struct Watched {
+    hosts: Vec<IpAddr>,
+    /// Wanted, but they do not answer pings anyway.
+    silent: Vec<IpAddr>,
+    netns: Option<String>,
+}
+
+impl Watched {
+    /// The default gateways behind an uplink, and `wanted`.
+    async fn of(port: &Port, wanted: &[String]) -> Result<Watched, Refusal> {
+        let mut hosts: Vec<IpAddr> = wanted
+            .iter()
+            .map(|host| host.parse().map_err(|_| Refusal::invalid(format!("watch: {host} is no address"))))
+            .collect::<Result<_, _>>()?;
+        let netns = port.uplink.as_ref().and_then(|uplink| uplink.netns.clone());
+        if let Some(uplink) = &port.uplink {
+            let gateways = weir_ports::uplink::default_gateways(&uplink.interface, netns.as_deref());
+            let gateways = gateways.map_err(|e| crate::refusal::from_port(&port.name, &e))?;
+            hosts.extend(
+                gateways.into_iter().map(IpAddr::from).filter(|gateway| !hosts.contains(gateway)).collect::<Vec<_>>(),
+            );
+        }
+        let (asked, space) = (hosts.clone(), netns.clone());
+        let answers = move || reach::answering(&asked, space.as_deref(), ANSWER_WITHIN);
+        let answered = tokio::task::spawn_blocking(answers)
+            .await
+            .map_err(|e| Refusal::internal(format!("the hosts to be watched could not be asked: {e}")))?
+            .map_err(|e| Refusal::state(format!("watch: cannot ping: {e}; vswitchd needs CAP_NET_RAW")))?;
+        let (hosts, silent) = hosts.into_iter().partition(|host| answered.contains(host));
+        Ok(Watched { hosts, silent, netns })
     }
 }
 

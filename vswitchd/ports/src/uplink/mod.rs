@@ -12,6 +12,7 @@
 
 mod program;
 
+use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use weir_wire::{Capabilities, MacAddr, Packet, Pool, PortId};
@@ -179,23 +180,38 @@ fn quieten(ns: &NetNs, device: &str) {
     let _ = ns.run(|| std::fs::write(path, "1"));
 }
 
-/// The link-layer addresses of the default gateways behind a device, as far as the host knows them (proc(5)).
-fn gateways(interface: &str) -> Vec<MacAddr> {
-    let read = |file: &str| std::fs::read_to_string(format!("/proc/thread-self/net/{file}")).unwrap_or_default();
-    gateways_in(interface, &read("route"), &read("arp"))
+/// The IPv4 addresses of the host's default gateways behind a card, as the routes of the namespace say.
+///
+/// # Errors
+/// Where there is no such namespace.
+pub fn default_gateways(interface: &str, netns: Option<&str>) -> Result<Vec<Ipv4Addr>, PortError> {
+    NetNs::open(netns)?.run(|| next_hops_in(interface, &proc_net("route")))
 }
 
-fn gateways_in(interface: &str, routes: &str, neighbors: &str) -> Vec<MacAddr> {
+fn proc_net(file: &str) -> String {
+    std::fs::read_to_string(format!("/proc/thread-self/net/{file}")).unwrap_or_default()
+}
+
+fn next_hops_in(interface: &str, routes: &str) -> Vec<Ipv4Addr> {
     let is_default = |line: &&str| {
         let mut words = line.split_whitespace();
         words.next() == Some(interface) && words.next() == Some("00000000")
     };
-    let next_hops: Vec<std::net::Ipv4Addr> = routes
+    routes
         .lines()
         .filter(is_default)
         .filter_map(|line| u32::from_str_radix(line.split_whitespace().nth(2)?, 16).ok())
-        .map(|address| std::net::Ipv4Addr::from(address.to_ne_bytes()))
-        .collect();
+        .map(|address| Ipv4Addr::from(address.to_ne_bytes()))
+        .collect()
+}
+
+/// The link-layer addresses of the default gateways behind a device, as far as the host knows them (proc(5)).
+fn gateways(interface: &str) -> Vec<MacAddr> {
+    gateways_in(interface, &proc_net("route"), &proc_net("arp"))
+}
+
+fn gateways_in(interface: &str, routes: &str, neighbors: &str) -> Vec<MacAddr> {
+    let next_hops = next_hops_in(interface, routes);
     let mut found: Vec<MacAddr> = neighbors
         .lines()
         .filter_map(|line| {

@@ -1,0 +1,153 @@
+//! A host with one network card, shared with the guests: whatever happens to the daemon, the operator's session stays.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
+
+use weir_tests::lab::{Daemon, Failure, Namespace, ping, skip_unless_root, transfer, wait_for};
+
+const HOST: &str = "192.0.2.1";
+const GATEWAY: &str = "192.0.2.2";
+const GUEST: &str = "192.0.2.10";
+
+/// The daemon's namespace is the host; its card leads to the gateway, from where an operator is logged in.
+struct Site {
+    daemon: Daemon,
+    gateway: Namespace,
+    guest: Namespace,
+    session: Session,
+}
+
+/// An operator's connection to the host, with somebody who answers.
+struct Session {
+    operator: TcpStream,
+    host: TcpStream,
+}
+
+impl Session {
+    fn answers(&mut self) -> Result<(), Failure> {
+        let mut heard = [0; 6];
+        self.operator.write_all(b"uptime")?;
+        self.host.read_exact(&mut heard)?;
+        self.host.write_all(&heard)?;
+        Ok(self.operator.read_exact(&mut heard)?)
+    }
+}
+
+impl Site {
+    fn new() -> Result<Site, Failure> {
+        let guest = Namespace::new("guest")?;
+        let config = format!(
+            "[[switch]]\nname = \"lan\"\n\n[[port]]\nname = \"vm\"\nswitch = \"lan\"\n\
+             tap = {{ name = \"eth0\", netns = \"{}\" }}\n\n\
+             [[rule]]\nname = \"host-is-closed\"\naction = \"drop\"\nprotocol = \"tcp\"\n\
+             to = {{ addresses = [\"{HOST}/32\"] }}\ndestination_ports = [9]\n",
+            guest.name()
+        );
+        let (mut daemon, gateway) = (Daemon::prepare(&config)?, Namespace::new("gateway")?);
+        let host = daemon.namespace();
+        host.veth("eth0", &gateway, "eth0")?;
+        host.address("eth0", &format!("{HOST}/24"))?;
+        gateway.address("eth0", &format!("{GATEWAY}/24"))?;
+        host.ip(&["route", "add", "default", "via", GATEWAY])?;
+        let listener = host.inside(|| Ok(TcpListener::bind((HOST, 22))?))?;
+        let operator = gateway.inside(|| Ok(TcpStream::connect((HOST, 22))?))?;
+        let (served, _) = listener.accept()?;
+        for stream in [&operator, &served] {
+            stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+        }
+        daemon.run()?;
+        guest.address("eth0", &format!("{GUEST}/24"))?;
+        Ok(Site { daemon, gateway, guest, session: Session { operator, host: served } })
+    }
+
+    fn attach(&self, seconds: &str) -> Result<String, Failure> {
+        self.daemon.ctl(&["uplink", "attach", "eth0", "--switch", "lan", "--confirm-within", seconds])
+    }
+
+    fn has_uplink(&self) -> Result<bool, Failure> {
+        Ok(!self.daemon.ctl(&["uplink", "show"])?.starts_with("no uplinks"))
+    }
+
+    fn at(address: &str, port: u16) -> Result<SocketAddr, Failure> {
+        Ok(SocketAddr::new(address.parse().map_err(|e| Failure::of(address, e))?, port))
+    }
+}
+
+#[test]
+fn the_session_outlives_attach_traffic_and_the_daemons_death() -> Result<(), Failure> {
+    if skip_unless_root() {
+        return Ok(());
+    }
+    let mut site = Site::new()?;
+    site.session.answers()?;
+    let said = site.attach("60")?;
+    assert!(said.contains("+ port eth0") && said.contains("vswitchctl confirm"), "{said}");
+    site.session.answers()?;
+    site.daemon.ctl(&["confirm"])?;
+    assert_eq!(ping(&site.guest, GATEWAY, 3)?.lost(), 0);
+    assert_eq!(ping(&site.guest, HOST, 3)?.lost(), 0);
+    transfer(&site.guest, &site.gateway, Site::at(GATEWAY, 5001)?, 64 << 20)?;
+    transfer(&site.gateway, &site.guest, Site::at(GUEST, 5001)?, 64 << 20)?;
+    transfer(&site.guest, site.daemon.namespace(), Site::at(HOST, 5001)?, 64 << 20)?;
+    transfer(&site.gateway, site.daemon.namespace(), Site::at(HOST, 5002)?, 64 << 20)?;
+    let refused = site.guest.inside(|| Ok(TcpStream::connect_timeout(&Site::at(HOST, 9)?, Duration::from_secs(1))))?;
+    assert_eq!(
+        refused.map_err(|e| e.kind()).err(),
+        Some(std::io::ErrorKind::TimedOut),
+        "the policy stands before the host"
+    );
+    let shown = site.daemon.ctl(&["uplink", "show", "eth0"])?;
+    assert!(shown.contains("guests known") && shown.contains("stays in the kernel"), "{shown}");
+    site.session.answers()?;
+    site.daemon.kill()?;
+    site.session.answers()?;
+    assert_eq!(ping(&site.gateway, HOST, 3)?.lost(), 0);
+    transfer(&site.gateway, site.daemon.namespace(), Site::at(HOST, 5003)?, 8 << 20)?;
+    let left = site.daemon.namespace().ip(&["link", "show"])?;
+    assert!(!left.contains("weir-eth0"), "nothing of the daemon's is left: {left}");
+    site.session.answers()
+}
+
+#[test]
+fn an_uplink_that_nobody_confirms_is_taken_off_again() -> Result<(), Failure> {
+    if skip_unless_root() {
+        return Ok(());
+    }
+    let mut site = Site::new()?;
+    site.attach("2")?;
+    assert_eq!(ping(&site.guest, GATEWAY, 2)?.lost(), 0);
+    wait_for("the end of the trial", Duration::from_secs(20), || (!site.has_uplink().ok()?).then_some(()))?;
+    site.session.answers()?;
+    assert_eq!(ping(&site.guest, GATEWAY, 1)?.lost(), 1);
+    Ok(())
+}
+
+#[test]
+fn an_uplink_is_taken_off_at_once_when_the_gateway_is_lost() -> Result<(), Failure> {
+    if skip_unless_root() {
+        return Ok(());
+    }
+    let site = Site::new()?;
+    site.attach("600")?;
+    assert!(site.has_uplink()?);
+    site.gateway.ip(&["addr", "del", &format!("{GATEWAY}/24"), "dev", "eth0"])?;
+    wait_for("the gateway's loss to be seen", Duration::from_secs(30), || (!site.has_uplink().ok()?).then_some(()))?;
+    let log = site.daemon.log_end(40);
+    assert!(log.contains(&format!("{GATEWAY} does not answer any more")), "{log}");
+    Ok(())
+}
+
+#[test]
+fn a_kill_before_the_confirmation_leaves_no_uplink_behind() -> Result<(), Failure> {
+    if skip_unless_root() {
+        return Ok(());
+    }
+    let mut site = Site::new()?;
+    site.attach("600")?;
+    site.daemon.kill()?;
+    site.session.answers()?;
+    site.daemon.run()?;
+    assert!(!site.has_uplink()?, "what was not confirmed is not kept over a restart");
+    site.session.answers()
+}
