@@ -50,7 +50,7 @@ pub struct Scene {
 }
 
 /// What an inspection rule says of itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Signature {
     /// `gid`
     pub gid: u32,
@@ -66,6 +66,14 @@ pub struct Signature {
     pub severity: u8,
     /// "allowed" or "blocked", as EVE says it.
     pub blocked: bool,
+    /// The rule's action.
+    pub action: Option<weir_ids_rules::rule::Action>,
+    /// `metadata`: keys and values.
+    pub metadata: Box<[(String, String)]>,
+    /// `reference`: system and id.
+    pub references: Box<[(String, String)]>,
+    /// `target`
+    pub target: Option<weir_ids_rules::rule::Target>,
 }
 
 /// A flow at its end.

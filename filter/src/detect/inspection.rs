@@ -1,49 +1,91 @@
 //! One flow under inspection: its application layer and what rules remember of it.
+//!
+//! A step goes in this order: the application layer is fed; rules on addresses, on the packet and on the stream are
+//! judged, then those on transactions; what matched is decided on and told; transactions that are finished are logged
+//! and forgotten.
 
 use std::sync::Arc;
 
-use weir_ids_rules::AppProtocol;
+use weir_wire::numbers::PROTOCOL_TCP;
 
-use super::{AppFacts, Findings, Program, Shared, Sink, Step};
+use super::asks::Facts;
+use super::judge::{Judge, oriented};
+use super::judge_tx::{self, TxView};
+use super::marks::FlowMarks;
+use super::side::Side;
+use super::tags::Tagged;
+use super::verdict;
+use super::{Alert, AppFacts, Direction, Findings, FlowVerdict, Program, Scene, Shared, Sink, Step};
+use crate::app::core::{Found, Outcome};
+use crate::app::{Anomaly, App, Chunk, Context, Expectation, Transactions};
 use crate::event::Tuple;
 
-/// What detection remembers of one direction of a transaction.
-#[derive(Debug, Default)]
-pub struct TxMemory {}
+/// Anomalies of protocol detection that a flow remembers.
+const EVENTS: usize = 16;
 
 /// Inspection state of one flow.
 #[derive(Debug)]
 pub struct Inspection {
     program: Arc<Program>,
+    /// The initiator's.
     tuple: Tuple,
+    app: App,
+    sides: [Side; 2],
+    marks: FlowMarks,
+    /// The direction that sent payload last.
+    talker: Option<Direction>,
+    /// The verdict on the flow.
+    verdict: Option<FlowVerdict>,
+    /// What protocol detection met.
+    events: Vec<Anomaly>,
+    tag: Option<Tagged>,
 }
 
 impl Inspection {
     /// State for a flow whose initiator sends `tuple`. `midstream`: its start was not seen. `expected`: what another
-    /// flow announced of it, with the label for its parser.
+    /// flow announced of it.
     pub fn new(
         program: &Arc<Program>,
-        _shared: &Shared,
+        shared: &mut Shared,
         tuple: &Tuple,
-        _midstream: bool,
-        _expected: Option<(AppProtocol, &[u8], u8)>,
+        midstream: bool,
+        expected: Option<&Expectation>,
     ) -> Box<Inspection> {
-        Box::new(Inspection { program: Arc::clone(program), tuple: *tuple })
+        let sides = [Direction::Original, Direction::Reply].map(|way| Side::new(program, &oriented(tuple, way), way));
+        let mut app = App::new(tuple, midstream);
+        if let Some(expectation) = expected {
+            let settings = Arc::clone(&shared.settings);
+            let mut context = Context { settings: &settings, tuple, expectations: &mut shared.expectations };
+            app.expect(expectation, &mut context);
+        }
+        Box::new(Inspection {
+            program: Arc::clone(program),
+            tuple: *tuple,
+            app,
+            sides,
+            marks: FlowMarks::default(),
+            talker: None,
+            verdict: None,
+            events: Vec::new(),
+            tag: None,
+        })
     }
 
     /// Bytes of a stream that are to be given again before the fresh ones, where they are at hand.
     pub fn lookback(&self) -> usize {
-        16 << 10
-    }
-
-    /// Inspects a step. Allocates nothing once warm where nothing matches.
-    pub fn step(&mut self, _step: &Step<'_>, _shared: &mut Shared, findings: &mut Findings, _sink: &mut dyn Sink) {
-        *findings = Findings::default();
+        self.sides.iter().map(|side| side.lookback).max().unwrap_or(0)
     }
 
     /// What the flow speaks.
     pub fn app(&self) -> AppFacts {
-        AppFacts::default()
+        let identity = self.app.identity();
+        AppFacts {
+            protocol: identity.flow.protocol(),
+            failed: identity.flow == Found::Failed,
+            by_way: [identity.to_server.protocol(), identity.to_client.protocol()],
+            original: identity.original,
+            expected: identity.expected,
+        }
     }
 
     /// The initiator's tuple.
@@ -51,8 +93,300 @@ impl Inspection {
         &self.tuple
     }
 
-    /// Rules of the program in use.
-    pub fn rule_count(&self) -> usize {
-        self.program.rule_count()
+    /// Flow bits that are set and counters, by name.
+    pub fn marks(&self) -> (impl Iterator<Item = &str>, impl Iterator<Item = (&str, u32)>) {
+        let bits = self.marks.set_bits().filter_map(|bit| Some(self.program.bits.get(bit as usize)?.as_ref()));
+        let counters = self.marks.counters();
+        (bits, counters.filter_map(|(n, value)| Some((self.program.counters.get(n as usize)?.as_ref(), value))))
+    }
+
+    /// Takes a new program: what rules remember of the flow is dropped; the application layer goes on.
+    pub fn replace_program(&mut self, program: &Arc<Program>) {
+        for way in [Direction::Original, Direction::Reply] {
+            let mut fresh = Side::new(program, &oriented(&self.tuple, way), way);
+            let old = &mut self.sides[way as usize];
+            fresh.take_over(old);
+            *old = fresh;
+        }
+        self.marks = FlowMarks::default();
+        self.program = Arc::clone(program);
+        self.verdict = None;
+    }
+
+    /// Inspects a step. Allocates nothing once warm where nothing matches.
+    pub fn step(&mut self, step: &Step<'_>, shared: &mut Shared, findings: &mut Findings, sink: &mut dyn Sink) {
+        *findings = Findings::default();
+        let before = *self.app.identity();
+        let mut step = *step;
+        if self.feed(&step, shared, findings) == Outcome::Reversed {
+            step.way = opposite(step.way);
+        }
+        let after = *self.app.identity();
+        let found = (before.to_server, before.to_client) != (after.to_server, after.to_client);
+        self.hear(&step, sink);
+        if self.verdict.is_none() {
+            self.detect(&step, found, shared, findings);
+            self.tell(&step, shared, findings, sink);
+            if self.verdict.is_none() {
+                self.verdict = findings.flow;
+            }
+        }
+        self.tell_tagged(&step, shared, sink);
+        self.log(&step, sink);
+        findings.settled = self.verdict == Some(FlowVerdict::Pass) && self.app.is_over() || self.is_settled();
+    }
+
+    /// Nothing is left to match or to log.
+    fn is_settled(&self) -> bool {
+        let idle = |side: &Side| !side.wants_stream && !side.wants_packets;
+        self.app.is_over() && self.app.parsers() == 0 && self.sides.iter().all(idle)
+    }
+
+    /// Feeds the application layer.
+    fn feed(&mut self, step: &Step<'_>, shared: &mut Shared, findings: &mut Findings) -> Outcome {
+        let settings = Arc::clone(&shared.settings);
+        let tuple = self.tuple;
+        let mut context = Context { settings: &settings, tuple: &tuple, expectations: &mut shared.expectations };
+        let time = step.view.time;
+        let outcome = match &step.stream {
+            Some(stream) => {
+                let fresh = stream.text.get(stream.fresh..).unwrap_or_default();
+                if !fresh.is_empty() && self.talker.replace(step.way) != Some(step.way) {
+                    self.sides[step.way as usize].turn = stream.at + stream.fresh as u64;
+                }
+                let chunk = Chunk { bytes: fresh, gap: stream.gap, end: stream.end || step.end, time };
+                self.app.feed(step.way, chunk, &mut context)
+            }
+            None if step.packet && self.tuple.protocol != PROTOCOL_TCP => {
+                self.app.feed_datagram(step.way, step.view.payload, time, &mut context)
+            }
+            None => Outcome::Going,
+        };
+        match outcome {
+            Outcome::Going => {}
+            Outcome::Reversed => {
+                self.reverse();
+                findings.reversed = true;
+            }
+            Outcome::Error => findings.app_error = true,
+            Outcome::Finished => findings.bypass = true,
+        }
+        outcome
+    }
+
+    /// Who was taken for the initiator is the responder.
+    fn reverse(&mut self) {
+        self.tuple = oriented(&self.tuple, Direction::Reply);
+        for way in [Direction::Original, Direction::Reply] {
+            self.sides[way as usize] = Side::new(&self.program, &oriented(&self.tuple, way), way);
+        }
+        self.talker = self.talker.map(opposite);
+    }
+
+    /// Takes note of what protocol detection and the parsers found odd, and tells of it.
+    fn hear(&mut self, step: &Step<'_>, sink: &mut dyn Sink) {
+        let mut odd = self.app.take_anomalies();
+        for nth in 0..self.app.parsers() {
+            if let Some(parser) = self.app.parser_mut(nth) {
+                odd.append(&mut parser.take_anomalies());
+            }
+        }
+        if odd.is_empty() {
+            return;
+        }
+        let scene = self.scene(step, "");
+        odd.iter().for_each(|&anomaly| sink.anomaly(&scene, None, anomaly));
+        let room = EVENTS.saturating_sub(self.events.len());
+        self.events.extend(odd.into_iter().take(room));
+    }
+
+    fn scene<'s>(&'s self, step: &'s Step<'s>, metadata: &'s str) -> Scene<'s> {
+        Scene { step, tuple: &self.tuple, app: self.app(), metadata }
+    }
+
+    /// Judges the rules.
+    fn detect(&mut self, step: &Step<'_>, found: bool, shared: &mut Shared, findings: &mut Findings) {
+        let program = Arc::clone(&self.program);
+        let tuple = oriented(&self.tuple, step.way);
+        let identity = *self.app.identity();
+        let facts = Facts { step, tuple: &tuple, identity: &identity, found, events: &self.events };
+        shared.scratch.matched.clear();
+        let mut judge = Judge {
+            program: &program,
+            facts,
+            marks: &mut self.marks,
+            hosts: &mut shared.hosts,
+            scratch: &mut shared.scratch,
+            undecided: false,
+            overflows: 0,
+        };
+        let side = &mut self.sides[step.way as usize];
+        if step.packet && !std::mem::replace(&mut side.ends_done, true) {
+            judge.ends();
+        }
+        if step.packet && !step.view.events.is_empty() {
+            judge.oddities();
+        }
+        if side.wants_packets || side.wants_stream {
+            judge.packet_and_stream(side);
+        }
+        transactions(&mut self.app, &mut judge, step, &side.payload_hits);
+        findings.undecided = judge.undecided;
+        shared.overflows += judge.overflows;
+        let sinks = (findings, &mut shared.told);
+        let (thresholds, limit) = (&mut shared.thresholds, shared.alerts_per_packet);
+        verdict::decide(&program, &facts, thresholds, &mut shared.scratch.matched, limit, sinks);
+    }
+
+    /// Tells of the matches.
+    fn tell(&mut self, step: &Step<'_>, shared: &mut Shared, findings: &mut Findings, sink: &mut dyn Sink) {
+        if shared.told.is_empty() {
+            return;
+        }
+        let metadata = self.metadata();
+        let tuple = oriented(&self.tuple, step.way);
+        for told in &shared.told {
+            let Some(rule) = self.program.rule(told.matched.rule) else { continue };
+            if let Some(tag) = &rule.tag {
+                shared.tags.set(tag, &tuple, step.view.time, &mut self.tag);
+            }
+            let transaction = told.matched.transaction.and_then(|(parser, number)| self.transaction(parser, number));
+            let guessed = transaction.is_none() && shared.guess_transaction;
+            let transaction = if guessed { self.only_transaction() } else { transaction };
+            let payload = match (&step.stream, told.matched.stream) {
+                (Some(stream), Some(_)) => stream.text,
+                _ => step.view.payload,
+            };
+            let scene = self.scene(step, &metadata);
+            let refuses =
+                matches!(told.action, weir_ids_rules::rule::Action::Drop | weir_ids_rules::rule::Action::Reject(_));
+            sink.alert(
+                &scene,
+                &Alert {
+                    signature: &rule.signature,
+                    action: told.action,
+                    blocked: shared.inline && refuses,
+                    verdict: findings.verdict,
+                    on_stream: told.matched.stream.is_some(),
+                    on_transaction: told.matched.transaction.is_some(),
+                    guessed: guessed && transaction.is_some(),
+                    transaction,
+                    payload,
+                    extra: "",
+                },
+            );
+            findings.alerts += 1;
+        }
+        for (number, place) in shared.told.iter().filter_map(|told| Some((told.matched.rule, told.matched.stream?))) {
+            self.sides[step.way as usize].remember(number, place);
+        }
+    }
+
+    /// Members of "metadata" that show bits and counters.
+    fn metadata(&self) -> String {
+        let mut text = String::new();
+        if self.marks.is_empty() {
+            return text;
+        }
+        let (bits, counters) = self.marks();
+        let (bits, counters): (Vec<&str>, Vec<(&str, u32)>) = (bits.collect(), counters.collect());
+        let mut json = crate::json::Json::object(&mut text);
+        if !bits.is_empty() {
+            json.array("flowbits", |json| {
+                for bit in bits {
+                    json.item_bytes(bit.as_bytes());
+                }
+            });
+        }
+        if !counters.is_empty() {
+            json.nested("flowints", |json| {
+                for (name, value) in counters {
+                    json.number(name, value);
+                }
+            });
+        }
+        json.end();
+        // The braces are the reader's.
+        text.pop();
+        if text.starts_with('{') {
+            text.remove(0);
+        }
+        text
+    }
+
+    fn transaction(&self, parser: usize, number: u64) -> Option<super::Marked<'_>> {
+        let transactions = self.app.parser(parser)?.transactions();
+        (0..transactions.len()).filter_map(|nth| transactions.get(nth)).find(|(mark, _)| mark.number == number)
+    }
+
+    /// The flow's transaction, where it has one only.
+    fn only_transaction(&self) -> Option<super::Marked<'_>> {
+        let mut all = (0..self.app.parsers()).filter_map(|nth| self.app.parser(nth));
+        let (parser, more) = (all.next_back()?, all.next());
+        let transactions: &dyn Transactions = parser.transactions();
+        if more.is_some() || transactions.len() != 1 { None } else { transactions.get(0) }
+    }
+
+    fn tell_tagged(&mut self, step: &Step<'_>, shared: &mut Shared, sink: &mut dyn Sink) {
+        if !step.packet {
+            return;
+        }
+        let tuple = oriented(&self.tuple, step.way);
+        let bytes = step.view.frame.len() as u64;
+        if shared.tags.tells(&tuple, step.view.time, bytes, &mut self.tag) {
+            sink.tagged(&self.scene(step, ""));
+        }
+    }
+
+    /// Logs what is finished, and forgets it.
+    fn log(&mut self, step: &Step<'_>, sink: &mut dyn Sink) {
+        if self.app.parsers() == 0 {
+            return;
+        }
+        let judged = self.verdict.is_some();
+        for nth in 0..self.app.parsers() {
+            let (tuple, facts) = (self.tuple, self.app());
+            let Some(parser) = self.app.parser_mut(nth) else { continue };
+            let protocol = parser.protocol();
+            let scene =
+                Scene { step, tuple: &tuple, app: AppFacts { protocol: Some(protocol), ..facts }, metadata: "" };
+            super::log::transactions(parser.transactions_mut(), &scene, judged, sink);
+        }
+        self.app.forget_former();
+    }
+}
+
+/// Judges the rules on the transactions of the step's direction; those of the other one where it has ended meanwhile.
+fn transactions(app: &mut App, judge: &mut Judge<'_>, step: &Step<'_>, hits: &[u32]) {
+    for nth in 0..app.parsers() {
+        let Some(parser) = app.parser_mut(nth) else { continue };
+        let protocol = parser.protocol();
+        let all = parser.transactions_mut();
+        for index in 0..all.len() {
+            let Some((mark, transaction)) = all.get_mut(index) else { continue };
+            let only = transaction.only();
+            for way in [step.way, opposite(step.way)] {
+                let ended = step.end || transaction.progress(way) >= transaction.complete(way);
+                if only.is_some_and(|only| only != way) || (way != step.way && !ended) {
+                    continue;
+                }
+                let view = TxView { protocol, transaction, way, parser: nth, end: step.end };
+                let tuple = *judge.facts.tuple;
+                let turned = (oriented(&tuple, Direction::Reply), Step { way, ..*step });
+                if way == step.way {
+                    judge_tx::judge(judge, &view, mark, hits);
+                } else {
+                    judge.turned(&turned.0, &turned.1, |judge| judge_tx::judge(judge, &view, mark, &[]));
+                }
+                transaction.mark_inspected(way);
+            }
+        }
+    }
+}
+
+fn opposite(way: Direction) -> Direction {
+    match way {
+        Direction::Original => Direction::Reply,
+        Direction::Reply => Direction::Original,
     }
 }

@@ -6,23 +6,48 @@
 //!
 //! Nothing here reads a clock: the time is that of the step's packet.
 
+mod asks;
+mod check;
+mod compiled;
+mod condition;
+mod fast;
+mod groups;
 mod inspection;
+mod judge;
+mod judge_tx;
+mod lane;
+mod later;
+mod literal;
+mod log;
+mod marks;
+mod matcher;
 mod program;
+mod scratch;
 mod shared;
+mod side;
+mod tags;
+#[cfg(test)]
+mod tests;
+pub mod threshold;
+mod transactions;
+mod transform;
+mod verdict;
 
 use std::sync::Arc;
 
 use weir_ids_rules::AppProtocol;
-use weir_ids_rules::rule::RejectTo;
+use weir_ids_rules::rule::{Action, RejectTo};
 use weir_wire::Instant;
 
-use crate::app::{Mark, Transaction};
+use crate::app::file::File;
+use crate::app::{Anomaly, Mark, Transaction};
 use crate::decode::View;
 use crate::event::{Signature, Tuple};
 pub use crate::inspect::Direction;
 
-pub use inspection::{Inspection, TxMemory};
-pub use program::{Program, ProgramSettings};
+pub use inspection::Inspection;
+pub use judge_tx::TxMemory;
+pub use program::{Adjustment, Program, ProgramSettings};
 pub use shared::Shared;
 
 /// One thing to be inspected: a packet, bytes of a stream that became readable, or both.
@@ -88,6 +113,11 @@ pub struct Findings {
     pub decided_by: Option<Arc<Signature>>,
     /// Alerts told in this step.
     pub alerts: usize,
+    /// Alerts beyond the limit of one packet, which were not told.
+    pub discarded: usize,
+    /// The flow was met the wrong way round: who was taken for the initiator is the responder. The owner swaps its
+    /// sides too.
+    pub reversed: bool,
     /// Nothing is left to match on this flow: its inspection may be given up.
     pub settled: bool,
     /// A rule that refuses could not be decided within its bound on work.
@@ -123,17 +153,28 @@ pub enum FlowVerdict {
     Drop,
 }
 
+/// A transaction with what is remembered of it.
+pub type Marked<'a> = (&'a Mark, &'a dyn Transaction);
+
 /// An alert.
 #[derive(Debug)]
 pub struct Alert<'a> {
     /// The rule.
     pub signature: &'a Arc<Signature>,
-    /// Its action is carried out: `false` where the engine is passive.
+    /// The action taken: the rule's, or that of its rate filter.
+    pub action: Action,
+    /// The action refuses the packet, and is carried out: `false` where the engine is passive.
     pub blocked: bool,
+    /// What became of the packet by all rules together.
+    pub verdict: Verdict,
     /// It matched in bytes of a stream.
     pub on_stream: bool,
-    /// The transaction it matched in.
-    pub transaction: Option<(&'a Mark, &'a dyn Transaction)>,
+    /// It matched in a transaction.
+    pub on_transaction: bool,
+    /// The transaction shown is a guess: the flow has no other one.
+    pub guessed: bool,
+    /// The transaction it matched in, or that is guessed.
+    pub transaction: Option<Marked<'a>>,
     /// The payload it matched in, as EVE shows it: bytes of the stream, or the packet's.
     pub payload: &'a [u8],
     /// JSON members that rules add (`"context"` of datasets), without braces; mostly empty.
@@ -180,17 +221,10 @@ pub trait Sink {
     fn transaction(&mut self, _scene: &Scene<'_>, _mark: &Mark, _transaction: &dyn Transaction) {}
 
     /// A file of a transaction ended.
-    fn file(
-        &mut self,
-        _scene: &Scene<'_>,
-        _mark: &Mark,
-        _transaction: &dyn Transaction,
-        _file: &crate::app::file::File,
-    ) {
-    }
+    fn file(&mut self, _scene: &Scene<'_>, _way: Direction, _of: Marked<'_>, _file: &File) {}
 
     /// The application layer met something that the protocol does not allow; `mark` where it belongs to a transaction.
-    fn anomaly(&mut self, _scene: &Scene<'_>, _mark: Option<&Mark>, _anomaly: crate::app::Anomaly) {}
+    fn anomaly(&mut self, _scene: &Scene<'_>, _mark: Option<&Mark>, _anomaly: Anomaly) {}
 }
 
 /// A sink that hears nothing.

@@ -1,6 +1,19 @@
-//! A rule set compiled for detection.
+//! A rule set compiled for detection: the rules in the order in which they act, and for each kind of traffic those
+//! that concern it.
+//!
+//! The order is that of the actions (pass, drop, reject, alert, unless the settings say otherwise); then rules that set
+//! flow bits before those that ask for them; then priority; then the order of the text. A rule's number is its place.
 
-use weir_ids_rules::{Diagnostic, RuleSet};
+use weir_ids_rules::diagnostic::Kind as Diagnosis;
+use weir_ids_rules::rule::Action;
+use weir_ids_rules::{Diagnostic, Rule, RuleSet};
+
+use super::compiled::{Compiled, Kind};
+use super::fast::{self, Fast, Place};
+use super::groups::Groups;
+use super::marks::{self, MarkNames};
+use super::threshold::{RateFilter, Suppression};
+use super::transactions::TxTables;
 
 /// Choices that shape a program.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,17 +31,112 @@ impl Default for ProgramSettings {
 /// A rule set compiled for detection. Made once per text, shared by all flows.
 #[derive(Debug, Default)]
 pub struct Program {
-    rules: usize,
+    rules: Vec<Compiled>,
+    /// Rules on addresses alone.
+    pub(super) ends: Box<[u32]>,
+    /// Rules on oddities of decoding.
+    pub(super) oddities: Box<[u32]>,
+    pub(super) groups: Groups,
+    pub(super) transactions: TxTables,
+    /// Names of flow bits and counters, by number.
+    pub(super) bits: Box<[Box<str>]>,
+    pub(super) counters: Box<[Box<str>]>,
 }
 
 impl Program {
-    /// Compiles rules for detection. A rule that cannot be compiled is left out and has a diagnostic.
-    pub fn compile(set: &RuleSet, _settings: &ProgramSettings) -> (Program, Vec<Diagnostic>) {
-        (Program { rules: set.rules().len() }, Vec::new())
+    /// Compiles rules for detection. A rule that cannot be compiled (an expression that is no expression) is left out
+    /// and has a diagnostic; the others are used.
+    pub fn compile(set: &RuleSet, settings: &ProgramSettings) -> (Program, Vec<Diagnostic>) {
+        let mut names = MarkNames::default();
+        let mut diagnostics = Vec::new();
+        let mut ready: Vec<(&Rule, Compiled)> = Vec::with_capacity(set.rules().len());
+        for rule in set.rules() {
+            match Compiled::new(rule, &mut names) {
+                Ok(compiled) => ready.push((rule, compiled)),
+                Err((at, message)) => {
+                    let message = format!("the expression does not compile: {message}");
+                    diagnostics.push(rule.diagnose(Diagnosis::Pattern, at, message, String::new()));
+                }
+            }
+        }
+        ready.sort_by_key(|(rule, _)| order(rule, settings));
+        let (rules, compiled): (Vec<&Rule>, Vec<Compiled>) = ready.into_iter().unzip();
+        let fast: Vec<Option<Fast<'_>>> = rules.iter().map(|rule| fast::choose(rule)).collect();
+        let of_kind = |kind: Kind| {
+            let all = (0u32..).zip(&compiled);
+            all.filter(|(_, rule)| rule.kind == kind).map(|(number, _)| number).collect::<Box<[u32]>>()
+        };
+        let in_payload: Vec<Option<&[u8]>> = fast
+            .iter()
+            .map(|fast| fast.as_ref().filter(|fast| fast.place == Place::Payload).map(|fast| fast.bytes.as_slice()))
+            .collect();
+        let program = Program {
+            ends: of_kind(Kind::Ends),
+            oddities: of_kind(Kind::Oddities),
+            groups: Groups::new(&compiled, &in_payload),
+            transactions: TxTables::new(&compiled, &fast),
+            bits: names.bits.into_list(),
+            counters: names.counters.into_list(),
+            rules: compiled,
+        };
+        (program, diagnostics)
     }
 
     /// Rules in use.
     pub fn rule_count(&self) -> usize {
-        self.rules
+        self.rules.len()
     }
+
+    /// Bytes of memory that the searches for fast patterns take.
+    pub fn search_memory(&self) -> usize {
+        self.groups.memory() + self.transactions.memory()
+    }
+
+    /// Adds what a `threshold.config` says of the rule with this `gid` and `sid` (0 for all).
+    pub fn adjust(&mut self, gid: u32, sid: u32, adjustment: &Adjustment) {
+        let fits =
+            |rule: &&mut Compiled| (gid == 0 || rule.signature.gid == gid) && (sid == 0 || rule.signature.sid == sid);
+        for rule in self.rules.iter_mut().filter(fits) {
+            match adjustment {
+                Adjustment::Suppress(suppression) => {
+                    let mut all = std::mem::take(&mut rule.suppressions).into_vec();
+                    all.push(suppression.clone());
+                    rule.suppressions = all.into();
+                }
+                Adjustment::Rate(filter) => rule.rate = Some(*filter),
+                // A rule's own threshold is not overridden by one for all rules.
+                Adjustment::Threshold(threshold) if sid != 0 || rule.threshold.is_none() => {
+                    rule.threshold = Some(*threshold);
+                }
+                Adjustment::Threshold(_) => {}
+            }
+        }
+    }
+
+    pub(super) fn rule(&self, number: u32) -> Option<&Compiled> {
+        self.rules.get(number as usize)
+    }
+}
+
+/// What a `threshold.config` changes of a rule.
+#[derive(Clone, Debug)]
+pub enum Adjustment {
+    /// `suppress`
+    Suppress(Suppression),
+    /// `rate_filter`
+    Rate(RateFilter),
+    /// `threshold`, `event_filter`
+    Threshold(weir_ids_rules::rule::Threshold),
+}
+
+/// The order in which rules act.
+fn order(rule: &Rule, settings: &ProgramSettings) -> (usize, [u8; 3], u8) {
+    let action = match rule.action {
+        Action::Pass => "pass",
+        Action::Drop => "drop",
+        Action::Reject(_) => "reject",
+        Action::Alert | Action::Config => "alert",
+    };
+    let place = settings.action_order.iter().position(|&named| named == action).unwrap_or(4);
+    (place, marks::rank(rule), rule.priority)
 }

@@ -2,6 +2,11 @@
 
 use std::sync::Arc;
 
+use super::marks::HostMarks;
+use super::scratch::Scratch;
+use super::tags::HostTags;
+use super::threshold::Thresholds;
+use super::verdict::Told;
 use crate::app::{Expectation, Settings};
 
 /// What all flows of one worker share.
@@ -13,15 +18,39 @@ pub struct Shared {
     pub inline: bool,
     /// Alerts of one packet that are told at most (`packet-alert-max`).
     pub alerts_per_packet: usize,
+    /// An alert on a packet names the flow's transaction, where there is one only (`detect.guess-applayer-tx`).
+    pub guess_transaction: bool,
     /// Flows that application parsers announced since they were last taken away.
     pub expectations: Vec<Expectation>,
-    /// Steps that searches and checks have taken, of about 64 bytes each.
-    pub work: u64,
+    pub(super) thresholds: Thresholds,
+    pub(super) hosts: HostMarks,
+    pub(super) tags: HostTags,
+    pub(super) scratch: Scratch,
+    pub(super) told: Vec<Told>,
+    /// Matches that were not judged further for want of room.
+    pub overflows: u64,
 }
 
 impl Shared {
     /// Nothing counted or marked yet.
     pub fn new(settings: Settings, inline: bool) -> Shared {
-        Shared { settings: Arc::new(settings), inline, alerts_per_packet: 15, expectations: Vec::new(), work: 0 }
+        Shared {
+            settings: Arc::new(settings),
+            inline,
+            alerts_per_packet: 15,
+            guess_transaction: false,
+            expectations: Vec::new(),
+            thresholds: Thresholds::default(),
+            hosts: HostMarks::default(),
+            tags: HostTags::default(),
+            scratch: Scratch::default(),
+            told: Vec::new(),
+            overflows: 0,
+        }
+    }
+
+    /// Steps that searches and checks have taken, of about 64 bytes each.
+    pub fn work(&self) -> u64 {
+        self.scratch.room.work
     }
 }

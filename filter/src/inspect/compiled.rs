@@ -98,6 +98,7 @@ impl Compiled {
                 category: category.to_owned(),
                 severity: rule.priority,
                 blocked,
+                ..Signature::default()
             }),
             action: rule.action,
             noalert: rule.noalert,

@@ -16,7 +16,7 @@ mod group;
 mod literal;
 mod matcher;
 mod memory;
-mod pcre;
+pub(crate) mod pcre;
 mod program;
 mod scratch;
 mod side;

@@ -105,7 +105,7 @@ mod tests {
     use Verdict::*;
 
     fn signature(sid: u32) -> Signature {
-        Signature { gid: 1, sid, rev: 1, msg: String::new(), category: String::new(), severity: 1, blocked: false }
+        Signature { gid: 1, sid, rev: 1, severity: 1, ..Signature::default() }
     }
 
     fn tuple(last: u32) -> Tuple {

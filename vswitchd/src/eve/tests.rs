@@ -65,6 +65,7 @@ fn signature() -> Arc<Signature> {
         category: "Attempted Administrator Privilege Gain".into(),
         severity: 1,
         blocked: true,
+        ..Signature::default()
     })
 }
 

@@ -1,0 +1,259 @@
+//! Rules judged on a packet and on the stream: which of those worth judging match, in the order in which they act.
+
+use weir_ids_rules::rule::Protocol;
+
+use super::asks::Facts;
+use super::check::Outcome;
+use super::compiled::{Compiled, Kind};
+use super::marks::{FlowMarks, HostMarks, Marks};
+use super::program::Program;
+use super::scratch::{Matched, Scratch};
+use super::side::Side;
+use super::{Direction, Step, View};
+use crate::event::Tuple;
+use weir_ids_rules::Buffer;
+
+/// What rules are judged with.
+#[derive(Debug)]
+pub struct Judge<'j> {
+    pub program: &'j Program,
+    pub facts: Facts<'j>,
+    pub marks: &'j mut FlowMarks,
+    pub hosts: &'j mut HostMarks,
+    pub scratch: &'j mut Scratch,
+    /// A rule that refuses could not be decided within its bound on work.
+    pub undecided: bool,
+    /// Rules that were not judged further for want of room.
+    pub overflows: u64,
+}
+
+impl<'j> Judge<'j> {
+    /// A rule finds no room to wait in.
+    pub fn overflow(&mut self, rule: &Compiled) {
+        self.overflows += 1;
+        self.undecided |= rule.blocks();
+    }
+
+    /// Judges something of the other direction: `step` and `tuple` are those of a packet that goes there.
+    pub fn turned(&mut self, tuple: &Tuple, step: &Step<'_>, judge: impl FnOnce(&mut Judge<'_>)) {
+        let facts = Facts { tuple, step, ..self.facts };
+        let mut turned = Judge {
+            program: self.program,
+            facts,
+            marks: self.marks,
+            hosts: self.hosts,
+            scratch: self.scratch,
+            undecided: false,
+            overflows: 0,
+        };
+        judge(&mut turned);
+        let (undecided, overflows) = (turned.undecided, turned.overflows);
+        self.undecided |= undecided;
+        self.overflows += overflows;
+    }
+
+    /// The marks that a rule on a packet can see.
+    fn marks(&mut self) -> Marks<'_> {
+        Marks {
+            now: self.facts.step.view.time,
+            tuple: self.facts.tuple,
+            flow: self.marks,
+            hosts: self.hosts,
+            transaction: None,
+        }
+    }
+
+    /// Whether all that a rule asks apart from bytes holds.
+    pub fn takes(&mut self, rule: &Compiled) -> bool {
+        self.takes_flow(rule)
+            && rule.takes_ends(self.facts.tuple)
+            && rule.asks.iter().all(|ask| ask.holds(&self.facts))
+            && (rule.wants.is_empty() || self.marks().satisfy(&rule.wants))
+    }
+
+    /// Whether the flow's direction, state and protocol fit.
+    fn takes_flow(&self, rule: &Compiled) -> bool {
+        let step = self.facts.step;
+        rule.takes_direction(step.way)
+            && rule.takes_state(step.established)
+            && rule.flow.fragments.is_none_or(|wanted| wanted == step.view.reassembled)
+            && (!rule.protocol.is_app() || self.speaks(rule.protocol))
+    }
+
+    fn speaks(&self, protocol: Protocol) -> bool {
+        self.facts.identity.flow.protocol().is_some_and(|spoken| protocol.takes_app(spoken))
+    }
+
+    /// A rule matched: it leaves its marks, and waits for the verdict.
+    fn matched(&mut self, rule: &Compiled, matched: Matched) {
+        if !rule.acts.is_empty() {
+            self.marks().apply(&rule.acts);
+        }
+        self.scratch.matched.push(matched);
+    }
+
+    /// Judges the rules on addresses alone.
+    pub fn ends(&mut self) {
+        for &number in &self.program.ends {
+            let Some(rule) = self.program.rule(number) else { continue };
+            if rule.takes_protocol(class(self.facts.tuple.protocol)) && self.takes(rule) {
+                self.matched(rule, Matched { rule: number, stream: None, transaction: None });
+            }
+        }
+    }
+
+    /// Judges the rules on oddities of decoding.
+    pub fn oddities(&mut self) {
+        for &number in &self.program.oddities {
+            let Some(rule) = self.program.rule(number) else { continue };
+            if rule.asks.iter().all(|ask| ask.holds(&self.facts)) && self.takes(rule) {
+                self.matched(rule, Matched { rule: number, stream: None, transaction: None });
+            }
+        }
+    }
+
+    /// Judges the rules of the side's groups on the packet and on the stream of the step.
+    pub fn packet_and_stream(&mut self, side: &mut Side) {
+        let step = self.facts.step;
+        self.scratch.round.begin(self.program.rule_count());
+        let packet = step.packet && side.wants_packets;
+        if packet {
+            let payload = step.view.payload;
+            for group in self.program.groups.of(side.selection) {
+                group.packet.find(payload, 0, |rule, _| self.scratch.round.add(rule));
+                group.packet.always.iter().for_each(|&rule| self.scratch.round.add(rule));
+            }
+            self.scratch.room.work += 1 + payload.len() as u64 / 64;
+        }
+        let stream = step.stream.as_ref().filter(|s| side.wants_stream && s.text.len() > s.fresh);
+        if let Some(stream) = stream {
+            side.find(self.program, stream, &mut self.scratch.round);
+            self.scratch.room.work += 1 + (stream.text.len() - stream.fresh) as u64 / 64;
+        }
+        self.scratch.round.sort();
+        let mut next = 0;
+        while let Some(candidate) = self.scratch.round.get(next) {
+            next += 1;
+            let Some(rule) = self.program.rule(candidate.rule) else { continue };
+            if rule.kind == Kind::ProtocolOnly && !self.facts.found {
+                continue;
+            }
+            if !self.takes(rule) || !self.headers(rule) {
+                continue;
+            }
+            let mut outcome = Outcome::NoMatch;
+            let mut on_stream = None;
+            if let (true, Some(stream)) = (candidate.stream, stream) {
+                outcome = side.check((rule, candidate.rule, candidate.place), stream, &mut self.scratch.room);
+                on_stream = Some(stream.at + stream.text.len() as u64);
+            }
+            if outcome != Outcome::Match && candidate.packet {
+                on_stream = None;
+                outcome = match &rule.payload {
+                    None => Outcome::Match,
+                    Some(check) => check.run(step.view.payload, &mut self.scratch.room),
+                };
+            }
+            match outcome {
+                Outcome::NoMatch => {}
+                Outcome::Undecided => self.undecided |= rule.blocks(),
+                Outcome::Match if rule.kind == Kind::Transaction => {
+                    if side.payload_hits.len() < 64 && !side.payload_hits.contains(&candidate.rule) {
+                        side.payload_hits.push(candidate.rule);
+                    }
+                }
+                Outcome::Match => {
+                    if let Some(place) = on_stream {
+                        side.remember(candidate.rule, place);
+                    }
+                    self.matched(rule, Matched { rule: candidate.rule, stream: on_stream, transaction: None });
+                }
+            }
+        }
+    }
+
+    /// Whether the packet's headers have the bytes that the rule wants there.
+    fn headers(&mut self, rule: &Compiled) -> bool {
+        rule.headers.iter().all(|(buffer, check)| {
+            header(self.facts.step.view, *buffer).is_some_and(|(bytes, used)| {
+                let bytes = bytes.get(..used).unwrap_or_default();
+                !bytes.is_empty() && check.run(bytes, &mut self.scratch.room) == Outcome::Match
+            })
+        })
+    }
+
+    /// Notes a match on a transaction.
+    pub fn matched_transaction(
+        &mut self,
+        rule: &Compiled,
+        number: u32,
+        transaction: (usize, u64),
+        bits: &mut Vec<u32>,
+    ) {
+        if !rule.acts.is_empty() {
+            Marks { transaction: Some(bits), ..self.marks() }.apply(&rule.acts);
+        }
+        self.scratch.matched.push(Matched { rule: number, stream: None, transaction: Some(transaction) });
+    }
+
+    /// As [`Judge::takes`], for a rule on a transaction, which may have bits of its own.
+    pub fn takes_transaction(&mut self, rule: &Compiled, bits: &mut Vec<u32>) -> bool {
+        let step = self.facts.step;
+        rule.takes_state(step.established)
+            && rule.takes_ends(self.facts.tuple)
+            && rule.asks.iter().all(|ask| ask.holds(&self.facts))
+            && (rule.wants.is_empty() || Marks { transaction: Some(bits), ..self.marks() }.satisfy(&rule.wants))
+    }
+}
+
+/// The class of a protocol: itself, or 0 where it has none of its own.
+fn class(protocol: u8) -> u8 {
+    match protocol {
+        6 | 17 | 1 | 58 => protocol,
+        _ => 0,
+    }
+}
+
+/// The bytes of a packet's header in a buffer of room for an address, with how many they are.
+fn header<'v>(view: &'v View<'_>, buffer: Buffer) -> Option<(std::borrow::Cow<'v, [u8]>, usize)> {
+    use std::borrow::Cow;
+    let address = |address: std::net::IpAddr| match address {
+        std::net::IpAddr::V4(v4) => Cow::Owned(v4.octets().to_vec()),
+        std::net::IpAddr::V6(v6) => Cow::Owned(v6.octets().to_vec()),
+    };
+    let version = view.ip.first().map(|byte| byte >> 4);
+    let of =
+        |protocol: u8| view.tuple.filter(|tuple| tuple.protocol == protocol).map(|_| Cow::Borrowed(view.transport));
+    let bytes = match buffer {
+        Buffer::Ipv4Header if version == Some(4) => Cow::Borrowed(view.ip),
+        Buffer::Ipv6Header if version == Some(6) => Cow::Borrowed(view.ip.get(..40).unwrap_or(view.ip)),
+        Buffer::TcpHeader => of(6)?,
+        Buffer::UdpHeader => of(17)?,
+        Buffer::Icmpv4Header => of(1)?,
+        Buffer::Icmpv6Header => of(58)?,
+        Buffer::IgmpHeader => of(2)?,
+        Buffer::EtherHeader => Cow::Borrowed(view.ethernet),
+        Buffer::SourceIp => address(view.tuple?.source),
+        Buffer::DestinationIp => address(view.tuple?.destination),
+        _ => return None,
+    };
+    let length = bytes.len();
+    Some((bytes, length))
+}
+
+/// The tuple of a packet that goes this way in a flow whose initiator sends `tuple`.
+pub fn oriented(tuple: &Tuple, way: Direction) -> Tuple {
+    let t = *tuple;
+    // ICMP has a type and a code there, which do not change places.
+    let ported = matches!(t.protocol, 6 | 17 | 132);
+    match way {
+        Direction::Original => t,
+        Direction::Reply => Tuple {
+            source: t.destination,
+            destination: t.source,
+            source_port: if ported { t.destination_port } else { t.source_port },
+            destination_port: if ported { t.source_port } else { t.destination_port },
+            protocol: t.protocol,
+        },
+    }
+}

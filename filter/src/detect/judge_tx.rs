@@ -1,0 +1,388 @@
+//! Rules judged on one direction of a transaction.
+//!
+//! A buffer is searched once, when it is there; a growing one each time it has something new. A rule whose fast pattern
+//! was found, but whose other parts are not there yet, waits in the transaction's [`TxMemory`]. A rule matches a
+//! transaction once in each direction; one that looks at files may match again for a file that began later.
+//!
+//! Limits: [`WAITING`] rules wait in a transaction; what is beyond is counted and not judged further.
+
+use weir_ids_rules::rule::{Absent, Arrow, FileTest, Nth, NumberTest};
+use weir_ids_rules::{AppProtocol, Buffer};
+
+use super::Direction;
+use super::check::Outcome;
+use super::compiled::{Part, Text};
+use super::judge::Judge;
+use super::scratch::Scratch;
+use super::transactions::TxTable;
+use crate::app::file::{File, State};
+use crate::app::{Mark, Transaction};
+
+/// Rules that wait in one direction of a transaction.
+const WAITING: usize = 256;
+/// Values of one buffer, or number, that are looked at.
+const VALUES: usize = 1024;
+
+/// What detection remembers of one direction of a transaction.
+#[derive(Debug, Default)]
+pub struct TxMemory {
+    /// Progress up to which buffers were searched, plus one; 0 before the first time.
+    searched: u8,
+    waiting: Vec<Waiting>,
+    /// Rules that matched, with the number of files there were.
+    fired: Vec<(u32, u32)>,
+    /// Anomalies that rules were asked about.
+    anomalies: usize,
+    /// `xbits` of the transaction.
+    pub bits: Vec<u32>,
+    /// All was judged that ever can be.
+    pub done: bool,
+}
+
+/// A rule of which some parts are satisfied.
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    rule: u32,
+    /// Parts that are.
+    parts: u64,
+}
+
+/// Whether a part is satisfied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Satisfied {
+    Yes,
+    /// And never will be.
+    No,
+    NotYet,
+}
+
+/// One direction of a transaction under judgement.
+pub struct TxView<'t> {
+    pub protocol: AppProtocol,
+    pub transaction: &'t dyn Transaction,
+    pub way: Direction,
+    /// Which parser's it is.
+    pub parser: usize,
+    /// The flow's end: nothing more will come.
+    pub end: bool,
+}
+
+impl TxView<'_> {
+    fn is_complete(&self, way: Direction) -> bool {
+        self.end || self.transaction.progress(way) >= self.transaction.complete(way)
+    }
+
+    fn files(&self) -> &[File] {
+        self.transaction.files(self.way).map_or(&[], |files| files.list.as_slice())
+    }
+}
+
+/// Judges the rules on one direction of a transaction. `hits` are rules whose payload's part has matched.
+pub fn judge(judge: &mut Judge<'_>, view: &TxView<'_>, mark: &mut Mark, hits: &[u32]) {
+    let number = mark.number;
+    let anomalies = mark.anomalies.as_slice();
+    let [original, reply] = &mut mark.detection;
+    let (memory, other) = match view.way {
+        Direction::Original => (original, reply),
+        Direction::Reply => (reply, original),
+    };
+    if memory.done && anomalies.len() == memory.anomalies {
+        return;
+    }
+    let complete = view.is_complete(view.way);
+    let program = judge.program;
+    if let Some(table) = program.transactions.get(view.protocol, view.way) {
+        judge.scratch.round.begin(program.rule_count());
+        search(judge, view, table, memory);
+        if anomalies.len() > memory.anomalies {
+            table.anomalies.iter().for_each(|&rule| judge.scratch.round.add(rule));
+        }
+        memory.waiting.iter().for_each(|waiting| judge.scratch.round.add(waiting.rule));
+        let both = |rule: u32| program.rule(rule).is_some_and(|rule| rule.arrow == Arrow::Transaction);
+        other.waiting.iter().filter(|w| both(w.rule)).for_each(|waiting| judge.scratch.round.add(waiting.rule));
+        judge.scratch.round.sort();
+        let mut next = 0;
+        while let Some(rule) = judge.scratch.round.get(next).map(|candidate| candidate.rule) {
+            next += 1;
+            let from_other = both(rule) && other.waiting.iter().any(|waiting| waiting.rule == rule);
+            let memory = if from_other { &mut *other } else { &mut *memory };
+            judge_rule(judge, view, (number, anomalies), memory, rule, hits);
+        }
+    }
+    memory.searched = memory.searched.max(view.transaction.progress(view.way).saturating_add(1));
+    memory.anomalies = anomalies.len();
+    memory.done = complete;
+}
+
+/// Makes candidates of the rules worth judging.
+fn search(judge: &mut Judge<'_>, view: &TxView<'_>, table: &TxTable, memory: &TxMemory) {
+    let progress = view.transaction.progress(view.way);
+    let mut work = std::mem::take(&mut judge.scratch.work);
+    for lane in &table.lanes {
+        if lane.ready > progress {
+            // Lanes are sorted by their readiness.
+            break;
+        }
+        let grows = is_file(lane.buffer) || view.transaction.grown(lane.buffer, view.way).is_some();
+        if !grows && memory.searched > lane.ready {
+            continue;
+        }
+        for nth in 0..VALUES {
+            let value = match fresh_value(view, lane.buffer, nth, &mut work) {
+                Value::Missing => break,
+                Value::Nothing => continue,
+                Value::Bytes(bytes) => bytes,
+            };
+            let Scratch { round, room, .. } = &mut *judge.scratch;
+            room.work += 1 + value.len() as u64 / 64;
+            lane.transforms.apply(value, room, |text| lane.lane.find(text, 0, |rule, _| round.add(rule)));
+        }
+    }
+    judge.scratch.work = work;
+    let from = table.always.partition_point(|&(ready, _)| ready < memory.searched);
+    for &(ready, rule) in table.always.iter().skip(from) {
+        if ready > progress {
+            break;
+        }
+        judge.scratch.round.add(rule);
+    }
+}
+
+/// A value of a buffer.
+enum Value<'v> {
+    /// There is no such value, nor one behind it.
+    Missing,
+    /// There is one, with nothing to be looked at.
+    Nothing,
+    Bytes(&'v [u8]),
+}
+
+fn is_file(buffer: Buffer) -> bool {
+    matches!(buffer, Buffer::FileData | Buffer::FileName | Buffer::FileMagic)
+}
+
+/// The nth value of a buffer, where it has something that was not searched yet.
+fn fresh_value<'v>(view: &'v TxView<'_>, buffer: Buffer, nth: usize, work: &'v mut Vec<u8>) -> Value<'v> {
+    if buffer == Buffer::FileData {
+        return match view.files().get(nth) {
+            None => Value::Missing,
+            Some(file) => file.content.window().map_or(Value::Nothing, |(bytes, _)| Value::Bytes(bytes)),
+        };
+    }
+    if view.transaction.grown(buffer, view.way).is_some_and(|content| content.window().is_none()) {
+        return Value::Missing;
+    }
+    value(view, (buffer, view.way), nth, work)
+}
+
+/// The nth value of a buffer as it is.
+fn value<'v>(view: &'v TxView<'_>, (buffer, way): (Buffer, Direction), nth: usize, work: &'v mut Vec<u8>) -> Value<'v> {
+    let file = || view.transaction.files(way).and_then(|files| files.list.get(nth));
+    let found = match buffer {
+        Buffer::FileData => file().map(|file| file.content.window().unwrap_or_else(|| file.content.recent()).0),
+        Buffer::FileName => file().map(|file| file.name.as_slice()),
+        _ => {
+            work.clear();
+            view.transaction.buffer(buffer, way, nth, work)
+        }
+    };
+    found.map_or(Value::Missing, Value::Bytes)
+}
+
+/// Judges one rule.
+fn judge_rule(
+    judge: &mut Judge<'_>,
+    view: &TxView<'_>,
+    (transaction, anomalies): (u64, &[crate::app::Anomaly]),
+    memory: &mut TxMemory,
+    number: u32,
+    hits: &[u32],
+) {
+    let Some(rule) = judge.program.rule(number) else { return };
+    let files = view.files().len() as u32;
+    let fired = memory.fired.iter().position(|&(fired, _)| fired == number);
+    let told = fired.and_then(|index| memory.fired.get(index)).map_or(0, |&(_, files)| files);
+    if fired.is_some() && (!rule.on_files || told == files) {
+        return;
+    }
+    let waiting = memory.waiting.iter().position(|waiting| waiting.rule == number);
+    let mut parts = match waiting.and_then(|index| memory.waiting.get(index)) {
+        Some(waiting) => waiting.parts,
+        None if judge.takes_transaction(rule, &mut memory.bits) => 0,
+        None => return,
+    };
+    let mut all = Satisfied::Yes;
+    for (index, part) in rule.parts.iter().enumerate().take(64) {
+        if parts >> index & 1 == 1 {
+            continue;
+        }
+        let asked = Asked { view, anomalies, first_file: told as usize, payload: hits.contains(&number) };
+        match satisfied(judge, &asked, part) {
+            Satisfied::Yes => parts |= 1 << index,
+            Satisfied::No => {
+                all = Satisfied::No;
+                break;
+            }
+            Satisfied::NotYet => all = Satisfied::NotYet,
+        }
+    }
+    if let Some(index) = waiting {
+        memory.waiting.swap_remove(index);
+    }
+    match all {
+        Satisfied::Yes => {
+            match fired.and_then(|index| memory.fired.get_mut(index)) {
+                Some(entry) => entry.1 = files,
+                None => memory.fired.push((number, files)),
+            }
+            judge.matched_transaction(rule, number, (view.parser, transaction), &mut memory.bits);
+        }
+        Satisfied::No => {}
+        Satisfied::NotYet if memory.waiting.len() < WAITING => memory.waiting.push(Waiting { rule: number, parts }),
+        Satisfied::NotYet => judge.overflow(rule),
+    }
+}
+
+/// What a part is asked of.
+struct Asked<'a> {
+    view: &'a TxView<'a>,
+    anomalies: &'a [crate::app::Anomaly],
+    /// Files before this one have been told of.
+    first_file: usize,
+    /// The rule's payload has matched.
+    payload: bool,
+}
+
+impl Asked<'_> {
+    /// `NotYet` while more may come in the direction, `No` behind that.
+    fn later(&self, way: Direction) -> Satisfied {
+        if self.view.is_complete(way) { Satisfied::No } else { Satisfied::NotYet }
+    }
+}
+
+fn satisfied(judge: &mut Judge<'_>, asked: &Asked<'_>, part: &Part) -> Satisfied {
+    let view = asked.view;
+    let progress = view.transaction.progress(view.way);
+    let yes = |holds: bool, otherwise: Satisfied| if holds { Satisfied::Yes } else { otherwise };
+    match part {
+        Part::Text(part) => text(judge, asked, part),
+        Part::Number(test) => number(asked, test),
+        Part::Event(name) => {
+            let there = asked.anomalies.iter().any(|anomaly| anomaly.0.eq_ignore_ascii_case(name));
+            yes(there, asked.later(view.way))
+        }
+        Part::Hook(name) => {
+            let hook = judge.program.transactions.hook(view.protocol, name, view.way);
+            yes(hook.is_some_and(|(_, at)| progress >= at), asked.later(view.way))
+        }
+        Part::State(name, wanted) => {
+            let Some((_, at)) = judge.program.transactions.hook(view.protocol, name, view.way) else {
+                return Satisfied::No;
+            };
+            let past = if progress > at { Satisfied::No } else { asked.later(view.way) };
+            yes(progress.cmp(&at) == *wanted, past)
+        }
+        Part::Named { keyword, argument, negated } => match view.transaction.special(keyword, argument, view.way) {
+            Some(holds) => yes(holds != *negated, asked.later(view.way)),
+            None => asked.later(view.way),
+        },
+        Part::Files(tests) => files(asked, tests),
+        Part::Payload => yes(asked.payload, asked.later(view.way)),
+    }
+}
+
+fn text(judge: &mut Judge<'_>, asked: &Asked<'_>, part: &Text) -> Satisfied {
+    let view = asked.view;
+    let Some(has) = judge.program.transactions.has(view.protocol) else { return Satisfied::No };
+    let ways = match part.way {
+        Some(way) => [Some(way), None],
+        None => [Some(view.way), Some(opposite(view.way))],
+    };
+    let found = ways.into_iter().flatten().find_map(|way| Some((way, has.ready(part.buffer, way)?)));
+    let Some((way, ready)) = found else { return Satisfied::No };
+    if view.transaction.progress(way) < ready {
+        return asked.later(way);
+    }
+    let grown = view.transaction.grown(part.buffer, way);
+    let mut work = std::mem::take(&mut judge.scratch.work);
+    let first = if is_file(part.buffer) { asked.first_file } else { 0 };
+    let (mut any, mut matched) = (false, false);
+    for nth in first..first + VALUES {
+        let bytes = match value(view, (part.buffer, way), nth, &mut work) {
+            Value::Missing => break,
+            Value::Nothing => continue,
+            Value::Bytes(bytes) => bytes,
+        };
+        any = true;
+        match part.check.run(bytes, &mut judge.scratch.room) {
+            Outcome::Match => {
+                matched = true;
+                break;
+            }
+            Outcome::NoMatch => {}
+            Outcome::Undecided => judge.undecided = true,
+        }
+    }
+    judge.scratch.work = work;
+    let open = is_file(part.buffer) || grown.is_some_and(|content| !content.is_closed());
+    match (part.absent, any) {
+        (Some(Absent::Must | Absent::OrElse), false) if !open || view.is_complete(way) => Satisfied::Yes,
+        (Some(Absent::Must), true) => Satisfied::No,
+        _ if matched => Satisfied::Yes,
+        _ if open => asked.later(way),
+        _ => Satisfied::No,
+    }
+}
+
+fn opposite(way: Direction) -> Direction {
+    match way {
+        Direction::Original => Direction::Reply,
+        Direction::Reply => Direction::Original,
+    }
+}
+
+fn number(asked: &Asked<'_>, test: &NumberTest) -> Satisfied {
+    let view = asked.view;
+    let values = (0..VALUES).map_while(|nth| view.transaction.number(test.field, view.way, nth));
+    let holds = |value: u64| test.comparison.holds(value);
+    let at = |index: i32| {
+        let index = match usize::try_from(index) {
+            Ok(index) => index,
+            Err(_) => values.clone().count().checked_sub(index.unsigned_abs() as usize)?,
+        };
+        values.clone().nth(index)
+    };
+    let satisfied = match test.nth {
+        Nth::Any => values.clone().any(holds),
+        Nth::All => view.is_complete(view.way) && values.clone().all(holds),
+        Nth::AllOfSome => values.clone().next().is_some() && values.clone().all(holds),
+        Nth::At(index) => at(index).is_some_and(holds),
+        Nth::AtOrMissing(index) => at(index).is_none_or(holds),
+        Nth::Count(bounds) => bounds.contains(values.clone().count() as u64),
+    };
+    if satisfied { Satisfied::Yes } else { asked.later(view.way) }
+}
+
+fn files(asked: &Asked<'_>, tests: &[FileTest]) -> Satisfied {
+    let fresh = asked.view.files().get(asked.first_file..).unwrap_or_default();
+    let fits = fresh.iter().any(|file| tests.iter().all(|test| file_fits(file, test)));
+    if fits { Satisfied::Yes } else { asked.later(asked.view.way) }
+}
+
+fn file_fits(file: &File, test: &FileTest) -> bool {
+    let has = |bytes: &[u8], text: &str| {
+        let text = text.as_bytes();
+        !text.is_empty() && bytes.windows(text.len()).any(|window| window.eq_ignore_ascii_case(text))
+    };
+    match test {
+        FileTest::Extension { text, negated } => file.extension().eq_ignore_ascii_case(text.as_bytes()) != *negated,
+        FileTest::Name { text, negated } => has(&file.name, text) != *negated,
+        // Nothing tells the kind of a file from its bytes.
+        FileTest::Magic { .. } => false,
+        FileTest::Size(bounds) => match file.state {
+            State::Open => !bounds.negated && bounds.max == u64::MAX && file.size() >= bounds.min,
+            State::Closed | State::Truncated => bounds.contains(file.size()),
+        },
+        FileTest::Hash { .. } => false,
+    }
+}

@@ -1,0 +1,69 @@
+//! Rules that look at the same bytes, and the search for those of them that are worth judging.
+
+use std::collections::HashMap;
+
+use super::matcher::Matcher;
+
+/// Rules with their fast patterns.
+#[derive(Debug, Default)]
+pub struct Lane {
+    matcher: Option<Matcher>,
+    /// Where the rules of each pattern begin in `rules`; one more than there are patterns.
+    starts: Box<[u32]>,
+    rules: Box<[u32]>,
+    /// Rules without a fast pattern: judged each time.
+    pub always: Box<[u32]>,
+}
+
+impl Lane {
+    /// No rule is in it.
+    pub fn is_empty(&self) -> bool {
+        self.matcher.is_none() && self.always.is_empty()
+    }
+
+    /// Tells `add` the rules whose fast pattern stands in `text` and ends behind index `fresh`, with the index behind
+    /// its last byte.
+    #[inline]
+    pub fn find(&self, text: &[u8], fresh: usize, mut add: impl FnMut(u32, usize)) {
+        if let Some(matcher) = &self.matcher {
+            matcher.scan(text, fresh, |pattern, end| {
+                let bounds = self.starts.get(pattern..).and_then(<[u32]>::first_chunk::<2>);
+                let rules = bounds.and_then(|&[from, to]| self.rules.get(from as usize..to as usize));
+                rules.unwrap_or_default().iter().for_each(|&rule| add(rule, end));
+            });
+        }
+    }
+
+    /// The lane of `rules`; `fast` gives the pattern of a rule by which it is found here, if any.
+    pub fn new<'p>(rules: &[u32], fast: impl Fn(u32) -> Option<&'p [u8]>) -> Lane {
+        let mut numbers: HashMap<&[u8], usize> = HashMap::new();
+        let mut patterns: Vec<Vec<u8>> = Vec::new();
+        let mut found: Vec<(usize, u32)> = Vec::new();
+        let mut always = Vec::new();
+        for &rule in rules {
+            let Some(bytes) = fast(rule) else {
+                always.push(rule);
+                continue;
+            };
+            let number = *numbers.entry(bytes).or_insert_with(|| {
+                patterns.push(bytes.to_vec());
+                patterns.len() - 1
+            });
+            found.push((number, rule));
+        }
+        let Some(matcher) = Matcher::new(&patterns) else {
+            // Too many patterns that are alike: every rule is judged each time rather than none.
+            return Lane { always: rules.into(), ..Lane::default() };
+        };
+        found.sort_unstable();
+        let starts = (0..=patterns.len()).map(|n| found.partition_point(|&(number, _)| number < n) as u32).collect();
+        let rules = found.into_iter().map(|(_, rule)| rule).collect();
+        Lane { matcher: Some(matcher), starts, rules, always: always.into() }
+    }
+
+    /// Bytes of memory.
+    pub fn memory(&self) -> usize {
+        let lists = (self.starts.len() + self.rules.len() + self.always.len()) * size_of::<u32>();
+        lists + self.matcher.as_ref().map_or(0, Matcher::memory)
+    }
+}

@@ -1,0 +1,59 @@
+//! The end of transactions: what people read of them, and when they are forgotten.
+
+use super::{Direction, Scene, Sink};
+use crate::app::file::State;
+use crate::app::{Mark, Transaction, Transactions};
+
+/// Tells of anomalies, ended files and finished transactions, and forgets the latter. `judged`: no rule looks at the
+/// flow any more.
+pub fn transactions(all: &mut dyn Transactions, scene: &Scene<'_>, judged: bool, sink: &mut dyn Sink) {
+    let mut index = 0;
+    while let Some((mark, transaction)) = all.get_mut(index) {
+        while let Some(&anomaly) = mark.anomalies.get(mark.told) {
+            mark.told += 1;
+            sink.anomaly(scene, Some(mark), anomaly);
+        }
+        for way in [Direction::Original, Direction::Reply] {
+            files(mark, transaction, way, scene, sink);
+        }
+        let finished = [Direction::Original, Direction::Reply].iter().all(|&way| {
+            let named = transaction.only().is_none_or(|only| only == way);
+            let complete = scene.step.end || transaction.progress(way) >= transaction.complete(way);
+            !named || (complete && (judged || mark.detection[way as usize].done))
+        });
+        if !finished {
+            index += 1;
+            continue;
+        }
+        if !mark.logged && transaction.is_logged() {
+            sink.transaction(scene, mark, transaction);
+        }
+        mark.logged = true;
+        all.remove(index);
+    }
+}
+
+/// Tells of the files that have ended.
+fn files(mark: &Mark, transaction: &mut dyn Transaction, way: Direction, scene: &Scene<'_>, sink: &mut dyn Sink) {
+    let end = scene.step.end;
+    let mut ended = 0;
+    if let Some(files) = transaction.files_mut(way) {
+        for file in files.list.iter_mut().filter(|file| !file.logged) {
+            if end && file.state == State::Open {
+                file.truncate();
+            }
+            ended += usize::from(file.state != State::Open);
+        }
+    }
+    if ended == 0 {
+        return;
+    }
+    let transaction_read: &dyn Transaction = transaction;
+    let list = transaction_read.files(way).map_or(&[][..], |files| files.list.as_slice());
+    for file in list.iter().filter(|file| !file.logged && file.state != State::Open && file.announced) {
+        sink.file(scene, way, (mark, transaction_read), file);
+    }
+    if let Some(files) = transaction.files_mut(way) {
+        files.list.iter_mut().filter(|file| file.state != State::Open).for_each(|file| file.logged = true);
+    }
+}

@@ -1,0 +1,172 @@
+//! One direction of a flow: the rules for its packets and its stream, and those that wait for more of the stream.
+//!
+//! A rule on a stream is checked on its recent bytes: those in [`StreamBytes::text`]. `offset`, `depth` and the like
+//! are counted from three places, and one that fits is enough: the start of the stream, the start of what this
+//! direction has said since the other one spoke, the first fresh byte. A rule fires once for the same bytes.
+//!
+//! Limits: [`PENDING`] rules wait; where there are more, the recent bytes are searched anew with each step instead. Of
+//! [`FIRED`] rules the place is remembered where they fired last.
+
+use super::check::{Outcome, Room};
+use super::compiled::Compiled;
+use super::groups::Selection;
+use super::later::Later;
+use super::program::Program;
+use super::scratch::Round;
+use super::{Direction, StreamBytes};
+use crate::event::Tuple;
+
+const PENDING: usize = 64;
+const FIRED: usize = 64;
+
+/// One direction of a flow.
+#[derive(Debug, Default)]
+pub struct Side {
+    pub selection: Selection,
+    pub wants_stream: bool,
+    pub wants_packets: bool,
+    /// Rules on addresses alone were asked.
+    pub ends_done: bool,
+    pub lookback: usize,
+    /// Where this direction began to talk after the other one.
+    pub turn: u64,
+    /// Rules whose fast pattern was seen, but not the rest; with the place of the pattern's end.
+    pending: Vec<(u32, u64)>,
+    /// The bytes before this place are searched anew with each step while they are at hand.
+    search_again: u64,
+    /// Rules that fired, with the place up to which they have been told.
+    fired: Vec<(u32, u64)>,
+    /// Rules on transactions whose payload's part has matched.
+    pub payload_hits: Vec<u32>,
+}
+
+/// Bytes of a stream with the place of the first.
+#[derive(Clone, Copy)]
+struct Recent<'v> {
+    bytes: &'v [u8],
+    from: u64,
+}
+
+impl<'v> Recent<'v> {
+    /// The bytes from `place` on; `None` where it is not in view.
+    fn since(self, place: u64) -> Option<&'v [u8]> {
+        let skip = usize::try_from(place.checked_sub(self.from)?).ok()?;
+        self.bytes.get(skip..).filter(|bytes| !bytes.is_empty())
+    }
+}
+
+impl Side {
+    /// `tuple` is that of the packets that go this way.
+    pub fn new(program: &Program, tuple: &Tuple, way: Direction) -> Side {
+        let concerns = |number| program.rule(number).is_some_and(|rule| rule.takes_ends(tuple));
+        let mut side = Side { selection: program.groups.select(concerns, tuple, way), ..Side::default() };
+        for group in program.groups.of(side.selection) {
+            side.wants_stream |= !group.stream.is_empty();
+            side.wants_packets |= !group.packet.is_empty();
+            side.lookback = side.lookback.max(group.lookback);
+        }
+        side
+    }
+
+    /// The direction `old` goes on under another program, which has searched nothing yet.
+    pub fn take_over(&mut self, old: &mut Side) {
+        (self.turn, self.ends_done) = (old.turn, old.ends_done);
+        self.search_again = u64::MAX;
+    }
+
+    /// A rule has been told of the bytes up to `place`; it fires again for later ones only.
+    pub fn remember(&mut self, rule: u32, place: u64) {
+        if let Some(known) = self.fired.iter_mut().find(|(number, _)| *number == rule) {
+            known.1 = place;
+            return;
+        }
+        if self.fired.len() >= FIRED {
+            self.fired.remove(0);
+        }
+        self.fired.push((rule, place));
+    }
+
+    /// Makes candidates of the rules worth checking on the fresh bytes.
+    pub fn find(&mut self, program: &Program, stream: &StreamBytes<'_>, round: &mut Round) {
+        let first = if self.search_again > stream.at { 0 } else { stream.fresh };
+        for group in program.groups.of(self.selection) {
+            group.stream.find(stream.text, first, |rule, end| {
+                round.add_stream(rule, Some(stream.at + end as u64));
+            });
+            for &rule in &group.stream.always {
+                round.add_stream(rule, None);
+            }
+        }
+        if self.search_again == u64::MAX {
+            self.search_again = stream.at + stream.fresh as u64;
+        }
+        self.revive(program, stream, round);
+    }
+
+    /// Makes those rules candidates again that wait for more bytes and may find them in the fresh ones.
+    fn revive(&mut self, program: &Program, stream: &StreamBytes<'_>, round: &mut Round) {
+        self.pending.retain(|&(_, place)| place > stream.at);
+        for &(number, place) in &self.pending {
+            let Some(rule) = program.rule(number) else { continue };
+            let wanted = match &rule.later {
+                Later::Nothing => false,
+                Later::Anything => true,
+                Later::Literals(literals) => literals.iter().any(|literal| {
+                    let behind = stream.fresh.saturating_sub(literal.len().saturating_sub(1));
+                    stream.text.get(behind..).is_some_and(|text| literal.find(text).is_some())
+                }),
+            };
+            if wanted {
+                round.add_stream(number, Some(place));
+            }
+        }
+    }
+
+    /// Checks one rule's payload on the stream. A rule that counts places from the payload's start is tried from the
+    /// first fresh byte, from where this direction began to talk, and from the start of the stream; others on all
+    /// recent bytes.
+    pub fn check(
+        &mut self,
+        (rule, number, place): (&Compiled, u32, Option<u64>),
+        stream: &StreamBytes<'_>,
+        room: &mut Room,
+    ) -> Outcome {
+        let Some(check) = &rule.payload else { return Outcome::NoMatch };
+        let told = self.fired.iter().find(|&&(n, _)| n == number).map_or(0, |&(_, place)| place);
+        let recent = Recent { bytes: stream.text, from: stream.at };
+        let outcome = if rule.anchored {
+            let starts = [stream.at + stream.fresh as u64, self.turn, 0];
+            let mut outcome = Outcome::NoMatch;
+            for (i, &start) in starts.iter().enumerate() {
+                let tried = starts.iter().take(i).any(|&before| before == start);
+                let Some(text) = recent.since(start).filter(|_| !tried && start >= told) else { continue };
+                match check.run(text, room) {
+                    Outcome::Match => {
+                        outcome = Outcome::Match;
+                        break;
+                    }
+                    Outcome::Undecided => outcome = Outcome::Undecided,
+                    Outcome::NoMatch => {}
+                }
+            }
+            outcome
+        } else {
+            recent.since(recent.from.max(told)).map_or(Outcome::NoMatch, |text| check.run(text, room))
+        };
+        self.pending.retain(|&(n, _)| n != number || place.is_none());
+        if outcome == Outcome::NoMatch {
+            self.wait(rule, number, place);
+        }
+        outcome
+    }
+
+    /// Lets a rule wait whose fast pattern stands at `place`, where more bytes may complete it.
+    fn wait(&mut self, rule: &Compiled, number: u32, place: Option<u64>) {
+        let Some(place) = place.filter(|_| !matches!(rule.later, Later::Nothing)) else { return };
+        if self.pending.len() < PENDING {
+            self.pending.push((number, place));
+        } else {
+            self.search_again = self.search_again.max(place);
+        }
+    }
+}

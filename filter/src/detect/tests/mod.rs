@@ -1,0 +1,5 @@
+//! Detection from end to end: rules as text, steps as the stream engines give them.
+
+mod harness;
+mod packets;
+mod streams;

@@ -1,0 +1,95 @@
+//! Rules on packets, their marks and their verdicts.
+
+use super::harness::*;
+use crate::detect::{FlowVerdict, Verdict};
+
+#[test]
+fn a_packet_is_judged_by_itself() {
+    let program = program(
+        "alert udp any any -> any 53 (content:\"abc\"; sid:1;)\n\
+         alert udp any any -> any 53 (content:\"abc\"; content:\"def\"; distance:1; sid:2;)\n\
+         alert udp any 53 -> any any (content:\"abc\"; sid:3;)\n\
+         alert tcp any any -> any any (content:\"abc\"; sid:4;)\n\
+         alert udp any any -> any any (dsize:3; sid:5;)",
+    );
+    let mut flow = Conversation::new(&program, 17, 53);
+    assert_eq!(flow.say(CLIENT, b"abc"), [1, 5]);
+    assert_eq!(flow.say(CLIENT, b"..abc-def"), [1, 2]);
+    assert_eq!(flow.say(SERVER, b"..abc"), [3]);
+    assert_eq!(flow.say(CLIENT, b"ab"), []);
+}
+
+#[test]
+fn rules_on_addresses_alone_are_told_once_a_direction() {
+    let program = program(
+        "alert ip any any -> 10.0.0.2 any (sid:1;)\n\
+         alert tcp 10.0.0.2 any -> any any (sid:2;)",
+    );
+    let mut flow = Conversation::new(&program, 6, 80);
+    assert_eq!(flow.say(CLIENT, b""), [1]);
+    assert_eq!(flow.say(SERVER, b""), [2]);
+    assert_eq!(flow.say(CLIENT, b"x"), []);
+}
+
+#[test]
+fn bits_are_set_before_they_are_asked_for() {
+    let program = program(
+        "alert udp any any -> any any (content:\"two\"; flowbits:isset,first; sid:1;)\n\
+         alert udp any any -> any any (content:\"one\"; flowbits:set,first; flowbits:noalert; sid:2;)\n\
+         alert udp any any -> any any (content:\"o\"; flowint:seen,+,1; noalert; sid:3;)\n\
+         alert udp any any -> any any (content:\"o\"; flowint:seen,>,1; sid:4;)",
+    );
+    let mut flow = Conversation::new(&program, 17, 9);
+    assert_eq!(flow.say(CLIENT, b"two"), []);
+    assert_eq!(flow.say(CLIENT, b"one and two"), [1, 4]);
+}
+
+#[test]
+fn a_pass_hides_what_acts_after_it_and_a_drop_does_not() {
+    let rules = "alert udp any any -> any any (content:\"a\"; sid:1;)\n\
+         drop udp any any -> any any (content:\"ab\"; sid:2;)\n\
+         pass udp any any -> any any (content:\"abc\"; sid:3;)";
+    let program = program(rules);
+    let mut flow = Conversation::new(&program, 17, 9);
+    assert_eq!(flow.say(CLIENT, b"ab"), [2, 1]);
+    assert_eq!(flow.findings.verdict, Verdict::Drop);
+    assert_eq!(flow.findings.flow, None);
+    assert_eq!(flow.say(CLIENT, b"abc"), []);
+    assert_eq!(flow.findings.verdict, Verdict::Pass);
+}
+
+#[test]
+fn a_verdict_on_addresses_holds_for_the_flow() {
+    let program = program("drop tcp any any -> any 80 (sid:1;)\nalert tcp any any -> any any (content:\"x\"; sid:2;)");
+    let mut flow = Conversation::new(&program, 6, 80);
+    assert_eq!(flow.say(CLIENT, b"x"), [1, 2]);
+    assert_eq!(flow.findings.flow, Some(FlowVerdict::Drop));
+    assert_eq!(flow.say(CLIENT, b"x"), []);
+}
+
+#[test]
+fn a_packet_has_so_many_alerts() {
+    let rules: String =
+        (1..=20).map(|sid| format!("alert udp any any -> any any (content:\"a\"; sid:{sid};)\n")).collect();
+    let program = program(&rules);
+    let mut flow = Conversation::new(&program, 17, 9);
+    assert_eq!(flow.say(CLIENT, b"a").len(), 15);
+    assert_eq!(flow.findings.discarded, 5);
+    flow.shared.alerts_per_packet = 20;
+    assert_eq!(flow.say(CLIENT, b"a").len(), 20);
+}
+
+#[test]
+fn thresholds_are_kept() {
+    let program = program(
+        "alert udp any any -> any any (content:\"a\"; threshold:type limit, track by_src, count 1, seconds 5; sid:1;)",
+    );
+    let mut flow = Conversation::new(&program, 17, 9);
+    let told: Vec<usize> = (0..8)
+        .map(|second| {
+            flow.seconds = second;
+            flow.say(CLIENT, b"a").len()
+        })
+        .collect();
+    assert_eq!(told, [1, 0, 0, 0, 0, 0, 1, 0]);
+}

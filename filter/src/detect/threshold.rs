@@ -1,0 +1,249 @@
+//! How often a rule's match is told: `threshold`, `detection_filter`, `rate_filter` and `suppress`.
+//!
+//! Counts are kept for all flows of a worker, by rule and by what it tracks. The table is bounded; when it is full of
+//! counts that still run, a match that has none is told as if the rule had no threshold.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use weir_ids_rules::AddressSet;
+use weir_ids_rules::rule::{Action, Threshold, ThresholdKind, Track};
+use weir_wire::Instant;
+
+use crate::event::{Signature, Tuple};
+
+/// Counts kept at a time.
+const COUNTS: usize = 65_536;
+
+/// What a threshold makes of a match.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is told and acts.
+    Tell,
+    /// It acts, but it has been told often enough.
+    Silent,
+    /// It neither acts nor is told.
+    Ignore,
+}
+
+/// `suppress`: matches that are not told.
+#[derive(Clone, Debug)]
+pub struct Suppression {
+    /// Whose address: `Source`, `Destination`, `Both` for either; `Rule` for all matches.
+    pub track: Track,
+    /// The addresses.
+    pub addresses: std::sync::Arc<AddressSet>,
+}
+
+impl Suppression {
+    /// Whether a match by a packet with this tuple is not told.
+    pub fn holds(&self, packet: &Tuple) -> bool {
+        match self.track {
+            Track::Source => self.addresses.contains(packet.source),
+            Track::Destination => self.addresses.contains(packet.destination),
+            Track::Both => self.addresses.contains(packet.source) || self.addresses.contains(packet.destination),
+            Track::Rule | Track::Flow => true,
+        }
+    }
+}
+
+/// `rate_filter`: another action when there are many matches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RateFilter {
+    /// What is counted together.
+    pub track: Track,
+    /// Matches that are allowed in the time.
+    pub count: u32,
+    /// The time.
+    pub seconds: u32,
+    /// The action taken beyond that.
+    pub action: Action,
+    /// Seconds for which it is taken.
+    pub timeout: u32,
+}
+
+/// Rule by `gid` and `sid`, kind of count, flow, and the addresses tracked.
+type Key = (u32, u32, u8, u64, Option<IpAddr>, Option<IpAddr>);
+
+#[derive(Clone, Copy, Debug)]
+struct Count {
+    start: Instant,
+    matches: u32,
+    seconds: u32,
+    /// Backoff: the match that is told next. Rate filter: 1 while the other action is taken.
+    next: u32,
+    /// Rate filter: since when the other action is taken.
+    since: Instant,
+}
+
+/// The counts of one worker.
+#[derive(Debug, Default)]
+pub struct Thresholds {
+    counts: BTreeMap<Key, Count>,
+    swept: Instant,
+}
+
+impl Thresholds {
+    /// Counts a match of the rule by a packet with this tuple in this flow.
+    pub fn count(&mut self, now: Instant, threshold: &Threshold, of: (&Signature, &Tuple, u64)) -> Verdict {
+        let key = key(threshold.track, of, 0);
+        // A backoff has no time after which it begins anew.
+        let seconds = if threshold.kind == ThresholdKind::Backoff { u32::MAX } else { threshold.seconds };
+        let Some(count) = self.find(now, key, seconds) else { return Verdict::Tell };
+        count.matches = count.matches.saturating_add(1);
+        let reached = count.matches >= threshold.count;
+        match threshold.kind {
+            ThresholdKind::Limit if count.matches > threshold.count => Verdict::Silent,
+            ThresholdKind::Limit => Verdict::Tell,
+            ThresholdKind::Threshold if reached => {
+                count.matches = 0;
+                Verdict::Tell
+            }
+            ThresholdKind::Both if count.matches == threshold.count => Verdict::Tell,
+            ThresholdKind::Both if reached => Verdict::Silent,
+            ThresholdKind::Filter if count.matches > threshold.count => Verdict::Tell,
+            ThresholdKind::Backoff => {
+                let next = if count.next == 0 { threshold.count } else { count.next };
+                if count.matches < next {
+                    return if count.next == 0 { Verdict::Ignore } else { Verdict::Silent };
+                }
+                count.next = next.saturating_mul(threshold.multiplier.max(1)).max(next.saturating_add(1));
+                Verdict::Tell
+            }
+            ThresholdKind::Threshold | ThresholdKind::Both | ThresholdKind::Filter => Verdict::Ignore,
+        }
+    }
+
+    /// Counts a match for a rate filter; the action to be taken in place of the rule's own.
+    pub fn rate(&mut self, now: Instant, filter: &RateFilter, of: (&Signature, &Tuple, u64)) -> Option<Action> {
+        let key = key(filter.track, of, 1);
+        let seconds = Duration::from_secs(filter.seconds.into());
+        // The count of the running time begins anew below; the entry itself lives as long as either needs it.
+        let count = self.find(now, key, filter.seconds.saturating_add(filter.timeout))?;
+        let timeout = Duration::from_secs(filter.timeout.into());
+        if count.next == 1 && now.since(count.since) > timeout {
+            count.next = 0;
+        }
+        let taken = count.next == 1;
+        if count.matches > 0 && now.since(count.start) > seconds {
+            (count.start, count.matches) = (now, 0);
+        }
+        count.matches = count.matches.saturating_add(1);
+        if count.matches > filter.count {
+            (count.next, count.since) = (1, now);
+        }
+        (taken || count.next == 1).then_some(filter.action)
+    }
+
+    /// The running count of `key`, begun anew where its time is over; `None` where the table is full.
+    fn find(&mut self, now: Instant, key: Key, seconds: u32) -> Option<&mut Count> {
+        if self.counts.len() >= COUNTS && !self.counts.contains_key(&key) {
+            // Looking through a full table is worth it once a second.
+            if now.since(self.swept) >= Duration::from_secs(1) {
+                self.swept = now;
+                self.counts.retain(|_, count| !count.is_over(now));
+            }
+            if self.counts.len() >= COUNTS {
+                return None;
+            }
+        }
+        let fresh = Count { start: now, matches: 0, seconds, next: 0, since: now };
+        let count = self.counts.entry(key).or_insert(fresh);
+        if count.is_over(now) {
+            *count = fresh;
+        }
+        Some(count)
+    }
+}
+
+fn key(track: Track, (rule, packet, flow): (&Signature, &Tuple, u64), kind: u8) -> Key {
+    let (flow, source, destination) = match track {
+        Track::Source => (0, Some(packet.source), None),
+        Track::Destination => (0, None, Some(packet.destination)),
+        // The pair is the same in both directions.
+        Track::Both => (0, Some(packet.source.min(packet.destination)), Some(packet.source.max(packet.destination))),
+        Track::Rule => (0, None, None),
+        Track::Flow => (flow, None, None),
+    };
+    (rule.gid, rule.sid, kind, flow, source, destination)
+}
+
+impl Count {
+    fn is_over(&self, now: Instant) -> bool {
+        now.since(self.start.max(self.since)) > Duration::from_secs(self.seconds.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Verdict::*;
+
+    fn signature(sid: u32) -> Signature {
+        Signature { gid: 1, sid, ..Signature::default() }
+    }
+
+    fn tuple(last: u32) -> Tuple {
+        let address = |n| IpAddr::from(std::net::Ipv4Addr::from_bits(n));
+        Tuple { source: address(last), destination: address(1), source_port: 1, destination_port: 2, protocol: 17 }
+    }
+
+    /// The verdicts on matches at these seconds, with a count of 2 in 10 seconds.
+    #[track_caller]
+    fn check(kind: ThresholdKind, seconds: &[u64], expected: &[Verdict]) {
+        let threshold = Threshold { kind, track: Track::Source, count: 2, seconds: 10, multiplier: 2 };
+        let mut table = Thresholds::default();
+        let verdicts: Vec<_> = seconds
+            .iter()
+            .map(|&s| table.count(Instant::from_secs(s), &threshold, (&signature(1), &tuple(9), 0)))
+            .collect();
+        assert_eq!(verdicts, expected);
+    }
+
+    #[test]
+    fn each_kind_counts_in_its_way() {
+        let seconds = [100, 101, 102, 103, 104, 111, 112, 113];
+        check(ThresholdKind::Limit, &seconds, &[Tell, Tell, Silent, Silent, Silent, Tell, Tell, Silent]);
+        check(ThresholdKind::Threshold, &seconds, &[Ignore, Tell, Ignore, Tell, Ignore, Ignore, Tell, Ignore]);
+        check(ThresholdKind::Both, &seconds, &[Ignore, Tell, Silent, Silent, Silent, Ignore, Tell, Silent]);
+        check(ThresholdKind::Filter, &seconds, &[Ignore, Ignore, Tell, Tell, Tell, Ignore, Ignore, Tell]);
+        check(ThresholdKind::Backoff, &seconds, &[Ignore, Tell, Silent, Tell, Silent, Silent, Silent, Tell]);
+    }
+
+    #[test]
+    fn beyond_the_rate_the_other_action_is_taken_until_the_timeout() {
+        let filter = RateFilter { track: Track::Rule, count: 2, seconds: 10, action: Action::Drop, timeout: 20 };
+        let mut table = Thresholds::default();
+        let mut at = |second| table.rate(Instant::from_secs(second), &filter, (&signature(1), &tuple(9), 0));
+        assert_eq!(
+            [at(100), at(101), at(102), at(120), at(143)],
+            [None, None, Some(Action::Drop), Some(Action::Drop), None]
+        );
+    }
+
+    #[test]
+    fn sources_and_rules_are_counted_apart() {
+        let threshold =
+            Threshold { kind: ThresholdKind::Limit, track: Track::Source, count: 1, seconds: 10, multiplier: 0 };
+        let mut table = Thresholds::default();
+        let mut count = |sid, source| table.count(Instant::ZERO, &threshold, (&signature(sid), &tuple(source), 0));
+        assert_eq!([count(1, 1), count(1, 2), count(2, 1), count(1, 1)], [Tell, Tell, Tell, Silent]);
+    }
+
+    #[test]
+    fn a_full_table_tells_rather_than_forgets_and_empties_with_time() {
+        let threshold =
+            Threshold { kind: ThresholdKind::Both, track: Track::Source, count: 2, seconds: 10, multiplier: 0 };
+        let mut table = Thresholds::default();
+        let mut count =
+            |second, source| table.count(Instant::from_secs(second), &threshold, (&signature(1), &tuple(source), 0));
+        for source in 0..COUNTS as u32 {
+            assert_eq!(count(100, source), Ignore);
+        }
+        assert_eq!(count(100, u32::MAX), Tell);
+        assert_eq!(count(100, 5), Tell);
+        assert_eq!(count(111, u32::MAX), Ignore);
+        assert_eq!(table.counts.len(), 1);
+    }
+}

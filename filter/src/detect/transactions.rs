@@ -1,0 +1,239 @@
+//! Rules on transactions, by application protocol and direction: which buffers are searched, and when.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use weir_ids_rules::rule::{Arrow, Protocol, Transform};
+use weir_ids_rules::{AppProtocol, Buffer};
+
+use super::Direction;
+use super::compiled::{Compiled, Kind, Part, way_of};
+use super::fast::{Fast, Place};
+use super::lane::Lane;
+use super::transform::Transforms;
+use crate::app::{Description, PROTOCOLS};
+
+/// Progress that no transaction has: the rule is judged as soon as there is one.
+const AT_ONCE: u8 = 0;
+
+/// The rules of one protocol and direction.
+#[derive(Debug, Default)]
+pub struct TxTable {
+    /// Buffers that are searched, in the order in which they become complete.
+    pub lanes: Vec<TxLane>,
+    /// Rules without a fast pattern in a buffer, with the progress at which they are judged first; sorted by it.
+    pub always: Vec<(u8, u32)>,
+    /// Rules that ask for an anomaly of the transaction.
+    pub anomalies: Vec<u32>,
+}
+
+impl TxTable {
+    /// No rule can match.
+    pub fn is_empty(&self) -> bool {
+        self.lanes.is_empty() && self.always.is_empty() && self.anomalies.is_empty()
+    }
+}
+
+/// One buffer that is searched.
+#[derive(Debug)]
+pub struct TxLane {
+    pub buffer: Buffer,
+    pub transforms: Transforms,
+    /// Progress from which on it is there.
+    pub ready: u8,
+    pub lane: Arc<Lane>,
+}
+
+/// What buffers a protocol has, by direction: the progress at which each is there, or [`Has::NONE`].
+#[derive(Clone, Debug)]
+pub struct Has {
+    ready: [Box<[u8]>; 2],
+}
+
+impl Has {
+    const NONE: u8 = u8::MAX;
+
+    fn new(description: &Description) -> Has {
+        let none: Box<[u8]> = vec![Has::NONE; Buffer::ALL.len()].into();
+        let mut has = Has { ready: [none.clone(), none] };
+        for provides in description.buffers {
+            if let Some(slot) = has.ready[provides.way as usize].get_mut(provides.buffer as usize) {
+                *slot = provides.ready;
+            }
+        }
+        has
+    }
+
+    /// The progress at which a buffer is there; `None` where the protocol does not have it in that direction.
+    pub fn ready(&self, buffer: Buffer, way: Direction) -> Option<u8> {
+        self.ready[way as usize].get(buffer as usize).copied().filter(|&ready| ready != Has::NONE)
+    }
+}
+
+/// All tables.
+#[derive(Debug, Default)]
+pub struct TxTables {
+    /// By protocol's number.
+    tables: Vec<Option<Box<Entry>>>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    has: Has,
+    hooks: &'static [(&'static str, Direction, u8)],
+    ways: [TxTable; 2],
+}
+
+/// A lane on its way: its place, and its rules.
+type Wanted<'r> = ((Buffer, &'r [Transform], u8), Vec<u32>);
+
+impl TxTables {
+    /// Builds the tables of all protocols. `fast` has the order of `compiled`.
+    pub fn new(compiled: &[Compiled], fast: &[Option<Fast<'_>>]) -> TxTables {
+        let mut tables = TxTables { tables: (0..AppProtocol::ALL.len()).map(|_| None).collect() };
+        let mut known = HashMap::new();
+        for description in PROTOCOLS {
+            let has = Has::new(description);
+            let mut entry = Entry { has, hooks: description.hooks, ways: Default::default() };
+            for way in [Direction::Original, Direction::Reply] {
+                let numbers = (0u32..).zip(compiled).filter(|(_, rule)| entry.takes(rule, description.protocol, way));
+                let numbers: Vec<u32> = numbers.map(|(number, _)| number).collect();
+                entry.ways[way as usize] = entry.build(way, &numbers, (compiled, fast), &mut known);
+            }
+            if let Some(slot) = tables.tables.get_mut(description.protocol as usize) {
+                *slot = Some(Box::new(entry));
+            }
+        }
+        tables
+    }
+
+    fn entry(&self, protocol: AppProtocol) -> Option<&Entry> {
+        self.tables.get(protocol as usize)?.as_deref()
+    }
+
+    /// The rules of a protocol and direction; `None` where none can match.
+    pub fn get(&self, protocol: AppProtocol, way: Direction) -> Option<&TxTable> {
+        self.entry(protocol).map(|entry| &entry.ways[way as usize]).filter(|table| !table.is_empty())
+    }
+
+    /// What buffers a protocol has.
+    pub fn has(&self, protocol: AppProtocol) -> Option<&Has> {
+        self.entry(protocol).map(|entry| &entry.has)
+    }
+
+    /// Direction and progress of a protocol's hook. Those with the same name in both directions give `way`'s.
+    pub fn hook(&self, protocol: AppProtocol, name: &str, way: Direction) -> Option<(Direction, u8)> {
+        let hooks = self.entry(protocol)?.hooks;
+        let named = |wanted: Option<Direction>| {
+            hooks.iter().find(|(hook, of, _)| *hook == name && wanted.is_none_or(|wanted| wanted == *of))
+        };
+        named(Some(way)).or_else(|| named(None)).map(|&(_, way, progress)| (way, progress))
+    }
+
+    /// Bytes of memory that the searches take.
+    pub fn memory(&self) -> usize {
+        let mut seen: Vec<*const Lane> = Vec::new();
+        let tables = self.tables.iter().flatten().flat_map(|entry| &entry.ways);
+        tables
+            .flat_map(|table| &table.lanes)
+            .filter(|lane| {
+                let address = Arc::as_ptr(&lane.lane);
+                let fresh = !seen.contains(&address);
+                seen.push(address);
+                fresh
+            })
+            .map(|lane| lane.lane.memory())
+            .sum()
+    }
+}
+
+impl Entry {
+    /// Whether a rule can match on transactions of this protocol and direction.
+    fn takes(&self, rule: &Compiled, protocol: AppProtocol, way: Direction) -> bool {
+        if rule.kind != Kind::Transaction || (rule.protocol.is_app() && !rule.protocol.takes_app(protocol)) {
+            return false;
+        }
+        if !rule.protocol.is_app()
+            && !matches!(
+                rule.protocol,
+                Protocol::Ip
+                    | Protocol::Tcp
+                    | Protocol::Udp
+                    | Protocol::Ipv4
+                    | Protocol::Ipv6
+                    | Protocol::TcpStream
+                    | Protocol::TcpPacket
+            )
+        {
+            return false;
+        }
+        // A rule on both directions is judged with the one that answers, and looks at both then.
+        let both = rule.arrow == Arrow::Transaction;
+        if !rule.takes_direction(way) {
+            return false;
+        }
+        rule.parts.iter().all(|part| match part {
+            Part::Text(text) => match text.way {
+                Some(named) => both && self.has.ready(text.buffer, named).is_some(),
+                None if both => {
+                    [Direction::Original, Direction::Reply].iter().any(|&w| self.has.ready(text.buffer, w).is_some())
+                }
+                None => self.has.ready(text.buffer, way).is_some(),
+            },
+            Part::Hook(name) => self.hooks.iter().any(|(hook, of, _)| **hook == **name && *of == way),
+            Part::State(name, _) => self.hooks.iter().any(|(hook, of, _)| **hook == **name && *of == way),
+            Part::Number(_) | Part::Event(_) | Part::Named { .. } | Part::Files(_) | Part::Payload => true,
+        })
+    }
+
+    fn build<'r>(
+        &self,
+        way: Direction,
+        numbers: &[u32],
+        (compiled, fast): (&[Compiled], &'r [Option<Fast<'r>>]),
+        known: &mut HashMap<Vec<u32>, Arc<Lane>>,
+    ) -> TxTable {
+        let mut table = TxTable::default();
+        let mut lanes: Vec<Wanted<'r>> = Vec::new();
+        for &number in numbers {
+            let (Some(rule), Some(fast)) = (compiled.get(number as usize), fast.get(number as usize)) else { continue };
+            let searched = fast.as_ref().and_then(|fast| match fast.place {
+                Place::Text { buffer, transforms, way: named } if named.is_none_or(|named| way_of(named) == way) => {
+                    self.has.ready(buffer, way).map(|ready| (buffer, transforms, ready))
+                }
+                Place::Text { .. } | Place::Payload => None,
+            });
+            if let Some(place) = searched {
+                match lanes.iter_mut().find(|(known, _)| *known == place) {
+                    Some((_, of_lane)) => of_lane.push(number),
+                    None => lanes.push((place, vec![number])),
+                }
+            } else if rule.parts.iter().any(|part| matches!(part, Part::Event(_))) {
+                table.anomalies.push(number);
+            } else if rule.arrow != Arrow::Transaction || fast.is_none() {
+                table.always.push((self.first_ready(rule, way), number));
+            }
+        }
+        lanes.sort_by_key(|((buffer, _, ready), _)| (*ready, *buffer as u8));
+        for ((buffer, transforms, ready), of_lane) in lanes {
+            let pattern = |n: u32| fast.get(n as usize).and_then(Option::as_ref).map(|fast| fast.bytes.as_slice());
+            let lane = known.entry(of_lane).or_insert_with_key(|of_lane| Arc::new(Lane::new(of_lane, pattern)));
+            let transforms = Transforms::compile(transforms);
+            table.lanes.push(TxLane { buffer, transforms, ready, lane: Arc::clone(lane) });
+        }
+        table.always.sort_unstable();
+        table
+    }
+
+    /// The progress at which a rule without a fast pattern is judged first: that at which all its buffers are there.
+    fn first_ready(&self, rule: &Compiled, way: Direction) -> u8 {
+        let ready = rule.parts.iter().map(|part| match part {
+            Part::Text(text) => self.has.ready(text.buffer, way).unwrap_or(AT_ONCE),
+            Part::Hook(name) => {
+                self.hooks.iter().find(|(hook, of, _)| **hook == **name && *of == way).map_or(AT_ONCE, |h| h.2)
+            }
+            _ => AT_ONCE,
+        });
+        ready.max().unwrap_or(AT_ONCE)
+    }
+}
