@@ -17,6 +17,7 @@ use crate::event::Tuple;
 use crate::inspect::Direction;
 use crate::json::Json;
 
+pub mod asn1;
 pub mod core;
 pub mod dcerpc;
 pub mod dns;
@@ -25,10 +26,14 @@ mod exercise;
 pub mod file;
 pub mod ftp;
 mod hash;
+pub mod krb5;
 pub mod lines;
 pub mod mime;
 mod probe;
 pub mod read;
+pub mod recent;
+pub mod sip;
+pub mod smb;
 pub mod smtp;
 pub mod ssh;
 pub mod tftp;
@@ -414,5 +419,9 @@ pub const PROTOCOLS: &[&Description] = &[
     &smtp::DESCRIPTION,
     &ftp::DESCRIPTION,
     &ftp::data::DESCRIPTION,
-    &tftp::DESCRIPTION, &dcerpc::DESCRIPTION,
+    &tftp::DESCRIPTION,
+    &dcerpc::DESCRIPTION,
+    &smb::DESCRIPTION,
+    &sip::DESCRIPTION,
+    &krb5::DESCRIPTION,
 ];

@@ -34,9 +34,27 @@ const OBJECT: u8 = 0x80;
 /// The name of a kind in EVE.
 pub fn kind_name(kind: u8) -> &'static str {
     const NAMES: [&str; 21] = [
-        "REQUEST", "PING", "RESPONSE", "FAULT", "WORKING", "NOCALL", "REJECT", "ACK", "CL_CANCEL", "FACK",
-        "CANCEL_ACK", "BIND", "BINDACK", "BINDNAK", "ALTER_CONTEXT", "ALTER_CONTEXT_RESP", "AUTH3", "SHUTDOWN",
-        "CO_CANCEL", "ORPHANED", "RTS",
+        "REQUEST",
+        "PING",
+        "RESPONSE",
+        "FAULT",
+        "WORKING",
+        "NOCALL",
+        "REJECT",
+        "ACK",
+        "CL_CANCEL",
+        "FACK",
+        "CANCEL_ACK",
+        "BIND",
+        "BINDACK",
+        "BINDNAK",
+        "ALTER_CONTEXT",
+        "ALTER_CONTEXT_RESP",
+        "AUTH3",
+        "SHUTDOWN",
+        "CO_CANCEL",
+        "ORPHANED",
+        "RTS",
     ];
     NAMES.get(usize::from(kind)).copied().unwrap_or("UNKNOWN")
 }
@@ -77,10 +95,7 @@ impl Header {
 
     /// Whether a client sends this kind.
     pub fn is_from_client(&self) -> bool {
-        matches!(
-            self.kind,
-            kind::REQUEST | kind::BIND | kind::ALTER | kind::AUTH3 | kind::CANCEL | kind::ORPHANED
-        )
+        matches!(self.kind, kind::REQUEST | kind::BIND | kind::ALTER | kind::AUTH3 | kind::CANCEL | kind::ORPHANED)
     }
 
     /// The body of a record of this header.

@@ -47,7 +47,14 @@ fn conversation() -> Vec<(Direction, Vec<u8>)> {
     vec![
         (Original, record(kind::BIND, 3, 1, &bind_body())),
         (Reply, record(kind::BIND_ACK, 3, 1, &bind_ack_body())),
-        (Original, [record(kind::REQUEST, 1, 2, &request_body(26, b"one")), record(kind::REQUEST, 2, 2, &request_body(26, b"two"))].concat()),
+        (
+            Original,
+            [
+                record(kind::REQUEST, 1, 2, &request_body(26, b"one")),
+                record(kind::REQUEST, 2, 2, &request_body(26, b"two")),
+            ]
+            .concat(),
+        ),
         (Reply, record(kind::RESPONSE, 3, 2, &[&[0; 8][..], b"answer"].concat())),
     ]
 }
@@ -123,7 +130,9 @@ fn datagrams_are_calls() {
     let packet = |kind: u8, stub: &[u8]| {
         let mut out = vec![4, kind, 0, 0, 0x10, 0, 0, 0];
         out.extend_from_slice(&[0; 16]);
-        out.extend_from_slice(&[0x78, 0x56, 0x34, 0x12, 0x34, 0x12, 0xcd, 0xab, 0xef, 0, 1, 0x23, 0x45, 0x67, 0xcf, 0xfb]);
+        out.extend_from_slice(&[
+            0x78, 0x56, 0x34, 0x12, 0x34, 0x12, 0xcd, 0xab, 0xef, 0, 1, 0x23, 0x45, 0x67, 0xcf, 0xfb,
+        ]);
         out.extend_from_slice(&[7; 16]);
         out.extend_from_slice(&[0, 0, 0, 0, 1, 0, 0, 0, 5, 0, 0, 0, 3, 0, 0, 0, 0, 0]);
         out.extend_from_slice(&(stub.len() as u16).to_le_bytes());
