@@ -17,23 +17,26 @@ use crate::event::Tuple;
 use crate::inspect::Direction;
 use crate::json::Json;
 
-pub mod asn1;
 pub mod core;
 pub mod dcerpc;
 pub mod dns;
 #[cfg(test)]
 mod exercise;
 pub mod file;
+pub mod krb5;
+pub mod mqtt;
+pub mod pgsql;
+pub mod rfb;
+pub mod smb;
+pub mod recent;
+pub mod asn1;
+pub mod sip;
 pub mod ftp;
 mod hash;
-pub mod krb5;
 pub mod lines;
 pub mod mime;
 mod probe;
 pub mod read;
-pub mod recent;
-pub mod sip;
-pub mod smb;
 pub mod smtp;
 pub mod ssh;
 pub mod tftp;
@@ -151,6 +154,9 @@ pub trait Parser: Debug + Send {
 
     /// The flow was announced in another one.
     fn expected(&mut self, _expectation: &Expectation) {}
+
+    /// The flow was handed over by another parser, whose newest transaction said this.
+    fn inherit(&mut self, _said: &[(Buffer, Vec<u8>)]) {}
 
     /// So many bytes of the direction were lost. `false`: the parser cannot go on.
     fn gap(&mut self, _way: Direction, _bytes: u64, _context: &mut Context<'_>) -> bool {
@@ -419,9 +425,11 @@ pub const PROTOCOLS: &[&Description] = &[
     &smtp::DESCRIPTION,
     &ftp::DESCRIPTION,
     &ftp::data::DESCRIPTION,
-    &tftp::DESCRIPTION,
-    &dcerpc::DESCRIPTION,
+    &tftp::DESCRIPTION, &dcerpc::DESCRIPTION,
     &smb::DESCRIPTION,
     &sip::DESCRIPTION,
     &krb5::DESCRIPTION,
+    &mqtt::DESCRIPTION,
+    &pgsql::DESCRIPTION,
+    &rfb::DESCRIPTION,
 ];

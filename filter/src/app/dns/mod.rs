@@ -144,9 +144,9 @@ fn oddities(message: &Message, way: Direction) -> impl Iterator<Item = Odd> {
 }
 
 /// A DNS message that came in another protocol (DNS over HTTPS); `None` where it is none.
-pub(super) fn carried(bytes: &[u8], way: Direction) -> Option<Exchange> {
+pub(super) fn carried(bytes: &[u8], way: Direction, number: u64) -> Option<Exchange> {
     match read(bytes, way) {
-        Outcome::Message(message) => Some(Exchange::new(AppProtocol::Dns, way, 0, message)),
+        Outcome::Message(message) => Some(Exchange::new(AppProtocol::Dns, way, number, message)),
         Outcome::NoHeader | Outcome::Refused(_) => None,
     }
 }
