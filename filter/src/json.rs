@@ -84,6 +84,16 @@ impl<'t> Json<'t> {
         self
     }
 
+    /// Members that are JSON already, with commas between them and without braces.
+    pub fn members(&mut self, json: &str) -> &mut Self {
+        self.comma();
+        self.text.push_str(json);
+        self
+    }
+
+    /// Leaves the object open; [`Json::resume`] goes on with it.
+    pub fn leave_open(self) {}
+
     /// A member that is an object, written by `fill`.
     pub fn nested(&mut self, key: &str, fill: impl FnOnce(&mut Json<'_>)) -> &mut Self {
         self.key(key);

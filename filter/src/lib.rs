@@ -6,9 +6,11 @@
 #![forbid(unsafe_code)]
 
 pub mod app;
+pub mod capture;
 pub mod decode;
 pub mod detect;
 pub mod engine;
+pub mod eve;
 pub mod event;
 pub mod flow;
 mod frag;

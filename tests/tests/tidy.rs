@@ -21,6 +21,7 @@ const BORDERS: &[(&str, &[&str])] = &[
     ("weir-filter", &["weir-wire", "weir-ids-rules"]),
     ("weir-fabric", &["weir-wire", "weir-filter"]),
     ("weir-ports", &["weir-wire"]),
+    ("weir-replay", &["weir-wire", "weir-filter", "weir-ports", "weir-ids-rules"]),
     ("vswitchd", &["weir-wire", "weir-filter", "weir-fabric", "weir-ports", "weir-ids-rules", "weir-proto"]),
     ("vswitchctl", &["weir-proto", "weir-ids-rules"]),
     ("weir-bench", ANYTHING),
@@ -35,6 +36,7 @@ const ANYTHING: &[&str] = &[
     "weir-ports",
     "weir-ids-rules",
     "weir-proto",
+    "weir-replay",
     "vswitchd",
     "vswitchctl",
 ];

@@ -81,6 +81,8 @@ pub struct Record {
     pub bytes: Vec<u8>,
     /// The frame's length on the wire.
     pub original_len: u32,
+    /// LINKTYPE of the frame.
+    pub link: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -108,9 +110,9 @@ impl Order {
 #[derive(Debug)]
 enum Format {
     /// Nanoseconds a unit of the fraction.
-    Classic { unit: u32 },
-    /// Units a second, by interface.
-    Next { interfaces: Vec<u64> },
+    Classic { unit: u32, link: u32 },
+    /// Units a second and LINKTYPE, by interface.
+    Next { interfaces: Vec<(u64, u32)> },
 }
 
 /// Reads one capture file, frame by frame.
@@ -121,6 +123,7 @@ pub struct Reader<R> {
     order: Order,
     format: Format,
     block: Vec<u8>,
+    any_link: bool,
 }
 
 impl<R: Read> Reader<R> {
@@ -129,8 +132,20 @@ impl<R: Read> Reader<R> {
     /// # Errors
     /// Where it is no capture of Ethernet frames.
     pub fn new(source: R) -> Result<Reader<R>, CaptureError> {
-        let (order, format) = (Order::Little, Format::Classic { unit: 1 });
-        let mut reader = Reader { source, offset: 0, order, format, block: Vec::new() };
+        Reader::open(source, false)
+    }
+
+    /// The same for frames of any link: [`Record::link`] names it.
+    ///
+    /// # Errors
+    /// Where it is no capture.
+    pub fn of_any_link(source: R) -> Result<Reader<R>, CaptureError> {
+        Reader::open(source, true)
+    }
+
+    fn open(source: R, any_link: bool) -> Result<Reader<R>, CaptureError> {
+        let (order, format) = (Order::Little, Format::Classic { unit: 1, link: ETHERNET });
+        let mut reader = Reader { source, offset: 0, order, format, block: Vec::new(), any_link };
         let mut magic = [0; 4];
         if !reader.fill(&mut magic)? {
             return Err(reader.fault_at(0, Fault::NotACapture));
@@ -147,8 +162,9 @@ impl<R: Read> Reader<R> {
             }
             _ => return Err(reader.fault_at(0, Fault::NotACapture)),
         };
-        (reader.order, reader.format) = (order, Format::Classic { unit });
-        reader.classic_header()?;
+        reader.order = order;
+        let link = reader.classic_header()?;
+        reader.format = Format::Classic { unit, link };
         Ok(reader)
     }
 
@@ -158,7 +174,10 @@ impl<R: Read> Reader<R> {
     /// Where the file is cut off or contradicts itself. Reading on is of no use then.
     pub fn next(&mut self, record: &mut Record) -> Result<bool, CaptureError> {
         match self.format {
-            Format::Classic { unit } => self.next_classic(unit, record),
+            Format::Classic { unit, link } => {
+                record.link = link;
+                self.next_classic(unit, record)
+            }
             Format::Next { .. } => self.next_block(record),
         }
     }
@@ -168,7 +187,7 @@ impl<R: Read> Reader<R> {
         self.offset
     }
 
-    fn classic_header(&mut self) -> Result<(), CaptureError> {
+    fn classic_header(&mut self) -> Result<u32, CaptureError> {
         let header: [u8; 20] = self.exactly()?;
         let [a, b, _, _, _, _, _, _, _, _, _, _, _, _, _, _, l @ ..] = header;
         let version = self.order.u16([a, b]);
@@ -177,7 +196,12 @@ impl<R: Read> Reader<R> {
         }
         // The upper bits say whether frames end with a frame check sequence, which no kernel of today's writes.
         let link_type = self.order.u32(l) & 0x0fff_ffff;
-        if link_type != ETHERNET { Err(self.fault_at(20, Fault::LinkType(link_type))) } else { Ok(()) }
+        self.link(20, link_type)
+    }
+
+    /// The LINKTYPE, where it is taken.
+    fn link(&self, at: u64, link: u32) -> Result<u32, CaptureError> {
+        if link == ETHERNET || self.any_link { Ok(link) } else { Err(self.fault_at(at, Fault::LinkType(link))) }
     }
 
     fn next_classic(&mut self, unit: u32, record: &mut Record) -> Result<bool, CaptureError> {
@@ -262,14 +286,11 @@ impl<R: Read> Reader<R> {
     }
 
     fn interface(&mut self, at: u64) -> Result<(), CaptureError> {
-        let link_type = self.half(0).unwrap_or(u16::MAX);
-        if u32::from(link_type) != ETHERNET {
-            return Err(self.fault_at(at + 8, Fault::LinkType(link_type.into())));
-        }
+        let link_type = self.link(at + 8, self.half(0).unwrap_or(u16::MAX).into())?;
         let units = units_a_second(self.resolution());
         let full = self.fault_at(at, Fault::Interface(INTERFACES_MAX as u32));
         match &mut self.format {
-            Format::Next { interfaces } if interfaces.len() < INTERFACES_MAX => interfaces.push(units),
+            Format::Next { interfaces } if interfaces.len() < INTERFACES_MAX => interfaces.push((units, link_type)),
             Format::Next { .. } | Format::Classic { .. } => return Err(full),
         }
         Ok(())
@@ -299,7 +320,8 @@ impl<R: Read> Reader<R> {
             Format::Next { interfaces } => interfaces.get(interface as usize).copied(),
             Format::Classic { .. } => None,
         };
-        let units = units.ok_or_else(|| self.fault_at(at + 8, Fault::Interface(interface)))?;
+        let (units, link) = units.ok_or_else(|| self.fault_at(at + 8, Fault::Interface(interface)))?;
+        record.link = link;
         record.time = time_of(u64::from(high) << 32 | u64::from(low), units);
         self.frame(at, 12, 20, record)
     }
@@ -309,6 +331,10 @@ impl<R: Read> Reader<R> {
         let room = self.block.len().saturating_sub(4);
         record.time = Duration::ZERO;
         record.original_len = original;
+        record.link = match &self.format {
+            Format::Next { interfaces } => interfaces.first().map_or(ETHERNET, |&(_, link)| link),
+            Format::Classic { link, .. } => *link,
+        };
         let captured = room.min(original as usize);
         self.copy(at, 4, captured, record)
     }
@@ -449,7 +475,7 @@ mod tests {
             for (magic, half) in [(MAGIC_MICRO, 500_000), (MAGIC_NANO, 500_000_000)] {
                 let records = all(&classic(order, magic, half)).unwrap();
                 let time = Duration::from_millis(100_500);
-                assert_eq!(records, [Record { time, bytes: vec![0xa5; 8], original_len: 60 }]);
+                assert_eq!(records, [Record { time, bytes: vec![0xa5; 8], original_len: 60, link: 1 }]);
             }
         }
     }

@@ -60,7 +60,7 @@ mod tests {
         let mut reader = Reader::new(&file[..]).unwrap();
         let mut record = Record::default();
         assert!(reader.next(&mut record).unwrap());
-        assert_eq!(record, Record { time, bytes: vec![0xa5; 60], original_len: 60 });
+        assert_eq!(record, Record { time, bytes: vec![0xa5; 60], original_len: 60, link: 1 });
         assert!(reader.next(&mut record).unwrap() && record.bytes.is_empty());
         assert!(!reader.next(&mut record).unwrap());
     }

@@ -1,0 +1,128 @@
+//! What names a flow: addresses, ports, protocol, VLANs, depth of tunnels; the same for both directions.
+
+use std::net::IpAddr;
+
+use crate::decode::View;
+use crate::event::Tuple;
+
+/// A flow's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Key {
+    low: [u64; 2],
+    high: [u64; 2],
+    /// Ports of the low and the high end.
+    ports: u32,
+    /// Protocol, depth, VLANs, family.
+    rest: u64,
+}
+
+/// Both halves of a 128-bit product, folded: one multiplication mixes two words well.
+#[inline]
+fn fold(a: u64, b: u64) -> u64 {
+    let product = u128::from(a) * u128::from(b);
+    (product as u64) ^ ((product >> 64) as u64)
+}
+
+#[inline]
+fn words(address: IpAddr) -> [u64; 2] {
+    match address {
+        IpAddr::V4(v4) => [0, u64::from(u32::from(v4))],
+        IpAddr::V6(v6) => {
+            let n = u128::from(v6);
+            [(n >> 64) as u64, n as u64]
+        }
+    }
+}
+
+impl Key {
+    /// The key of a packet with this tuple, and whether its source is the low end.
+    #[inline]
+    pub fn of(tuple: &Tuple, view: &View<'_>, by_vlan: bool) -> (Key, bool) {
+        let (source, destination) = (words(tuple.source), words(tuple.destination));
+        let (sport, dport) = ports(tuple);
+        let from_low = (source, sport) <= (destination, dport);
+        let (low, high, first, second) =
+            if from_low { (source, destination, sport, dport) } else { (destination, source, dport, sport) };
+        let mut rest = u64::from(tuple.protocol) | u64::from(view.depth) << 8;
+        rest |= u64::from(tuple.source.is_ipv6()) << 16;
+        if by_vlan && view.vlans > 0 {
+            let [a, b, c] = view.vlan;
+            rest |= u64::from(a) << 20 | u64::from(b) << 32 | u64::from(c) << 44;
+        }
+        (Key { low, high, ports: u32::from(first) << 16 | u32::from(second), rest }, from_low)
+    }
+
+    /// A place to look for it. The seed keeps strangers from choosing keys that meet in one place.
+    #[inline]
+    pub fn hash(&self, seed: u64) -> u64 {
+        let low = fold(self.low[0] ^ seed, self.low[1] ^ 0x9e37_79b9_7f4a_7c15);
+        let high = fold(self.high[0] ^ 0xbf58_476d_1ce4_e5b9, self.high[1] ^ seed.rotate_left(32));
+        fold(low ^ u64::from(self.ports) ^ 0x94d0_49bb_1331_11eb, high ^ self.rest ^ seed)
+    }
+}
+
+/// The numbers that stand for ports. ICMP queries and their answers are one flow: an answer's type names its query.
+#[inline]
+fn ports(tuple: &Tuple) -> (u16, u16) {
+    match tuple.protocol {
+        1 => (tuple.source_port, counterpart_v4(tuple.source_port).unwrap_or(0)),
+        58 => (tuple.source_port, counterpart_v6(tuple.source_port).unwrap_or(0)),
+        _ => (tuple.source_port, tuple.destination_port),
+    }
+}
+
+/// The ICMP type that answers, or is answered by, a type.
+pub fn counterpart_v4(kind: u16) -> Option<u16> {
+    Some(match kind {
+        0 => 8,
+        8 => 0,
+        9 => 10,
+        10 => 9,
+        13 | 15 | 17 | 33 | 35 | 37 => kind + 1,
+        14 | 16 | 18 | 34 | 36 | 38 => kind - 1,
+        _ => return None,
+    })
+}
+
+/// The same for ICMPv6.
+pub fn counterpart_v6(kind: u16) -> Option<u16> {
+    Some(match kind {
+        128 | 133 | 135 | 139 | 144 => kind + 1,
+        129 | 134 | 136 | 140 | 145 => kind - 1,
+        130 => 131,
+        131 => 130,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tuple(source: [u8; 4], sport: u16, destination: [u8; 4], dport: u16, protocol: u8) -> Tuple {
+        Tuple {
+            source: source.into(),
+            destination: destination.into(),
+            source_port: sport,
+            destination_port: dport,
+            protocol,
+        }
+    }
+
+    #[test]
+    fn both_directions_have_one_key_and_different_flows_have_not() {
+        let view = View::default();
+        let (there, from_low) = Key::of(&tuple([10, 0, 0, 1], 5, [10, 0, 0, 2], 80, 6), &view, true);
+        let (back, back_low) = Key::of(&tuple([10, 0, 0, 2], 80, [10, 0, 0, 1], 5, 6), &view, true);
+        assert_eq!(there, back);
+        assert_ne!(from_low, back_low);
+        assert_eq!(there.hash(7), back.hash(7));
+        let (ping, _) = Key::of(&tuple([10, 0, 0, 1], 8, [10, 0, 0, 2], 0, 1), &view, true);
+        let (pong, _) = Key::of(&tuple([10, 0, 0, 2], 0, [10, 0, 0, 1], 0, 1), &view, true);
+        assert_eq!(ping, pong);
+        let tagged = View { vlans: 1, vlan: [9, 0, 0], ..view };
+        assert_ne!(Key::of(&tuple([10, 0, 0, 1], 5, [10, 0, 0, 2], 80, 6), &tagged, true).0, there);
+        assert_eq!(Key::of(&tuple([10, 0, 0, 1], 5, [10, 0, 0, 2], 80, 6), &tagged, false).0, there);
+        assert_ne!(Key::of(&tuple([10, 0, 0, 1], 5, [10, 0, 0, 2], 80, 17), &view, true).0, there);
+    }
+}

@@ -1,0 +1,367 @@
+//! Choices for captures, by the names of Suricata's configuration.
+
+use std::collections::BTreeMap;
+
+use super::flow::State;
+use crate::decode::{self, defrag};
+
+/// What is done where something cannot be inspected as it should.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Policy {
+    /// Go on.
+    Ignore,
+    /// Drop the packet.
+    DropPacket,
+    /// Drop the packet and the rest of the flow.
+    DropFlow,
+    /// Refuse the packet with an answer, drop the rest of the flow.
+    Reject,
+    /// Let the packet through uninspected.
+    PassPacket,
+    /// Let the packet and the rest of the flow through uninspected.
+    PassFlow,
+    /// Follow the flow no more.
+    Bypass,
+}
+
+impl Policy {
+    /// By the name in the configuration; `None` for `auto`.
+    pub fn from_name(name: &str) -> Option<Policy> {
+        Some(match name {
+            "ignore" => Policy::Ignore,
+            "drop-packet" => Policy::DropPacket,
+            "drop-flow" => Policy::DropFlow,
+            "reject" | "reject-both" => Policy::Reject,
+            "pass-packet" => Policy::PassPacket,
+            "pass-flow" => Policy::PassFlow,
+            "bypass" => Policy::Bypass,
+            _ => return None,
+        })
+    }
+
+    /// The name that EVE gives it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Policy::Ignore => "ignore",
+            Policy::DropPacket => "drop_packet",
+            Policy::DropFlow => "drop_flow",
+            Policy::Reject => "reject",
+            Policy::PassPacket => "pass_packet",
+            Policy::PassFlow => "pass_flow",
+            Policy::Bypass => "bypass",
+        }
+    }
+}
+
+/// Whose data counts where TCP segments overlap, in passive mode.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Overlap {
+    /// A segment that begins before the other. Windows does the same.
+    #[default]
+    Bsd,
+    /// Or begins with it and is longer.
+    Linux,
+    /// Or begins with it and is not shorter.
+    OldLinux,
+    /// A segment that ends after the other, or ends with it and does not begin after it.
+    Solaris,
+    /// The one that came first.
+    First,
+    /// The one that came last.
+    Last,
+}
+
+/// What is done with urgent data (RFC 6093).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Urgent {
+    /// The byte before the urgent pointer is no part of the stream.
+    #[default]
+    OutOfBand,
+    /// It is a part of the stream.
+    Inline,
+    /// The packet is dropped.
+    Drop,
+    /// The whole segment is left out.
+    Gap,
+}
+
+/// Seconds after which flows are over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// TCP: new, established, closed.
+    pub tcp: [u64; 3],
+    /// UDP: new, established.
+    pub udp: [u64; 2],
+    /// ICMP: new, established.
+    pub icmp: [u64; 2],
+    /// Others: new, established.
+    pub other: [u64; 2],
+    /// Flows that are followed no more.
+    pub bypassed: u64,
+}
+
+impl Timeouts {
+    /// Seconds for a flow.
+    #[inline]
+    pub fn of(&self, protocol: u8, state: State) -> u64 {
+        let pair = match protocol {
+            6 => {
+                let [new, established, closed] = self.tcp;
+                return match state {
+                    State::New => new,
+                    State::Established => established,
+                    State::Closed => closed,
+                    State::Bypassed => self.bypassed,
+                };
+            }
+            17 => self.udp,
+            1 | 58 => self.icmp,
+            _ => self.other,
+        };
+        match state {
+            State::New => pair[0],
+            State::Established | State::Closed => pair[1],
+            State::Bypassed => self.bypassed,
+        }
+    }
+}
+
+/// Choices of the stream engine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamSettings {
+    /// Data is inspected as it comes; the first copy counts.
+    pub inline: bool,
+    /// Connections are taken up in their middle.
+    pub midstream: bool,
+    /// What is done with such connections.
+    pub midstream_policy: Policy,
+    /// Connections of which one side is seen are taken up.
+    pub async_oneside: bool,
+    /// Packets that do not fit their connection are dropped, where packets can be.
+    pub drop_invalid: bool,
+    /// Segments with bad checksums are ignored.
+    pub checksum_validation: bool,
+    /// Bytes of a direction that are inspected; 0 is no limit.
+    pub depth: u64,
+    /// Overlaps.
+    pub overlap: Overlap,
+    /// Urgent data.
+    pub urgent: Urgent,
+    /// Bytes held beyond holes or unacknowledged, in one direction.
+    pub held: usize,
+    /// The same of all flows together.
+    pub memory: usize,
+    /// SYN/ACKs that differ, remembered for one connection.
+    pub syn_acks: u8,
+    /// Parsers follow encrypted traffic no more (`app-layer.protocols.tls.encryption-handling: bypass`).
+    pub bypass: bool,
+}
+
+/// Choices for captures.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Packets can be refused.
+    pub ips: bool,
+    /// Decoder.
+    pub decode: decode::Settings,
+    /// Streams.
+    pub stream: StreamSettings,
+    /// Ends of flows.
+    pub timeouts: Timeouts,
+    /// Flows at once.
+    pub flows: usize,
+    /// VLANs tell flows apart.
+    pub vlan_tracking: bool,
+    /// What is done where a parser gives up.
+    pub app_error: Policy,
+    /// Seed of the flow table.
+    pub seed: u64,
+}
+
+/// Named options, as the configuration has them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Options(pub BTreeMap<String, String>);
+
+impl Options {
+    /// The value of a name.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+
+    /// Whether it says yes; `default` where it says nothing.
+    pub fn flag(&self, name: &str, default: bool) -> bool {
+        match self.get(name).map(str::to_ascii_lowercase).as_deref() {
+            Some("yes" | "true" | "on" | "1") => true,
+            Some("no" | "false" | "off" | "0") => false,
+            Some(_) | None => default,
+        }
+    }
+
+    /// A number.
+    pub fn number(&self, name: &str, default: u64) -> u64 {
+        self.get(name).and_then(|text| text.trim().parse().ok()).unwrap_or(default)
+    }
+
+    /// A size: a number with `b`, `kb`, `mb`, `gb` or without.
+    pub fn size(&self, name: &str, default: u64) -> u64 {
+        self.get(name).and_then(size).unwrap_or(default)
+    }
+
+    /// Ports out of a list.
+    pub fn ports(&self, name: &str) -> Option<Vec<u16>> {
+        let text = self.get(name)?;
+        Some(text.split([',', '[', ']', ' ']).filter_map(|part| part.trim().parse().ok()).collect())
+    }
+}
+
+/// A size in bytes, as the configuration writes it.
+pub fn size(text: &str) -> Option<u64> {
+    let text = text.trim().to_ascii_lowercase();
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic() || c == ' ');
+    let unit = match text.get(digits.len()..)?.trim() {
+        "" | "b" => 1,
+        "kb" | "k" | "kib" => 1 << 10,
+        "mb" | "m" | "mib" => 1 << 20,
+        "gb" | "g" | "gib" => 1 << 30,
+        _ => return None,
+    };
+    digits.parse::<u64>().ok()?.checked_mul(unit)
+}
+
+impl Settings {
+    /// From options; what they do not name is as Suricata has it by default.
+    pub fn from_options(options: &Options, ips: bool) -> Settings {
+        let checksum = options.get("checksum") != Some("none");
+        let capture_checks = !matches!(options.get("pcap-file.checksum-checks"), Some("no" | "false" | "off"));
+        let defaults = decode::Settings::default();
+        let defrag_defaults = defrag::Settings::default();
+        let decode = decode::Settings {
+            checksums: checksum && capture_checks,
+            vxlan: options.ports("vars.port-groups.VXLAN_PORTS").unwrap_or(defaults.vxlan),
+            geneve: options.ports("vars.port-groups.GENEVE_PORTS").unwrap_or(defaults.geneve),
+            teredo: if options.flag("decoder.teredo.enabled", true) {
+                options.ports("vars.port-groups.TEREDO_PORTS").unwrap_or(defaults.teredo)
+            } else {
+                Vec::new()
+            },
+            defrag: defrag::Settings {
+                timeout: std::time::Duration::from_secs(options.number("defrag.timeout", 60)),
+                memory: options.size("defrag.memcap", defrag_defaults.memory as u64) as usize,
+                trackers: options.number("defrag.trackers", defrag_defaults.trackers as u64) as usize,
+                policy: host_policies(options).0,
+                pieces: defrag_defaults.pieces,
+            },
+        };
+        Settings {
+            ips,
+            decode,
+            stream: stream_settings(options, ips, checksum),
+            timeouts: timeouts(options),
+            flows: options.number("flow.limit", 1 << 20) as usize,
+            vlan_tracking: options.flag("vlan.use-for-tracking", true),
+            app_error: policy(options, "app-layer.error-policy", ips, false),
+            seed: options.number("flow.seed", 0x5bd1_e995),
+        }
+    }
+}
+
+/// A policy: its own, or the one for all exceptions, or what suits the mode. `lenient`: what suits is to go on.
+fn policy(options: &Options, name: &str, ips: bool, lenient: bool) -> Policy {
+    let suits = if ips && !lenient { Policy::DropFlow } else { Policy::Ignore };
+    let own = options.get(name).and_then(Policy::from_name);
+    let chosen = own.or_else(|| options.get("exception-policy").and_then(Policy::from_name)).unwrap_or(suits);
+    match chosen {
+        Policy::DropPacket | Policy::DropFlow | Policy::Reject if !ips => Policy::Ignore,
+        other => other,
+    }
+}
+
+fn stream_settings(options: &Options, ips: bool, checksum: bool) -> StreamSettings {
+    let midstream = options.flag("stream.midstream", false);
+    StreamSettings {
+        inline: match options.get("stream.inline") {
+            None | Some("auto") => ips,
+            Some(_) => options.flag("stream.inline", ips),
+        },
+        midstream,
+        midstream_policy: policy(options, "stream.midstream-policy", ips, midstream),
+        async_oneside: options.flag("stream.async-oneside", false),
+        drop_invalid: options.flag("stream.drop-invalid", true),
+        checksum_validation: checksum && options.flag("stream.checksum-validation", true),
+        depth: options.size("stream.reassembly.depth", 1 << 20),
+        overlap: host_policies(options).1,
+        urgent: match options.get("stream.reassembly.urgent.policy") {
+            Some("inline") => Urgent::Inline,
+            Some("drop") => Urgent::Drop,
+            Some("gap") => Urgent::Gap,
+            Some(_) | None => Urgent::OutOfBand,
+        },
+        held: 1 << 20,
+        memory: options.size("stream.reassembly.memcap", 256 << 20) as usize,
+        syn_acks: options.number("stream.max-synack-queued", 5).min(255) as u8,
+        bypass: options.get("app-layer.protocols.tls.encryption-handling") == Some("bypass"),
+    }
+}
+
+/// The one policy that is said to hold for all hosts.
+fn host_policies(options: &Options) -> (defrag::Policy, Overlap) {
+    let named = |name: &str| {
+        let list = options.get(&format!("host-os-policy.{name}")).unwrap_or_default();
+        list.contains("0.0.0.0/0")
+    };
+    let table = [
+        ("bsd", defrag::Policy::Bsd, Overlap::Bsd),
+        ("bsd-right", defrag::Policy::Last, Overlap::Bsd),
+        ("old-linux", defrag::Policy::Linux, Overlap::OldLinux),
+        ("linux", defrag::Policy::Linux, Overlap::Linux),
+        ("old-solaris", defrag::Policy::First, Overlap::Solaris),
+        ("solaris", defrag::Policy::Solaris, Overlap::Solaris),
+        ("hpux10", defrag::Policy::Solaris, Overlap::Bsd),
+        ("hpux11", defrag::Policy::First, Overlap::First),
+        ("irix", defrag::Policy::Bsd, Overlap::Bsd),
+        ("macos", defrag::Policy::First, Overlap::First),
+        ("vista", defrag::Policy::Windows, Overlap::First),
+    ];
+    let found = table.iter().find(|(name, ..)| named(name));
+    found.map_or((defrag::Policy::Windows, Overlap::Bsd), |&(_, fragments, segments)| (fragments, segments))
+}
+
+fn timeouts(options: &Options) -> Timeouts {
+    let one = |kind: &str, state: &str, default: u64| options.number(&format!("flow-timeouts.{kind}.{state}"), default);
+    let pair = |kind: &str| [one(kind, "new", 30), one(kind, "established", 300)];
+    Timeouts {
+        tcp: [one("tcp", "new", 60), one("tcp", "established", 600), one("tcp", "closed", 60)],
+        udp: pair("udp"),
+        icmp: pair("icmp"),
+        other: pair("default"),
+        bypassed: one("default", "bypassed", 100),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(pairs: &[(&str, &str)]) -> Options {
+        Options(pairs.iter().map(|&(k, v)| (k.to_owned(), v.to_owned())).collect())
+    }
+
+    #[test]
+    fn sizes_are_read_with_their_units() {
+        for (text, bytes) in [("12", 12), ("100kb", 102_400), ("1 mb", 1 << 20), ("2GB", 2 << 30)] {
+            assert_eq!(size(text), Some(bytes), "{text}");
+        }
+        assert_eq!(size("many"), None);
+    }
+
+    #[test]
+    fn policies_of_exceptions_follow_the_mode() {
+        let of = |pairs: &[(&str, &str)], ips| Settings::from_options(&options(pairs), ips).stream.midstream_policy;
+        assert_eq!(of(&[], false), Policy::Ignore);
+        assert_eq!(of(&[], true), Policy::DropFlow);
+        assert_eq!(of(&[("stream.midstream", "true")], true), Policy::Ignore);
+        assert_eq!(of(&[("exception-policy", "bypass"), ("stream.midstream", "true")], true), Policy::Bypass);
+        assert_eq!(of(&[("stream.midstream-policy", "pass-flow"), ("exception-policy", "ignore")], true), Policy::PassFlow);
+        assert_eq!(of(&[("stream.midstream-policy", "drop-flow")], false), Policy::Ignore);
+    }
+}

@@ -1,0 +1,376 @@
+//! TCP packets of captures: connections taken up, segments placed, bytes handed on.
+
+use weir_ids_rules::AppProtocol;
+
+use super::flow::{Action, Exception, Flow, State};
+use super::session::handshake::{First, first};
+use super::session::{Outcome, Segment, Session, side};
+use super::settings::{Policy, Urgent};
+use super::stream::Manner;
+use super::table::Slot;
+use super::{Core, Fate, Show};
+use crate::decode::tcp::flag::{ACK, SYN, URG};
+use crate::decode::{Event, Events, Link, Source, View};
+use crate::detect::StreamBytes;
+use crate::inspect::Direction;
+
+/// The other way.
+fn other(way: Direction) -> Direction {
+    match way {
+        Direction::Original => Direction::Reply,
+        Direction::Reply => Direction::Original,
+    }
+}
+
+/// What is done with a segment, beside judging its packet.
+struct Taken {
+    /// It carries on with a connection.
+    session: bool,
+    /// It does not fit its connection.
+    refused: bool,
+    /// Its data belongs to the stream.
+    data: bool,
+}
+
+impl Core {
+    /// A SYN, or SYN/ACK, of another connection between the same ports.
+    pub(super) fn is_reused(&mut self, slot: Slot, from_low: bool, view: &View<'_>) -> bool {
+        let Some(tcp) = view.tcp.filter(|tcp| tcp.flags & SYN != 0) else { return false };
+        let Some(flow) = self.flows.get_mut(slot) else { return false };
+        let way = flow.way(from_low);
+        let Some(session) = &flow.session else { return false };
+        let answers = tcp.flags & ACK != 0;
+        let again = session.sides.get(side(way)).is_some_and(|sender| sender.isn == tcp.seq && sender.flags & SYN != 0);
+        let over = session.state >= super::session::State::LastAck && session.state != super::session::State::CloseWait
+            || session.state == super::session::State::TimeWait;
+        !answers && !again && over
+    }
+
+    /// A TCP packet of a flow.
+    pub(super) fn tcp(&mut self, flow: &mut Flow, view: &View<'_>, way: &mut Direction, mut fate: Fate) -> Fate {
+        let Some(tcp) = &view.tcp else { return fate };
+        self.findings.reversed = false;
+        let bad = view.checksums.bad_transport || view.checksums.bad_ip;
+        if bad && self.settings.stream.checksum_validation {
+            fate.unseen = true;
+            return fate;
+        }
+        let mut events = Events::default();
+        let mut segment = Segment { tcp, data: view.payload, way: *way, time: view.time };
+        let taken = self.segment(flow, &mut segment, &mut events, &mut fate);
+        *way = segment.way;
+        self.update_state(flow);
+        if taken.refused && self.settings.ips && self.settings.stream.drop_invalid && fate.dropped.is_none() {
+            fate.dropped = Some("stream error");
+        }
+        let told;
+        let view = if events.is_empty() {
+            view
+        } else {
+            self.teller.stream_anomalies(&events);
+            told = View { events: joined(&view.events, &events), ..*view };
+            &told
+        };
+        if flow.state == State::Bypassed || (fate.dropped.is_some() && !taken.refused) {
+            return fate;
+        }
+        let placed = if taken.session && taken.data && fate.dropped.is_none() {
+            self.place(flow, &segment, &mut fate)
+        } else {
+            Events::default()
+        };
+        let more;
+        let view = if placed.is_empty() {
+            view
+        } else {
+            self.teller.stream_anomalies(&placed);
+            more = View { events: joined(&view.events, &placed), ..*view };
+            &more
+        };
+        self.inspect(flow, view, segment.way, &mut fate);
+        fate
+    }
+
+    /// Takes a segment into its connection, or takes up a connection with it.
+    fn segment(
+        &mut self,
+        flow: &mut Flow,
+        segment: &mut Segment<'_>,
+        events: &mut Events,
+        fate: &mut Fate,
+    ) -> Taken {
+        let stream = &self.settings.stream;
+        if let Some(session) = &mut flow.session {
+            let outcome = session.segment(segment, stream, events);
+            return Taken {
+                session: true,
+                refused: outcome == Outcome::Refused,
+                data: outcome == Outcome::Fits { data: true },
+            };
+        }
+        let nothing = Taken { session: false, refused: false, data: false };
+        if flow.action == Action::Pass && flow.exception.is_some() && !stream.midstream {
+            fate.unseen = true;
+            return nothing;
+        }
+        match first(segment, events) {
+            First::None => nothing,
+            First::Syn => {
+                let session = Session::from_syn(segment);
+                let data = session.is_fast_open();
+                flow.session = Some(session);
+                Taken { session: true, refused: false, data }
+            }
+            kind @ (First::SynAck | First::Middle) => self.midstream(flow, kind, segment, fate),
+        }
+    }
+
+    /// A connection whose start was not seen.
+    fn midstream(&mut self, flow: &mut Flow, kind: First, segment: &mut Segment<'_>, fate: &mut Fate) -> Taken {
+        let (policy, oneside) = (self.settings.stream.midstream_policy, self.settings.stream.async_oneside);
+        let taken_up = self.settings.stream.midstream || (oneside && kind == First::SynAck);
+        self.exception(flow, Exception::Midstream, policy, fate);
+        let nothing = Taken { session: false, refused: false, data: false };
+        let stopped = matches!(policy, Policy::DropFlow | Policy::DropPacket | Policy::Reject | Policy::Bypass);
+        if !taken_up || stopped {
+            return nothing;
+        }
+        fate.unseen = false;
+        if kind == First::SynAck {
+            if segment.way == Direction::Original {
+                // Who answers is the server.
+                flow.swap();
+                segment.way = Direction::Reply;
+                self.renew(flow);
+            }
+            flow.session = Some(Session::from_syn_ack(segment));
+            return Taken { session: true, refused: false, data: false };
+        }
+        flow.session = Some(Session::from_middle(segment, oneside));
+        self.renew(flow);
+        Taken { session: true, refused: false, data: true }
+    }
+
+    /// The inspection of a flow of which nothing was inspected begins anew.
+    fn renew(&mut self, flow: &mut Flow) {
+        let program = if flow.uninspected { &self.no_rules } else { &self.program };
+        let tuple = flow.tuple;
+        flow.inspection = Some(crate::detect::Inspection::new(program, &mut self.shared, &tuple, true, None));
+    }
+
+    fn update_state(&mut self, flow: &mut Flow) {
+        use super::session::State as Tcp;
+        let Some(session) = &flow.session else { return };
+        if flow.state == State::Bypassed {
+            return;
+        }
+        flow.state = match session.state {
+            Tcp::None | Tcp::SynSent | Tcp::SynRecv => State::New,
+            Tcp::Established | Tcp::FinWait1 | Tcp::FinWait2 | Tcp::CloseWait | Tcp::Closing => State::Established,
+            Tcp::TimeWait | Tcp::LastAck | Tcp::Closed => State::Closed,
+        };
+        let [client, server] = &session.sides;
+        flow.facts.stream_bytes = [client.sent(), server.sent()];
+    }
+
+    fn manner(&self) -> Manner {
+        let stream = &self.settings.stream;
+        Manner { inline: stream.inline, overlap: stream.overlap, depth: stream.depth, held: stream.held }
+    }
+
+    /// Places a segment's data in its stream; what is odd about it.
+    fn place(&mut self, flow: &mut Flow, segment: &Segment<'_>, fate: &mut Fate) -> Events {
+        let mut events = Events::default();
+        if segment.data.is_empty() {
+            return events;
+        }
+        let mut manner = self.manner();
+        if flow.inspection.as_ref().is_some_and(|i| is_unlimited(i.app().protocol)) {
+            manner.depth = 0;
+        }
+        let urgent = self.settings.stream.urgent;
+        let Some(session) = &mut flow.session else { return events };
+        let before = session.memory();
+        let Some(sender) = session.sides.get_mut(side(segment.way)) else { return events };
+        // A SYN takes a number of its own, before its data.
+        let seq = segment.tcp.seq.wrapping_add(u32::from(segment.tcp.flags & SYN != 0));
+        let (mut place, mut data) = (sender.place(seq), segment.data);
+        if place.is_none() {
+            // It begins before the stream does: what lies within counts.
+            let before = sender.base.wrapping_sub(seq) as usize;
+            data = data.get(before..).unwrap_or_default();
+            place = Some(0).filter(|_| !data.is_empty() && before < 1 << 20);
+        }
+        let Some(place) = place else {
+            events.set(Event::StreamReassemblySegmentBeforeBaseSeq);
+            return events;
+        };
+        if segment.tcp.flags & URG != 0 && segment.tcp.urgent > 0 {
+            let at = place + u64::from(segment.tcp.urgent) - 1;
+            match urgent {
+                Urgent::Inline => {}
+                Urgent::Drop => {
+                    fate.dropped.get_or_insert("stream urgent");
+                    return events;
+                }
+                Urgent::Gap => return events,
+                Urgent::OutOfBand => {
+                    if !sender.bytes.leave_out(at) {
+                        events.set(Event::StreamReassemblyUrgentOutOfBandLimitReached);
+                    }
+                }
+            }
+        }
+        if self.reassembly > self.settings.stream.memory {
+            events.set(Event::StreamReassemblyInsertMemcap);
+            self.counters.segments_refused += 1;
+            return events;
+        }
+        let placed = sender.bytes.take(place, data, &manner);
+        if placed.conflicts {
+            events.set(Event::StreamReassemblyOverlapDifferentData);
+        }
+        if placed.old {
+            events.set(Event::StreamReassemblySegmentBeforeBaseSeq);
+        }
+        if placed.depth {
+            events.set(Event::StreamReassemblyDepthReached);
+        }
+        if placed.no_room {
+            events.set(Event::StreamReassemblyInsertLimit);
+            self.counters.segments_refused += 1;
+        }
+        self.reassembly = (self.reassembly + session.memory()).saturating_sub(before);
+        events
+    }
+
+    /// Hands on what may be read by now, then judges the packet.
+    fn inspect(&mut self, flow: &mut Flow, view: &View<'_>, way: Direction, fate: &mut Fate) {
+        let inline = self.settings.stream.inline;
+        if flow.session.is_none() {
+            if !fate.unseen {
+                let show = self.whole_packet(flow, way);
+                self.judge(flow, view, &show, fate);
+            }
+            return;
+        }
+        if !inline {
+            self.deliver(flow, view, other(way), Upto::Acknowledged, false, fate);
+        }
+        // The flow may have turned out to be the other way round.
+        let way = if self.findings.reversed && !inline { other(way) } else { way };
+        self.findings.reversed = false;
+        let upto = if inline { Upto::All } else { Upto::Acknowledged };
+        if !self.deliver(flow, view, way, upto, true, fate) && !fate.unseen {
+            let show = self.whole_packet(flow, way);
+                self.judge(flow, view, &show, fate);
+        }
+        let closed = flow.session.as_ref().is_some_and(|session| session.state == super::session::State::Closed);
+        if closed && !inline {
+            for way in [Direction::Original, Direction::Reply] {
+                self.deliver(flow, view, way, Upto::All, false, fate);
+            }
+        }
+    }
+
+    /// Hands bytes of a direction on. Whether there were any.
+    fn deliver(
+        &mut self,
+        flow: &mut Flow,
+        view: &View<'_>,
+        way: Direction,
+        upto: Upto,
+        packet: bool,
+        fate: &mut Fate,
+    ) -> bool {
+        let Some(mut session) = flow.session.take() else { return false };
+        let established = session.is_established();
+        let lookback = flow.inspection.as_ref().map_or(0, |inspection| inspection.lookback());
+        let depth = self.settings.stream.depth;
+        let mut any = false;
+        // Each turn hands on the bytes up to the next hole.
+        loop {
+            let before = session.memory();
+            let Some(sender) = session.sides.get_mut(side(way)) else { break };
+            let (place, lost) = sender.readable(upto, depth, &self.manner());
+            let ends = sender.ends_at(place, upto);
+            let ready = sender.bytes.ready(place, lookback);
+            if ready.is_none() && !ends {
+                break;
+            }
+            let (text, at, fresh, gap) = match ready {
+                Some(ready) => (ready.text, ready.at, ready.fresh, ready.gap),
+                None => (&[][..], sender.bytes.given(), 0, 0),
+            };
+            let stream = StreamBytes { text, at, fresh, gap, end: ends };
+            let events;
+            let view = if lost {
+                events = View { events: with(&view.events, Event::StreamReassemblySeqGap), ..*view };
+                &events
+            } else {
+                view
+            };
+            let show = Show { way, packet: packet && !any && !fate.unseen, stream: Some(stream), established, end: false };
+            self.judge(flow, view, &show, fate);
+            any = true;
+            let Some(sender) = session.sides.get_mut(side(way)) else { break };
+            sender.ended |= ends;
+            sender.bytes.handed_on(place, lookback);
+            self.reassembly = (self.reassembly + session.memory()).saturating_sub(before);
+            if self.findings.reversed {
+                session.swap();
+                break;
+            }
+        }
+        flow.session = Some(session);
+        any
+    }
+
+    /// The flow ends: hands on what waits, then tells its inspection.
+    pub(super) fn flush(&mut self, flow: &mut Flow) {
+        let mut fate = Fate::default();
+        for way in [Direction::Original, Direction::Reply] {
+            let view = flushing(flow, way);
+            self.deliver(flow, &view, way, Upto::Everything, false, &mut fate);
+        }
+        for way in [Direction::Original, Direction::Reply] {
+            let view = flushing(flow, way);
+            let established = flow.session.as_ref().is_some_and(|session| session.is_established());
+            let show = Show { way, packet: false, stream: None, established, end: true };
+            self.judge(flow, &view, &show, &mut fate);
+        }
+    }
+}
+
+/// A packet that stands for the end of a flow.
+fn flushing(flow: &Flow, way: Direction) -> View<'static> {
+    View { time: flow.last, tuple: Some(flow.tuple_of(way)), source: Source::Flush, link: Link::Raw, ..View::default() }
+}
+
+/// Protocols whose streams are followed to their end.
+fn is_unlimited(protocol: Option<AppProtocol>) -> bool {
+    matches!(protocol, Some(AppProtocol::Smb | AppProtocol::Pgsql))
+}
+
+/// Up to where bytes are handed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Upto {
+    /// What the receiver has acknowledged.
+    Acknowledged,
+    /// All that follows one another.
+    All,
+    /// All, and holes are given up.
+    Everything,
+}
+
+fn joined(one: &Events, other: &Events) -> Events {
+    let mut all = *one;
+    all.add(other);
+    all
+}
+
+fn with(events: &Events, event: Event) -> Events {
+    let mut all = *events;
+    all.set(event);
+    all
+}

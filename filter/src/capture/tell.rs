@@ -1,0 +1,474 @@
+//! What is found, as lines of EVE.
+
+use std::sync::Arc;
+
+use weir_ids_rules::AppProtocol;
+use weir_ids_rules::rule::{Action as RuleAction, RejectTo};
+use weir_wire::Instant;
+
+use super::flow::{Action, Flow, reversed};
+use crate::app::file::File;
+use crate::app::{Anomaly, Mark, Transaction};
+use crate::decode::{Event, Events, Source, View};
+use crate::detect::{Alert, AppFacts, FlowFacts, Marked, Scene, Sink, Verdict};
+use crate::event::{Signature, Tuple};
+use crate::eve;
+use crate::inspect::Direction;
+use crate::json::Json;
+
+/// Writes the lines of one frame.
+#[derive(Debug, Default)]
+pub struct Teller {
+    /// The frame's number; `None` where no frame brings the lines about.
+    pub number: Option<u64>,
+    /// The rule that had the packet dropped.
+    pub decided: Option<Arc<Signature>>,
+    /// Alerts told.
+    pub alerts: u64,
+    lines: String,
+    /// Alerts whose verdict is not known yet: lines without their end, and the protocol number.
+    open: Vec<(String, u8)>,
+    reject: Option<RejectTo>,
+    transactions: u64,
+    /// Time and addresses of the packet at hand, for anomalies of its stream.
+    at: Option<(Instant, Option<Tuple>)>,
+    flow: u64,
+    vlan: [u16; 3],
+    vlans: u8,
+}
+
+/// The tuple as the sender of this direction sends it.
+pub fn directed(tuple: &Tuple, way: Direction) -> Tuple {
+    match way {
+        Direction::Original => *tuple,
+        Direction::Reply => reversed(tuple),
+    }
+}
+
+/// "to_server", "to_client".
+fn way_name(way: Direction) -> &'static str {
+    match way {
+        Direction::Original => "to_server",
+        Direction::Reply => "to_client",
+    }
+}
+
+/// The name of a protocol's object in an event, and of the event.
+fn object_name(protocol: AppProtocol) -> &'static str {
+    match protocol {
+        AppProtocol::Http1 | AppProtocol::Http2 => "http",
+        AppProtocol::FtpData => "ftp_data",
+        AppProtocol::Doh2 | AppProtocol::Llmnr => "dns",
+        other => other.name(),
+    }
+}
+
+impl Teller {
+    /// Begins with a frame; number 0 where there is none.
+    pub fn begin(&mut self, number: u64, lines: &mut String) {
+        self.number = Some(number).filter(|&number| number > 0);
+        std::mem::swap(&mut self.lines, lines);
+    }
+
+    /// Gives the lines back.
+    pub fn take(&mut self, lines: &mut String) {
+        std::mem::swap(&mut self.lines, lines);
+    }
+
+    /// The packet at hand belongs to this flow.
+    #[inline]
+    pub fn of_packet(&mut self, flow: Option<&Flow>) {
+        if let Some(flow) = flow {
+            (self.flow, self.vlan, self.vlans) = (flow.id, flow.vlan, flow.vlans);
+        } else {
+            (self.flow, self.vlans) = (0, 0);
+        }
+        self.transactions = 0;
+        self.reject = None;
+    }
+
+    /// What was counted belongs to this flow.
+    #[inline]
+    pub fn settle(&mut self, flow: &mut Flow) {
+        flow.transactions += self.transactions;
+        self.transactions = 0;
+    }
+
+    fn head<'h>(&self, kind: &'h str, time: Instant, vlan: &'h [u16]) -> eve::Head<'h> {
+        eve::Head {
+            time,
+            flow: self.flow,
+            number: self.number,
+            kind,
+            vlan,
+            tuple: None,
+            community: None,
+            source: None,
+            ether: None,
+            tunnel: None,
+        }
+    }
+
+    /// The head of an event about a step.
+    fn scene_head<'h>(&self, kind: &'h str, scene: &'h Scene<'_>, tuple: &'h Tuple, vlan: &'h [u16]) -> eve::Head<'h> {
+        let view = scene.step.view;
+        eve::Head {
+            tuple: Some(tuple).filter(|tuple| tuple.protocol != 0 || view.tuple.is_some()),
+            community: Some(scene.tuple).filter(|_| self.flow != 0),
+            source: Some(view.source).filter(|_| kind != "anomaly"),
+            ether: ether(view),
+            tunnel: view.outer.as_ref().map(|outer| (outer, view.depth)),
+            ..self.head(kind, view.time, vlan)
+        }
+    }
+
+    fn vlan_of(&self, view: &View<'_>) -> ([u16; 3], usize) {
+        if view.source == Source::Flush || self.flow != 0 {
+            (self.vlan, self.vlans.into())
+        } else {
+            (view.vlan, view.vlans.into())
+        }
+    }
+
+    /// Closes the alerts of a step: what became of the packet is known.
+    pub fn alerts_done(&mut self, dropped: bool, verdict: Verdict) {
+        let reject = self.reject.take();
+        for (mut line, protocol) in self.open.drain(..) {
+            let mut json = Json::resume(&mut line, false);
+            eve::verdict(&mut json, verdict, dropped, reject, protocol);
+            json.end();
+            self.lines.push_str(&line);
+            self.lines.push('\n');
+        }
+    }
+
+    /// Anomalies of the decoder.
+    #[inline]
+    pub fn decode_anomalies(&mut self, view: &View<'_>) {
+        self.at = Some((view.time, view.tuple));
+        (self.flow, self.vlan, self.vlans) = (0, view.vlan, view.vlans);
+        if view.events.is_empty() {
+            return;
+        }
+        for event in view.events.iter() {
+            let kind = half_ether(view).filter(|_| event == Event::EthernetUnknownEthertype);
+            let ether = ether(view).map(|(source, destination, _)| (source, destination, kind));
+            self.anomaly_line("decode", &format!("decoder.{}", event.name()), view.tuple.as_ref(), ether);
+        }
+    }
+
+    /// Anomalies of the TCP engine.
+    pub fn stream_anomalies(&mut self, events: &Events) {
+        let tuple = self.at.and_then(|(_, tuple)| tuple);
+        for event in events.iter() {
+            self.anomaly_line("stream", event.name(), tuple.as_ref(), None);
+        }
+    }
+
+    fn anomaly_line(
+        &mut self,
+        kind: &str,
+        event: &str,
+        tuple: Option<&Tuple>,
+        ether: Option<([u8; 6], [u8; 6], Option<u16>)>,
+    ) {
+        let time = self.at.map_or(Instant::ZERO, |(time, _)| time);
+        let vlan = self.vlan;
+        let vlan = vlan.get(..usize::from(self.vlans)).unwrap_or_default();
+        let head = eve::Head { tuple, ether, ..self.head("anomaly", time, vlan) };
+        let mut json = eve::head(&mut self.lines, &head);
+        json.nested("anomaly", |json| {
+            json.text("type", kind).text("event", event);
+        });
+        json.end();
+        self.lines.push('\n');
+    }
+
+    /// A packet was dropped.
+    pub fn dropped(
+        &mut self,
+        view: &View<'_>,
+        flow: Option<&Flow>,
+        way: Direction,
+        reason: &str,
+        decided: Option<&Signature>,
+    ) {
+        self.of_packet(flow);
+        let (vlan, vlans) = self.vlan_of(view);
+        let vlan = vlan.get(..vlans).unwrap_or_default();
+        let head = eve::Head {
+            tuple: view.tuple.as_ref(),
+            community: flow.map(|flow| &flow.tuple),
+            source: Some(view.source),
+            ether: ether(view),
+            tunnel: view.outer.as_ref().map(|outer| (outer, view.depth)),
+            ..self.head("drop", view.time, vlan)
+        };
+        let mut json = eve::head(&mut self.lines, &head);
+        if let Some(flow) = flow {
+            if let Some(inspection) = &flow.inspection {
+                app_fields(&mut json, &inspection.app());
+            }
+            flow_fields(&mut json, &flow.tuple, &flow.facts);
+        }
+        eve::drop_line(&mut json, view, reason, way_name(way));
+        if let Some(signature) = decided {
+            eve::alert(&mut json, signature, true, view.tuple.as_ref(), "");
+        }
+        let reject = decided.and_then(|signature| reject_of(signature.action.as_ref()));
+        let reject = self.reject.or(reject);
+        eve::verdict(&mut json, Verdict::Drop, true, reject, view.tuple.map_or(0, |tuple| tuple.protocol));
+        json.end();
+        self.lines.push('\n');
+    }
+
+    /// A flow has ended.
+    pub fn flow_line(&mut self, flow: &Flow, _now: Instant) {
+        self.flow = flow.id;
+        let vlan = flow.vlan.get(..usize::from(flow.vlans)).unwrap_or_default();
+        let ether = flow.macs.map(|[source, destination]| (source, destination, None));
+        let head = eve::Head {
+            tuple: Some(&flow.tuple),
+            community: Some(&flow.tuple),
+            ether,
+            ..self.head("flow", flow.last, vlan)
+        };
+        let head = eve::Head { number: None, ..head };
+        let mut json = eve::head(&mut self.lines, &head);
+        if let Some(inspection) = &flow.inspection {
+            app_fields(&mut json, &inspection.app());
+        }
+        let tcp = flow.session.as_ref().map(|session| {
+            let [client, server] = &session.sides;
+            eve::TcpLine {
+                flags: [client.flags, server.flags],
+                state: session.state.name(),
+                regions: [client.bytes.regions.max(1), server.bytes.regions.max(1)],
+                gaps: [client.gap, server.gap],
+            }
+        });
+        let line = eve::FlowLine {
+            packets: flow.facts.packets,
+            bytes: flow.facts.bytes,
+            start: flow.facts.start,
+            end: flow.last,
+            state: flow.state.name(),
+            reason: flow.reason.name(),
+            alerted: flow.alerted,
+            action: match flow.action {
+                Action::None => None,
+                Action::Pass => Some("pass"),
+                Action::Drop => Some("drop"),
+            },
+            transactions: flow.transactions,
+            exception: flow
+                .exception
+                .map(|(exception, policy)| eve::Applied { target: exception.name(), policy: policy.name() }),
+            tcp,
+        };
+        eve::flow(&mut json, &line);
+        json.end();
+        self.lines.push('\n');
+    }
+
+    /// The tuple that an event about a step shows.
+    fn tuple_of(scene: &Scene<'_>) -> Tuple {
+        match scene.step.view.tuple {
+            Some(tuple) if scene.step.packet => tuple,
+            Some(_) | None => directed(scene.tuple, scene.step.way),
+        }
+    }
+}
+
+/// MAC addresses of a view.
+fn ether(view: &View<'_>) -> Option<([u8; 6], [u8; 6], Option<u16>)> {
+    let &[a, b, c, d, e, f, g, h, i, j, k, l] = view.ethernet.first_chunk::<12>()?;
+    Some(([g, h, i, j, k, l], [a, b, c, d, e, f], None))
+}
+
+/// The EtherType, in the byte order in which EVE shows it.
+fn half_ether(view: &View<'_>) -> Option<u16> {
+    view.ethernet.get(12..14).and_then(|b| b.first_chunk()).map(|b| u16::from_be_bytes(*b))
+}
+
+fn reject_of(action: Option<&RuleAction>) -> Option<RejectTo> {
+    match action {
+        Some(RuleAction::Reject(to)) => Some(*to),
+        Some(RuleAction::Alert | RuleAction::Drop | RuleAction::Pass | RuleAction::Config) | None => None,
+    }
+}
+
+/// What the flow speaks.
+fn app_fields(json: &mut Json<'_>, app: &AppFacts) {
+    match app.protocol {
+        Some(protocol) => json.text("app_proto", protocol.name()),
+        None if app.failed => json.text("app_proto", "failed"),
+        None => json,
+    };
+    let [ts, tc] = app.by_way;
+    for (name, protocol) in [
+        ("app_proto_ts", ts),
+        ("app_proto_tc", tc),
+        ("app_proto_orig", app.original),
+        ("app_proto_expected", app.expected),
+    ] {
+        if let Some(protocol) = protocol {
+            json.text(name, protocol.name());
+        }
+    }
+}
+
+/// The object "flow" of events that are not the flow's own.
+fn flow_fields(json: &mut Json<'_>, tuple: &Tuple, facts: &FlowFacts) {
+    json.nested("flow", |json| {
+        json.number("pkts_toserver", facts.packets[0]).number("pkts_toclient", facts.packets[1]);
+        json.number("bytes_toserver", facts.bytes[0]).number("bytes_toclient", facts.bytes[1]);
+        json.text("start", &eve::timestamp(facts.start));
+        json.text("src_ip", &eve::address(tuple.source)).text("dest_ip", &eve::address(tuple.destination));
+        if matches!(tuple.protocol, 6 | 17 | 132) {
+            json.number("src_port", tuple.source_port).number("dest_port", tuple.destination_port);
+        }
+    });
+}
+
+/// The object of a transaction, named after its protocol, and those beside it.
+fn transaction_fields(json: &mut Json<'_>, protocol: AppProtocol, transaction: &dyn Transaction) {
+    json.nested(object_name(protocol), |json| transaction.log(json));
+    transaction.log_beside(json);
+}
+
+fn file_fields(json: &mut Json<'_>, file: &File, number: u64) {
+    if !file.name.is_empty() {
+        json.bytes("filename", &file.name);
+    }
+    json.flag("gaps", file.gaps);
+    json.text("state", file.state.name());
+    for (name, hash) in [("md5", file.md5()), ("sha1", file.sha1()), ("sha256", file.sha256())] {
+        if let Some(hash) = hash {
+            json.hex(name, hash, "");
+        }
+    }
+    json.flag("stored", file.stored).number("size", file.size()).number("tx_id", number);
+    if let Some((start, end, _)) = file.range {
+        json.number("start", start).number("end", end);
+    }
+}
+
+impl Sink for Teller {
+    fn alert(&mut self, scene: &Scene<'_>, alert: &Alert<'_>) {
+        self.alerts += 1;
+        self.reject = self.reject.or(reject_of(Some(&alert.action)));
+        let view = scene.step.view;
+        let tuple = Self::tuple_of(scene);
+        let (vlan, vlans) = self.vlan_of(view);
+        let head = self.scene_head("alert", scene, &tuple, vlan.get(..vlans).unwrap_or_default());
+        let mut line = String::with_capacity(1024);
+        let mut json = eve::head(&mut line, &head);
+        if !scene.metadata.is_empty() {
+            json.nested("metadata", |json| {
+                json.members(scene.metadata);
+            });
+        }
+        if let Some((mark, _)) = alert.transaction {
+            json.number("tx_id", mark.number);
+            if alert.guessed {
+                json.flag("tx_guessed", true);
+            }
+        }
+        eve::alert(&mut json, alert.signature, alert.blocked, Some(&tuple), alert.extra);
+        app_fields(&mut json, &scene.app);
+        json.text("direction", way_name(scene.step.way));
+        if self.flow != 0 {
+            flow_fields(&mut json, scene.tuple, scene.step.flow);
+        }
+        if let (Some((mark, transaction)), Some(protocol)) = (alert.transaction, scene.app.protocol) {
+            transaction_fields(&mut json, protocol, transaction);
+            files_field(&mut json, mark, transaction, scene.step.way);
+        }
+        json.text("payload", &eve::base64(alert.payload));
+        json.text("payload_printable", &eve::printable(alert.payload));
+        json.number("stream", u8::from(alert.on_stream));
+        eve::packet_fields(&mut json, view.frame, view.link);
+        json.leave_open();
+        self.open.push((line, tuple.protocol));
+    }
+
+    fn tagged(&mut self, scene: &Scene<'_>) {
+        let tuple = Self::tuple_of(scene);
+        let (vlan, vlans) = self.vlan_of(scene.step.view);
+        let head = self.scene_head("packet", scene, &tuple, vlan.get(..vlans).unwrap_or_default());
+        let mut json = eve::head(&mut self.lines, &head);
+        eve::packet_fields(&mut json, scene.step.view.frame, scene.step.view.link);
+        json.end();
+        self.lines.push('\n');
+    }
+
+    fn transaction(&mut self, scene: &Scene<'_>, mark: &Mark, transaction: &dyn Transaction) {
+        self.transactions += 1;
+        let Some(protocol) = scene.app.protocol else { return };
+        let tuple = directed(scene.tuple, transaction.only().unwrap_or(Direction::Original));
+        let (vlan, vlans) = self.vlan_of(scene.step.view);
+        let kind = object_name(protocol);
+        let head = self.scene_head(kind, scene, &tuple, vlan.get(..vlans).unwrap_or_default());
+        let mut json = eve::head(&mut self.lines, &head);
+        if !scene.metadata.is_empty() {
+            json.nested("metadata", |json| {
+                json.members(scene.metadata);
+            });
+        }
+        json.number("tx_id", mark.number);
+        transaction_fields(&mut json, protocol, transaction);
+        json.end();
+        self.lines.push('\n');
+    }
+
+    fn file(&mut self, scene: &Scene<'_>, way: Direction, of: Marked<'_>, file: &File) {
+        let (mark, transaction) = of;
+        let tuple = directed(scene.tuple, way);
+        let (vlan, vlans) = self.vlan_of(scene.step.view);
+        let head = self.scene_head("fileinfo", scene, &tuple, vlan.get(..vlans).unwrap_or_default());
+        let mut json = eve::head(&mut self.lines, &head);
+        if let Some(protocol) = scene.app.protocol {
+            transaction_fields(&mut json, protocol, transaction);
+        }
+        app_fields(&mut json, &scene.app);
+        json.nested("fileinfo", |json| file_fields(json, file, mark.number));
+        json.end();
+        self.lines.push('\n');
+    }
+
+    fn anomaly(&mut self, scene: &Scene<'_>, mark: Option<&Mark>, anomaly: Anomaly) {
+        let tuple = Self::tuple_of(scene);
+        let (vlan, vlans) = self.vlan_of(scene.step.view);
+        let head = self.scene_head("anomaly", scene, &tuple, vlan.get(..vlans).unwrap_or_default());
+        let mut json = eve::head(&mut self.lines, &head);
+        if let Some(mark) = mark {
+            json.number("tx_id", mark.number);
+        }
+        let (family, name) = anomaly.0.split_once('.').unwrap_or(("applayer", anomaly.0));
+        // Tables of the older parsers are in capitals.
+        let capitals = matches!(family, "http" | "tls" | "smtp" | "applayer" | "dnp3");
+        let name = if capitals { name.to_ascii_uppercase() } else { name.to_owned() };
+        json.nested("anomaly", |json| {
+            if let Some(protocol) = scene.app.protocol {
+                json.text("app_proto", protocol.name());
+            }
+            json.text("type", "applayer").text("event", &name);
+            json.text("layer", if family == "applayer" { "proto_detect" } else { "proto_parser" });
+        });
+        json.end();
+        self.lines.push('\n');
+    }
+}
+
+/// Files that the direction of an alert carries.
+fn files_field(json: &mut Json<'_>, mark: &Mark, transaction: &dyn Transaction, way: Direction) {
+    let list = transaction.files(way).map_or(&[][..], |files| files.list.as_slice());
+    if list.iter().any(|file| file.announced) {
+        json.array("files", |array| {
+            for file in list.iter().filter(|file| file.announced) {
+                array.item(|json| file_fields(json, file, mark.number));
+            }
+        });
+    }
+}

@@ -1,0 +1,36 @@
+//! Inspects a capture with the guard's rules and writes what it finds as EVE JSON.
+//!
+//! `weir-replay --rules FILE… --pcap FILE --out DIRECTORY [--mode ids|ips] [--conf FILE] [--set key=value]…`
+//!
+//! The same detection as in the switch; the same capture gives the same lines. Exit status: 0 when the capture was
+//! inspected, 1 when something could not be read or written, 2 when the arguments or the rules are wrong.
+#![forbid(unsafe_code)]
+
+mod arguments;
+mod options;
+mod rules;
+mod run;
+mod stats;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments = match arguments::parse(std::env::args_os().skip(1)) {
+        Ok(arguments::Parsed::Run(arguments)) => arguments,
+        Ok(arguments::Parsed::Help) => {
+            println!("{}", arguments::HELP);
+            return ExitCode::SUCCESS;
+        }
+        Err(message) => {
+            eprintln!("weir-replay: {message}\n\n{}", arguments::HELP);
+            return ExitCode::from(2);
+        }
+    };
+    match run::run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("weir-replay: {failure}");
+            ExitCode::from(failure.status())
+        }
+    }
+}

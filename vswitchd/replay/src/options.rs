@@ -1,0 +1,90 @@
+//! Options: from a file and from the command line, and what they mean for rules and parsers.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use weir_filter::app;
+use weir_filter::capture::{Options, size};
+use weir_filter::detect::ProgramSettings;
+use weir_ids_rules::{AppProtocol, Variables};
+
+use crate::arguments::Arguments;
+use crate::run::Failure;
+
+/// Reads the options of `--conf` and `--set`.
+///
+/// # Errors
+/// Where the file cannot be read or is no JSON object.
+pub fn read(arguments: &Arguments) -> Result<Options, Failure> {
+    let mut options = BTreeMap::new();
+    if let Some(path) = &arguments.conf {
+        let text = fs::read_to_string(path).map_err(|e| Failure::file(path, &e))?;
+        let json: serde_json::Value =
+            serde_json::from_str(&text).map_err(|e| Failure::usage(format!("{}: {e}", path.display())))?;
+        let folder = path.parent().map(|p| p.display().to_string()).filter(|p| !p.is_empty());
+        let folder = folder.unwrap_or_else(|| ".".to_owned());
+        let named = json.get("options").or(Some(&json)).and_then(serde_json::Value::as_object);
+        for (name, value) in named.into_iter().flatten() {
+            let text = match value {
+                serde_json::Value::String(text) => text.replace("${TEST_DIR}", &folder),
+                serde_json::Value::Number(_) | serde_json::Value::Bool(_) => value.to_string(),
+                serde_json::Value::Null | serde_json::Value::Array(_) | serde_json::Value::Object(_) => continue,
+            };
+            options.insert(name.clone(), text);
+        }
+    }
+    options.extend(arguments.set.iter().cloned());
+    Ok(Options(options))
+}
+
+/// The rule language's variables. Unless they are set, home is the private networks and the rest is outside.
+pub fn variables(options: &Options) -> Variables {
+    let mut variables = Variables::default();
+    variables.addresses.insert("EXTERNAL_NET".to_owned(), "!$HOME_NET".to_owned());
+    for (name, value) in &options.0 {
+        if let Some(name) = name.strip_prefix("vars.address-groups.") {
+            variables.addresses.insert(name.to_owned(), value.clone());
+        } else if let Some(name) = name.strip_prefix("vars.port-groups.") {
+            variables.ports.insert(name.to_owned(), value.clone());
+        }
+    }
+    variables
+}
+
+/// How rules are put in order.
+pub fn program(options: &Options) -> ProgramSettings {
+    let mut settings = ProgramSettings::default();
+    if let Some(text) = options.get("action-order") {
+        let known = ["pass", "drop", "reject", "alert"];
+        let named = text.split(',').filter_map(|word| known.iter().find(|name| **name == word.trim()).copied());
+        let mut order: Vec<&'static str> = named.collect();
+        order.extend(known.iter().filter(|name| !order.contains(name)).copied().collect::<Vec<_>>());
+        if let Ok(order) = order.try_into() {
+            settings.action_order = order;
+        }
+    }
+    settings
+}
+
+/// What the application parsers are to do.
+pub fn app(options: &Options, ips: bool) -> app::Settings {
+    let http = "app-layer.protocols.http.libhtp.default-config";
+    let defaults = app::Settings::default();
+    let of = |name: &str, default: u64| options.get(&format!("{http}.{name}")).and_then(size).unwrap_or(default);
+    let off = |protocol: &AppProtocol| {
+        let name = protocol.name();
+        let key = format!("app-layer.protocols.{name}.enabled");
+        matches!(options.get(&key), Some("no" | "false" | "off"))
+    };
+    let mut named = options.0.clone();
+    named.insert("mode".to_owned(), if ips { "ips" } else { "ids" }.to_owned());
+    app::Settings {
+        request_body_limit: of("request-body-limit", defaults.request_body_limit),
+        response_body_limit: of("response-body-limit", defaults.response_body_limit),
+        decompression_layers: of("response-body-decompress-layer-limit", u64::from(defaults.decompression_layers))
+            .min(255) as u8,
+        disabled: AppProtocol::ALL.iter().copied().filter(off).collect(),
+        named,
+        ..defaults
+    }
+}

@@ -1,0 +1,143 @@
+//! One run: rules, capture, lines.
+
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, BufReader, BufWriter, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant as Clock;
+
+use weir_filter::capture::{Capture, Counters, Options, Settings};
+use weir_filter::decode::Link;
+use weir_filter::detect::{Program, Shared};
+use weir_ports::pcap::reader::{Reader, Record};
+use weir_wire::Instant;
+
+use crate::arguments::Arguments;
+use crate::stats::{self, Figures};
+use crate::{options, rules};
+
+/// Lines are written when there are so many bytes of them.
+const WRITE_AT: usize = 256 << 10;
+
+/// Why a run failed.
+#[derive(Debug)]
+pub enum Failure {
+    /// Arguments, options or rules are wrong.
+    Usage(String),
+    /// Something could not be read or written.
+    Io(String),
+}
+
+impl Failure {
+    /// Arguments, options or rules are wrong.
+    pub fn usage(text: String) -> Failure {
+        Failure::Usage(text)
+    }
+
+    /// A file cannot be read or written.
+    pub fn file(path: &Path, error: &dyn fmt::Display) -> Failure {
+        Failure::Io(format!("{}: {error}", path.display()))
+    }
+
+    /// The exit status that says so.
+    pub fn status(&self) -> u8 {
+        match self {
+            Failure::Usage(_) => 2,
+            Failure::Io(_) => 1,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Usage(text) | Failure::Io(text) => f.write_str(text),
+        }
+    }
+}
+
+/// Does what the arguments ask for.
+///
+/// # Errors
+/// As [`Failure`] says.
+pub fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let begun = Clock::now();
+    let options = options::read(arguments)?;
+    let program = rules::load(arguments, &options)?;
+    let loaded = begun.elapsed();
+    fs::create_dir_all(&arguments.out).map_err(|e| Failure::file(&arguments.out, &e))?;
+    let path = arguments.out.join("eve.json");
+    let file = File::create(&path).map_err(|e| Failure::file(&path, &e))?;
+    let mut out = BufWriter::with_capacity(1 << 20, file);
+    let before = stats::cpu_seconds();
+    let mut counters = Counters::default();
+    for _ in 0..arguments.repeat {
+        let capture = inspect(arguments, &options, &program, &mut out).map_err(|fault| match fault {
+            Fault::Out(e) => Failure::file(&path, &e),
+            Fault::In(text) => Failure::file(&arguments.pcap, &text),
+        })?;
+        counters = capture;
+    }
+    out.flush().map_err(|e| Failure::file(&path, &e))?;
+    if arguments.stats {
+        let cpu = stats::cpu_seconds() - before;
+        let rounds = u64::from(arguments.repeat.max(1));
+        stats::print(&Figures { cpu, load: loaded.as_secs_f64(), rules: program.rule_count(), rounds, counters });
+    }
+    Ok(())
+}
+
+enum Fault {
+    In(String),
+    Out(io::Error),
+}
+
+fn inspect(
+    arguments: &Arguments,
+    options: &Options,
+    program: &Arc<Program>,
+    out: &mut impl Write,
+) -> Result<Counters, Fault> {
+    let file = File::open(&arguments.pcap).map_err(|e| Fault::In(e.to_string()))?;
+    let mut reader =
+        Reader::of_any_link(BufReader::with_capacity(1 << 20, file)).map_err(|e| Fault::In(e.to_string()))?;
+    let settings = Settings::from_options(options, arguments.ips);
+    let mut shared = Shared::new(options::app(options, arguments.ips), arguments.ips);
+    shared.alerts_per_packet = alerts_per_packet(options);
+    shared.guess_transaction = options.flag("detect.guess-applayer-tx", false);
+    let mut capture = Capture::new(settings, Arc::clone(program), shared);
+    let mut record = Record::default();
+    let mut lines = String::new();
+    loop {
+        match reader.next(&mut record) {
+            Ok(true) => {}
+            Ok(false) => break,
+            // A capture that is cut off is inspected as far as it goes.
+            Err(error) => {
+                eprintln!("weir-replay: {}: {error}", arguments.pcap.display());
+                break;
+            }
+        }
+        let Some(link) = Link::from_number(record.link) else {
+            return Err(Fault::In(format!("link type {} is not known", record.link)));
+        };
+        let time = Instant(u64::try_from(record.time.as_nanos()).unwrap_or(u64::MAX));
+        capture.frame(link, &record.bytes, time, &mut lines);
+        if lines.len() >= WRITE_AT {
+            out.write_all(lines.as_bytes()).map_err(Fault::Out)?;
+            lines.clear();
+        }
+    }
+    capture.finish(&mut lines);
+    out.write_all(lines.as_bytes()).map_err(Fault::Out)?;
+    Ok(capture.counters())
+}
+
+/// Alerts of one packet; 0 and nonsense stand for the customary 15.
+fn alerts_per_packet(options: &Options) -> usize {
+    match options.number("packet-alert-max", 15) {
+        0 => 15,
+        n => n.min(255) as usize,
+    }
+}
