@@ -18,6 +18,7 @@ use crate::inspect::Direction;
 use crate::json::Json;
 
 pub mod core;
+pub mod decompress;
 pub mod dcerpc;
 pub mod dns;
 #[cfg(test)]
@@ -33,6 +34,7 @@ pub mod asn1;
 pub mod sip;
 pub mod ftp;
 mod hash;
+pub mod http1;
 pub mod lines;
 pub mod mime;
 mod probe;
@@ -126,6 +128,8 @@ pub struct Settings {
     pub named: std::collections::BTreeMap<String, String>,
     /// Hashes are computed of files.
     pub hash_files: bool,
+    /// Choices of HTTP/1.
+    pub http: http1::Options,
 }
 
 impl Default for Settings {
@@ -140,6 +144,7 @@ impl Default for Settings {
             disabled: Vec::new(),
             named: std::collections::BTreeMap::new(),
             hash_files: true,
+            http: http1::Options::default(),
         }
     }
 }
@@ -417,6 +422,7 @@ pub enum Probe {
 
 /// All protocols that can be parsed.
 pub const PROTOCOLS: &[&Description] = &[
+    &http1::DESCRIPTION,
     &dns::DESCRIPTION,
     &dns::MDNS,
     &dns::LLMNR,

@@ -1,0 +1,509 @@
+//! Undoes the content codings of bodies (gzip, deflate, br, lzma), several on top of each other, as bytes come.
+//!
+//! What claims to be one coding may be another: browsers try, so this does. Each layer starts with the coding that was
+//! named; where the first bytes do not fit, the others are tried with the same bytes; where none fits, the bytes pass as
+//! they are. Bytes that came out before an error count; after it the rest is ignored.
+//!
+//! Limits: [`Limits::bomb`] bytes out, unless they are less than [`RATIO`] times the bytes that went in; a layer keeps
+//! [`HEAD`] bytes to try again with. Brotli's window is the 16 MiB of its format at most, allocated as it is named.
+
+use std::io::Write;
+
+use brotli_decompressor::DecompressorWriter;
+use flate2::{Decompress, FlushDecompress};
+
+/// Bytes out for one byte in, beyond which a body is a bomb.
+pub const RATIO: u64 = 2048;
+/// Bytes kept to try another coding with.
+const HEAD: usize = 4096;
+/// Bytes handed on at a time.
+const STEP: usize = 16 << 10;
+/// Memory that LZMA may ask for.
+const LZMA_MEMORY: usize = 1 << 20;
+
+/// A content coding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Coding {
+    /// RFC 1952.
+    Gzip,
+    /// RFC 1951.
+    Deflate,
+    /// RFC 1950.
+    Zlib,
+    /// RFC 7932.
+    Brotli,
+    /// LZMA with its own header.
+    Lzma,
+}
+
+/// What is to be limited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes out after which the ratio is looked at.
+    pub bomb: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { bomb: 1 << 20 }
+    }
+}
+
+/// How it went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// Well, or as well as can be.
+    Going,
+    /// Too much came out: nothing more will.
+    Bomb,
+}
+
+/// Layers of codings, undone one after the other.
+#[derive(Debug)]
+pub struct Decompressor {
+    layers: Vec<Layer>,
+    limits: Limits,
+    taken: u64,
+    given: u64,
+    dead: bool,
+}
+
+impl Decompressor {
+    /// For codings in the order in which they were applied.
+    pub fn new(codings: &[Coding], limits: Limits) -> Decompressor {
+        let layers = codings.iter().rev().map(|&coding| Layer::new(coding)).collect();
+        Decompressor { layers, limits, taken: 0, given: 0, dead: false }
+    }
+
+    /// Takes bytes; `sink` is given what comes out.
+    pub fn write(&mut self, bytes: &[u8], sink: &mut dyn FnMut(&[u8])) -> Status {
+        if self.dead {
+            return Status::Going;
+        }
+        self.taken = self.taken.saturating_add(bytes.len() as u64);
+        let (limit, given) = (self.limits.bomb.max(self.taken.saturating_mul(RATIO)), &mut self.given);
+        let mut count = |bytes: &[u8]| {
+            if *given > limit {
+                return false;
+            }
+            *given = given.saturating_add(bytes.len() as u64);
+            sink(bytes);
+            true
+        };
+        if pass(&mut self.layers, bytes, &mut count) {
+            return Status::Going;
+        }
+        self.dead = true;
+        Status::Bomb
+    }
+
+    /// No more bytes follow: what the layers still hold comes out.
+    pub fn finish(&mut self, sink: &mut dyn FnMut(&[u8])) {
+        for nth in 0..self.layers.len() {
+            let (this, after) = self.layers.split_at_mut(nth + 1);
+            let Some(layer) = this.last_mut() else { break };
+            let mut rest = Vec::new();
+            layer.finish(&mut rest);
+            pass(after, &rest, &mut |bytes| {
+                sink(bytes);
+                true
+            });
+        }
+    }
+}
+
+/// Passes bytes through layers. `false`: the sink takes no more.
+fn pass(layers: &mut [Layer], bytes: &[u8], sink: &mut dyn FnMut(&[u8]) -> bool) -> bool {
+    match layers.split_first_mut() {
+        Some((layer, after)) => layer.write(bytes, &mut |out| pass(after, out, sink)),
+        None => sink(bytes),
+    }
+}
+
+/// One coding that is being undone.
+#[derive(Debug)]
+struct Layer {
+    coding: Coding,
+    engine: Engine,
+    /// Bytes taken while nothing came out.
+    head: Vec<u8>,
+    produced: bool,
+    tries: u8,
+}
+
+enum Engine {
+    Gzip(Header, Box<Decompress>),
+    Inflate(Box<Decompress>),
+    Brotli(Box<DecompressorWriter<Vec<u8>>>),
+    Lzma(Box<lzma_rs::decompress::Stream<Vec<u8>>>),
+    /// Bytes pass as they are.
+    Through,
+    /// The end was reached, or an error met: what follows is ignored.
+    Done,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Engine::Gzip(..) => "Gzip",
+            Engine::Inflate(_) => "Inflate",
+            Engine::Brotli(_) => "Brotli",
+            Engine::Lzma(_) => "Lzma",
+            Engine::Through => "Through",
+            Engine::Done => "Done",
+        })
+    }
+}
+
+/// What one step of an engine came to.
+enum Step {
+    /// All bytes were used.
+    All,
+    /// The sink takes no more.
+    Stopped,
+    /// The coding's end was reached.
+    End,
+    /// The bytes are not of this coding.
+    Error,
+}
+
+impl Engine {
+    fn new(coding: Coding) -> Engine {
+        match coding {
+            Coding::Gzip => Engine::Gzip(Header::default(), Box::new(Decompress::new(false))),
+            Coding::Deflate => Engine::Inflate(Box::new(Decompress::new(false))),
+            Coding::Zlib => Engine::Inflate(Box::new(Decompress::new(true))),
+            Coding::Brotli => Engine::Brotli(Box::new(DecompressorWriter::new(Vec::new(), STEP))),
+            Coding::Lzma => {
+                let options = lzma_rs::decompress::Options { memlimit: Some(LZMA_MEMORY), ..Default::default() };
+                Engine::Lzma(Box::new(lzma_rs::decompress::Stream::new_with_options(&options, Vec::new())))
+            }
+        }
+    }
+
+    fn write(&mut self, bytes: &[u8], sink: &mut dyn FnMut(&[u8]) -> bool) -> Step {
+        match self {
+            Engine::Gzip(header, inflate) => match header.skip(bytes) {
+                Some(used) => inflate_into(inflate, bytes.get(used..).unwrap_or_default(), sink),
+                None => Step::Error,
+            },
+            Engine::Inflate(inflate) => inflate_into(inflate, bytes, sink),
+            Engine::Brotli(writer) => {
+                let went = writer.write_all(bytes).and_then(|()| writer.flush());
+                let out = std::mem::take(writer.get_mut());
+                written(went.is_ok(), &out, sink)
+            }
+            Engine::Lzma(stream) => {
+                let went = stream.write_all(bytes);
+                let out = stream.get_output_mut().map(std::mem::take).unwrap_or_default();
+                written(went.is_ok(), &out, sink)
+            }
+            Engine::Through if sink(bytes) => Step::All,
+            Engine::Through => Step::Stopped,
+            Engine::Done => Step::All,
+        }
+    }
+}
+
+fn written(well: bool, out: &[u8], sink: &mut dyn FnMut(&[u8]) -> bool) -> Step {
+    if !out.is_empty() && !sink(out) {
+        return Step::Stopped;
+    }
+    if well { Step::All } else { Step::Error }
+}
+
+fn inflate_into(inflate: &mut Decompress, mut bytes: &[u8], sink: &mut dyn FnMut(&[u8]) -> bool) -> Step {
+    let mut out = [0u8; STEP];
+    loop {
+        let (before_in, before_out) = (inflate.total_in(), inflate.total_out());
+        let went = inflate.decompress(bytes, &mut out, FlushDecompress::Sync);
+        let used = usize::try_from(inflate.total_in() - before_in).unwrap_or(usize::MAX);
+        let made = usize::try_from(inflate.total_out() - before_out).unwrap_or(usize::MAX);
+        let fresh = out.get(..made).unwrap_or_default();
+        if !fresh.is_empty() && !sink(fresh) {
+            return Step::Stopped;
+        }
+        bytes = bytes.get(used..).unwrap_or_default();
+        match went {
+            Err(_) => return Step::Error,
+            Ok(flate2::Status::StreamEnd) => return Step::End,
+            Ok(flate2::Status::Ok | flate2::Status::BufError) => {
+                if made == 0 && (used == 0 || bytes.is_empty()) {
+                    return Step::All;
+                }
+            }
+        }
+    }
+}
+
+impl Layer {
+    fn new(coding: Coding) -> Layer {
+        Layer { coding, engine: Engine::new(coding), head: Vec::new(), produced: false, tries: 0 }
+    }
+
+    /// Takes bytes. `false`: the sink takes no more.
+    fn write(&mut self, bytes: &[u8], sink: &mut dyn FnMut(&[u8]) -> bool) -> bool {
+        let keep = !self.produced && self.head.len() < HEAD && !matches!(self.engine, Engine::Through | Engine::Done);
+        if keep {
+            self.head.extend_from_slice(bytes);
+        }
+        match self.step(bytes, sink) {
+            Step::All => true,
+            Step::Stopped => false,
+            Step::End => {
+                self.engine = Engine::Done;
+                true
+            }
+            Step::Error if self.produced => {
+                self.engine = Engine::Done;
+                true
+            }
+            Step::Error => self.retry(sink),
+        }
+    }
+
+    fn step(&mut self, bytes: &[u8], sink: &mut dyn FnMut(&[u8]) -> bool) -> Step {
+        let produced = &mut self.produced;
+        self.engine.write(bytes, &mut |out| {
+            *produced = true;
+            sink(out)
+        })
+    }
+
+    /// Tries the other codings with the bytes so far, then lets them pass.
+    fn retry(&mut self, sink: &mut dyn FnMut(&[u8]) -> bool) -> bool {
+        let head = std::mem::take(&mut self.head);
+        while self.tries < 3 {
+            self.tries += 1;
+            self.coding = match self.coding {
+                Coding::Gzip | Coding::Lzma | Coding::Brotli => Coding::Deflate,
+                Coding::Deflate => Coding::Zlib,
+                Coding::Zlib => Coding::Gzip,
+            };
+            self.engine = Engine::new(self.coding);
+            match self.step(&head, sink) {
+                Step::All => {
+                    self.head = head;
+                    return true;
+                }
+                Step::Stopped => return false,
+                Step::End => {
+                    self.engine = Engine::Done;
+                    return true;
+                }
+                Step::Error if self.produced => {
+                    self.engine = Engine::Done;
+                    return true;
+                }
+                Step::Error => {}
+            }
+        }
+        self.engine = Engine::Through;
+        sink(&head)
+    }
+
+    fn finish(&mut self, out: &mut Vec<u8>) {
+        match std::mem::replace(&mut self.engine, Engine::Done) {
+            Engine::Lzma(stream) => out.extend(stream.finish().unwrap_or_default()),
+            Engine::Brotli(mut writer) => {
+                // An error at the end changes nothing: what came out, came out.
+                let _ = writer.close();
+                out.append(writer.get_mut());
+            }
+            Engine::Gzip(..) | Engine::Inflate(_) | Engine::Through | Engine::Done => {}
+        }
+    }
+}
+
+/// The header of gzip, read leniently: its checksum and its reserved bits do not matter.
+#[derive(Debug, Default)]
+struct Header {
+    place: Place,
+    flags: u8,
+    /// Bytes met in the present part.
+    count: usize,
+    extra: usize,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Place {
+    #[default]
+    Fixed,
+    ExtraLength,
+    Extra,
+    Name,
+    Comment,
+    Checksum,
+    Over,
+}
+
+impl Header {
+    /// Says how many bytes belong to the header. `None`: this is not gzip.
+    fn skip(&mut self, bytes: &[u8]) -> Option<usize> {
+        for (i, &byte) in bytes.iter().enumerate() {
+            self.pass_absent();
+            if self.place == Place::Over {
+                return Some(i);
+            }
+            if !self.take(byte) {
+                return None;
+            }
+        }
+        Some(bytes.len())
+    }
+
+    /// Moves past parts that the flags say are not there.
+    fn pass_absent(&mut self) {
+        loop {
+            let (present, next) = match self.place {
+                Place::Fixed | Place::Over => return,
+                Place::ExtraLength => (self.flags & 4 != 0, Place::Name),
+                Place::Extra => (self.extra > 0, Place::Name),
+                Place::Name => (self.flags & 8 != 0, Place::Comment),
+                Place::Comment => (self.flags & 16 != 0, Place::Checksum),
+                Place::Checksum => (self.flags & 2 != 0, Place::Over),
+            };
+            if present {
+                return;
+            }
+            self.enter(next);
+        }
+    }
+
+    fn enter(&mut self, place: Place) {
+        self.place = place;
+        self.count = 0;
+    }
+
+    fn take(&mut self, byte: u8) -> bool {
+        self.count += 1;
+        match self.place {
+            Place::Fixed => {
+                let expected = [Some(0x1f), Some(0x8b), Some(8)].get(self.count - 1).copied().flatten();
+                if expected.is_some_and(|expected| expected != byte) {
+                    return false;
+                }
+                if self.count == 4 {
+                    self.flags = byte;
+                }
+                if self.count == 10 {
+                    self.enter(Place::ExtraLength);
+                }
+            }
+            Place::ExtraLength => {
+                self.extra |= usize::from(byte) << (8 * (self.count - 1));
+                if self.count == 2 {
+                    self.enter(Place::Extra);
+                }
+            }
+            Place::Extra => {
+                if self.count == self.extra {
+                    self.enter(Place::Name);
+                }
+            }
+            Place::Name if byte == 0 => self.enter(Place::Comment),
+            Place::Comment if byte == 0 => self.enter(Place::Checksum),
+            Place::Checksum if self.count == 2 => self.enter(Place::Over),
+            Place::Name | Place::Comment | Place::Checksum | Place::Over => {}
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use flate2::Compression;
+    use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
+
+    use super::*;
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn deflate(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = DeflateEncoder::new(Vec::new(), Compression::default());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn zlib(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = ZlibEncoder::new(Vec::new(), Compression::default());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn undo(codings: &[Coding], bytes: &[u8], step: usize) -> Vec<u8> {
+        let mut out = Vec::new();
+        let mut decompressor = Decompressor::new(codings, Limits::default());
+        for part in bytes.chunks(step) {
+            decompressor.write(part, &mut |bytes| out.extend_from_slice(bytes));
+        }
+        decompressor.finish(&mut |bytes| out.extend_from_slice(bytes));
+        out
+    }
+
+    fn text() -> Vec<u8> {
+        (0..5000u32).flat_map(|n| format!("line {n}, ").into_bytes()).collect()
+    }
+
+    #[test]
+    fn whatever_is_claimed_is_undone_however_it_is_cut() {
+        let text = text();
+        for bytes in [gzip(&text), deflate(&text), zlib(&text)] {
+            for claim in [Coding::Gzip, Coding::Deflate, Coding::Zlib] {
+                for step in [1, 7, 100_000] {
+                    assert!(undo(&[claim], &bytes, step) == text, "{claim:?} in steps of {step}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn layers_are_undone_from_the_last() {
+        let text = text();
+        assert!(undo(&[Coding::Deflate, Coding::Gzip], &gzip(&deflate(&text)), 50) == text);
+    }
+
+    #[test]
+    fn bytes_of_no_coding_pass() {
+        assert_eq!(undo(&[Coding::Gzip], b"<html>plain</html>", 3), b"<html>plain</html>");
+    }
+
+    #[test]
+    fn a_cut_or_broken_body_gives_what_it_can() {
+        let text = text();
+        let mut bytes = gzip(&text);
+        bytes.truncate(bytes.len() / 2);
+        let half = undo(&[Coding::Gzip], &bytes, 100);
+        assert!(half.len() > 1000 && text.starts_with(&half));
+        let mut bytes = gzip(&text);
+        let middle = bytes.len() / 2;
+        bytes[middle..].fill(0xff);
+        assert!(undo(&[Coding::Gzip], &bytes, 100).len() > 1000);
+    }
+
+    #[test]
+    fn a_header_with_all_its_parts_is_skipped() {
+        let body = deflate(b"hello");
+        let mut bytes = vec![0x1f, 0x8b, 8, 0x1f, 0, 0, 0, 0, 0, 0];
+        bytes.extend_from_slice(b"\x03\x00xyzname\0comment\0\x11\x22");
+        bytes.extend_from_slice(&body);
+        for step in [1, 1000] {
+            assert_eq!(undo(&[Coding::Gzip], &bytes, step), b"hello");
+        }
+    }
+
+    #[test]
+    fn a_bomb_is_stopped() {
+        let bytes = gzip(&vec![0u8; 50 << 20]);
+        let twice = gzip(&bytes);
+        let mut out = 0;
+        let mut decompressor = Decompressor::new(&[Coding::Gzip, Coding::Gzip], Limits::default());
+        let status = decompressor.write(&twice, &mut |bytes| out += bytes.len());
+        assert_eq!(status, Status::Bomb);
+        assert!(out < 4 << 20);
+    }
+}

@@ -1,0 +1,180 @@
+//! A message's body: its codings undone, kept for rules as a file, or as the parts of a form.
+
+use super::multipart::{Multipart, Part};
+use crate::app::decompress::{Coding, Decompressor, Status};
+use crate::app::file::{Content, File, Files, Hashed, Limits};
+use crate::app::{Anomaly, decompress};
+
+/// How a body is kept.
+#[derive(Clone, Copy, Debug)]
+pub struct Keep {
+    /// What rules look at.
+    pub limits: Limits,
+    /// Whether hashes are computed.
+    pub hashed: Hashed,
+}
+
+/// What is known of a body before its first byte.
+#[derive(Debug)]
+pub struct Plan<'n> {
+    /// How it is kept.
+    pub keep: Keep,
+    /// Its name as a file.
+    pub name: Option<&'n [u8]>,
+    /// The boundary of a form's parts.
+    pub boundary: Option<&'n [u8]>,
+    /// What part of a whole it is.
+    pub range: Option<(u64, u64, Option<u64>)>,
+}
+
+/// A body.
+#[derive(Debug, Default)]
+pub struct Body {
+    /// Bytes of the message, before codings are undone.
+    pub length: u64,
+    /// The body itself or the files of a form.
+    pub files: Files,
+    /// The body as a whole where it is a form; otherwise it is the only file.
+    whole: Option<Content>,
+    form: Option<Box<Multipart>>,
+    decompressor: Option<Box<Decompressor>>,
+    begun: bool,
+    keep: Option<Keep>,
+}
+
+impl Body {
+    /// Names the codings to be undone, in the order in which they were applied.
+    pub fn set_codings(&mut self, codings: &[Coding]) {
+        self.decompressor =
+            (!codings.is_empty()).then(|| Box::new(Decompressor::new(codings, decompress::Limits::default())));
+    }
+
+    /// Nothing is undone.
+    pub fn set_plain(&mut self) {
+        self.decompressor = None;
+    }
+
+    /// Whether [`Body::begin`] was called.
+    pub fn has_begun(&self) -> bool {
+        self.begun
+    }
+
+    /// Decides how the body is kept.
+    pub fn begin(&mut self, plan: &Plan<'_>) {
+        self.begun = true;
+        self.keep = Some(plan.keep);
+        if let Some(boundary) = plan.boundary {
+            self.whole = Some(Content::new(plan.keep.limits));
+            self.form = Some(Box::new(Multipart::new(boundary)));
+            return;
+        }
+        if let Some(file) = self.files.open(plan.name.unwrap_or_default(), plan.keep.limits, plan.keep.hashed) {
+            file.announced = plan.name.is_some();
+            file.range = plan.range;
+        }
+    }
+
+    /// Takes bytes of the message's body.
+    pub fn take(&mut self, bytes: &[u8], note: &mut dyn FnMut(Anomaly)) {
+        self.length = self.length.saturating_add(bytes.len() as u64);
+        let Some(mut decompressor) = self.decompressor.take() else {
+            return self.store(bytes, note);
+        };
+        let status = decompressor.write(bytes, &mut |out| self.store(out, note));
+        if status == Status::Bomb {
+            note(Anomaly("http.compression_bomb"));
+        }
+        self.decompressor = Some(decompressor);
+    }
+
+    fn store(&mut self, bytes: &[u8], note: &mut dyn FnMut(Anomaly)) {
+        if bytes.is_empty() {
+            return;
+        }
+        let (Some(whole), Some(form), Some(keep)) = (&mut self.whole, &mut self.form, self.keep) else {
+            if let Some(file) = self.files.current() {
+                file.append(bytes);
+            }
+            return;
+        };
+        whole.append(bytes);
+        let files = &mut self.files;
+        form.feed(bytes, &mut |part| match part {
+            Part::File(name) => {
+                files.open(name, keep.limits, keep.hashed);
+            }
+            Part::Bytes(bytes) => {
+                if let Some(file) = files.current() {
+                    file.append(bytes);
+                }
+            }
+            Part::End => {
+                if let Some(file) = files.current() {
+                    file.close();
+                }
+            }
+            Part::Odd(name) => note(Anomaly(name)),
+        });
+    }
+
+    /// Bytes of the message's body are missing.
+    pub fn gap(&mut self, bytes: u64, note: &mut dyn FnMut(Anomaly)) {
+        self.length = self.length.saturating_add(bytes);
+        self.flush(note);
+        if let Some(whole) = &mut self.whole {
+            whole.gap(bytes);
+            self.form = None;
+        }
+        if let Some(file) = self.files.current() {
+            file.gap(bytes);
+        }
+    }
+
+    /// What the codings still hold comes out; nothing is undone after it.
+    fn flush(&mut self, note: &mut dyn FnMut(Anomaly)) {
+        if let Some(mut decompressor) = self.decompressor.take() {
+            decompressor.finish(&mut |out| self.store(out, note));
+        }
+    }
+
+    /// The body ended as it should.
+    pub fn close(&mut self, note: &mut dyn FnMut(Anomaly)) {
+        self.flush(note);
+        if let Some(whole) = &mut self.whole {
+            whole.close();
+            if let Some(file) = self.files.current() {
+                file.truncate();
+            }
+        }
+        if let Some(file) = self.files.current() {
+            file.close();
+        }
+    }
+
+    /// The body ended early.
+    pub fn truncate(&mut self, note: &mut dyn FnMut(Anomaly)) {
+        self.flush(note);
+        if let Some(whole) = &mut self.whole {
+            whole.close();
+        }
+        if let Some(file) = self.files.current() {
+            file.truncate();
+        }
+    }
+
+    /// The body as rules look at it.
+    pub fn content(&self) -> Option<&Content> {
+        match &self.whole {
+            Some(whole) => Some(whole),
+            None => self.files.list.first().map(|file: &File| &file.content),
+        }
+    }
+
+    /// Rules have looked at all of it.
+    pub fn mark_inspected(&mut self) {
+        if let Some(whole) = &mut self.whole {
+            whole.mark_inspected();
+        }
+        self.files.list.iter_mut().for_each(|file| file.content.mark_inspected());
+    }
+}

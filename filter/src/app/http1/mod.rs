@@ -1,0 +1,186 @@
+//! HTTP/1 (RFC 9112), and HTTP/0.9, as the most lenient servers and browsers read it.
+//!
+//! Each direction has a state machine of its own ([`request`], [`response`]); a response belongs to the oldest request
+//! that has none. A server that hides a body behind odd framing is read as browsers read it, and what is odd is noted
+//! as an event of the transaction.
+//!
+//! Limits: a line or field has [`Options::field_limit`] bytes, a message [`HEAD`] bytes of fields and
+//! [`Options::fields`] fields; what is longer fails the flow with an event. Bodies are bounded by
+//! [`Content`](super::file::Content).
+
+mod body;
+mod exchange;
+mod head;
+mod line;
+mod message;
+mod multipart;
+mod request;
+mod response;
+mod start;
+#[cfg(test)]
+mod tests;
+mod uri;
+
+use weir_ids_rules::AppProtocol;
+
+use super::file::Limits;
+use super::{Anomaly, Context, Description, Fed, Input, List, Parser, Settings, Transactions};
+use crate::event::Tuple;
+use crate::inspect::Direction;
+
+use body::Keep;
+use exchange::Exchange;
+
+/// Bytes of the fields of one message.
+const HEAD: usize = 512 << 10;
+
+/// Choices of HTTP/1; names follow Suricata's `libhtp` section.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Bytes of a request body that rules wait for.
+    pub request_minimum: u64,
+    /// Bytes of a request body that are looked at together.
+    pub request_window: u64,
+    /// Bytes of a response body that rules wait for.
+    pub response_minimum: u64,
+    /// Bytes of a response body that are looked at together.
+    pub response_window: u64,
+    /// Bodies are looked at part by part, as they come.
+    pub inline: bool,
+    /// Bytes of a line or field.
+    pub field_limit: usize,
+    /// Fields of a message.
+    pub fields: usize,
+    /// The path is decoded twice.
+    pub double_path: bool,
+    /// The query is decoded twice.
+    pub double_query: bool,
+    /// "+" is a space in queries.
+    pub plus: bool,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            request_minimum: 32 << 10,
+            request_window: 4 << 10,
+            response_minimum: 40 << 10,
+            response_window: 16 << 10,
+            inline: false,
+            field_limit: 18_000,
+            fields: 1024,
+            double_path: false,
+            double_query: false,
+            plus: false,
+        }
+    }
+}
+
+/// HTTP/1.
+pub const DESCRIPTION: Description = Description {
+    protocol: AppProtocol::Http1,
+    tcp: true,
+    udp: false,
+    ports: &[],
+    patterns: start::PATTERNS,
+    probe: start::probe,
+    on_ports_only: true,
+    start: new,
+    buffers: exchange::BUFFERS,
+    hooks: exchange::HOOKS,
+};
+
+fn new(settings: &Settings, _tuple: &Tuple) -> Box<dyn Parser> {
+    Box::new(Http1 { options: settings.http.clone(), ..Http1::default() })
+}
+
+/// The parser of one flow.
+#[derive(Debug, Default)]
+pub struct Http1 {
+    options: Options,
+    list: List<Exchange>,
+    asking: request::State,
+    /// Number of the transaction whose request is read.
+    asked: u64,
+    answering: response::State,
+    /// Number of the transaction whose response is read, or comes next.
+    answered: u64,
+    anomalies: Vec<Anomaly>,
+}
+
+/// What a step of a state machine came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// It used so many bytes; the next one follows.
+    On(usize),
+    /// It used so many bytes and needs more of them.
+    Wait(usize),
+    /// The flow cannot be read further.
+    Fail,
+    /// It used so many bytes; another protocol follows.
+    Upgrade(usize, Option<AppProtocol>),
+}
+
+impl Parser for Http1 {
+    fn protocol(&self) -> AppProtocol {
+        AppProtocol::Http1
+    }
+
+    fn feed(&mut self, way: Direction, input: Input<'_>, context: &mut Context<'_>) -> Fed {
+        let mut at = 0;
+        loop {
+            let bytes = input.bytes.get(at..).unwrap_or_default();
+            let step = match way {
+                Direction::Original => self.ask(bytes, input.end, context),
+                Direction::Reply => self.answer(bytes, input.end, context),
+            };
+            match step {
+                Step::On(used) => at += used,
+                Step::Wait(used) => return Fed::Used(at + used),
+                Step::Fail => return Fed::Failed,
+                Step::Upgrade(used, to) => return Fed::Upgrade { used: at + used, to },
+            }
+        }
+    }
+
+    fn gap(&mut self, way: Direction, bytes: u64, _context: &mut Context<'_>) -> bool {
+        match way {
+            Direction::Original => self.ask_gap(bytes),
+            Direction::Reply => self.answer_gap(bytes),
+        }
+    }
+
+    fn transactions(&self) -> &dyn Transactions {
+        &self.list
+    }
+
+    fn transactions_mut(&mut self) -> &mut dyn Transactions {
+        &mut self.list
+    }
+
+    fn take_anomalies(&mut self) -> Vec<Anomaly> {
+        std::mem::take(&mut self.anomalies)
+    }
+}
+
+impl Http1 {
+    /// Notes an event of a transaction, or of the flow where the transaction is forgotten.
+    fn note(&mut self, number: u64, name: &'static str) {
+        match self.list.numbered_mut(number) {
+            Some((mark, _)) => mark.note(Anomaly(name)),
+            None if self.anomalies.len() < 16 => self.anomalies.push(Anomaly(name)),
+            None => {}
+        }
+    }
+
+    /// How the bodies of a direction are kept.
+    fn keep(&self, way: Direction, settings: &Settings) -> Keep {
+        let options = &self.options;
+        let (limit, minimum, window) = match way {
+            Direction::Original => (settings.request_body_limit, options.request_minimum, options.request_window),
+            Direction::Reply => (settings.response_body_limit, options.response_minimum, options.response_window),
+        };
+        let limits = Limits { limit, minimum, window, at_once: options.inline };
+        Keep { limits, hashed: settings.hashed() }
+    }
+}

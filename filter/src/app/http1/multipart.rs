@@ -1,0 +1,207 @@
+//! Forms with files (multipart/form-data, RFC 7578), as their bytes come.
+//!
+//! Limits: the fields of a part may have [`FIELDS`] bytes; a boundary at most 70 (RFC 2046, 5.1.1), longer ones count
+//! with their first [`BOUNDARY`] bytes.
+
+/// Bytes of a part's fields; what is longer is no part.
+const FIELDS: usize = 8 << 10;
+/// Bytes of a boundary that are compared.
+pub const BOUNDARY: usize = 256;
+
+/// What was found in a form.
+#[derive(Debug)]
+pub enum Part<'b> {
+    /// A file begins, of this name.
+    File(&'b [u8]),
+    /// Bytes of the file that began last, if its part is one.
+    Bytes(&'b [u8]),
+    /// The part ended.
+    End,
+    /// Something odd, by its event.
+    Odd(&'static str),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// Before a boundary: what stands here belongs to no part.
+    Between,
+    /// After a boundary, up to the end of its line.
+    BoundaryLine,
+    Fields,
+    /// In a part that is a file, or is not.
+    Data(bool),
+    Over,
+}
+
+/// A form that is being read.
+#[derive(Debug)]
+pub struct Multipart {
+    /// "--" and the boundary.
+    delimiter: Vec<u8>,
+    held: Vec<u8>,
+    place: Place,
+}
+
+impl Multipart {
+    /// For a boundary as Content-Type names it.
+    pub fn new(boundary: &[u8]) -> Multipart {
+        let boundary = boundary.get(..BOUNDARY).unwrap_or(boundary);
+        Multipart { delimiter: [b"--", boundary].concat(), held: Vec::new(), place: Place::Between }
+    }
+
+    /// Takes bytes of the form.
+    pub fn feed(&mut self, bytes: &[u8], tell: &mut dyn FnMut(Part<'_>)) {
+        let mut held = std::mem::take(&mut self.held);
+        held.extend_from_slice(bytes);
+        let mut at = 0;
+        while let Some(used) = self.step(held.get(at..).unwrap_or_default(), tell) {
+            at += used;
+        }
+        held.drain(..at.min(held.len()));
+        self.held = held;
+    }
+
+    /// Reads what stands at the start of the bytes; says how many it used. `None`: more are needed.
+    fn step(&mut self, bytes: &[u8], tell: &mut dyn FnMut(Part<'_>)) -> Option<usize> {
+        match self.place {
+            Place::Between => self.find(bytes, false, tell),
+            Place::Data(is_file) => self.find(bytes, is_file, tell),
+            Place::BoundaryLine => {
+                if bytes.len() < 2 {
+                    return None;
+                }
+                if bytes.starts_with(b"--") {
+                    self.place = Place::Over;
+                    return Some(2);
+                }
+                let end = memchr::memchr(b'\n', bytes)?;
+                self.place = Place::Fields;
+                Some(end + 1)
+            }
+            Place::Fields => self.fields(bytes, tell),
+            Place::Over if bytes.is_empty() => None,
+            Place::Over => Some(bytes.len()),
+        }
+    }
+
+    /// Looks for the next boundary.
+    fn find(&mut self, bytes: &[u8], is_file: bool, tell: &mut dyn FnMut(Part<'_>)) -> Option<usize> {
+        let Some(at) = memchr::memmem::find(bytes, &self.delimiter) else {
+            // The boundary and the end of the line before it may have begun.
+            let safe = bytes.len().saturating_sub(self.delimiter.len() + 2);
+            if is_file && safe > 0 {
+                tell(Part::Bytes(bytes.get(..safe).unwrap_or_default()));
+            }
+            return (safe > 0).then_some(safe);
+        };
+        let before = bytes.get(..at).unwrap_or_default();
+        if is_file {
+            let text = before.strip_suffix(b"\r\n").or_else(|| before.strip_suffix(b"\n")).unwrap_or(before);
+            if !text.is_empty() {
+                tell(Part::Bytes(text));
+            }
+            tell(Part::End);
+        }
+        self.place = Place::BoundaryLine;
+        Some(at + self.delimiter.len())
+    }
+
+    /// Reads the fields of a part.
+    fn fields(&mut self, bytes: &[u8], tell: &mut dyn FnMut(Part<'_>)) -> Option<usize> {
+        let Some((length, end)) = fields_end(bytes) else {
+            if bytes.len() > FIELDS {
+                tell(Part::Odd("http.multipart_generic_error"));
+                self.place = Place::Between;
+                return Some(bytes.len() - self.delimiter.len().min(bytes.len()));
+            }
+            return None;
+        };
+        let name = bytes.get(..length).unwrap_or_default().split(|&byte| byte == b'\n').find_map(file_name);
+        if let Some(name) = name {
+            tell(Part::File(name));
+        }
+        self.place = Place::Data(name.is_some());
+        Some(end)
+    }
+}
+
+/// Length of the fields, and where what follows them begins.
+fn fields_end(bytes: &[u8]) -> Option<(usize, usize)> {
+    if bytes.starts_with(b"\r\n") {
+        return Some((0, 2));
+    }
+    if bytes.starts_with(b"\n") {
+        return Some((0, 1));
+    }
+    memchr::memchr_iter(b'\n', bytes).find_map(|at| {
+        let rest = bytes.get(at + 1..)?;
+        let blank = if rest.starts_with(b"\r\n") { 2 } else { usize::from(rest.starts_with(b"\n")) };
+        (blank > 0).then_some((at, at + 1 + blank))
+    })
+}
+
+/// The file's name in a Content-Disposition field of a part.
+fn file_name(line: &[u8]) -> Option<&[u8]> {
+    let (name, value) = line.split_at_checked(memchr::memchr(b':', line)?)?;
+    if !name.trim_ascii().eq_ignore_ascii_case(b"content-disposition") {
+        return None;
+    }
+    parameter(value.get(1..)?, b"filename")
+}
+
+/// A parameter of a field's value (`form-data; name="a"; filename="b"`), without its quotes.
+pub fn parameter<'v>(value: &'v [u8], name: &[u8]) -> Option<&'v [u8]> {
+    let mut rest = value;
+    while let Some(at) = memchr::memchr(b';', rest) {
+        rest = rest.get(at + 1..)?.trim_ascii_start();
+        let Some((head, tail)) = rest.split_at_checked(name.len()) else { continue };
+        let Some(text) = tail.trim_ascii_start().strip_prefix(b"=") else { continue };
+        if !head.eq_ignore_ascii_case(name) {
+            continue;
+        }
+        let text = text.trim_ascii();
+        return Some(match text.strip_prefix(b"\"") {
+            Some(quoted) => quoted.split(|&byte| byte == b'"').next().unwrap_or(quoted),
+            None => text.split(|&byte| byte == b';').next().unwrap_or(text).trim_ascii(),
+        });
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn files(form: &[u8], step: usize) -> Vec<(String, Vec<u8>, bool)> {
+        let mut files: Vec<(String, Vec<u8>, bool)> = Vec::new();
+        let mut multipart = Multipart::new(b"xyz");
+        for bytes in form.chunks(step) {
+            multipart.feed(bytes, &mut |part| match part {
+                Part::File(name) => files.push((String::from_utf8_lossy(name).into_owned(), Vec::new(), false)),
+                Part::Bytes(bytes) => files.last_mut().unwrap().1.extend_from_slice(bytes),
+                Part::End => files.last_mut().unwrap().2 = true,
+                Part::Odd(name) => panic!("{name}"),
+            });
+        }
+        files
+    }
+
+    #[test]
+    fn files_are_found_however_the_form_is_cut() {
+        let form = b"preamble\r\n--xyz\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\nvalue\r\n--xyz\r\n\
+            Content-Disposition: form-data; name=\"f\"; filename=\"one.txt\"\r\nContent-Type: text/plain\r\n\r\n\
+            first\r\n--xy\r\n\r\n--xyz\r\ncontent-disposition: form-data; filename=two\r\n\r\n\r\n--xyz--\r\nrest";
+        let expected =
+            vec![("one.txt".to_string(), b"first\r\n--xy\r\n".to_vec(), true), ("two".to_string(), Vec::new(), true)];
+        for step in 1..form.len() {
+            assert_eq!(files(form, step), expected, "in steps of {step}");
+        }
+    }
+
+    #[test]
+    fn parameters_have_quotes_or_not() {
+        assert_eq!(parameter(b" attachment; filename=a.txt ; x=y", b"filename"), Some(&b"a.txt"[..]));
+        assert_eq!(parameter(b"attachment;x=y;FILENAME = \"a;b\"", b"filename"), Some(&b"a;b"[..]));
+        assert_eq!(parameter(b"attachment; filenamex=1", b"filename"), None);
+    }
+}
