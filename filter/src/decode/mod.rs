@@ -73,6 +73,8 @@ pub struct View<'p> {
     pub outer: Option<Tuple>,
     /// For an ICMP error: the tuple of the packet it quotes.
     pub quoted: Option<Tuple>,
+    /// Its payload is part of no stream, so that rules on streams look at it by itself. Said by stream engines.
+    pub loose: bool,
     /// A packet that came inside this one was refused.
     pub inner_refused: bool,
     /// Decoder events, as bits of [`Event`].

@@ -14,7 +14,7 @@ use weir_wire::numbers::{PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_TCP, PROTOCOL_
 use super::Direction;
 use super::asks::{self, Ask};
 use super::check::Check;
-use super::fast;
+use super::fast::{self, Place};
 use super::later::Later;
 use super::marks::{Act, Mark, MarkNames};
 use super::threshold::{RateFilter, Suppression};
@@ -152,7 +152,8 @@ impl Compiled {
             parts.push(Part::Payload);
         }
         let (wants, acts) = super::marks::compile(rule, names);
-        let fast = fast::choose(rule).filter(|fast| fast.place == fast::Place::Payload);
+        let fast =
+            fast::choose(rule).filter(|fast| fast.place == Place::Payload).or_else(|| fast::choose_in_payload(rule));
         Ok(Compiled {
             signature: Arc::new(signature(rule)),
             action: rule.action,

@@ -48,6 +48,15 @@ pub fn choose(rule: &Rule) -> Option<Fast<'_>> {
     })
 }
 
+/// The best of the payload's contents, for a rule that is searched for elsewhere but looks at the payload as well.
+pub fn choose_in_payload(rule: &Rule) -> Option<Fast<'_>> {
+    let contents = rule.sections.iter().filter(|s| s.buffer.is_payload() && is_searched(s)).flat_map(must_contain);
+    contents.max_by_key(|(_, content)| strength(&content.bytes)).map(|(_, content)| {
+        let (bytes, is_end) = part(content);
+        Fast { bytes: bytes.to_ascii_lowercase(), is_end, place: Place::Payload }
+    })
+}
+
 fn is_searched(section: &Section) -> bool {
     !is_packet_header(section.buffer) && section.absent != Some(Absent::OrElse) && section.frame.is_none()
 }

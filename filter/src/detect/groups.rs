@@ -11,6 +11,7 @@ use weir_wire::numbers::{PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_TCP, PROTOCOL_
 
 use super::Direction;
 use super::compiled::{Compiled, Kind};
+use super::fast::Fast;
 use super::lane::Lane;
 use crate::event::Tuple;
 
@@ -41,23 +42,23 @@ pub struct Group {
 }
 
 impl Group {
-    fn new(rules: &[u32], all: &[Compiled], fast: &[Option<&[u8]>], has_stream: bool) -> Group {
+    fn new(rules: &[u32], all: &[Compiled], fast: &[Option<Fast<'_>>], has_stream: bool) -> Group {
         let (mut stream, mut packet) = (Vec::new(), Vec::new());
         let mut lookback = 0;
+        let pattern = |n: u32| fast.get(n as usize)?.as_ref().map(|fast| fast.bytes.as_slice());
         for &number in rules {
             let Some(rule) = all.get(number as usize) else { continue };
             let (in_stream, in_packet) = lanes_of(rule, has_stream);
             if in_stream {
                 stream.push(number);
                 let alone = !rule.anchored && rule.payload.as_ref().is_some_and(|check| check.is_one_literal());
-                let longest = fast.get(number as usize).copied().flatten().map_or(WINDOW, <[u8]>::len);
+                let longest = pattern(number).map_or(WINDOW, <[u8]>::len);
                 lookback = lookback.max(if alone { longest.max(64) } else { WINDOW });
             }
             if in_packet {
                 packet.push(number);
             }
         }
-        let pattern = |n: u32| fast.get(n as usize).copied().flatten();
         Group {
             stream: Lane::new(&stream, pattern),
             packet: Lane::new(&packet, pattern),
@@ -104,7 +105,7 @@ pub struct Groups {
 
 impl Groups {
     /// Builds the groups of `rules`; `fast` holds the fast pattern of each rule that is found in the payload.
-    pub fn new(rules: &[Compiled], fast: &[Option<&[u8]>]) -> Groups {
+    pub fn new(rules: &[Compiled], fast: &[Option<Fast<'_>>]) -> Groups {
         let mut builder = Builder { rules, fast, known: HashMap::new(), groups: Vec::new() };
         let tables = CLASSES.map(|protocol| {
             [Direction::Original, Direction::Reply].map(|direction| builder.table(protocol, direction))
@@ -147,6 +148,25 @@ impl Groups {
         Selection(groups.map(|group| group.filter(concerns)))
     }
 
+    /// Sizes, for people.
+    pub fn describe(&self, text: &mut String) {
+        use std::fmt::Write;
+        for (protocol, ways) in CLASSES.iter().zip(&self.tables) {
+            for (way, table) in ways.iter().enumerate() {
+                let common = table.common.and_then(|number| self.get(number));
+                let always = common.map_or((0, 0), |group| (group.stream.always.len(), group.packet.always.len()));
+                // Writing into a String does not fail.
+                let _ = writeln!(
+                    text,
+                    "protocol {protocol}, way {way}: {} rules for any port (judged on each stream and packet: {always:?}), {} port ranges",
+                    common.map_or(0, |group| group.rules.len()),
+                    table.special.len(),
+                );
+            }
+        }
+        let _ = writeln!(text, "{} groups, {} bytes", self.groups.len(), self.memory());
+    }
+
     /// Bytes of memory that the searches take.
     pub fn memory(&self) -> usize {
         self.groups.iter().map(|g| g.stream.memory() + g.packet.memory() + size_of_val::<[u32]>(&g.rules)).sum()
@@ -155,7 +175,7 @@ impl Groups {
 
 struct Builder<'b> {
     rules: &'b [Compiled],
-    fast: &'b [Option<&'b [u8]>],
+    fast: &'b [Option<Fast<'b>>],
     /// Groups made so far, by their rules and whether they have a stream.
     known: HashMap<(Vec<u32>, bool), u32>,
     groups: Vec<Group>,

@@ -42,26 +42,13 @@ pub struct Inspection {
 }
 
 impl Inspection {
-    /// State for a flow whose initiator sends `tuple`. `midstream`: its start was not seen. `expected`: what another
-    /// flow announced of it.
-    pub fn new(
-        program: &Arc<Program>,
-        shared: &mut Shared,
-        tuple: &Tuple,
-        midstream: bool,
-        expected: Option<&Expectation>,
-    ) -> Box<Inspection> {
+    /// State for a flow whose initiator sends `tuple`. `midstream`: its start was not seen.
+    pub fn start(program: &Arc<Program>, tuple: &Tuple, midstream: bool) -> Box<Inspection> {
         let sides = [Direction::Original, Direction::Reply].map(|way| Side::new(program, &oriented(tuple, way), way));
-        let mut app = App::new(tuple, midstream);
-        if let Some(expectation) = expected {
-            let settings = Arc::clone(&shared.settings);
-            let mut context = Context { settings: &settings, tuple, expectations: &mut shared.expectations };
-            app.expect(expectation, &mut context);
-        }
         Box::new(Inspection {
             program: Arc::clone(program),
             tuple: *tuple,
-            app,
+            app: App::new(tuple, midstream),
             sides,
             marks: FlowMarks::default(),
             talker: None,
@@ -69,6 +56,48 @@ impl Inspection {
             events: Vec::new(),
             tag: None,
         })
+    }
+
+    /// As [`Inspection::start`]; `expected` is what another flow announced of it.
+    pub fn new(
+        program: &Arc<Program>,
+        shared: &mut Shared,
+        tuple: &Tuple,
+        midstream: bool,
+        expected: Option<&Expectation>,
+    ) -> Box<Inspection> {
+        let mut inspection = Inspection::start(program, tuple, midstream);
+        if let Some(expectation) = expected {
+            inspection.expect(expectation, shared);
+        }
+        inspection
+    }
+
+    /// Another flow announced this one: what it speaks is known from the start.
+    fn expect(&mut self, expectation: &Expectation, shared: &mut Shared) {
+        let (settings, tuple) = (Arc::clone(&shared.settings), self.tuple);
+        let mut context = Context { settings: &settings, tuple: &tuple, expectations: &mut shared.expectations };
+        self.app.expect(expectation, &mut context);
+    }
+
+    /// Bytes of streams have a use.
+    pub fn wants_stream(&self) -> bool {
+        !self.program.transactions.is_idle() || self.sides.iter().any(|side| side.wants_stream)
+    }
+
+    /// Packets are judged by themselves.
+    pub fn wants_packets(&self) -> bool {
+        self.sides.iter().any(|side| side.wants_packets || !side.ends_done && !self.program.ends.is_empty())
+    }
+
+    /// Judges the rules on a stream as an application may read it otherwise; the application layer is left as it is.
+    pub fn look_again(&mut self, step: &Step<'_>, shared: &mut Shared, findings: &mut Findings, sink: &mut dyn Sink) {
+        *findings = Findings::default();
+        if self.verdict.is_none() {
+            self.detect(step, false, shared, findings);
+            self.tell(step, shared, findings, sink);
+            self.verdict = findings.flow;
+        }
     }
 
     /// Bytes of a stream that are to be given again before the fresh ones, where they are at hand.
@@ -133,13 +162,15 @@ impl Inspection {
         }
         self.tell_tagged(&step, shared, sink);
         self.log(&step, sink);
-        findings.settled = self.verdict == Some(FlowVerdict::Pass) && self.app.is_over() || self.is_settled();
+        findings.settled = self.is_settled();
     }
 
-    /// Nothing is left to match or to log.
-    fn is_settled(&self) -> bool {
+    /// Nothing is left to match: no rule on packets or streams concerns the flow, and its application layer has
+    /// nothing more to say.
+    pub fn is_settled(&self) -> bool {
         let idle = |side: &Side| !side.wants_stream && !side.wants_packets;
-        self.app.is_over() && self.app.parsers() == 0 && self.sides.iter().all(idle)
+        let app = self.program.transactions.is_idle() || (self.app.is_over() && self.app.parsers() == 0);
+        app && !self.wants_packets() && self.sides.iter().all(idle)
     }
 
     /// Feeds the application layer.

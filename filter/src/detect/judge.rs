@@ -96,7 +96,7 @@ impl<'j> Judge<'j> {
     pub fn ends(&mut self) {
         for &number in &self.program.ends {
             let Some(rule) = self.program.rule(number) else { continue };
-            if rule.takes_protocol(class(self.facts.tuple.protocol)) && self.takes(rule) {
+            if rule.takes_protocol(class_of(self.facts.tuple.protocol)) && self.takes(rule) {
                 self.matched(rule, Matched { rule: number, stream: None, transaction: None });
             }
         }
@@ -124,6 +124,12 @@ impl<'j> Judge<'j> {
                 group.packet.always.iter().for_each(|&rule| self.scratch.round.add(rule));
             }
             self.scratch.room.work += 1 + payload.len() as u64 / 64;
+        }
+        if step.packet && side.wants_stream && step.view.loose {
+            for group in self.program.groups.of(side.selection) {
+                group.stream.find(step.view.payload, 0, |rule, _| self.scratch.round.add(rule));
+                group.stream.always.iter().for_each(|&rule| self.scratch.round.add(rule));
+            }
         }
         let stream = step.stream.as_ref().filter(|s| side.wants_stream && s.text.len() > s.fresh);
         if let Some(stream) = stream {
@@ -207,7 +213,7 @@ impl<'j> Judge<'j> {
 }
 
 /// The class of a protocol: itself, or 0 where it has none of its own.
-fn class(protocol: u8) -> u8 {
+pub fn class_of(protocol: u8) -> u8 {
     match protocol {
         6 | 17 | 1 | 58 => protocol,
         _ => 0,

@@ -45,7 +45,9 @@ use crate::decode::View;
 use crate::event::{Signature, Tuple};
 pub use crate::inspect::Direction;
 
+pub use groups::WINDOW;
 pub use inspection::Inspection;
+pub use judge::oriented;
 pub use judge_tx::TxMemory;
 pub use program::{Adjustment, Program, ProgramSettings};
 pub use shared::Shared;

@@ -8,12 +8,15 @@ use weir_ids_rules::diagnostic::Kind as Diagnosis;
 use weir_ids_rules::rule::Action;
 use weir_ids_rules::{Diagnostic, Rule, RuleSet};
 
+use super::Direction;
 use super::compiled::{Compiled, Kind};
 use super::fast::{self, Fast, Place};
-use super::groups::Groups;
+use super::groups::{Groups, Selection};
+use super::judge::{class_of, oriented};
 use super::marks::{self, MarkNames};
 use super::threshold::{RateFilter, Suppression};
 use super::transactions::TxTables;
+use crate::event::Tuple;
 
 /// Choices that shape a program.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,9 +69,13 @@ impl Program {
             let all = (0u32..).zip(&compiled);
             all.filter(|(_, rule)| rule.kind == kind).map(|(number, _)| number).collect::<Box<[u32]>>()
         };
-        let in_payload: Vec<Option<&[u8]>> = fast
+        let in_payload: Vec<Option<Fast<'_>>> = rules
             .iter()
-            .map(|fast| fast.as_ref().filter(|fast| fast.place == Place::Payload).map(|fast| fast.bytes.as_slice()))
+            .zip(&fast)
+            .map(|(rule, fast)| match fast {
+                Some(fast) if fast.place == Place::Payload => Some(fast.clone()),
+                _ => fast::choose_in_payload(rule),
+            })
             .collect();
         let program = Program {
             ends: of_kind(Kind::Ends),
@@ -92,6 +99,29 @@ impl Program {
         self.groups.memory() + self.transactions.memory()
     }
 
+    /// How many rules of each kind there are, and the sizes of the tables, for people.
+    pub fn describe(&self) -> String {
+        use std::fmt::Write;
+        let mut text = String::new();
+        let kinds = [
+            Kind::Ends,
+            Kind::ProtocolOnly,
+            Kind::Oddities,
+            Kind::Packet,
+            Kind::PacketAndStream,
+            Kind::Stream,
+            Kind::App,
+            Kind::Transaction,
+        ];
+        for kind in kinds {
+            // Writing into a String does not fail.
+            let _ = writeln!(text, "{kind:?}: {} rules", self.rules.iter().filter(|rule| rule.kind == kind).count());
+        }
+        self.groups.describe(&mut text);
+        self.transactions.describe(&mut text);
+        text
+    }
+
     /// Adds what a `threshold.config` says of the rule with this `gid` and `sid` (0 for all).
     pub fn adjust(&mut self, gid: u32, sid: u32, adjustment: &Adjustment) {
         let fits =
@@ -111,6 +141,22 @@ impl Program {
                 Adjustment::Threshold(_) => {}
             }
         }
+    }
+
+    /// Whether a rule may ever match in a flow whose initiator sends `tuple`.
+    pub fn concerns(&self, tuple: &Tuple) -> bool {
+        let ways = [Direction::Original, Direction::Reply];
+        let takes = |number: u32, tuple: &Tuple| self.rule(number).is_some_and(|rule| rule.takes_ends(tuple));
+        let grouped = ways.iter().any(|&way| {
+            let tuple = oriented(tuple, way);
+            self.groups.select(|number| takes(number, &tuple), &tuple, way) != Selection::default()
+        });
+        let class = |rule: &Compiled| rule.takes_protocol(class_of(tuple.protocol));
+        let other = |kinds: &[Kind]| {
+            let mut rules = self.rules.iter().filter(|rule| kinds.contains(&rule.kind));
+            rules.any(|rule| class(rule) && ways.iter().any(|&way| rule.takes_ends(&oriented(tuple, way))))
+        };
+        grouped || other(&[Kind::Ends, Kind::Transaction])
     }
 
     pub(super) fn rule(&self, number: u32) -> Option<&Compiled> {

@@ -107,6 +107,11 @@ impl TxTables {
         tables
     }
 
+    /// No rule looks at transactions.
+    pub fn is_idle(&self) -> bool {
+        self.tables.iter().flatten().flat_map(|entry| &entry.ways).all(TxTable::is_empty)
+    }
+
     fn entry(&self, protocol: AppProtocol) -> Option<&Entry> {
         self.tables.get(protocol as usize)?.as_deref()
     }
@@ -128,6 +133,28 @@ impl TxTables {
             hooks.iter().find(|(hook, of, _)| *hook == name && wanted.is_none_or(|wanted| wanted == *of))
         };
         named(Some(way)).or_else(|| named(None)).map(|&(_, way, progress)| (way, progress))
+    }
+
+    /// Sizes, for people.
+    pub fn describe(&self, text: &mut String) {
+        use std::fmt::Write;
+        for (protocol, entry) in AppProtocol::ALL.iter().zip(&self.tables) {
+            for (way, table) in entry.iter().flat_map(|entry| entry.ways.iter().enumerate()) {
+                if table.is_empty() {
+                    continue;
+                }
+                // Writing into a String does not fail.
+                let _ = writeln!(
+                    text,
+                    "{}, way {way}: {} buffers searched, {} rules without a pattern, {} on anomalies",
+                    protocol.name(),
+                    table.lanes.len(),
+                    table.always.len(),
+                    table.anomalies.len(),
+                );
+            }
+        }
+        let _ = writeln!(text, "{} bytes", self.memory());
     }
 
     /// Bytes of memory that the searches take.

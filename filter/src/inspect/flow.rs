@@ -1,68 +1,72 @@
 //! One flow under inspection: what happens to a packet, in order.
 //!
 //! 1. TCP: the segment's bytes join the stream ([`Stream`]); acknowledged bytes are given up.
-//! 2. The bytes that became readable are searched for fast patterns, and the rules found are checked on the recent
-//!    bytes of the stream.
-//! 3. Rules that look at packets are checked on this one.
-//! 4. The rules that matched act, in their order.
+//! 2. The packet, and the bytes that became readable, are judged by the rules ([`Inspection`]).
+//! 3. What they decided is what becomes of the packet.
 
 use std::sync::Arc;
 
 use weir_ids_rules::rule::Action;
 use weir_wire::Packet;
-use weir_wire::numbers::{PROTOCOL_TCP, PROTOCOL_UDP, TCP_ACK, TCP_RST, TCP_SYN, TCP_URG};
+use weir_wire::numbers::{PROTOCOL_TCP, TCP_ACK, TCP_RST, TCP_SYN, TCP_URG};
 
-use super::compiled::BitOp;
-use super::group::{Group, Lane};
-use super::program::{RuleSetProgram, Selection};
-use super::scratch::{Matched, Scratch};
-use super::side::{Question, Side};
-use super::stream::Taken;
-use super::threshold::Verdict;
-use super::verify::{self, Outcome};
+use super::program::RuleSetProgram;
+use super::stream::{Stream, Taken};
+use super::urgent::Urgent;
 use super::{Direction, Findings, Judgement, Seen, StreamMemory};
+use crate::decode::{Tcp, View};
+use crate::detect::{
+    self, Alert, FlowFacts, FlowVerdict, Inspection, Scene, Sink, Step, StreamBytes, Verdict, oriented,
+};
 use crate::event::Tuple;
 
 /// Inspection state of one flow.
 #[derive(Debug)]
 pub struct FlowInspect {
-    program: Arc<RuleSetProgram>,
+    inspection: Box<Inspection>,
     /// The initiator's.
     tuple: Tuple,
     sides: [Side; 2],
-    /// The flow's bits, 64 a word.
-    bits: Box<[u64]>,
-    /// The direction that sent payload last.
-    talker: Option<Direction>,
+    /// There are rules for what streams carry.
+    wants_stream: bool,
     /// A `pass` rule let the flow through.
     passed: bool,
     /// A rule that refuses could not be decided on bytes of a stream, so none of it goes on.
     undecided: bool,
 }
 
+/// One direction.
+#[derive(Debug, Default)]
+struct Side {
+    stream: Stream,
+    /// Urgent bytes among the recent ones.
+    urgent: Urgent,
+}
+
+/// Takes the alerts of a step.
+struct Told<'f>(&'f mut Findings);
+
+impl Sink for Told<'_> {
+    fn alert(&mut self, _scene: &Scene<'_>, alert: &Alert<'_>) {
+        self.0.matched.push(Arc::clone(alert.signature));
+    }
+}
+
 impl FlowInspect {
     /// State for a flow whose initiator sends `tuple`; `None` where no rule of `program` can ever match it (the flow
     /// is settled from the start). `midstream`: the flow's start was not seen.
     pub fn new(program: &Arc<RuleSetProgram>, tuple: &Tuple, midstream: bool) -> Option<Box<FlowInspect>> {
-        let mut sides =
-            [Direction::Original, Direction::Reply].map(|way| Side::new(program, &oriented(tuple, way), way));
-        if sides.iter().all(|side| side.selection.is_empty()) {
+        if !program.program().concerns(tuple) {
             return None;
         }
+        let inspection = Inspection::start(program.program(), tuple, midstream);
+        let wants_stream = inspection.wants_stream();
+        let mut sides = [Side::default(), Side::default()];
         if midstream {
             sides.iter_mut().for_each(|side| side.stream.join_late());
         }
-        let bits = vec![0; program.bit_count().div_ceil(64)].into();
-        let program = Arc::clone(program);
-        Some(Box::new(FlowInspect {
-            program,
-            tuple: *tuple,
-            sides,
-            bits,
-            talker: None,
-            passed: false,
-            undecided: false,
-        }))
+        let tuple = *tuple;
+        Some(Box::new(FlowInspect { inspection, tuple, sides, wants_stream, passed: false, undecided: false }))
     }
 
     /// Inspects one packet; fills `findings`, which the caller has cleared. Allocates nothing once warm where nothing
@@ -73,36 +77,38 @@ impl FlowInspect {
             findings.judgement = if self.passed { Judgement::Pass } else { Judgement::Limit };
             return;
         }
-        let mut scratch = std::mem::take(&mut memory.scratch);
-        scratch.matched.clear();
-        let judgement = self.search(&seen, packet, memory, &mut scratch);
-        match judgement {
-            Judgement::Conflict | Judgement::Limit => findings.judgement = judgement,
-            Judgement::Pass | Judgement::Drop | Judgement::Reject => {
-                self.act(&seen, memory, &mut scratch, findings);
-                let side = &mut self.sides[seen.direction as usize];
-                side.stream.trim(side.lookback, memory);
-                findings.settled = self.passed || self.sides.iter().all(|side| side.is_done(seen.depth));
+        let mut grown = None;
+        if self.tuple.protocol == PROTOCOL_TCP && self.wants_stream {
+            match self.take(&seen, packet, memory) {
+                Taken::Nothing => {}
+                Taken::Conflict => findings.judgement = Judgement::Conflict,
+                Taken::Limit => findings.judgement = Judgement::Limit,
+                Taken::Grown { from, to } => grown = Some((from, to)),
+            }
+            if findings.judgement != Judgement::Pass {
+                return;
             }
         }
-        memory.work = memory.work.saturating_add(std::mem::take(&mut scratch.work));
-        memory.scratch = scratch;
+        self.judge(&seen, packet, grown, memory, findings);
+        let lookback = self.inspection.lookback();
+        if let Some(side) = self.sides.get_mut(seen.direction as usize) {
+            side.stream.trim(lookback, memory);
+        }
+        findings.settled = self.passed || self.is_settled(&seen);
     }
 
-    /// Takes a new policy's program: the matcher's state belongs to the old one and is dropped, the stream's position
-    /// and the bytes held stay, and the recent ones are searched by the new rules too. Returns `false` where nothing
-    /// of the new program can match (the flow is settled).
+    /// Takes a new policy's program: what the rules remember belongs to the old one and is dropped, the stream's
+    /// position and the bytes held stay, and the recent ones are searched by the new rules too. Returns `false` where
+    /// nothing of the new program can match (the flow is settled).
     pub fn replace_program(&mut self, program: &Arc<RuleSetProgram>) -> bool {
-        for direction in [Direction::Original, Direction::Reply] {
-            let side = &mut self.sides[direction as usize];
-            let mut fresh = Side::new(program, &oriented(&self.tuple, direction), direction);
-            fresh.take_over(side);
-            *side = fresh;
+        self.inspection.replace_program(program.program());
+        let wanted = std::mem::replace(&mut self.wants_stream, self.inspection.wants_stream());
+        if !wanted || !self.wants_stream {
+            // What an untracked stream has passed on is not known, so it is taken up where it stands.
+            self.sides.iter_mut().for_each(|side| side.stream.forget());
         }
-        self.bits = vec![0; program.bit_count().div_ceil(64)].into();
-        self.program = Arc::clone(program);
         (self.passed, self.undecided) = (false, false);
-        self.sides.iter().any(|side| !side.selection.is_empty())
+        program.program().concerns(&self.tuple)
     }
 
     /// Gives the bytes held back to `memory`; called when the flow ends.
@@ -112,64 +118,37 @@ impl FlowInspect {
         }
     }
 
-    /// Finds the rules that match; anything but `Pass` refuses the packet before they act.
-    fn search(&mut self, seen: &Seen, packet: &Packet, memory: &mut StreamMemory, scratch: &mut Scratch) -> Judgement {
-        let mut judgement = Judgement::Pass;
-        if self.tuple.protocol == PROTOCOL_TCP {
-            judgement = self.search_stream(seen, packet, memory, scratch);
-            if judgement != Judgement::Pass {
-                return judgement;
-            }
+    /// Nothing of the flow can match any more.
+    fn is_settled(&self, seen: &Seen) -> bool {
+        if self.inspection.is_settled() {
+            return true;
         }
-        let tuple = oriented(&self.tuple, seen.direction);
-        let program = Arc::clone(&self.program);
-        let side = &mut self.sides[seen.direction as usize];
-        let once = std::mem::take(&mut side.wants_once);
-        for group in groups(&program, side.selection) {
-            let numbers = group.once.iter().filter(|_| once);
-            for (&number, rule) in numbers.filter_map(|n| Some((n, program.rule(*n)?))) {
-                if rule.takes_ends(&tuple) {
-                    scratch.matched.push(Matched { rule: number, stream: None });
-                }
-            }
-            if !group.packet.is_empty() && !search_packet(&program, &group.packet, seen, &tuple, packet, scratch) {
-                memory.undecided += 1;
-                judgement = Judgement::Limit;
-            }
-        }
-        judgement
+        let done = |side: &Side| {
+            let end = side.stream.start().saturating_add(seen.depth);
+            side.stream.is_known() && side.stream.next() >= end && side.stream.is_acknowledged()
+        };
+        self.tuple.protocol == PROTOCOL_TCP && !self.inspection.wants_packets() && self.sides.iter().all(done)
     }
 
-    /// Takes a TCP segment into its stream and searches what became readable.
-    fn search_stream(
-        &mut self,
-        seen: &Seen,
-        packet: &Packet,
-        memory: &mut StreamMemory,
-        scratch: &mut Scratch,
-    ) -> Judgement {
-        let Some(tcp) = packet.tcp() else { return Judgement::Pass };
-        let tuple = oriented(&self.tuple, seen.direction);
-        let payload = packet.payload();
+    /// Takes a TCP segment into its stream.
+    fn take(&mut self, seen: &Seen, packet: &Packet, memory: &mut StreamMemory) -> Taken {
+        let Some(tcp) = packet.tcp() else { return Taken::Nothing };
+        let lookback = self.inspection.lookback();
         let [original, reply] = &mut self.sides;
         let (side, other) = match seen.direction {
             Direction::Original => (original, reply),
             Direction::Reply => (reply, original),
         };
-        if tcp.has(TCP_ACK) && !tcp.has(TCP_RST) && other.wants_stream {
+        if tcp.has(TCP_ACK) && !tcp.has(TCP_RST) {
             if other.stream.is_known() {
                 other.stream.acknowledge(tcp.ack, memory);
-                other.stream.trim(other.lookback, memory);
+                other.stream.trim(lookback, memory);
             } else {
                 other.stream.begin(tcp.ack, false);
             }
         }
-        if !payload.is_empty() {
-            let turned = self.talker.replace(seen.direction) != Some(seen.direction);
-            side.turn = if turned { side.stream.next() } else { side.turn };
-        }
-        if !side.wants_stream || tcp.has(TCP_RST) {
-            return Judgement::Pass;
+        if tcp.has(TCP_RST) {
+            return Taken::Nothing;
         }
         let first = tcp.seq.wrapping_add(u32::from(tcp.has(TCP_SYN)));
         if tcp.has(TCP_SYN) {
@@ -177,142 +156,108 @@ impl FlowInspect {
         } else if !side.stream.is_known() {
             side.stream.begin(first, true);
         }
-        side.turn = side.turn.max(side.stream.start());
         side.stream.belongs_to(packet.port, memory);
-        if tcp.has(TCP_URG) && !side.mark_urgent(first, packet) {
-            return Judgement::Limit;
+        if tcp.has(TCP_URG) && !side.urgent.mark(&side.stream, first, packet) {
+            return Taken::Limit;
         }
-        match side.stream.take(first, payload, side.stream.start().saturating_add(seen.depth), memory) {
-            Taken::Nothing => Judgement::Pass,
-            Taken::Conflict => Judgement::Conflict,
-            Taken::Limit => Judgement::Limit,
-            Taken::Grown { from, to } => {
-                let question = Question { program: &self.program, seen, tuple: &tuple, from, to };
-                if side.search_grown(question, scratch) {
-                    Judgement::Pass
-                } else {
-                    // The stream has these bytes now: a repetition would pass for old.
-                    self.undecided = true;
-                    memory.undecided += 1;
-                    Judgement::Limit
-                }
-            }
-        }
+        side.stream.take(first, packet.payload(), side.stream.start().saturating_add(seen.depth), memory)
     }
 
-    /// Lets the rules that matched act, in their order.
-    fn act(&mut self, seen: &Seen, memory: &mut StreamMemory, scratch: &mut Scratch, findings: &mut Findings) {
-        if scratch.matched.is_empty() {
-            return;
-        }
-        scratch.matched.sort_unstable_by_key(|m| m.rule);
-        let program = Arc::clone(&self.program);
-        let tuple = oriented(&self.tuple, seen.direction);
-        for &Matched { rule: number, stream } in &scratch.matched {
-            let Some(rule) = program.rule(number) else { continue };
-            if !self.apply_bits(&rule.bits) {
-                continue;
-            }
-            if let Some(place) = stream {
-                self.sides[seen.direction as usize].remember(number, place);
-            }
-            let verdict = match rule.threshold {
-                Some(threshold) => memory.thresholds.count(seen.now, threshold, &rule.signature, &tuple),
-                None => Verdict::Tell,
-            };
-            if verdict == Verdict::Ignore {
-                continue;
-            }
-            match rule.action {
-                Action::Pass => {
-                    // A pass on the stream or on the addresses speaks of the flow, one on a packet of the packet.
-                    self.passed = stream.is_some() || rule.elements.is_empty();
-                    return;
-                }
-                Action::Drop => findings.judgement = Judgement::Drop,
-                Action::Reject(_) if findings.judgement != Judgement::Drop => findings.judgement = Judgement::Reject,
-                Action::Reject(_) | Action::Alert | Action::Config => {}
-            }
-            // A rule that refuses the packet is named even where it would be silent: a drop has a reason.
-            let told = verdict == Verdict::Tell && !rule.noalert;
-            if told || rule.signature.blocked {
-                findings.matched.push(Arc::clone(&rule.signature));
-            }
-        }
-    }
-
-    /// Checks the flow bits a rule asks for, then changes those it sets. `false` where the rule does not match.
-    fn apply_bits(&mut self, ops: &[BitOp]) -> bool {
-        let bits = &mut self.bits;
-        let is_set = |bits: &[u64], n: u32| bits.get(n as usize / 64).is_some_and(|word| word >> (n % 64) & 1 == 1);
-        let asked = ops.iter().all(|op| match op {
-            BitOp::IsSet(any) => any.iter().any(|&n| is_set(bits, n)),
-            BitOp::IsNotSet(none) => !none.iter().any(|&n| is_set(bits, n)),
-            BitOp::Set(_) | BitOp::Unset(_) | BitOp::Toggle(_) => true,
+    /// Has the packet, and what became readable, judged.
+    fn judge(
+        &mut self,
+        seen: &Seen,
+        packet: &Packet,
+        grown: Option<(u64, u64)>,
+        memory: &mut StreamMemory,
+        findings: &mut Findings,
+    ) {
+        let (way, lookback) = (seen.direction, self.inspection.lookback() as u64);
+        let tuple = oriented(&self.tuple, way);
+        let view = view_of(seen, packet, &tuple);
+        let Some(side) = self.sides.get(way as usize) else { return };
+        let start = side.stream.start();
+        let stream = grown.map(|(from, _)| {
+            let (text, at) = side.stream.bytes(from.saturating_sub(lookback));
+            let fresh = usize::try_from(from.saturating_sub(at)).unwrap_or(usize::MAX);
+            StreamBytes { text, at: at.saturating_sub(start), fresh, gap: 0, end: false }
         });
-        if !asked {
-            return false;
+        let facts = FlowFacts::default();
+        let step =
+            Step { view: &view, way, packet: true, established: seen.established, stream, flow: &facts, end: false };
+        let mut found = detect::Findings::default();
+        let shared = &mut memory.shared;
+        self.inspection.step(&step, shared, &mut found, &mut Told(findings));
+        conclude(&found, findings);
+        self.passed = found.flow == Some(FlowVerdict::Pass);
+        let mut undecided = found.undecided;
+        if let (Some((_, to)), Some(stream)) = (grown, &stream)
+            && side.urgent.is_among(start + stream.at, to)
+        {
+            // The same bytes once more, as an application reads them that has the urgent ones apart.
+            let mut text = std::mem::take(&mut memory.text);
+            let left_out = side.urgent.leave_out(start + stream.at, stream.text, &mut text);
+            let stream = StreamBytes { text: &text, at: stream.at + left_out, fresh: 0, gap: 0, end: false };
+            let again = Step { stream: Some(stream), packet: false, ..step };
+            self.inspection.look_again(&again, shared, &mut found, &mut Told(findings));
+            conclude(&found, findings);
+            undecided |= found.undecided;
+            memory.text = text;
         }
-        for op in ops {
-            let (number, change): (u32, fn(u64, u64) -> u64) = match *op {
-                BitOp::Set(n) => (n, |word, bit| word | bit),
-                BitOp::Unset(n) => (n, |word, bit| word & !bit),
-                BitOp::Toggle(n) => (n, |word, bit| word ^ bit),
-                BitOp::IsSet(_) | BitOp::IsNotSet(_) => continue,
-            };
-            if let Some(word) = bits.get_mut(number as usize / 64) {
-                *word = change(*word, 1 << (number % 64));
+        if undecided {
+            // The stream has these bytes now: a repetition would pass for old.
+            self.undecided = grown.is_some();
+            memory.undecided += 1;
+            if findings.judgement == Judgement::Pass {
+                findings.judgement = Judgement::Limit;
             }
         }
-        true
+        memory.work = memory.shared.work();
     }
 }
 
-/// The tuple of a packet that goes this way in a flow whose initiator sends `tuple`.
-fn oriented(tuple: &Tuple, direction: Direction) -> Tuple {
-    let t = *tuple;
-    // ICMP has a type and a code there, which do not change places.
-    let ported = matches!(t.protocol, PROTOCOL_TCP | PROTOCOL_UDP);
-    match direction {
-        Direction::Original => t,
-        Direction::Reply => Tuple {
-            source: t.destination,
-            destination: t.source,
-            source_port: if ported { t.destination_port } else { t.source_port },
-            destination_port: if ported { t.source_port } else { t.destination_port },
-            protocol: t.protocol,
-        },
+/// Adds what the rules decided to what is to be done.
+fn conclude(found: &detect::Findings, findings: &mut Findings) {
+    let Some(rule) = found.decided_by.as_ref() else { return };
+    match found.verdict {
+        Verdict::Accept | Verdict::Pass => return,
+        Verdict::Drop | Verdict::Reject(_) => {}
+    }
+    // Among a drop and a reject, that which comes first decides.
+    let judgement = if rule.action == Some(Action::Drop) { Judgement::Drop } else { Judgement::Reject };
+    if !matches!(findings.judgement, Judgement::Drop | Judgement::Reject) {
+        findings.judgement = judgement;
+    }
+    // A rule that refuses the packet is named even where it would be silent: a drop has a reason.
+    if !findings.matched.iter().any(|told| Arc::ptr_eq(told, rule)) {
+        findings.matched.insert(0, Arc::clone(rule));
     }
 }
 
-pub fn groups(program: &RuleSetProgram, selection: Selection) -> impl Iterator<Item = &Group> {
-    selection.0.into_iter().flatten().filter_map(|number| program.group(number))
-}
-
-/// Checks the rules of a lane on one packet. `false` where a rule that refuses could not be decided.
-fn search_packet(
-    program: &RuleSetProgram,
-    lane: &Lane,
-    seen: &Seen,
-    tuple: &Tuple,
-    packet: &Packet,
-    scratch: &mut Scratch,
-) -> bool {
-    let payload = packet.payload();
-    scratch.begin_round(program.rule_count());
-    scratch.work += 1 + payload.len() as u64 / 64;
-    lane.find(payload, 0, |rule, _| scratch.add(rule, None));
-    let mut decided = true;
-    for candidate in &scratch.candidates {
-        let Some(rule) = program.rule(candidate.rule) else { continue };
-        if !rule.takes_state(seen) || !rule.takes_packet(packet) || !rule.takes_ends(tuple) {
-            continue;
-        }
-        match verify::check(&rule.elements, payload, &mut scratch.work) {
-            Outcome::Match => scratch.matched.push(Matched { rule: candidate.rule, stream: None }),
-            Outcome::NoMatch => {}
-            Outcome::Undecided => decided &= !rule.signature.blocked,
-        }
+/// The packet as detection sees it.
+fn view_of<'p>(seen: &Seen, packet: &'p Packet, tuple: &Tuple) -> View<'p> {
+    let (transport, payload) = (packet.transport(), packet.payload());
+    let header = transport.len().saturating_sub(payload.len());
+    let network = packet.network();
+    let ip = network.get(..network.len().saturating_sub(transport.len())).unwrap_or_default();
+    let tcp = packet.tcp().map(|tcp| Tcp {
+        seq: tcp.seq,
+        ack: tcp.ack,
+        flags: tcp.flags,
+        window: tcp.window,
+        options: crate::decode::Options::default(),
+        urgent: transport.get(18..).and_then(<[u8]>::first_chunk).map_or(0, |&bytes| u16::from_be_bytes(bytes)),
+    });
+    View {
+        time: seen.now,
+        tuple: Some(*tuple),
+        ethernet: packet.bytes().get(..14).unwrap_or_default(),
+        ip,
+        transport: transport.get(..header).unwrap_or_default(),
+        payload,
+        frame: packet.bytes(),
+        tcp,
+        sound: true,
+        ..View::default()
     }
-    decided
 }

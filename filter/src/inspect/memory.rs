@@ -2,12 +2,12 @@
 
 use weir_wire::PortId;
 
-use super::scratch::Scratch;
-use super::threshold::Thresholds;
+use crate::app::Settings;
+use crate::detect::Shared;
 
 /// The bytes of stream data held for all flows of one engine, and their bounds. While more than half of all is held, a
 /// port may not hold more than its share, so that what one guest leaves unread takes no memory from the others.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct StreamMemory {
     /// Bytes held at present.
     pub used: usize,
@@ -23,14 +23,26 @@ pub struct StreamMemory {
     by_port: Vec<usize>,
     /// Ports that hold something.
     holders: usize,
-    pub(super) thresholds: Thresholds,
-    pub(super) scratch: Scratch,
+    /// What detection keeps for all flows.
+    pub(super) shared: Shared,
+    /// Bytes of a stream without its urgent ones.
+    pub(super) text: Vec<u8>,
 }
 
 impl StreamMemory {
     /// Nothing held; bounds in bytes, for all flows and for one direction of one.
     pub fn new(limit: usize, per_direction: usize) -> StreamMemory {
-        StreamMemory { limit, per_direction, ..StreamMemory::default() }
+        StreamMemory {
+            used: 0,
+            limit,
+            per_direction,
+            undecided: 0,
+            work: 0,
+            by_port: Vec::new(),
+            holders: 0,
+            shared: Shared::new(Settings::default(), true),
+            text: Vec::new(),
+        }
     }
 
     /// Whether a direction that holds `live` bytes sent by `port` may hold `more`.

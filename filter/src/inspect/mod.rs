@@ -5,26 +5,17 @@
 //! that may be delivered there; the segment that would complete a `drop` match is refused.
 //!
 //! A rule on a TCP stream is checked on the recent bytes of the stream, up to [`WINDOW`] bytes behind the segment and
-//! the whole segment. `offset`, `depth` and the like are counted from three places, and one that fits is enough: the
-//! start of the stream, the start of what this direction has said since the other one spoke, the start of the segment.
-//! A rule fires once for the same bytes.
+//! the whole segment. What the rules are, and how they are judged, is [`crate::detect`]'s.
 
-mod compiled;
-mod fast_pattern;
 mod flow;
-mod group;
 mod literal;
-mod matcher;
 mod memory;
 pub(crate) mod pcre;
 mod program;
-mod scratch;
-mod side;
 mod stream;
 #[cfg(test)]
 mod tests;
-mod threshold;
-mod verify;
+mod urgent;
 
 use std::sync::Arc;
 
@@ -32,8 +23,8 @@ use weir_wire::Instant;
 
 use crate::event::Signature;
 
+pub use crate::detect::WINDOW;
 pub use flow::FlowInspect;
-pub use group::WINDOW;
 pub use memory::StreamMemory;
 pub use program::RuleSetProgram;
 

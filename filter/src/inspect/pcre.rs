@@ -276,12 +276,21 @@ mod tests {
     use super::*;
 
     fn compile(pattern: &str, flags: PcreFlags) -> Expression {
-        Expression::compile(&Pcre { pattern: pattern.into(), negated: false, relative: false, flags, captures: Vec::new(), at: 0 }).unwrap()
+        Expression::compile(&Pcre {
+            pattern: pattern.into(),
+            negated: false,
+            relative: false,
+            flags,
+            captures: Vec::new(),
+            at: 0,
+        })
+        .unwrap()
     }
 
     /// The same search by PCRE2, which says what is right.
     fn reference(pattern: &str, flags: PcreFlags, text: &[u8]) -> Found {
-        let pcre = Pcre { pattern: pattern.into(), negated: false, relative: false, flags, captures: Vec::new(), at: 0 };
+        let pcre =
+            Pcre { pattern: pattern.into(), negated: false, relative: false, flags, captures: Vec::new(), at: 0 };
         let engine = Engine::Backtracking(Box::new(backtracking(&pcre).unwrap()));
         Expression { engine, endings: Box::default() }.find(text, 0)
     }
@@ -395,8 +404,14 @@ mod tests {
     #[test]
     fn nonsense_is_refused() {
         for pattern in ["(", "[", "a)", "*", r"\"] {
-            let pcre =
-                Pcre { pattern: pattern.into(), negated: false, relative: false, flags: PcreFlags::default(), captures: Vec::new(), at: 0 };
+            let pcre = Pcre {
+                pattern: pattern.into(),
+                negated: false,
+                relative: false,
+                flags: PcreFlags::default(),
+                captures: Vec::new(),
+                at: 0,
+            };
             assert!(Expression::compile(&pcre).is_err(), "{pattern}");
         }
     }

@@ -54,8 +54,8 @@ impl Conversation {
             destination_port: port,
             protocol,
         };
-        let mut shared = Shared::new(Settings::default(), true);
-        let inspection = Inspection::new(program, &mut shared, &tuple, false, None);
+        let shared = Shared::new(Settings::default(), true);
+        let inspection = Inspection::start(program, &tuple, false);
         let streams = [Vec::new(), Vec::new()];
         Conversation { inspection, shared, findings: Findings::default(), tuple, seconds: 0, streams }
     }

@@ -67,8 +67,6 @@ fn sizes() {
     check("dsize:3;", b"abc", true);
     check("dsize:>3;", b"abc", false);
     check("dsize:1<>4;", b"abc", true);
-    check("bsize:3;", b"abc", true);
-    check("bsize:!3;", b"abc", false);
     check("isdataat:2;", b"abc", true);
     check("isdataat:3;", b"abc", false);
     check("isdataat:!3;", b"abc", true);
