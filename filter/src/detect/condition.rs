@@ -1,24 +1,174 @@
 //! Conditions on the headers of one packet.
 
-use weir_ids_rules::rule::{Condition, FlagsMode};
+use weir_ids_rules::rule::{Bounds, Condition, FlagsMode, FragmentBits, FragmentMode};
+use weir_wire::numbers::{PROTOCOL_ICMP, PROTOCOL_ICMPV6};
 
 use crate::decode::View;
 
-/// Whether the condition holds.
+/// Whether the condition holds. Those on flows, events and addresses' repute are answered elsewhere and do not hold
+/// here.
 pub fn holds(condition: &Condition, view: &View<'_>) -> bool {
-    match *condition {
+    match condition {
         Condition::Flags { mode, flags, mask } => view.tcp.is_some_and(|tcp| {
-            let there = tcp.flags & mask;
+            let (there, flags) = (tcp.flags & mask, flags & mask);
             match mode {
-                FlagsMode::Exact => there == flags & mask,
+                FlagsMode::Exact => there == flags,
                 FlagsMode::All => there & flags == flags,
                 FlagsMode::Any => there & flags != 0,
                 FlagsMode::Not => there & flags != flags,
             }
         }),
+        Condition::Sequence(seq) => view.tcp.is_some_and(|tcp| tcp.seq == *seq),
+        Condition::Acknowledgment(ack) => view.tcp.is_some_and(|tcp| tcp.ack == *ack),
+        Condition::Window { value, negated } => view.tcp.is_some_and(|tcp| (tcp.window == *value) != *negated),
+        Condition::TcpMss(bounds) => {
+            let mss = view.tcp.and_then(|tcp| tcp.options.mss);
+            mss.is_some_and(|mss| bounds.contains(mss.into()))
+        }
+        Condition::TcpWindowScale(bounds) => {
+            let scale = view.tcp.and_then(|tcp| tcp.options.window_scale);
+            scale.is_some_and(|scale| bounds.contains(scale.into()))
+        }
         Condition::PayloadSize(bounds) => bounds.contains(view.payload.len() as u64),
-        Condition::IcmpType(bounds) => view.transport.first().is_some_and(|&kind| bounds.contains(kind.into())),
-        Condition::IcmpCode(bounds) => view.transport.get(1).is_some_and(|&code| bounds.contains(code.into())),
+        Condition::IcmpType(_)
+        | Condition::IcmpCode(_)
+        | Condition::IcmpId(_)
+        | Condition::IcmpSequence(_)
+        | Condition::Icmpv6Mtu(_) => icmp(condition, view),
+        Condition::IgmpType(bounds) => {
+            protocol(view) == Some(IGMP) && view.transport.first().is_some_and(|kind| bounds.contains((*kind).into()))
+        }
+        Condition::Ttl(_)
+        | Condition::Tos(_)
+        | Condition::IpId(_)
+        | Condition::IpProtocol(_)
+        | Condition::SameIp
+        | Condition::FragmentBits { .. }
+        | Condition::FragmentOffset(_)
+        | Condition::IpOption(_) => ip(condition, view),
+        Condition::VlanId { id, layer } => vlan(view, *id, *layer),
+        Condition::VlanLayers(bounds) => bounds.contains(view.vlans.into()),
+        // It changes what follows, not whether the rule matches.
+        Condition::Bypass => true,
+        Condition::DecodeEvent(_)
+        | Condition::StreamEvent(_)
+        | Condition::EngineEvent(_)
+        | Condition::AppProtocol { .. }
+        | Condition::FlowAge(_)
+        | Condition::FlowPackets(..)
+        | Condition::FlowBytes(..)
+        | Condition::FlowElephant(_)
+        | Condition::StreamSize(..)
+        | Condition::GeoIp { .. }
+        | Condition::Reputation(_) => false,
+    }
+}
+
+const IGMP: u8 = 2;
+
+fn protocol(view: &View<'_>) -> Option<u8> {
+    view.tuple.map(|tuple| tuple.protocol)
+}
+
+fn is_v4(view: &View<'_>) -> bool {
+    view.ip.first().is_some_and(|first| first >> 4 == 4)
+}
+
+fn half(bytes: &[u8], at: usize) -> Option<u16> {
+    bytes.get(at..)?.first_chunk::<2>().map(|pair| u16::from_be_bytes(*pair))
+}
+
+fn icmp(condition: &Condition, view: &View<'_>) -> bool {
+    let is_icmp = matches!(protocol(view), Some(PROTOCOL_ICMP | PROTOCOL_ICMPV6));
+    let v6 = protocol(view) == Some(PROTOCOL_ICMPV6);
+    let header = if is_icmp { view.transport } else { &[] };
+    let byte = |at: usize, bounds: &Bounds| header.get(at).is_some_and(|byte| bounds.contains((*byte).into()));
+    // Messages that carry an identifier and a sequence number (RFC 792, RFC 4443).
+    let numbered = match header.first() {
+        Some(kind) if v6 => matches!(kind, 128 | 129),
+        Some(kind) => matches!(kind, 0 | 8 | 13..=18),
+        None => false,
+    };
+    match condition {
+        Condition::IcmpType(bounds) => byte(0, bounds),
+        Condition::IcmpCode(bounds) => byte(1, bounds),
+        Condition::IcmpId(id) => numbered && half(header, 4) == Some(*id),
+        Condition::IcmpSequence(sequence) => numbered && half(header, 6) == Some(*sequence),
+        Condition::Icmpv6Mtu(bounds) => {
+            let mtu = header.get(4..).and_then(|rest| rest.first_chunk::<4>()).map(|word| u32::from_be_bytes(*word));
+            v6 && header.first() == Some(&2) && mtu.is_some_and(|mtu| bounds.contains(mtu.into()))
+        }
         _ => false,
+    }
+}
+
+fn ip(condition: &Condition, view: &View<'_>) -> bool {
+    let v4 = is_v4(view);
+    let field = |at4: usize, at6: usize| view.ip.get(if v4 { at4 } else { at6 }).copied();
+    match condition {
+        Condition::Ttl(bounds) => field(8, 7).is_some_and(|ttl| bounds.contains(ttl.into())),
+        Condition::Tos(bounds) => {
+            let tos = match (v4, view.ip) {
+                (true, ip) => ip.get(1).copied(),
+                // The traffic class lies across the first two bytes.
+                (false, [first, second, ..]) => Some(first << 4 | second >> 4),
+                (false, _) => None,
+            };
+            tos.is_some_and(|tos| bounds.contains(tos.into()))
+        }
+        Condition::IpId(id) => v4 && half(view.ip, 4) == Some(*id),
+        Condition::IpProtocol(bounds) => match protocol(view) {
+            Some(protocol) => bounds.contains(protocol.into()),
+            None => false,
+        },
+        Condition::SameIp => view.tuple.is_some_and(|tuple| tuple.source == tuple.destination),
+        Condition::FragmentBits { mode, bits } => {
+            v4 && half(view.ip, 6).is_some_and(|word| fragment_bits(*mode, *bits, (word >> 13) as u8))
+        }
+        Condition::FragmentOffset(bounds) => {
+            v4 && half(view.ip, 6).is_some_and(|word| bounds.contains((word & 0x1fff).into()))
+        }
+        Condition::IpOption(wanted) => v4 && has_option(view.ip, *wanted),
+        _ => false,
+    }
+}
+
+/// `there`: reserved, don't fragment, more fragments, from the highest bit down (RFC 791, 3.1).
+fn fragment_bits(mode: FragmentMode, bits: FragmentBits, there: u8) -> bool {
+    let wanted = u8::from(bits.more) | u8::from(bits.dont) << 1 | u8::from(bits.reserved) << 2;
+    match mode {
+        FragmentMode::Exact => there == wanted,
+        FragmentMode::All => there & wanted == wanted,
+        FragmentMode::Any => there & wanted != 0,
+        FragmentMode::None => there & wanted == 0,
+    }
+}
+
+/// Walks the options of an IPv4 header.
+fn has_option(header: &[u8], wanted: Option<u8>) -> bool {
+    let length = header.first().map_or(0, |first| usize::from(first & 0xf) * 4);
+    let mut rest = header.get(20..length.min(header.len())).unwrap_or(&[]);
+    while let Some(&kind) = rest.first() {
+        if wanted.is_none_or(|wanted| wanted == kind) {
+            return true;
+        }
+        let length = match (kind, rest.get(1)) {
+            (0, _) => return false,
+            (1, _) => 1,
+            (_, Some(&length)) if length >= 2 => usize::from(length),
+            (_, _) => return false,
+        };
+        rest = rest.get(length..).unwrap_or(&[]);
+    }
+    false
+}
+
+fn vlan(view: &View<'_>, id: Bounds, layer: Option<i8>) -> bool {
+    let tags = view.vlan.get(..usize::from(view.vlans).min(view.vlan.len())).unwrap_or(&[]);
+    let fits = |tag: &u16| id.contains((*tag).into());
+    match layer {
+        None => tags.iter().any(fits),
+        Some(n) if n >= 0 => tags.get(n as usize).is_some_and(fits),
+        Some(n) => tags.len().checked_sub(usize::from(n.unsigned_abs())).and_then(|at| tags.get(at)).is_some_and(fits),
     }
 }

@@ -23,6 +23,7 @@ mod marks;
 mod matcher;
 mod program;
 mod scratch;
+pub mod sets;
 mod shared;
 mod side;
 mod tags;

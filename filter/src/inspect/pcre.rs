@@ -92,6 +92,23 @@ impl Expression {
     }
 }
 
+impl Expression {
+    /// Where the first group of the first match in `text` stands; `None` without a match or a group.
+    pub fn first_group(&self, text: &[u8]) -> Option<(usize, usize)> {
+        match &self.engine {
+            Engine::Linear(regex) => {
+                let group = regex.captures(text)?.get(1)?;
+                Some((group.start(), group.end()))
+            }
+            Engine::Backtracking(regex) => {
+                let captures = regex.captures(text).ok()??;
+                let group = captures.get(1)?;
+                Some((group.start(), group.end()))
+            }
+        }
+    }
+}
+
 /// What every match of `pattern` (in the syntax of `regex`) ends in; `None` where that cannot be said in a few
 /// literals, or where a match may depend on the byte behind it.
 fn endings(pattern: &str, flags: PcreFlags) -> Option<Box<[Literal]>> {

@@ -140,7 +140,8 @@ pub(super) fn byte_test(draft: &mut Draft, option: RuleOption<'_>) -> Result<(),
         number: form.number(whole)?,
         bitmask: form.bitmask,
     };
-    check_length(bytes, test.number, bytes_at, false)?;
+    // As text, 0 bytes are as many as there are digits.
+    check_length(bytes, test.number, bytes_at, form.string)?;
     check_mask(bytes, test.number, test.bitmask, whole)?;
     check_dce(draft, test.number, whole)?;
     draft.add_relative(Match::ByteTest(test), whole)

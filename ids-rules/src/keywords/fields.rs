@@ -89,6 +89,7 @@ fn one(value: Piece<'_>, field: Field) -> Result<Comparison, Fault> {
 /// `1,3-5,>40`: one of several.
 fn list(value: Piece<'_>, field: Field) -> Result<Comparison, Fault> {
     let mut alternatives = Vec::new();
+    let value = value.unquote()?;
     for part in value.split(',').map(Piece::trim) {
         // In lists the ends of a range are among them.
         let read = match field {

@@ -75,6 +75,9 @@ fn place(
     value: Piece<'_>,
 ) -> Result<(), Fault> {
     let Some(buffer) = buffer else { return draft.add_match(Match::Pcre(found), value) };
+    if draft.sticky() == Some(buffer) {
+        return draft.add_match(Match::Pcre(found), value);
+    }
     if draft.is_sticky() {
         return Err(Draft::conflict(
             value.range(),

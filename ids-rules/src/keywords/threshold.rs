@@ -94,6 +94,11 @@ pub(super) fn tag(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault
     let form = || Fault::new(Kind::Value, value.range(), "tag reads: session|host[,COUNT,METRIC[,src|dst]]");
     let (kind, amount, side) = match words.as_slice() {
         &[kind] => (kind, None, None),
+        // Snort 3: `session,packets 5`.
+        &[kind, amount] => match amount.split_once(' ') {
+            Some((metric, count)) => (kind, Some((count.trim(), metric)), None),
+            None => return Err(form()),
+        },
         &[kind, count, metric] => (kind, Some((count, metric)), None),
         &[kind, count, metric, side] => (kind, Some((count, metric)), Some(side)),
         _ => return Err(form()),

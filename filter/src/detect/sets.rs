@@ -1,0 +1,344 @@
+//! Sets of values that rules ask and fill: `dataset`, `datarep`, the lists of `filemd5` and its like, `iprep`.
+//!
+//! Nothing here opens a file: whoever makes the sets hands over what the files hold, and is told at the end what is to
+//! be written. All sets together hold at most [`BYTES`]; a value beyond that is not taken up and counted.
+
+mod json;
+mod load;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use weir_ids_rules::rule::{
+    Bounds, DataSet, DataSetCommand, DataSetKind, FileHash, FileTest, HostSide, Match, Reputation, Reputations,
+};
+use weir_ids_rules::{Diagnostic, Kind, Rule, RuleSet};
+
+/// Bytes of all values, with what is known of them.
+const BYTES: usize = 256 << 20;
+/// Bytes counted for a value beside its own.
+const OVERHEAD: usize = 64;
+
+/// All sets, by name.
+#[derive(Debug, Default)]
+pub struct Sets {
+    sets: BTreeMap<Box<str>, Set>,
+    /// Digests by the name of their list.
+    lists: BTreeMap<Box<str>, BTreeSet<Box<[u8]>>>,
+    /// Scores of addresses by category.
+    reputations: BTreeMap<Box<str>, load::Repute>,
+    bytes: usize,
+    /// Values that were not taken up for want of room.
+    pub refused: u64,
+}
+
+/// One set.
+#[derive(Debug)]
+struct Set {
+    kind: DataSetKind,
+    values: BTreeMap<Box<[u8]>, Entry>,
+    /// The file that it is written to at the end.
+    save: Option<Box<str>>,
+}
+
+/// What is known of a value.
+#[derive(Debug, Default)]
+struct Entry {
+    score: u64,
+    /// The JSON object that it stood in.
+    context: Option<Box<str>>,
+}
+
+/// A place to read files from: the name as the rule has it, and the name of the rule's source.
+pub type Read<'r> = dyn FnMut(&str, &str) -> Option<Vec<u8>> + 'r;
+
+impl Sets {
+    /// The sets that `rules` name, filled from their files. A file that cannot be read or understood has a diagnostic
+    /// at its rule.
+    pub fn new(rules: &RuleSet, read: &mut Read<'_>) -> (Sets, Vec<Diagnostic>) {
+        let mut sets = Sets::default();
+        let mut problems = Vec::new();
+        for rule in rules.rules() {
+            if let Err(message) = sets.declare(rule, read) {
+                problems.push(rule.diagnose(Kind::Value, 0..1, message, String::new()));
+            }
+        }
+        (sets, problems)
+    }
+
+    fn declare(&mut self, rule: &Rule, read: &mut Read<'_>) -> Result<(), String> {
+        let source: &str = &rule.origin.source;
+        for (_, m) in rule.matches() {
+            match m {
+                Match::DataSet(set) => self.declare_set(set, source, read)?,
+                Match::Reputation(set) => self.declare_reputation(set, source, read)?,
+                _ => {}
+            }
+        }
+        for test in &rule.files {
+            let FileTest::Hash { hash, list, .. } = test else { continue };
+            if !self.lists.contains_key(list.as_str()) {
+                let bytes = read(list, source).ok_or_else(|| format!("the list '{list}' cannot be read"))?;
+                self.lists.insert(list.as_str().into(), load::digests(&bytes, digest_length(*hash))?);
+            }
+        }
+        Ok(())
+    }
+
+    fn declare_set(&mut self, set: &DataSet, source: &str, read: &mut Read<'_>) -> Result<(), String> {
+        let known = self.sets.get(set.name.as_str());
+        if let Some(known) = known.filter(|known| known.kind != set.kind) {
+            return Err(format!("the set '{}' holds another type already ({:?})", set.name, known.kind));
+        }
+        let fresh = known.is_none();
+        let entry = self.sets.entry(set.name.as_str().into()).or_insert_with(|| Set {
+            kind: set.kind,
+            values: BTreeMap::new(),
+            save: None,
+        });
+        if let Some(save) = set.save.as_ref().or(set.state.as_ref()) {
+            entry.save = Some(save.as_str().into());
+        }
+        if !fresh {
+            return Ok(());
+        }
+        let Some(file) = set.load.as_ref().or(set.state.as_ref()) else { return Ok(()) };
+        match read(file, source) {
+            Some(bytes) => {
+                let values = load::values(&bytes, set)?;
+                self.fill(&set.name, values);
+                Ok(())
+            }
+            // A file of state is there only once it was written.
+            None if set.state.is_some() => Ok(()),
+            None => Err(format!("the file '{file}' of the set '{}' cannot be read", set.name)),
+        }
+    }
+
+    fn declare_reputation(&mut self, set: &Reputations, source: &str, read: &mut Read<'_>) -> Result<(), String> {
+        if self.sets.contains_key(set.name.as_str()) {
+            return Ok(());
+        }
+        let values = match set.load.as_ref().or(set.state.as_ref()) {
+            None => Vec::new(),
+            Some(file) => {
+                let bytes = read(file, source).ok_or_else(|| format!("the file '{file}' cannot be read"))?;
+                load::lines(&bytes, set.kind)?
+            }
+        };
+        self.sets.insert(set.name.as_str().into(), Set { kind: set.kind, values: BTreeMap::new(), save: None });
+        self.fill(&set.name, values);
+        Ok(())
+    }
+
+    fn fill(&mut self, name: &str, values: Vec<(Vec<u8>, Entry)>) {
+        for (value, entry) in values {
+            self.add(name, value, entry);
+        }
+    }
+
+    /// Adds a value; `true` where it was not there.
+    fn add(&mut self, name: &str, value: Vec<u8>, entry: Entry) -> bool {
+        let cost = OVERHEAD + value.len() + entry.context.as_ref().map_or(0, |context| context.len());
+        let Some(set) = self.sets.get_mut(name) else { return false };
+        if set.values.contains_key(value.as_slice()) {
+            return false;
+        }
+        if self.bytes.saturating_add(cost) > BYTES {
+            self.refused += 1;
+            return false;
+        }
+        self.bytes += cost;
+        set.values.insert(value.into(), entry);
+        true
+    }
+
+    /// Asks `dataset` of a buffer's bytes. What is known of a value found is added to `context`.
+    pub fn ask(&mut self, asked: &DataSet, bytes: &[u8], context: &mut String) -> bool {
+        let Some(value) = normal(asked.kind, bytes) else { return false };
+        let set = self.sets.get_mut(asked.name.as_str()).filter(|set| set.kind == asked.kind);
+        let found = set.as_ref().and_then(|set| set.values.get(value.as_slice()));
+        match asked.command {
+            DataSetCommand::IsSet => {
+                if let (Some(entry), Some(key)) = (found, &asked.context_key) {
+                    add_context(context, key, entry);
+                }
+                found.is_some()
+            }
+            DataSetCommand::IsNotSet => found.is_none(),
+            DataSetCommand::Set => found.is_none() && self.add(&asked.name, value, Entry::default()),
+            DataSetCommand::Unset => {
+                let gone = set.and_then(|set| set.values.remove(value.as_slice()));
+                if gone.is_some() {
+                    self.bytes = self.bytes.saturating_sub(OVERHEAD + value.len());
+                }
+                gone.is_some()
+            }
+        }
+    }
+
+    /// Asks `datarep`: whether a buffer's bytes have a score within the bounds.
+    pub fn score(&self, asked: &Reputations, bytes: &[u8]) -> bool {
+        let Some(value) = normal(asked.kind, bytes) else { return false };
+        let entry = self.sets.get(asked.name.as_str()).and_then(|set| set.values.get(value.as_slice()));
+        entry.is_some_and(|entry| asked.score.contains(entry.score))
+    }
+
+    /// Whether a digest stands in a list of `filemd5` or its like.
+    pub fn has_digest(&self, list: &str, digest: &[u8]) -> bool {
+        self.lists.get(list).is_some_and(|list| list.contains(digest))
+    }
+
+    /// Takes up the reputation of addresses: the categories (`id,name,description` a line) and the addresses
+    /// (`address,id,score` a line; a network in place of an address).
+    pub fn add_reputation(&mut self, categories: &[u8], addresses: &[u8]) {
+        load::reputations(categories, addresses, &mut self.reputations);
+    }
+
+    /// Asks `iprep` of a packet from `source` to `destination`.
+    pub fn repute(&self, asked: &Reputation, source: IpAddr, destination: IpAddr) -> bool {
+        let category = self.reputations.get(asked.category.as_str());
+        let fits = |address: IpAddr| {
+            let score = category.and_then(|category| category.score(address));
+            match (asked.score, asked.unset) {
+                (Some(bounds), _) => score.is_some_and(|score| Bounds::contains(bounds, score.into())),
+                (None, true) => score.is_none(),
+                (None, false) => score.is_some(),
+            }
+        };
+        match asked.side {
+            HostSide::Source => fits(source),
+            HostSide::Destination => fits(destination),
+            HostSide::Both => fits(source) && fits(destination),
+            HostSide::Any => fits(source) || fits(destination),
+        }
+    }
+
+    /// The files to be written at the end, with what they hold.
+    pub fn saves(&self) -> impl Iterator<Item = (&str, String)> {
+        self.sets.values().filter_map(|set| Some((set.save.as_deref()?, load::write(set.kind, set.values.keys()))))
+    }
+}
+
+fn digest_length(hash: FileHash) -> usize {
+    match hash {
+        FileHash::Md5 => 16,
+        FileHash::Sha1 => 20,
+        FileHash::Sha256 => 32,
+    }
+}
+
+/// A buffer's bytes as the set holds them; `None` where they are no value of its type.
+fn normal(kind: DataSetKind, bytes: &[u8]) -> Option<Vec<u8>> {
+    let fits = match kind {
+        DataSetKind::Text => !bytes.is_empty(),
+        DataSetKind::Md5 => bytes.len() == 16,
+        DataSetKind::Sha256 => bytes.len() == 32,
+        DataSetKind::Ipv4 => bytes.len() == 4,
+        DataSetKind::Ip => {
+            return match (<[u8; 4]>::try_from(bytes), <[u8; 16]>::try_from(bytes)) {
+                (Ok(v4), _) => Some(std::net::Ipv4Addr::from(v4).to_ipv6_mapped().octets().to_vec()),
+                (_, Ok(v6)) => Some(v6.to_vec()),
+                (Err(_), Err(_)) => None,
+            };
+        }
+    };
+    fits.then(|| bytes.to_vec())
+}
+
+/// Adds `"key":{...}`.
+fn add_context(context: &mut String, key: &str, entry: &Entry) {
+    let Some(object) = &entry.context else { return };
+    if context.len() > CONTEXT {
+        return;
+    }
+    if !context.is_empty() {
+        context.push(',');
+    }
+    json::write_text(key, context);
+    context.push(':');
+    context.push_str(object);
+}
+
+/// Bytes of an alert's context beyond which nothing is added.
+const CONTEXT: usize = 64 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use weir_ids_rules::{Source, Variables};
+
+    fn sets(options: &str, file: &'static str) -> (Sets, Vec<DataSet>) {
+        let text = format!("alert http any any -> any any ({options} sid:1;)");
+        let (rules, problems) = RuleSet::parse(&[Source { name: "t", text: &text }], &Variables::default());
+        assert!(problems.is_empty(), "{}", problems[0]);
+        let (sets, problems) = Sets::new(&rules, &mut |_, _| Some(file.as_bytes().to_vec()));
+        assert!(problems.is_empty(), "{}", problems[0]);
+        let asked = rules.rules()[0].matches().filter_map(|(_, m)| match m {
+            Match::DataSet(set) => Some(set.clone()),
+            _ => None,
+        });
+        let asked = asked.collect();
+        (sets, asked)
+    }
+
+    fn ask(sets: &mut Sets, asked: &DataSet, bytes: &[u8]) -> (bool, String) {
+        let mut context = String::new();
+        let holds = sets.ask(asked, bytes, &mut context);
+        (holds, context)
+    }
+
+    #[test]
+    fn a_value_is_set_once_and_can_be_taken_out() {
+        let (mut sets, asked) = sets(
+            "http.uri; dataset:set,a,type string,save x; http.host; dataset:unset,a,type string; http.cookie; dataset:isset,a;",
+            "",
+        );
+        assert!(ask(&mut sets, &asked[0], b"v").0);
+        assert!(!ask(&mut sets, &asked[0], b"v").0);
+        assert!(ask(&mut sets, &asked[2], b"v").0);
+        assert_eq!(sets.saves().collect::<Vec<_>>(), [("x", "dg==\n".to_owned())]);
+        assert!(ask(&mut sets, &asked[1], b"v").0);
+        assert!(!ask(&mut sets, &asked[1], b"v").0);
+        assert!(!ask(&mut sets, &asked[2], b"v").0);
+    }
+
+    #[test]
+    fn files_of_every_form_are_read() {
+        let (mut text, asked) = sets("http.uri; dataset:isset,a,type string,load f;", "# comment\nYWJj\n");
+        assert!(ask(&mut text, &asked[0], b"abc").0);
+        let (mut ip, asked) = sets("ip.src; dataset:isset,a,type ip,load f;", "::ffff:10.0.0.1\n2001:db8::1\n");
+        assert!(ask(&mut ip, &asked[0], &[10, 0, 0, 1]).0);
+        assert!(!ask(&mut ip, &asked[0], &[10, 0, 0, 2]).0);
+        let (mut json, asked) = sets(
+            "http.host; dataset:isset,a,type string,load f,format json,value_key host.name,array_key x.y,context_key k;",
+            r#"{"x":{"y":[{"host":{"name":"n"},"year":7}]}}"#,
+        );
+        assert_eq!(ask(&mut json, &asked[0], b"n"), (true, r#""k":{"host":{"name":"n"},"year":7}"#.to_owned()));
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_told() {
+        let text = "alert http any any -> any any (http.uri; dataset:isset,a,type string,load f; sid:1;)";
+        let (rules, _) = RuleSet::parse(&[Source { name: "t", text }], &Variables::default());
+        let (_, problems) = Sets::new(&rules, &mut |_, _| None);
+        assert_eq!(problems.len(), 1);
+    }
+
+    #[test]
+    fn addresses_have_scores_by_category() {
+        let mut sets = Sets::default();
+        sets.add_reputation(b"1,BadHosts,Known bad\n", b"10.0.0.1,1,20\n192.0.2.0/24,1,90\n");
+        let asked = |score: u64| Reputation {
+            side: HostSide::Source,
+            category: "BadHosts".into(),
+            score: Some(Bounds { min: score, max: 127, negated: false }),
+            unset: false,
+        };
+        let other = "10.9.9.9".parse().unwrap();
+        assert!(sets.repute(&asked(20), "10.0.0.1".parse().unwrap(), other));
+        assert!(!sets.repute(&asked(21), "10.0.0.1".parse().unwrap(), other));
+        assert!(sets.repute(&asked(80), "192.0.2.77".parse().unwrap(), other));
+        assert!(!sets.repute(&asked(1), other, other));
+    }
+}
