@@ -76,6 +76,8 @@ struct Core {
     teller: Teller,
     next_flow: u64,
     reassembly: usize,
+    /// The TCP packet at hand counts as one of an established connection.
+    established: bool,
 }
 
 /// What became of a packet so far.
@@ -113,6 +115,7 @@ impl Capture {
             teller: Teller::default(),
             next_flow: 0,
             reassembly: 0,
+            established: false,
         };
         Capture { decoder, core }
     }
@@ -321,7 +324,7 @@ impl Core {
     /// A whole packet without a stream.
     fn whole_packet(&self, flow: &Flow, way: Direction) -> Show<'static> {
         let established = match &flow.session {
-            Some(session) => session.is_established(),
+            Some(_) => self.established,
             None => flow.tuple.protocol != 6 && flow.state == State::Established,
         };
         Show { way, packet: true, stream: None, established, end: false }

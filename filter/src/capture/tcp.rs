@@ -57,8 +57,12 @@ impl Core {
         }
         let mut events = Events::default();
         let mut segment = Segment { tcp, data: view.payload, way: *way, time: view.time };
+        let was = flow.session.as_ref().is_some_and(|session| session.is_established());
         let taken = self.segment(flow, &mut segment, &mut events, &mut fate);
         *way = segment.way;
+        // The ACK that completes the handshake is not a packet of an established connection, unless it has data.
+        let is = flow.session.as_ref().is_some_and(|session| session.is_established());
+        self.established = was || (is && !view.payload.is_empty());
         self.update_state(flow);
         if taken.refused && self.settings.ips && self.settings.stream.drop_invalid && fate.dropped.is_none() {
             fate.dropped = Some("stream error");
@@ -86,6 +90,14 @@ impl Core {
             self.teller.stream_anomalies(&placed);
             more = View { events: joined(&view.events, &placed), ..*view };
             &more
+        };
+        let loose = !view.payload.is_empty() && !(taken.session && taken.data);
+        let free;
+        let view = if loose {
+            free = View { loose, ..*view };
+            &free
+        } else {
+            view
         };
         self.inspect(flow, view, segment.way, &mut fate);
         fate
@@ -284,7 +296,7 @@ impl Core {
         fate: &mut Fate,
     ) -> bool {
         let Some(mut session) = flow.session.take() else { return false };
-        let established = session.is_established();
+        let established = self.established;
         let lookback = flow.inspection.as_ref().map_or(0, |inspection| inspection.lookback());
         let depth = self.settings.stream.depth;
         let mut any = false;
@@ -329,14 +341,14 @@ impl Core {
     /// The flow ends: hands on what waits, then tells its inspection.
     pub(super) fn flush(&mut self, flow: &mut Flow) {
         let mut fate = Fate::default();
+        self.established = flow.session.as_ref().is_some_and(|session| session.is_established());
         for way in [Direction::Original, Direction::Reply] {
             let view = flushing(flow, way);
             self.deliver(flow, &view, way, Upto::Everything, false, &mut fate);
         }
         for way in [Direction::Original, Direction::Reply] {
             let view = flushing(flow, way);
-            let established = flow.session.as_ref().is_some_and(|session| session.is_established());
-            let show = Show { way, packet: false, stream: None, established, end: true };
+            let show = Show { end: true, packet: false, ..self.whole_packet(flow, way) };
             self.judge(flow, &view, &show, &mut fate);
         }
     }

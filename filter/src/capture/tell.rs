@@ -84,7 +84,6 @@ impl Teller {
             (self.flow, self.vlans) = (0, 0);
         }
         self.transactions = 0;
-        self.reject = None;
     }
 
     /// What was counted belongs to this flow.
@@ -132,7 +131,7 @@ impl Teller {
 
     /// Closes the alerts of a step: what became of the packet is known.
     pub fn alerts_done(&mut self, dropped: bool, verdict: Verdict) {
-        let reject = self.reject.take();
+        let reject = self.reject;
         for (mut line, protocol) in self.open.drain(..) {
             let mut json = Json::resume(&mut line, false);
             eve::verdict(&mut json, verdict, dropped, reject, protocol);
@@ -146,11 +145,12 @@ impl Teller {
     #[inline]
     pub fn decode_anomalies(&mut self, view: &View<'_>) {
         self.at = Some((view.time, view.tuple));
+        self.reject = None;
         (self.flow, self.vlan, self.vlans) = (0, view.vlan, view.vlans);
         if view.events.is_empty() {
             return;
         }
-        for event in view.events.iter() {
+        for event in view.events.told() {
             let kind = half_ether(view).filter(|_| event == Event::EthernetUnknownEthertype);
             let ether = ether(view).map(|(source, destination, _)| (source, destination, kind));
             self.anomaly_line("decode", &format!("decoder.{}", event.name()), view.tuple.as_ref(), ether);
@@ -160,7 +160,7 @@ impl Teller {
     /// Anomalies of the TCP engine.
     pub fn stream_anomalies(&mut self, events: &Events) {
         let tuple = self.at.and_then(|(_, tuple)| tuple);
-        for event in events.iter() {
+        for event in events.told() {
             self.anomaly_line("stream", event.name(), tuple.as_ref(), None);
         }
     }

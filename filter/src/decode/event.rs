@@ -252,10 +252,15 @@ impl Event {
     }
 }
 
-/// Events of one packet.
+/// Occurrences that are remembered in their order.
+const TOLD: usize = 15;
+
+/// Events of one packet: which there were, and the first few in their order, repetitions too.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Events {
     words: [u64; 4],
+    told: [u8; TOLD],
+    count: u8,
 }
 
 impl Events {
@@ -264,6 +269,10 @@ impl Events {
         let number = event as usize;
         if let Some(word) = self.words.get_mut(number / 64) {
             *word |= 1 << (number % 64);
+        }
+        if let Some(place) = self.told.get_mut(usize::from(self.count)) {
+            *place = number as u8;
+            self.count += 1;
         }
     }
 
@@ -279,7 +288,14 @@ impl Events {
 
     /// Adds those of another packet.
     pub fn add(&mut self, other: &Events) {
+        other.told().for_each(|event| self.set(event));
         self.words.iter_mut().zip(other.words).for_each(|(word, more)| *word |= more);
+    }
+
+    /// The first few in the order in which they were met, with repetitions.
+    pub fn told(&self) -> impl Iterator<Item = Event> + '_ {
+        let numbers = self.told.iter().take(self.count.into());
+        numbers.filter_map(|&number| Event::ALL.get(usize::from(number)).copied())
     }
 
     /// Those that were noted, in the order of their numbers.
