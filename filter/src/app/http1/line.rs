@@ -251,6 +251,16 @@ pub fn may_be_chunk_length(bytes: &[u8]) -> bool {
         || matches!(chunk_length(rest), ChunkLength::Length { .. })
 }
 
+/// Whether bytes begin with others, in any case.
+pub fn starts_with_nocase(bytes: &[u8], what: &[u8]) -> bool {
+    bytes.get(..what.len()).is_some_and(|start| start.eq_ignore_ascii_case(what))
+}
+
+/// Whether bytes contain others, in any case.
+pub fn contains_nocase(bytes: &[u8], what: &[u8]) -> bool {
+    bytes.windows(what.len().max(1)).any(|window| window.eq_ignore_ascii_case(what))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

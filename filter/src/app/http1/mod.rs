@@ -9,14 +9,17 @@
 //! [`Content`](super::file::Content).
 
 mod body;
+mod codings;
 mod exchange;
 mod head;
 mod line;
 mod message;
 mod multipart;
+mod options;
 mod request;
 mod response;
 mod start;
+mod target;
 #[cfg(test)]
 mod tests;
 mod uri;
@@ -30,51 +33,10 @@ use crate::inspect::Direction;
 
 use body::Keep;
 use exchange::Exchange;
+pub use options::Options;
 
 /// Bytes of the fields of one message.
 const HEAD: usize = 512 << 10;
-
-/// Choices of HTTP/1; names follow Suricata's `libhtp` section.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Options {
-    /// Bytes of a request body that rules wait for.
-    pub request_minimum: u64,
-    /// Bytes of a request body that are looked at together.
-    pub request_window: u64,
-    /// Bytes of a response body that rules wait for.
-    pub response_minimum: u64,
-    /// Bytes of a response body that are looked at together.
-    pub response_window: u64,
-    /// Bodies are looked at part by part, as they come.
-    pub inline: bool,
-    /// Bytes of a line or field.
-    pub field_limit: usize,
-    /// Fields of a message.
-    pub fields: usize,
-    /// The path is decoded twice.
-    pub double_path: bool,
-    /// The query is decoded twice.
-    pub double_query: bool,
-    /// "+" is a space in queries.
-    pub plus: bool,
-}
-
-impl Default for Options {
-    fn default() -> Options {
-        Options {
-            request_minimum: 32 << 10,
-            request_window: 4 << 10,
-            response_minimum: 40 << 10,
-            response_window: 16 << 10,
-            inline: false,
-            field_limit: 18_000,
-            fields: 1024,
-            double_path: false,
-            double_query: false,
-            plus: false,
-        }
-    }
-}
 
 /// HTTP/1.
 pub const DESCRIPTION: Description = Description {

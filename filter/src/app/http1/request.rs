@@ -3,10 +3,10 @@
 use super::body::Plan;
 use super::exchange::{Exchange, UNSEEN};
 use super::head::{self, Next, Reader};
-use super::line::{self, ChunkLength, Method, Version};
+use super::line::{self, ChunkLength, Method, Version, contains_nocase, starts_with_nocase};
 use super::message::{Added, Progress, oddities};
 use super::multipart::parameter;
-use super::uri::{self, Reading};
+use super::uri::Reading;
 use super::{HEAD, Http1, Step};
 use crate::app::{Anomaly, Context, Settings};
 use crate::inspect::Direction;
@@ -417,74 +417,7 @@ impl Http1 {
     }
 }
 
-/// What became of a target.
-struct Target {
-    double: bool,
-    valid_host: bool,
-}
-
 impl Exchange {
-    /// Reads the target of a request.
-    fn set_target(&mut self, target: &[u8], reading: Reading) -> Target {
-        if self.method == Method::Connect {
-            let pair = uri::host_port(target);
-            self.raw_host = Some(self.request.build(pair.host)).filter(|_| !pair.host.is_empty());
-            self.set_host(pair.host);
-            self.port = pair.number;
-            return Target { double: false, valid_host: pair.valid };
-        }
-        let parts = uri::parts(target);
-        let mut normal = Vec::with_capacity(target.len());
-        let done = uri::normalize(&parts, reading, &mut normal);
-        self.normal_uri = self.request.build(&normal);
-        self.path_length = done.path;
-        let mut valid_host = true;
-        if let Some(host) = parts.host {
-            self.raw_host = Some(self.request.build(host));
-            self.set_host(host);
-            self.port = parts.port.and_then(uri::number);
-            valid_host = uri::is_host(host) && parts.port.is_some() == self.port.is_some();
-        }
-        Target { double: done.double, valid_host }
-    }
-
-    fn set_host(&mut self, host: &[u8]) {
-        let mut normal = Vec::with_capacity(host.len());
-        uri::normal_host(host, &mut normal);
-        self.host = Some(self.request.build(&normal)).filter(|_| !normal.is_empty());
-    }
-
-    /// Compares the Host field with the target, and takes it where the target names no host.
-    fn settle_host(&mut self, port: u16, note: &mut dyn FnMut(&'static str)) {
-        let Some(field) = self.request.field(b"host").map(<[u8]>::to_vec) else {
-            if self.request_version == Version::V11 {
-                note("http.missing_host_header");
-            }
-            return;
-        };
-        let pair = uri::host_port(&field);
-        if !pair.valid {
-            note("http.header_host_invalid");
-        }
-        match self.host {
-            None => {
-                self.set_host(pair.host);
-                self.port = pair.number;
-            }
-            Some(host) => {
-                let mut other = Vec::with_capacity(pair.host.len());
-                uri::normal_host(pair.host, &mut other);
-                let same_port = self.port.is_none() || pair.number.is_none() || self.port == pair.number;
-                if self.request.get(host) != other || !same_port {
-                    note("http.host_header_ambiguous");
-                }
-            }
-        }
-        if self.port.is_some_and(|named| named != port) && self.method != Method::Connect {
-            note("http.request_server_port_tcp_port_mismatch");
-        }
-    }
-
     /// What follows the fields.
     fn request_body_state(&mut self, note: &mut dyn FnMut(&'static str)) -> State {
         if self.method == Method::Connect {
@@ -508,14 +441,4 @@ impl Exchange {
             Some(Some(_)) | None => State::Finish,
         }
     }
-}
-
-/// Whether bytes begin with others, in any case.
-pub fn starts_with_nocase(bytes: &[u8], what: &[u8]) -> bool {
-    bytes.get(..what.len()).is_some_and(|start| start.eq_ignore_ascii_case(what))
-}
-
-/// Whether bytes contain others, in any case.
-pub fn contains_nocase(bytes: &[u8], what: &[u8]) -> bool {
-    bytes.windows(what.len().max(1)).any(|window| window.eq_ignore_ascii_case(what))
 }
