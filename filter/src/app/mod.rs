@@ -17,28 +17,29 @@ use crate::event::Tuple;
 use crate::inspect::Direction;
 use crate::json::Json;
 
+pub mod asn1;
 pub mod core;
-pub mod decompress;
 pub mod dcerpc;
+pub mod decompress;
 pub mod dns;
 #[cfg(test)]
 mod exercise;
 pub mod file;
-pub mod krb5;
-pub mod mqtt;
-pub mod pgsql;
-pub mod rfb;
-pub mod smb;
-pub mod recent;
-pub mod asn1;
-pub mod sip;
 pub mod ftp;
 mod hash;
 pub mod http1;
+pub mod krb5;
+pub mod ldap;
 pub mod lines;
 pub mod mime;
+pub mod mqtt;
+pub mod pgsql;
 mod probe;
 pub mod read;
+pub mod recent;
+pub mod rfb;
+pub mod sip;
+pub mod smb;
 pub mod smtp;
 pub mod ssh;
 pub mod tftp;
@@ -431,11 +432,13 @@ pub const PROTOCOLS: &[&Description] = &[
     &smtp::DESCRIPTION,
     &ftp::DESCRIPTION,
     &ftp::data::DESCRIPTION,
-    &tftp::DESCRIPTION, &dcerpc::DESCRIPTION,
+    &tftp::DESCRIPTION,
+    &dcerpc::DESCRIPTION,
     &smb::DESCRIPTION,
     &sip::DESCRIPTION,
     &krb5::DESCRIPTION,
     &mqtt::DESCRIPTION,
     &pgsql::DESCRIPTION,
     &rfb::DESCRIPTION,
+    &ldap::DESCRIPTION,
 ];

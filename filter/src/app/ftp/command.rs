@@ -32,6 +32,17 @@ impl Command {
 
 /// The port of `PORT 192,168,0,13,234,10` (without the command).
 pub(super) fn port(text: &[u8]) -> Option<u16> {
+    let [.., high, low] = six(text)?;
+    Some(u16::from_be_bytes([high, low])).filter(|&port| port != 0)
+}
+
+/// The address of the same.
+pub(super) fn address(text: &[u8]) -> Option<[u8; 4]> {
+    let [a, b, c, d, ..] = six(text)?;
+    Some([a, b, c, d])
+}
+
+fn six(text: &[u8]) -> Option<[u8; 6]> {
     let mut parts = [0u8; 6];
     let mut rest = text.trim_ascii();
     for (nth, part) in parts.iter_mut().enumerate() {
@@ -42,8 +53,7 @@ pub(super) fn port(text: &[u8]) -> Option<u16> {
         *part = u8::try_from(number).ok()?;
         rest = behind.trim_ascii_start();
     }
-    let [.., high, low] = parts;
-    Some(u16::from_be_bytes([high, low])).filter(|&port| port != 0)
+    Some(parts)
 }
 
 /// The port of `227 Entering Passive Mode (212,27,32,66,221,243).`

@@ -182,6 +182,9 @@ impl Ftp {
         if let Some((mark, exchange)) = self.list.marked_mut().next_back() {
             exchange.request = text.get(command.name().len()..).unwrap_or_default().trim_ascii().to_vec();
             exchange.request_cut = cut;
+            let address = command::address(text.get(4..).unwrap_or_default());
+            exchange.bounce =
+                command.name() == "PORT" && address.is_some_and(|address| IpAddr::from(address) != self.tuple.source);
             if cut {
                 mark.note(Anomaly("ftp.request_command_too_long"));
             }

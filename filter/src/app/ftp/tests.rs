@@ -58,7 +58,7 @@ fn rules_can_ask_for_the_parts() {
     assert_eq!(talk.value(3, Buffer::FtpReply, Reply, 1).as_deref(), Some(&b"done"[..]));
     assert_eq!(talk.value(3, Buffer::FtpCompletionCode, Reply, 1).as_deref(), Some(&b"226"[..]));
     assert_eq!(talk.number(2, Field::FtpDynamicPort, Reply, 0), Some(258));
-    assert_eq!(talk.number(4, Field::FtpMode, Reply, 0), Some(0));
+    assert_eq!(talk.number(4, Field::FtpMode, Reply, 0), Some(1));
 }
 
 #[test]
@@ -115,4 +115,12 @@ fn a_data_connection_is_a_file() {
         "{\"filename\":\"n.txt\",\"command\":\"STOR\"} [] 1/1 n.txt:5:CLOSED:5d41402abc4b2a76b9719d911017c592 1/1\n"
     );
     assert_eq!(talk.number(0, Field::FtpDataCommand, Original, 0), Some(2));
+}
+
+#[test]
+fn a_foreign_address_is_told() {
+    let talk = run(start, &settings(), &[(Original, b"PORT 10,0,0,1,1,2\r\nPORT 10,0,0,9,1,2\r\n")], 0);
+    let list = talk.parser.transactions();
+    let asked = |nth| list.get(nth).unwrap().1.special("ftpbounce", "", Original);
+    assert_eq!((asked(0), asked(1)), (Some(false), Some(true)));
 }

@@ -19,12 +19,14 @@ pub(super) struct Exchange {
     pub(super) replies: Vec<Vec<u8>>,
     pub(super) reply_cut: bool,
     pub(super) announced: Option<Announced>,
+    /// `PORT` names an address that is not the client's.
+    pub(super) bounce: bool,
     /// The last reply was seen.
     pub(super) done: bool,
 }
 
-const ACTIVE: u64 = 1;
-const PASSIVE: u64 = 0;
+const ACTIVE: u64 = 0;
+const PASSIVE: u64 = 1;
 const COMPLETE: u8 = 2;
 
 impl Transaction for Exchange {
@@ -63,6 +65,10 @@ impl Transaction for Exchange {
             Field::FtpReplyReceived if nth == 0 => Some(u64::from(self.done)),
             _ => None,
         }
+    }
+
+    fn special(&self, keyword: &str, _argument: &str, _way: Direction) -> Option<bool> {
+        (keyword == "ftpbounce").then_some(self.bounce)
     }
 
     fn log(&self, json: &mut Json<'_>) {
