@@ -123,6 +123,8 @@ pub struct Session {
     /// SYN/ACKs that differed, and the last of them: sequence number and scale.
     others: u8,
     other: Option<(u32, u32, u8, u16)>,
+    /// Up to where the client's FIN is believed, where nobody is seen to answer it.
+    fin_limit: Option<u32>,
     /// All flags seen.
     pub flags: u8,
 }
@@ -220,7 +222,10 @@ impl Side {
         if let Some(fin) = self.fin_place() {
             place = place.min(fin.max(next));
         }
-        if place > next && !self.bytes.closed && (depth == 0 || next < depth) && self.bytes.give_up(place, manner) > 0 {
+        // What is missing before bytes that never came may still come, or was never to be seen (one side is captured).
+        let later = self.bytes.first_held().is_some();
+        let open = !self.bytes.closed && (depth == 0 || next < depth);
+        if later && place > next && open && self.bytes.give_up(place, manner) > 0 {
             self.gap = true;
             return (if upto == Upto::Everything { self.bytes.next() } else { place }, true);
         }

@@ -330,7 +330,7 @@ fn timeouts(options: &Options) -> Timeouts {
     let one = |kind: &str, state: &str, default: u64| options.number(&format!("flow-timeouts.{kind}.{state}"), default);
     let pair = |kind: &str| [one(kind, "new", 30), one(kind, "established", 300)];
     Timeouts {
-        tcp: [one("tcp", "new", 60), one("tcp", "established", 600), one("tcp", "closed", 60)],
+        tcp: [one("tcp", "new", 30), one("tcp", "established", 300), one("tcp", "closed", 10)],
         udp: pair("udp"),
         icmp: pair("icmp"),
         other: pair("default"),

@@ -92,11 +92,12 @@ impl Session {
             return Outcome::Refused;
         }
         let lenient = self.midstream || self.oneside;
+        let beyond = self.oneside && self.fin_limit.is_some_and(|limit| after(segment.tcp.seq, limit));
         let (sender, _) = self.ends(segment.way);
         let seq = segment.tcp.seq;
         let limit = sender.last_ack.wrapping_add(sender.window.max(1));
         let outside = !not_before(seq, sender.last_ack) && !not_before(segment.end(), sender.next_seq);
-        if !lenient && (outside || after(seq, limit) && after(seq, sender.next_seq)) {
+        if beyond || !lenient && (outside || after(seq, limit) && after(seq, sender.next_seq)) {
             events.set(Event::StreamFinOutOfWindow);
             return Outcome::Refused;
         }

@@ -246,6 +246,7 @@ impl Session {
             return Outcome::Refused;
         }
         self.oneside = true;
+        self.fin_limit = Some(segment.tcp.seq.wrapping_add(segment.tcp.window.into()));
         server.set_isn(segment.tcp.ack.wrapping_sub(1));
         server.next_win = server.last_ack.wrapping_add(server.window);
         client.window = u32::from(u16::MAX) << SCALE_MAX;
