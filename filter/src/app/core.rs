@@ -8,7 +8,7 @@
 //! further and [`DETECTION_SKIPPED`] or the outcome [`Outcome::Error`] says so. Probes see the first
 //! [`PROBED`](super::probe::PROBED) bytes of a direction only, so the cost of finding out is bounded as well.
 
-use weir_ids_rules::AppProtocol;
+use weir_ids_rules::{AppProtocol, Buffer};
 use weir_wire::Instant;
 
 use super::probe::{self, Evidence, Guess};
@@ -144,6 +144,8 @@ pub struct App {
     over: bool,
     changing: bool,
     anomalies: Vec<Anomaly>,
+    /// What the newest request said when the flow was handed over.
+    said: Vec<(Buffer, Vec<u8>)>,
 }
 
 fn other(way: Direction) -> Direction {
@@ -189,6 +191,7 @@ impl App {
             over: false,
             changing: false,
             anomalies: Vec::new(),
+            said: Vec::new(),
         }
     }
 
@@ -439,12 +442,19 @@ impl App {
             }
             Fed::Upgrade { to, .. } => {
                 self.changing = true;
+                self.said = self.parser.as_deref().map(find::newest_request).unwrap_or_default();
                 self.identity.expected = to;
                 self.side(way).ended = false;
-                if self.side(way).pending.is_empty() {
-                    return Outcome::Going;
+                // Bytes that either side sent ahead tell the protocol.
+                for way in [way, other(way)] {
+                    if self.changing && !self.side(way).pending.is_empty() {
+                        let outcome = self.find(way, chunk.end, chunk.time, context);
+                        if self.over || outcome != Outcome::Going {
+                            return outcome;
+                        }
+                    }
                 }
-                self.find(way, chunk.end, chunk.time, context)
+                Outcome::Going
             }
         }
     }
@@ -459,6 +469,9 @@ impl App {
         }
         let description = PROTOCOLS.iter().find(|description| description.protocol == protocol);
         self.parser = description.map(|description| (description.start)(context.settings, &self.tuple));
+        if let Some(parser) = self.parser.as_mut().filter(|_| !self.said.is_empty()) {
+            parser.inherit(&std::mem::take(&mut self.said));
+        }
     }
 
     /// Swaps the sides: who was taken for the initiator is the responder.

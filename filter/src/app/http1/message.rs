@@ -1,7 +1,8 @@
 //! One direction of a transaction: its first line, its fields, its body. All text lies in one buffer.
 
 use super::body::Body;
-use super::head::{self, Flags};
+use super::head::Flags;
+use super::line::content_length;
 
 /// A stretch of a message's text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -69,6 +70,8 @@ pub enum Added {
     Second,
     /// It is another of its name.
     Again,
+    /// It is another Content-Length, and says something else.
+    OtherLength,
     /// There are too many.
     TooMany,
 }
@@ -149,10 +152,11 @@ impl Message {
             }
         }
         field.repeated = true;
-        if name.eq_ignore_ascii_case(b"content-length") {
-            return added;
-        }
         let (first, second) = (field.value, value);
+        if name.eq_ignore_ascii_case(b"content-length") {
+            let same = content_length(self.get(first)).is_some_and(|one| content_length(self.get(second)) == Some(one));
+            return if same { added } else { Added::OtherLength };
+        }
         let mut whole = Vec::with_capacity(first.length as usize + second.length as usize + 2);
         whole.extend_from_slice(self.get(first));
         whole.extend_from_slice(b", ");
@@ -226,9 +230,4 @@ pub fn oddities(flags: Flags) -> impl Iterator<Item = [&'static str; 2]> {
         (invalid, ["http.request_header_invalid", "http.response_header_invalid"]),
     ];
     list.into_iter().filter(|(is, _)| *is).map(|(_, names)| names)
-}
-
-/// Whether a value is only white space.
-pub fn is_blank(value: &[u8]) -> bool {
-    head::trim(value).is_empty()
 }

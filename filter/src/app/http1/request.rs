@@ -137,15 +137,13 @@ impl Http1 {
         exchange.has_uri = !parsed.uri.is_empty();
         exchange.is_09 = parsed.protocol.is_empty();
         exchange.request_version = if exchange.is_09 { Version::V09 } else { line::version(parsed.protocol) };
-        let unknown = exchange.method == Method::Unknown && exchange.request_version == Version::Invalid;
         let normal = exchange.set_target(parsed.uri, reading);
         let events = [
             (parsed.leading_space, "http.request_line_leading_whitespace"),
             (parsed.odd_method_end, "http.method_delim_non_compliant"),
             (parsed.odd_uri_end, "http.uri_delim_non_compliant"),
-            (unknown, "http.request_line_invalid"),
             (normal.double, "http.double_encoded_uri"),
-            (!normal.valid_host, "http.uri_host_invalid"),
+            (!normal.valid_host, "http.request_uri_host_invalid"),
         ];
         for (_, name) in events.into_iter().filter(|(is, _)| *is) {
             self.note(number, name);
@@ -195,6 +193,10 @@ impl Http1 {
                 match added {
                     Added::First | Added::Again => {}
                     Added::Second => self.note(number, "http.request_header_repetition"),
+                    Added::OtherLength => {
+                        self.note(number, "http.request_header_repetition");
+                        self.note(number, "http.duplicate_content_length_field_in_request");
+                    }
                     Added::TooMany => {
                         self.note(number, "http.request_too_many_headers");
                         return Step::Fail;
@@ -220,7 +222,10 @@ impl Http1 {
             return;
         }
         let mut events = Vec::new();
-        exchange.settle_host(context.tuple.destination_port, &mut |name| events.push(name));
+        exchange.settle_host(&mut |name| events.push(name));
+        if exchange.request.field(b"authorization").is_some_and(is_unknown_scheme) {
+            events.push("http.request_auth_unrecognized");
+        }
         exchange.request.progress = Progress::Body;
         let layers = context.settings.decompression_layers;
         exchange.request.set_codings(layers, &mut |name| events.push(name));
@@ -425,10 +430,11 @@ impl Exchange {
         }
         let length = self.request.field(b"content-length").map(line::content_length);
         if let Some(coding) = self.request.field(b"transfer-encoding") {
-            if !coding.eq_ignore_ascii_case(b"chunked") {
+            let is_chunked = contains_nocase(coding, b"chunked");
+            if !is_chunked || self.request_version < Version::V11 {
                 note("http.invalid_transfer_encoding_value_in_request");
             }
-            if contains_nocase(coding, b"chunked") {
+            if is_chunked {
                 return State::ChunkLength;
             }
         }
@@ -441,4 +447,9 @@ impl Exchange {
             Some(Some(_)) | None => State::Finish,
         }
     }
+}
+
+/// Whether credentials are of a scheme that is not known.
+fn is_unknown_scheme(credentials: &[u8]) -> bool {
+    ![&b"basic"[..], b"digest", b"bearer"].iter().any(|scheme| starts_with_nocase(credentials, scheme))
 }

@@ -100,12 +100,12 @@ impl Http1 {
 
     fn answer_line(&mut self, bytes: &[u8], end: bool, settings: &Settings) -> Step {
         let used = match memchr::memchr2(b'\n', b'\r', bytes) {
-            Some(at) if bytes.get(at) == Some(&b'\n') => at + 1,
-            Some(at) => match bytes.get(at + 1) {
-                Some(b'\n') => at + 2,
-                Some(_) => at + 1,
-                None if end => at + 1,
-                None => return Step::Wait(0),
+            // CRLF and LFCR are one end; the byte after the first decides.
+            Some(at) => match (bytes.get(at), bytes.get(at + 1)) {
+                (Some(first), Some(second)) if matches!(second, b'\r' | b'\n') && first != second => at + 2,
+                (_, Some(_)) => at + 1,
+                (_, None) if end => at + 1,
+                (_, None) => return Step::Wait(0),
             },
             None if bytes.len() > self.options.field_limit => return self.answer_too_long(),
             None if !end => return Step::Wait(0),
@@ -192,6 +192,10 @@ impl Http1 {
                 match added {
                     Added::First | Added::Again => {}
                     Added::Second => self.note(number, "http.response_header_repetition"),
+                    Added::OtherLength => {
+                        self.note(number, "http.response_header_repetition");
+                        self.note(number, "http.duplicate_content_length_field_in_response");
+                    }
                     Added::TooMany => {
                         self.note(number, "http.response_too_many_headers");
                         return Step::Fail;

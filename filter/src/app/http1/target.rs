@@ -44,7 +44,7 @@ impl Exchange {
     }
 
     /// Compares the Host field with the target, and takes it where the target names no host.
-    pub(super) fn settle_host(&mut self, port: u16, note: &mut dyn FnMut(&'static str)) {
+    pub(super) fn settle_host(&mut self, note: &mut dyn FnMut(&'static str)) {
         let Some(field) = self.request.field(b"host").map(<[u8]>::to_vec) else {
             if self.request_version == Version::V11 {
                 note("http.missing_host_header");
@@ -53,24 +53,20 @@ impl Exchange {
         };
         let pair = uri::host_port(&field);
         if !pair.valid {
-            note("http.header_host_invalid");
+            note("http.request_header_host_invalid");
         }
         match self.host {
             None => {
-                self.set_host(pair.host);
+                let host = self.request.build(&pair.host.to_ascii_lowercase());
+                self.host = Some(host).filter(|_| !pair.host.is_empty());
                 self.port = pair.number;
             }
             Some(host) => {
-                let mut other = Vec::with_capacity(pair.host.len());
-                uri::normal_host(pair.host, &mut other);
-                let same_port = self.port.is_none() || pair.number.is_none() || self.port == pair.number;
-                if self.request.get(host) != other || !same_port {
+                let same_port = self.port.is_none() || pair.port.is_none() || self.port == pair.number;
+                if !self.request.get(host).eq_ignore_ascii_case(pair.host) || !same_port {
                     note("http.host_header_ambiguous");
                 }
             }
-        }
-        if self.port.is_some_and(|named| named != port) && self.method != Method::Connect {
-            note("http.request_server_port_tcp_port_mismatch");
         }
     }
 }
