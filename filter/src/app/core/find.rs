@@ -4,11 +4,24 @@ use super::{
     App, CHANGE_DEPTH, Chunk, DETECTION_SKIPPED, Found, MISMATCH, NO_TLS, ONE_DIRECTION, ONE_SIDED, Outcome,
     UNEXPECTED, WRONG_DIRECTION, may_begin, other,
 };
-use crate::app::Context;
+use crate::app::{Context, Parser};
 use crate::app::probe::{self, Evidence, Guess};
 use crate::inspect::Direction;
-use weir_ids_rules::AppProtocol;
+use weir_ids_rules::{AppProtocol, Buffer};
 use weir_wire::Instant;
+
+/// What the newest transaction asked for, for the parser of another protocol that answers it.
+pub(super) fn newest_request(parser: &dyn Parser) -> Vec<(Buffer, Vec<u8>)> {
+    let list = parser.transactions();
+    let Some((_, newest)) = list.len().checked_sub(1).and_then(|nth| list.get(nth)) else { return Vec::new() };
+    let asked = [Buffer::HttpMethod, Buffer::HttpUriRaw, Buffer::HttpHostRaw];
+    let said = asked.into_iter().filter_map(|buffer| {
+        let mut work = Vec::new();
+        let value = newest.buffer(buffer, Direction::Original, 0, &mut work)?.to_vec();
+        Some((buffer, value))
+    });
+    said.collect()
+}
 
 impl App {
     /// Looks for the protocol in the bytes that wait in a direction.
@@ -75,7 +88,8 @@ impl App {
         let Some(protocol) = self.identity.flow.protocol() else { return Outcome::Going };
         if !self.parsing {
             let first = self.first.unwrap_or(way);
-            if !may_begin(protocol, first) {
+            // Of a flow met in its middle the first bytes may have been missed.
+            if !self.midstream && !may_begin(protocol, first) {
                 self.anomaly(WRONG_DIRECTION);
                 return self.give_up();
             }
