@@ -17,33 +17,37 @@ use crate::event::Tuple;
 use crate::inspect::Direction;
 use crate::json::Json;
 
-pub mod asn1;
 pub mod core;
-pub mod dcerpc;
 pub mod decompress;
+pub mod dcerpc;
 pub mod dns;
+pub mod enip;
 #[cfg(test)]
 mod exercise;
 pub mod file;
+pub mod ldap;
+pub mod http2;
+pub mod krb5;
+pub mod mqtt;
+pub mod pgsql;
+pub mod quic;
+pub mod rfb;
+pub mod smb;
+pub mod recent;
+pub mod asn1;
+pub mod sip;
 pub mod ftp;
 mod hash;
 pub mod http1;
-pub mod krb5;
-pub mod ldap;
 pub mod lines;
 pub mod mime;
-pub mod mqtt;
-pub mod pgsql;
 mod probe;
 pub mod read;
-pub mod recent;
-pub mod rfb;
-pub mod sip;
-pub mod smb;
 pub mod smtp;
 pub mod ssh;
 pub mod tftp;
 pub mod tls;
+pub mod websocket;
 
 pub use core::{App, Chunk, Found, Identity, Outcome};
 use file::{Content, Files};
@@ -432,13 +436,17 @@ pub const PROTOCOLS: &[&Description] = &[
     &smtp::DESCRIPTION,
     &ftp::DESCRIPTION,
     &ftp::data::DESCRIPTION,
-    &tftp::DESCRIPTION,
-    &dcerpc::DESCRIPTION,
+    &tftp::DESCRIPTION, &dcerpc::DESCRIPTION,
     &smb::DESCRIPTION,
     &sip::DESCRIPTION,
     &krb5::DESCRIPTION,
     &mqtt::DESCRIPTION,
     &pgsql::DESCRIPTION,
     &rfb::DESCRIPTION,
+    &http2::DESCRIPTION,
+    &http2::DOH2,
+    &quic::DESCRIPTION,
     &ldap::DESCRIPTION,
+    &websocket::DESCRIPTION,
+    &enip::DESCRIPTION,
 ];

@@ -44,6 +44,8 @@ struct Side {
     long_banner: bool,
     /// Bytes of a record that are still to be passed over.
     skip: usize,
+    /// Bytes were lost: where records begin is not known any more.
+    lost: bool,
     protocol: Vec<u8>,
     software: Vec<u8>,
     /// The offers that HASSH is made of.
@@ -202,6 +204,9 @@ impl Parser for Ssh {
         while !reader.is_empty() {
             let Some(connection) = self.list.last_mut() else { return Fed::Finished };
             let side = connection.side_mut(way);
+            if side.lost {
+                break;
+            }
             let step = if side.progress < progress::BANNER || side.long_banner {
                 Ssh::banner(side, &mut reader)
             } else {
@@ -221,6 +226,16 @@ impl Parser for Ssh {
             }
         }
         Fed::Used(input.bytes.len())
+    }
+
+    fn gap(&mut self, way: Direction, bytes: u64, _context: &mut Context<'_>) -> bool {
+        let Some(connection) = self.list.last_mut() else { return false };
+        let side = connection.side_mut(way);
+        match usize::try_from(bytes).ok().and_then(|bytes| side.skip.checked_sub(bytes)) {
+            Some(left) if left > 0 => side.skip = left,
+            _ => side.lost = true,
+        }
+        true
     }
 
     fn transactions(&self) -> &dyn Transactions {

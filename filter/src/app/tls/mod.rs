@@ -5,7 +5,6 @@
 //! ask, and the flow is finished, unless `encryption-handling` is `full`.
 
 use weir_ids_rules::AppProtocol;
-use weir_wire::Instant;
 
 use super::read::Reader;
 use super::{Anomaly, Context, Description, Fed, Input, List, Parser, Probe, Settings, Transactions};
@@ -58,8 +57,8 @@ struct Tls {
     old: [bool; 2],
     /// A direction has sent application data.
     data: [bool; 2],
-    /// A message went beyond the limits of its record.
-    now: Instant,
+    /// Bytes of a direction were lost: where records begin is not known any more.
+    lost: [bool; 2],
 }
 
 fn start(settings: &Settings, _tuple: &Tuple) -> Box<dyn Parser> {
@@ -75,7 +74,7 @@ fn start(settings: &Settings, _tuple: &Tuple) -> Box<dyn Parser> {
         started: false,
         old: [false; 2],
         data: [false; 2],
-        now: Instant::ZERO,
+        lost: [false; 2],
     })
 }
 
@@ -97,15 +96,24 @@ impl Parser for Tls {
             self.started = true;
             self.list.push(Connection::default());
         }
-        self.now = input.time;
         if let Some(connection) = self.list.last_mut() {
             connection.seen_at(input.time);
         }
-        let fed = self.records(way, input.bytes);
+        let fed = match self.lost {
+            [true, _] if way == Direction::Original => Fed::Used(input.bytes.len()),
+            [_, true] if way == Direction::Reply => Fed::Used(input.bytes.len()),
+            _ => self.records(way, input.bytes),
+        };
         if input.end && matches!(fed, Fed::Used(_) | Fed::Wait { .. }) {
             self.close(way);
         }
         fed
+    }
+
+    fn gap(&mut self, way: Direction, _bytes: u64, _context: &mut Context<'_>) -> bool {
+        self.lost[way as usize] = true;
+        self.close(way);
+        true
     }
 
     fn transactions(&self) -> &dyn Transactions {

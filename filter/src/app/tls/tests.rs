@@ -2,6 +2,8 @@ use std::net::IpAddr;
 
 use weir_ids_rules::{Buffer, Field};
 
+use weir_wire::Instant;
+
 use super::*;
 
 fn feed(parser: &mut dyn Parser, way: Direction, bytes: &[u8]) -> Fed {

@@ -367,6 +367,9 @@ impl Transaction for Connection {
     fn special(&self, keyword: &str, argument: &str, way: Direction) -> Option<bool> {
         let side = self.side(way);
         let server = self.server.certificate.as_ref();
+        if way == Direction::Original && matches!(keyword, "tls.subject" | "tls.issuerdn" | "tls.fingerprint") {
+            return None;
+        }
         match keyword {
             "tls.version" => Some(super::log::version_is(side.version, argument)),
             "ssl_version" => Some(log::one_of_versions(side.version, argument)),
