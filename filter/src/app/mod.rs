@@ -17,32 +17,34 @@ use crate::event::Tuple;
 use crate::inspect::Direction;
 use crate::json::Json;
 
+pub mod asn1;
 pub mod core;
-pub mod decompress;
 pub mod dcerpc;
+pub mod decompress;
 pub mod dns;
 pub mod enip;
 #[cfg(test)]
 mod exercise;
 pub mod file;
-pub mod ldap;
-pub mod http2;
-pub mod krb5;
-pub mod mqtt;
-pub mod pgsql;
-pub mod quic;
-pub mod rfb;
-pub mod smb;
-pub mod recent;
-pub mod asn1;
-pub mod sip;
 pub mod ftp;
 mod hash;
 pub mod http1;
+pub mod http2;
+pub mod krb5;
+pub mod ldap;
 pub mod lines;
 pub mod mime;
+pub mod mqtt;
+pub mod nfs;
+pub mod parts;
+pub mod pgsql;
 mod probe;
+pub mod quic;
 pub mod read;
+pub mod recent;
+pub mod rfb;
+pub mod sip;
+pub mod smb;
 pub mod smtp;
 pub mod ssh;
 pub mod tftp;
@@ -436,7 +438,8 @@ pub const PROTOCOLS: &[&Description] = &[
     &smtp::DESCRIPTION,
     &ftp::DESCRIPTION,
     &ftp::data::DESCRIPTION,
-    &tftp::DESCRIPTION, &dcerpc::DESCRIPTION,
+    &tftp::DESCRIPTION,
+    &dcerpc::DESCRIPTION,
     &smb::DESCRIPTION,
     &sip::DESCRIPTION,
     &krb5::DESCRIPTION,
@@ -449,4 +452,5 @@ pub const PROTOCOLS: &[&Description] = &[
     &ldap::DESCRIPTION,
     &websocket::DESCRIPTION,
     &enip::DESCRIPTION,
+    &nfs::DESCRIPTION,
 ];

@@ -310,6 +310,12 @@ impl Core {
     fn judge(&mut self, flow: &mut Flow, view: &View<'_>, show: &Show<'_>, fate: &mut Fate) {
         let Some(mut inspection) = flow.inspection.take() else { return };
         let &Show { way, packet, stream, established, end } = show;
+        if stream.is_some_and(|bytes| bytes.at == 0 && bytes.fresh == 0) {
+            // What announces a flow may be acknowledged, and read, only after the flow began.
+            if let Some(expectation) = self.announced.take(&flow.tuple, view.time) {
+                inspection.expect(&expectation, &mut self.shared);
+            }
+        }
         let step = Step { view, way, packet, established, stream, flow: &flow.facts, end };
         self.teller.of_packet(Some(flow));
         inspection.step(&step, &mut self.shared, &mut self.findings, &mut self.teller);

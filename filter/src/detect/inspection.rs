@@ -34,6 +34,8 @@ pub struct Inspection {
     marks: FlowMarks,
     /// The direction that sent payload last.
     talker: Option<Direction>,
+    /// What a direction speaks has become known, and no packet that goes its way was judged since.
+    found: [bool; 2],
     /// The verdict on the flow.
     verdict: Option<FlowVerdict>,
     /// What protocol detection met.
@@ -52,6 +54,7 @@ impl Inspection {
             sides,
             marks: FlowMarks::default(),
             talker: None,
+            found: [false; 2],
             verdict: None,
             events: Vec::new(),
             tag: None,
@@ -73,8 +76,8 @@ impl Inspection {
         inspection
     }
 
-    /// Another flow announced this one: what it speaks is known from the start.
-    fn expect(&mut self, expectation: &Expectation, shared: &mut Shared) {
+    /// Another flow announced this one: what it speaks is known before its first byte.
+    pub fn expect(&mut self, expectation: &Expectation, shared: &mut Shared) {
         let (settings, tuple) = (Arc::clone(&shared.settings), self.tuple);
         let mut context = Context { settings: &settings, tuple: &tuple, expectations: &mut shared.expectations };
         self.app.expect(expectation, &mut context);
@@ -151,7 +154,14 @@ impl Inspection {
             step.way = opposite(step.way);
         }
         let after = *self.app.identity();
-        let found = (before.to_server, before.to_client) != (after.to_server, after.to_client);
+        let [to_server, to_client] = &mut self.found;
+        *to_server |= before.to_server != after.to_server;
+        *to_client |= before.to_client != after.to_client;
+        let found = match step.way {
+            _ if !step.packet => false,
+            Direction::Original => std::mem::take(to_server),
+            Direction::Reply => std::mem::take(to_client),
+        };
         self.hear(&step, sink);
         if self.verdict.is_none() {
             self.detect(&step, found, shared, findings);
@@ -242,6 +252,7 @@ impl Inspection {
         let identity = *self.app.identity();
         let facts = Facts { step, tuple: &tuple, identity: &identity, found, events: &self.events };
         shared.scratch.matched.clear();
+        shared.scratch.room.contexts.clear();
         let mut judge = Judge {
             program: &program,
             facts,
@@ -303,7 +314,7 @@ impl Inspection {
                     guessed: guessed && transaction.is_some(),
                     transaction,
                     payload,
-                    extra: "",
+                    extra: context(&shared.scratch.contexts, told.matched.context),
                 },
             );
             findings.alerts += 1;
@@ -401,7 +412,8 @@ fn transactions(app: &mut App, judge: &mut Judge<'_>, step: &Step<'_>, hits: &[u
                 if only.is_some_and(|only| only != way) || (way != step.way && !ended) {
                     continue;
                 }
-                let view = TxView { protocol, transaction, way, parser: nth, end: step.end };
+                let own = way == step.way;
+                let view = TxView { protocol, transaction, way, parser: nth, end: step.end, own };
                 let tuple = *judge.facts.tuple;
                 let turned = (oriented(&tuple, Direction::Reply), Step { way, ..*step });
                 if way == step.way {

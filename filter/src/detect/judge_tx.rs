@@ -6,7 +6,7 @@
 //!
 //! Limits: [`WAITING`] rules wait in a transaction; what is beyond is counted and not judged further.
 
-use weir_ids_rules::rule::{Absent, Arrow, FileTest, Nth, NumberTest};
+use weir_ids_rules::rule::{Absent, Arrow, FileHash, FileTest, Nth, NumberTest};
 use weir_ids_rules::{AppProtocol, Buffer};
 
 use super::Direction;
@@ -14,6 +14,7 @@ use super::check::Outcome;
 use super::compiled::{Part, Text};
 use super::judge::Judge;
 use super::scratch::Scratch;
+use super::sets::Sets;
 use super::transactions::TxTable;
 use crate::app::file::{File, State};
 use crate::app::{Mark, Transaction};
@@ -65,6 +66,8 @@ pub struct TxView<'t> {
     pub parser: usize,
     /// The flow's end: nothing more will come.
     pub end: bool,
+    /// It is the step's direction.
+    pub own: bool,
 }
 
 impl TxView<'_> {
@@ -86,7 +89,7 @@ pub fn judge(judge: &mut Judge<'_>, view: &TxView<'_>, mark: &mut Mark, hits: &[
         Direction::Original => (original, reply),
         Direction::Reply => (reply, original),
     };
-    if memory.done && anomalies.len() == memory.anomalies {
+    if memory.done && (anomalies.len() == memory.anomalies || !view.own) {
         return;
     }
     let complete = view.is_complete(view.way);
@@ -94,7 +97,7 @@ pub fn judge(judge: &mut Judge<'_>, view: &TxView<'_>, mark: &mut Mark, hits: &[
     if let Some(table) = program.transactions.get(view.protocol, view.way) {
         judge.scratch.round.begin(program.rule_count());
         search(judge, view, table, memory);
-        if anomalies.len() > memory.anomalies {
+        if anomalies.len() > memory.anomalies && view.own {
             table.anomalies.iter().for_each(|&rule| judge.scratch.round.add(rule));
         }
         memory.waiting.iter().for_each(|waiting| judge.scratch.round.add(waiting.rule));
@@ -110,13 +113,16 @@ pub fn judge(judge: &mut Judge<'_>, view: &TxView<'_>, mark: &mut Mark, hits: &[
         }
     }
     memory.searched = memory.searched.max(view.transaction.progress(view.way).saturating_add(1));
-    memory.anomalies = anomalies.len();
+    if view.own {
+        memory.anomalies = anomalies.len();
+    }
     memory.done = complete;
 }
 
 /// Makes candidates of the rules worth judging.
 fn search(judge: &mut Judge<'_>, view: &TxView<'_>, table: &TxTable, memory: &TxMemory) {
-    let progress = view.transaction.progress(view.way);
+    // Behind the end of the flow nothing is waited for: what there is, is looked at.
+    let progress = if view.end { u8::MAX } else { view.transaction.progress(view.way) };
     let mut work = std::mem::take(&mut judge.scratch.work);
     for lane in &table.lanes {
         if lane.ready > progress {
@@ -286,7 +292,7 @@ fn satisfied(judge: &mut Judge<'_>, asked: &Asked<'_>, part: &Part) -> Satisfied
             Some(holds) => yes(holds != *negated, asked.later(view.way)),
             None => asked.later(view.way),
         },
-        Part::Files(tests) => files(asked, tests),
+        Part::Files(tests) => files(asked, tests, &judge.scratch.room.sets),
         Part::Payload => yes(asked.payload, asked.later(view.way)),
     }
 }
@@ -363,13 +369,13 @@ fn number(asked: &Asked<'_>, test: &NumberTest) -> Satisfied {
     if satisfied { Satisfied::Yes } else { asked.later(view.way) }
 }
 
-fn files(asked: &Asked<'_>, tests: &[FileTest]) -> Satisfied {
+fn files(asked: &Asked<'_>, tests: &[FileTest], sets: &Sets) -> Satisfied {
     let fresh = asked.view.files().get(asked.first_file..).unwrap_or_default();
-    let fits = fresh.iter().any(|file| tests.iter().all(|test| file_fits(file, test)));
+    let fits = fresh.iter().any(|file| tests.iter().all(|test| file_fits(file, test, sets)));
     if fits { Satisfied::Yes } else { asked.later(asked.view.way) }
 }
 
-fn file_fits(file: &File, test: &FileTest) -> bool {
+fn file_fits(file: &File, test: &FileTest, sets: &Sets) -> bool {
     let has = |bytes: &[u8], text: &str| {
         let text = text.as_bytes();
         !text.is_empty() && bytes.windows(text.len()).any(|window| window.eq_ignore_ascii_case(text))
@@ -383,6 +389,13 @@ fn file_fits(file: &File, test: &FileTest) -> bool {
             State::Open => !bounds.negated && bounds.max == u64::MAX && file.size() >= bounds.min,
             State::Closed | State::Truncated => bounds.contains(file.size()),
         },
-        FileTest::Hash { .. } => false,
+        FileTest::Hash { hash, list, negated } => {
+            let digest = match hash {
+                FileHash::Md5 => file.md5(),
+                FileHash::Sha1 => file.sha1(),
+                FileHash::Sha256 => file.sha256(),
+            };
+            digest.is_some_and(|digest| sets.has_digest(list, digest) != *negated)
+        }
     }
 }

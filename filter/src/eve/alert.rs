@@ -11,7 +11,7 @@ pub fn action_name(blocked: bool) -> &'static str {
     if blocked { "blocked" } else { "allowed" }
 }
 
-/// The object "alert"; `extra` are members as JSON, without braces.
+/// The object "alert"; `extra` are members as JSON, without braces. References are not shown, as by default elsewhere.
 pub fn alert(json: &mut Json<'_>, signature: &Signature, blocked: bool, ends: Option<&Tuple>, extra: &str) {
     json.nested("alert", |json| {
         self::signature(json, signature, blocked);
@@ -20,13 +20,6 @@ pub fn alert(json: &mut Json<'_>, signature: &Signature, blocked: bool, ends: Op
         }
         if !signature.metadata.is_empty() {
             json.nested("metadata", |json| metadata(json, signature));
-        }
-        if !signature.references.is_empty() {
-            json.array("references", |list| {
-                for (system, id) in &signature.references {
-                    list.item_bytes(format!("{system}{id}").as_bytes());
-                }
-            });
         }
         if !extra.is_empty() {
             json.members(extra);

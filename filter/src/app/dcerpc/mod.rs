@@ -8,7 +8,7 @@
 pub mod call;
 pub mod record;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 mod udp;
 
 use std::sync::Arc;
@@ -40,8 +40,8 @@ pub const DESCRIPTION: Description = Description {
     on_ports_only: true,
     start,
     buffers: &[
-        Provides::new(Buffer::DcerpcStubData, Direction::Original, 0),
-        Provides::new(Buffer::DcerpcStubData, Direction::Reply, 0),
+        Provides::new(Buffer::DcerpcStubData, Direction::Original, 1),
+        Provides::new(Buffer::DcerpcStubData, Direction::Reply, 1),
     ],
     hooks: &[],
 };

@@ -23,7 +23,7 @@ use super::{Anomaly, Context, Description, Expectation, Fed, Input, List, Parser
 use crate::event::Tuple;
 use crate::inspect::Direction;
 use command::Command;
-use transaction::Exchange;
+use transaction::{COMPLETE, Exchange};
 
 /// Bytes of a line that are read.
 const LINE: usize = 4096;
@@ -53,8 +53,8 @@ pub const DESCRIPTION: Description = Description {
     buffers: &[
         Provides::new(Buffer::FtpCommand, Direction::Original, 0),
         Provides::new(Buffer::FtpCommandData, Direction::Original, 0),
-        Provides::new(Buffer::FtpReply, Direction::Reply, 0),
-        Provides::new(Buffer::FtpCompletionCode, Direction::Reply, 0),
+        Provides::new(Buffer::FtpReply, Direction::Reply, COMPLETE),
+        Provides::new(Buffer::FtpCompletionCode, Direction::Reply, COMPLETE),
     ],
     hooks: &[],
 };
@@ -200,7 +200,7 @@ impl Ftp {
 
     /// Begins a transaction; too many at once are told, and end the parsing.
     fn begin(&mut self, command: Option<Command>) -> bool {
-        if self.list.count() > self.limit {
+        if self.list.count() >= self.limit {
             self.list.anomaly(Anomaly("ftp.too_many_transactions"));
             return false;
         }

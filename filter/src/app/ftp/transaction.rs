@@ -27,7 +27,8 @@ pub(super) struct Exchange {
 
 const ACTIVE: u64 = 0;
 const PASSIVE: u64 = 1;
-const COMPLETE: u8 = 2;
+/// Progress: the last reply was seen.
+pub(super) const COMPLETE: u8 = 2;
 
 impl Transaction for Exchange {
     fn progress(&self, way: Direction) -> u8 {
@@ -52,7 +53,7 @@ impl Transaction for Exchange {
         }
     }
 
-    fn number(&self, field: Field, _way: Direction, nth: usize) -> Option<u64> {
+    fn number(&self, field: Field, way: Direction, nth: usize) -> Option<u64> {
         let announced = self.announced.filter(|_| nth == 0);
         match field {
             Field::FtpDynamicPort => announced.map(|announced| match announced {
@@ -62,7 +63,10 @@ impl Transaction for Exchange {
                 Announced::Active(_) => ACTIVE,
                 Announced::Passive(_) => PASSIVE,
             }),
-            Field::FtpReplyReceived if nth == 0 => Some(u64::from(self.done)),
+            Field::FtpReplyReceived if nth == 0 && way == Direction::Reply => {
+                // Replies that no command asked for are not meant.
+                self.command.map(|_| u64::from(self.done))
+            }
             _ => None,
         }
     }

@@ -40,9 +40,9 @@ pub const DESCRIPTION: Description = Description {
     buffers: &[
         Provides::new(Buffer::LdapRequestDn, Direction::Original, 0),
         Provides::new(Buffer::LdapRequestAttributeType, Direction::Original, 0),
-        Provides::new(Buffer::LdapResponsesDn, Direction::Reply, 0),
-        Provides::new(Buffer::LdapResponsesMessage, Direction::Reply, 0),
-        Provides::new(Buffer::LdapResponsesAttributeType, Direction::Reply, 0),
+        Provides::new(Buffer::LdapResponsesDn, Direction::Reply, 1),
+        Provides::new(Buffer::LdapResponsesMessage, Direction::Reply, 1),
+        Provides::new(Buffer::LdapResponsesAttributeType, Direction::Reply, 1),
     ],
     hooks: &[],
 };

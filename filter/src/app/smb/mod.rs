@@ -25,6 +25,7 @@ use std::sync::Arc;
 use weir_ids_rules::{AppProtocol, Buffer};
 
 use super::dcerpc::record::Interface;
+use super::parts::Parts;
 use super::read::Reader;
 use super::recent::Recent;
 use super::{Anomaly, Context, Description, Fed, Input, List, Parser, Probe, Provides, Settings, Transactions};
@@ -58,12 +59,12 @@ pub const DESCRIPTION: Description = Description {
     on_ports_only: true,
     start,
     buffers: &[
-        Provides::new(Buffer::SmbNamedPipe, Direction::Original, 0),
-        Provides::new(Buffer::SmbShare, Direction::Original, 0),
-        Provides::new(Buffer::SmbNtlmsspUser, Direction::Original, 0),
-        Provides::new(Buffer::SmbNtlmsspDomain, Direction::Original, 0),
-        Provides::new(Buffer::DcerpcStubData, Direction::Original, 0),
-        Provides::new(Buffer::DcerpcStubData, Direction::Reply, 0),
+        Provides::new(Buffer::SmbNamedPipe, Direction::Original, 1),
+        Provides::new(Buffer::SmbShare, Direction::Original, 1),
+        Provides::new(Buffer::SmbNtlmsspUser, Direction::Original, 1),
+        Provides::new(Buffer::SmbNtlmsspDomain, Direction::Original, 1),
+        Provides::new(Buffer::DcerpcStubData, Direction::Original, 1),
+        Provides::new(Buffer::DcerpcStubData, Direction::Reply, 1),
         Provides::new(Buffer::FileData, Direction::Original, 0),
         Provides::new(Buffer::FileData, Direction::Reply, 0),
         Provides::new(Buffer::FileName, Direction::Original, 0),
@@ -274,7 +275,7 @@ impl Smb {
                 side.stream = Some(Stream { fid: stream.fid, offset, left });
             }
             if let Some(file) = self.transfer(stream.fid, way) {
-                file.put(stream.offset, rest.get(..count).unwrap_or_default());
+                file.parts.put(stream.offset, rest.get(..count).unwrap_or_default());
             }
             if count > 0 {
                 return Step::Used(count);
@@ -375,7 +376,7 @@ impl Smb {
             if let Some(oldest) = self.list.iter_mut().find(|tx| tx.done != [true, true]) {
                 oldest.answered(None);
                 if let Kind::File(file) = &mut oldest.kind {
-                    file.cut_off();
+                    file.parts.cut_off();
                 }
             }
             if self.list.count() >= settings.transactions.saturating_mul(2) {
@@ -421,15 +422,16 @@ impl Smb {
             let unknown = || if version == 1 || way == Direction::Reply { b"<unknown>".to_vec() } else { Vec::new() };
             let name = self.state.names.get(&stream.fid).cloned().unwrap_or_else(unknown);
             let share = self.state.trees.get(&(key.session, key.tree)).map(|tree| tree.name.clone());
-            let file = Transfer::new(stream.fid, name, share.unwrap_or_default(), way, settings.hashed());
+            let parts = Parts::new(&name, settings.hashed());
+            let file = Transfer { fid: stream.fid, name, share: share.unwrap_or_default(), way, parts };
             let key = Key { message: 0, ..key };
             if self.begin(version, command, key, Kind::File(Box::new(file)), settings).is_none() {
                 return;
             }
         }
         let Some(file) = self.transfer(stream.fid, way) else { return };
-        let overlaps = file.overlaps(stream.offset);
-        file.put(stream.offset, data);
+        let overlaps = file.parts.overlaps(stream.offset);
+        file.parts.put(stream.offset, data);
         if overlaps {
             self.list.anomaly(Anomaly("smb.file_overlap"));
         }
@@ -444,7 +446,7 @@ impl Smb {
     fn close(&mut self, fid: Fid, way: Direction) {
         if let Some(tx) = self.list.iter_mut().find(|tx| tx.is_transfer(fid, way)) {
             if let Kind::File(file) = &mut tx.kind {
-                file.close();
+                file.parts.close();
             }
             tx.answered(Some(transaction::Status::Nt(0)));
         }
@@ -462,7 +464,7 @@ impl Smb {
                 && file.way == way
                 && tx.done != [true, true]
             {
-                file.cut_off();
+                file.parts.cut_off();
                 tx.answered(None);
             }
         }

@@ -142,14 +142,14 @@ impl Transaction for Tx {
 
     fn files(&self, way: Direction) -> Option<&Files> {
         match &self.kind {
-            Kind::File(file) if file.way == way => Some(&file.files),
+            Kind::File(file) if file.way == way => Some(&file.parts.files),
             _ => None,
         }
     }
 
     fn files_mut(&mut self, way: Direction) -> Option<&mut Files> {
         match &mut self.kind {
-            Kind::File(file) if file.way == way => Some(&mut file.files),
+            Kind::File(file) if file.way == way => Some(&mut file.parts.files),
             _ => None,
         }
     }

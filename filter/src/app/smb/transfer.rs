@@ -1,15 +1,8 @@
-//! A file that is read or written in parts, which may come in any order and more than once.
-
-use std::collections::BTreeMap;
+//! A file that is read or written through an open handle.
 
 use super::Fid;
-use crate::app::file::{Files, Hashed, Limits};
+use crate::app::parts::Parts;
 use crate::inspect::Direction;
-
-/// Parts that wait for the bytes before them.
-const WAITING: usize = 64;
-/// Bytes of those.
-const WAITING_BYTES: usize = 1 << 20;
 
 /// One file on its way.
 #[derive(Debug)]
@@ -18,89 +11,5 @@ pub(super) struct Transfer {
     pub(super) name: Vec<u8>,
     pub(super) share: Vec<u8>,
     pub(super) way: Direction,
-    pub(super) files: Files,
-    /// Bytes handed on: the place that the next one has.
-    next: u64,
-    waiting: BTreeMap<u64, Vec<u8>>,
-    waiting_bytes: usize,
-}
-
-impl Transfer {
-    pub(super) fn new(fid: Fid, name: Vec<u8>, share: Vec<u8>, way: Direction, hashed: Hashed) -> Transfer {
-        let mut files = Files::default();
-        files.open(&name, Limits::default(), hashed);
-        Transfer { fid, name, share, way, files, next: 0, waiting: BTreeMap::new(), waiting_bytes: 0 }
-    }
-
-    /// Whether a part would come over bytes that were handed on.
-    pub(super) fn overlaps(&self, at: u64) -> bool {
-        at < self.next
-    }
-
-    /// Bytes at a place. What was handed on stays; what lies ahead waits.
-    pub(super) fn put(&mut self, at: u64, bytes: &[u8]) {
-        if at > self.next {
-            self.wait(at, bytes);
-            return;
-        }
-        self.append(at, bytes);
-        while let Some((&at, _)) = self.waiting.first_key_value().filter(|(at, _)| **at <= self.next) {
-            let Some(bytes) = self.waiting.remove(&at) else { return };
-            self.waiting_bytes = self.waiting_bytes.saturating_sub(bytes.len());
-            self.append(at, &bytes);
-        }
-    }
-
-    fn append(&mut self, at: u64, bytes: &[u8]) {
-        let seen = usize::try_from(self.next.saturating_sub(at)).unwrap_or(usize::MAX);
-        let Some(fresh) = bytes.get(seen..) else { return };
-        if let Some(file) = self.files.current() {
-            file.append(fresh);
-        }
-        self.next = self.next.saturating_add(fresh.len() as u64);
-    }
-
-    fn wait(&mut self, at: u64, bytes: &[u8]) {
-        self.waiting_bytes = self.waiting_bytes.saturating_add(bytes.len());
-        if let Some(before) = self.waiting.insert(at, bytes.to_vec()) {
-            self.waiting_bytes = self.waiting_bytes.saturating_sub(before.len());
-        }
-        // Too much waits: the bytes between are given up.
-        while self.waiting.len() > WAITING || self.waiting_bytes > WAITING_BYTES {
-            self.jump();
-        }
-    }
-
-    /// Goes on with the first part that waits, behind a hole.
-    fn jump(&mut self) {
-        let Some((at, bytes)) = self.waiting.pop_first() else { return };
-        self.waiting_bytes = self.waiting_bytes.saturating_sub(bytes.len());
-        if at > self.next {
-            if let Some(file) = self.files.current() {
-                file.gap(at - self.next);
-            }
-            self.next = at;
-        }
-        self.append(at, &bytes);
-    }
-
-    /// The file was closed.
-    pub(super) fn close(&mut self) {
-        while !self.waiting.is_empty() {
-            self.jump();
-        }
-        if let Some(file) = self.files.current() {
-            file.close();
-        }
-    }
-
-    /// The connection ended.
-    pub(super) fn cut_off(&mut self) {
-        while !self.waiting.is_empty() {
-            self.jump();
-        }
-        if let Some(file) = self.files.current() {
-            file.truncate();
-        }
-    }
+    pub(super) parts: Parts,
 }

@@ -21,7 +21,7 @@ use super::{Anomaly, Context, Description, Fed, Input, List, Parser, Probe, Prov
 use crate::event::Tuple;
 use crate::inspect::Direction;
 use command::Command;
-use transaction::{COMPLETE, ENVELOPE, HEADERS, Mail};
+use transaction::{COMPLETE, ENVELOPE, GREETED, HEADERS, Mail};
 
 /// Bytes of a line that are read.
 const LINE: usize = 4096;
@@ -45,9 +45,9 @@ pub const DESCRIPTION: Description = Description {
     on_ports_only: true,
     start,
     buffers: &[
-        Provides::new(Buffer::SmtpHelo, Direction::Original, 0),
-        Provides::new(Buffer::SmtpMailFrom, Direction::Original, 0),
-        Provides::new(Buffer::SmtpRcptTo, Direction::Original, 0),
+        Provides::new(Buffer::SmtpHelo, Direction::Original, GREETED),
+        Provides::new(Buffer::SmtpMailFrom, Direction::Original, ENVELOPE),
+        Provides::new(Buffer::SmtpRcptTo, Direction::Original, ENVELOPE),
         Provides::new(Buffer::EmailFrom, Direction::Original, HEADERS),
         Provides::new(Buffer::EmailSubject, Direction::Original, HEADERS),
         Provides::new(Buffer::EmailTo, Direction::Original, HEADERS),
@@ -56,7 +56,7 @@ pub const DESCRIPTION: Description = Description {
         Provides::new(Buffer::EmailMessageId, Direction::Original, HEADERS),
         Provides::new(Buffer::EmailXMailer, Direction::Original, HEADERS),
         Provides::new(Buffer::EmailReceived, Direction::Original, HEADERS),
-        Provides::new(Buffer::EmailUrl, Direction::Original, HEADERS),
+        Provides::new(Buffer::EmailUrl, Direction::Original, COMPLETE),
         Provides::new(Buffer::EmailBodyMd5, Direction::Original, COMPLETE),
         Provides::new(Buffer::FileData, Direction::Original, ENVELOPE),
         Provides::new(Buffer::FileName, Direction::Original, ENVELOPE),

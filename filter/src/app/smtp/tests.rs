@@ -26,7 +26,7 @@ fn a_mail_is_one_transaction_with_its_file() {
     let shown = all_cuts(start, &Settings::default(), SCRIPT);
     assert!(shown.contains(r#""helo":"me.x","mail_from":"<a@x>","rcpt_to":["<b@x>","<c@x>"]"#), "{shown}");
     assert!(shown.contains(r#""from":"a@x","to":["b@x"],"status":"PARSE_DONE","attachment":["f.txt"]"#), "{shown}");
-    assert!(shown.contains("3/3 f.txt:5:CLOSED:5d41402abc4b2a76b9719d911017c592"), "{shown}");
+    assert!(shown.contains("4/4 f.txt:5:CLOSED:5d41402abc4b2a76b9719d911017c592"), "{shown}");
     assert_eq!(shown.lines().count(), 1);
 }
 

@@ -11,12 +11,14 @@ use crate::json::Json;
 /// Recipients kept.
 const RECIPIENTS: usize = 128;
 
-/// Progress: the message begins.
-pub(super) const ENVELOPE: u8 = 1;
+/// Progress: the client has said its name.
+pub(super) const GREETED: u8 = 1;
+/// Progress: the message begins, the envelope is complete.
+pub(super) const ENVELOPE: u8 = 2;
 /// Progress: the headers of the message are complete.
-pub(super) const HEADERS: u8 = 2;
+pub(super) const HEADERS: u8 = 3;
 /// Progress: nothing more comes.
-pub(super) const COMPLETE: u8 = 3;
+pub(super) const COMPLETE: u8 = 4;
 
 /// One mail.
 #[derive(Debug, Default)]
@@ -51,7 +53,7 @@ impl Transaction for Mail {
             Some(message) if message.has_headers() => HEADERS,
             Some(_) => ENVELOPE,
             None if self.raw => ENVELOPE,
-            None => 0,
+            None => u8::from(self.helo.is_some()) * GREETED,
         }
     }
 
