@@ -155,23 +155,13 @@ fn other(way: Direction) -> Direction {
     }
 }
 
-/// Whether a protocol may begin in a direction: of those named here only the initiator speaks first.
+/// Whether a protocol may begin in a direction: of those named here only the initiator speaks first. A response of
+/// HTTP whose request was lost is read all the same.
 fn may_begin(protocol: AppProtocol, way: Direction) -> bool {
     use AppProtocol as P;
     let asks_first = matches!(
         protocol,
-        P::Http1
-            | P::Tls
-            | P::Dns
-            | P::Mdns
-            | P::Llmnr
-            | P::Ntp
-            | P::Tftp
-            | P::Ike
-            | P::Dhcp
-            | P::Snmp
-            | P::Pgsql
-            | P::Rdp
+        P::Tls | P::Dns | P::Mdns | P::Llmnr | P::Ntp | P::Tftp | P::Ike | P::Dhcp | P::Snmp | P::Rdp
     );
     !asks_first || way == Direction::Original
 }

@@ -4,8 +4,8 @@ use super::{
     App, CHANGE_DEPTH, Chunk, DETECTION_SKIPPED, Found, MISMATCH, NO_TLS, ONE_DIRECTION, ONE_SIDED, Outcome,
     UNEXPECTED, WRONG_DIRECTION, may_begin, other,
 };
-use crate::app::{Context, Parser};
 use crate::app::probe::{self, Evidence, Guess};
+use crate::app::{Context, Parser};
 use crate::inspect::Direction;
 use weir_ids_rules::{AppProtocol, Buffer};
 use weir_wire::Instant;

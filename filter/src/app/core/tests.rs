@@ -37,3 +37,50 @@ fn both_directions_without_a_protocol_end_the_search() {
     assert!(app.is_over());
     assert_eq!(app.take_anomalies(), []);
 }
+
+#[test]
+fn one_direction_tells_for_both() {
+    let mut app = App::new(&tuple(9), false);
+    let long = [b"NONSENSE /x HTTP/1.1\r\nA: ".as_slice(), &[b'a'; 200], b"\r\n\r\n"].concat();
+    feed(&mut app, Direction::Original, &long);
+    assert_eq!(app.identity().flow, Found::Unknown);
+    feed(&mut app, Direction::Reply, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+    let identity = app.identity();
+    assert_eq!(identity.flow, Found::Protocol(AppProtocol::Http1));
+    assert_eq!(identity.to_client, Found::Protocol(AppProtocol::Http1));
+    assert_eq!(app.take_anomalies(), [ONE_DIRECTION]);
+    assert_eq!(app.parser(0).map(|parser| parser.transactions().len()), Some(1));
+}
+
+#[test]
+fn the_first_bytes_tell() {
+    let mut app = App::new(&tuple(9), false);
+    feed(&mut app, Direction::Original, b"GET");
+    assert_eq!(app.identity().flow, Found::Unknown);
+    feed(&mut app, Direction::Original, b" / HTTP/1.1\r\n\r\n");
+    assert_eq!(app.identity().to_server, Found::Protocol(AppProtocol::Http1));
+    assert_eq!(app.parser(0).map(|parser| parser.transactions().len()), Some(1));
+    assert_eq!(app.take_anomalies(), []);
+}
+
+#[test]
+fn a_flow_met_the_wrong_way_round_is_turned() {
+    let mut app = App::new(&tuple(9), true);
+    let outcome = feed(&mut app, Direction::Original, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+    assert_eq!(outcome, Outcome::Reversed);
+    assert_eq!(app.identity().to_client, Found::Protocol(AppProtocol::Http1));
+}
+
+#[test]
+fn a_tunnel_tells_its_protocol_anew() {
+    let mut app = App::new(&tuple(9), false);
+    feed(&mut app, Direction::Original, b"CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n");
+    feed(&mut app, Direction::Reply, b"HTTP/1.1 200 OK\r\n\r\n");
+    assert_eq!(app.identity().original, None);
+    feed(&mut app, Direction::Original, b"GET /inner HTTP/1.1\r\nHost: a\r\n\r\n");
+    let identity = app.identity();
+    assert_eq!((identity.flow, identity.original), (Found::Protocol(AppProtocol::Http1), Some(AppProtocol::Http1)));
+    assert_eq!(app.parsers(), 2);
+    feed(&mut app, Direction::Reply, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+    assert_eq!(app.parser(1).map(|parser| parser.transactions().len()), Some(1));
+}
