@@ -88,7 +88,7 @@ pub(crate) fn by_prefix(name: &str) -> &'static [AppProtocol] {
     use AppProtocol as P;
     let end = name.find(['.', '_']).unwrap_or(name.len());
     match name.get(..end).unwrap_or(name) {
-        "http" => &[P::Http1, P::Http2],
+        "http" => &[P::Http1, P::Http2, P::Doh2],
         "http2" => &[P::Http2, P::Doh2],
         "dns" => &[P::Dns, P::Doh2],
         "mdns" => &[P::Mdns],

@@ -79,7 +79,7 @@ impl<'v> HeaderParser<'v> {
         Ok(Header { action, protocol, hook, source, arrow: Arrow::Forward, destination, snort: true })
     }
 
-    fn addresses(&mut self, text: Piece<'_>) -> Result<Arc<AddressSet>, Fault> {
+    pub(crate) fn addresses(&mut self, text: Piece<'_>) -> Result<Arc<AddressSet>, Fault> {
         if let Some(known) = self.addresses.get(text.text) {
             return Ok(Arc::clone(known));
         }

@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 pub mod address;
+pub mod adjustment;
 pub mod app;
 pub mod buffer;
 mod builtin;

@@ -96,7 +96,9 @@ impl Draft {
     /// A transform for the buffer that has just been named.
     pub(crate) fn add_transform(&mut self, transform: Transform, at: Range<usize>) -> Result<(), Fault> {
         match &mut self.cursor.sticky {
-            Some(sticky) if sticky.section.is_none() => {
+            // Behind what is asked of the plain bytes, a transform begins what is asked of those it makes.
+            Some(sticky) if sticky.section.is_none() || sticky.transforms.is_empty() => {
+                sticky.section = None;
                 if sticky.transforms.len() == limits::TRANSFORMS {
                     let message = format!("more than {} transforms", limits::TRANSFORMS);
                     return Err(Fault::new(Kind::Limit, at, message));

@@ -16,7 +16,7 @@ mod requires;
 mod size;
 mod state;
 mod table;
-mod threshold;
+pub(crate) mod threshold;
 mod transforms;
 
 use crate::diagnostic::{Fault, Kind};

@@ -30,10 +30,8 @@ pub(super) fn pcre(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Faul
         Some(rest) => (true, rest.trim()),
         None => (false, value),
     };
-    if !quoted.text.starts_with('"') {
-        return Err(Fault::new(Kind::Value, quoted.range(), "the expression is not in quotes"));
-    }
-    let inner = quoted.unquote()?;
+    // An expression between slashes is taken without quotes as well.
+    let inner = if quoted.text.starts_with('/') { quoted } else { quoted.unquote()? };
     let form = || {
         Fault::new(Kind::Value, inner.range(), "the expression does not stand between two slashes")
             .remedy("write pcre:\"/expression/modifiers\"")
