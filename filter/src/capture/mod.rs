@@ -16,6 +16,8 @@ mod stream;
 mod table;
 mod tcp;
 mod tell;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

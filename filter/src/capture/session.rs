@@ -224,7 +224,7 @@ impl Side {
         }
         // What is missing before bytes that never came may still come, or was never to be seen (one side is captured).
         let later = self.bytes.first_held().is_some();
-        let open = !self.bytes.closed && (depth == 0 || next < depth);
+        let open = depth == 0 || next < depth;
         if later && place > next && open && self.bytes.give_up(place, manner) > 0 {
             self.gap = true;
             return (if upto == Upto::Everything { self.bytes.next() } else { place }, true);
@@ -437,7 +437,11 @@ impl Session {
         // A side that was never heard has no number to compare with.
         let unknown = sender.flags & !RST == 0 || sender.next_seq == 0;
         let _ = receiver;
-        oneside || midstream || unknown || seq == sender.next_seq || (seq == sender.last_ack && !after(seq, sender.next_seq))
+        oneside
+            || midstream
+            || unknown
+            || seq == sender.next_seq
+            || (seq == sender.last_ack && !after(seq, sender.next_seq))
     }
 
     /// Ends the connection after a valid RST.
@@ -470,4 +474,3 @@ impl Session {
         NO_DATA
     }
 }
-

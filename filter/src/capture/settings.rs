@@ -361,7 +361,10 @@ mod tests {
         assert_eq!(of(&[], true), Policy::DropFlow);
         assert_eq!(of(&[("stream.midstream", "true")], true), Policy::Ignore);
         assert_eq!(of(&[("exception-policy", "bypass"), ("stream.midstream", "true")], true), Policy::Bypass);
-        assert_eq!(of(&[("stream.midstream-policy", "pass-flow"), ("exception-policy", "ignore")], true), Policy::PassFlow);
+        assert_eq!(
+            of(&[("stream.midstream-policy", "pass-flow"), ("exception-policy", "ignore")], true),
+            Policy::PassFlow
+        );
         assert_eq!(of(&[("stream.midstream-policy", "drop-flow")], false), Policy::Ignore);
     }
 }

@@ -37,8 +37,6 @@ pub struct Bytes {
     gap: u64,
     /// Places of urgent bytes that are no part of the stream.
     voids: Vec<u64>,
-    /// No more is taken.
-    pub closed: bool,
     /// Most segments held at once (`tcp.ts_max_regions`).
     pub regions: u16,
 }
@@ -119,16 +117,11 @@ impl Bytes {
         self.text.capacity() + self.held_bytes
     }
 
-    /// Something waits that was not handed on.
-    pub fn waits(&self) -> bool {
-        self.fresh > 0 || !self.held.is_empty() || self.gap > 0
-    }
-
     /// Takes a segment whose first byte has this place.
     pub fn take(&mut self, place: u64, data: &[u8], manner: &Manner) -> Placed {
         let mut placed = Placed::default();
         let mut data = data;
-        if self.closed || data.is_empty() {
+        if data.is_empty() {
             return placed;
         }
         if manner.depth > 0 && place + data.len() as u64 > manner.depth {
@@ -154,7 +147,8 @@ impl Bytes {
         }
         let start = place.max(self.next);
         let rest = data.get((start - place) as usize..).unwrap_or_default();
-        if self.held_bytes + rest.len() > manner.held || self.held.len() >= HELD_SEGMENTS {
+        // What follows at once is not held but read.
+        if start > self.next && (self.held_bytes + rest.len() > manner.held || self.held.len() >= HELD_SEGMENTS) {
             placed.no_room = true;
             return placed;
         }
@@ -333,10 +327,5 @@ impl Bytes {
         if handed > lookback.saturating_mul(2) + 4096 {
             self.text.drain(..handed - lookback);
         }
-    }
-
-    /// Forgets the bytes; places go on.
-    pub fn close(&mut self) {
-        *self = Bytes { next: self.next, at: self.at, closed: true, regions: self.regions, ..Bytes::default() };
     }
 }

@@ -49,11 +49,6 @@ impl Table {
         self.slots.len() - self.free.len()
     }
 
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     /// The key's hash.
     #[inline]
     pub fn hash(&self, key: &Key) -> u64 {
@@ -223,8 +218,9 @@ impl Table {
 
     /// All slots in use, in order.
     pub fn slots(&self) -> impl Iterator<Item = Slot> + use<> {
-        let used: Vec<Slot> =
-            (0..self.slots.len() as Slot).filter(|&slot| self.slots.get(slot as usize).is_some_and(Option::is_some)).collect();
+        let used: Vec<Slot> = (0..self.slots.len() as Slot)
+            .filter(|&slot| self.slots.get(slot as usize).is_some_and(Option::is_some))
+            .collect();
         used.into_iter()
     }
 }

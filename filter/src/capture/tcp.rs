@@ -104,13 +104,7 @@ impl Core {
     }
 
     /// Takes a segment into its connection, or takes up a connection with it.
-    fn segment(
-        &mut self,
-        flow: &mut Flow,
-        segment: &mut Segment<'_>,
-        events: &mut Events,
-        fate: &mut Fate,
-    ) -> Taken {
+    fn segment(&mut self, flow: &mut Flow, segment: &mut Segment<'_>, events: &mut Events, fate: &mut Fate) -> Taken {
         let stream = &self.settings.stream;
         if let Some(session) = &mut flow.session {
             let outcome = session.segment(segment, stream, events);
@@ -275,7 +269,7 @@ impl Core {
         let upto = if inline { Upto::All } else { Upto::Acknowledged };
         if !self.deliver(flow, view, way, upto, true, fate) && !fate.unseen {
             let show = self.whole_packet(flow, way);
-                self.judge(flow, view, &show, fate);
+            self.judge(flow, view, &show, fate);
         }
         let closed = flow.session.as_ref().is_some_and(|session| session.state == super::session::State::Closed);
         if closed && !inline {
@@ -322,7 +316,8 @@ impl Core {
             } else {
                 view
             };
-            let show = Show { way, packet: packet && !any && !fate.unseen, stream: Some(stream), established, end: false };
+            let show =
+                Show { way, packet: packet && !any && !fate.unseen, stream: Some(stream), established, end: false };
             self.judge(flow, view, &show, fate);
             any = true;
             let Some(sender) = session.sides.get_mut(side(way)) else { break };

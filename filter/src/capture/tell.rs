@@ -11,8 +11,8 @@ use crate::app::file::File;
 use crate::app::{Anomaly, Mark, Transaction};
 use crate::decode::{Event, Events, Source, View};
 use crate::detect::{Alert, AppFacts, FlowFacts, Marked, Scene, Sink, Verdict};
-use crate::event::{Signature, Tuple};
 use crate::eve;
+use crate::event::{Signature, Tuple};
 use crate::inspect::Direction;
 use crate::json::Json;
 
@@ -406,7 +406,7 @@ impl Sink for Teller {
     fn transaction(&mut self, scene: &Scene<'_>, mark: &Mark, transaction: &dyn Transaction) {
         self.transactions += 1;
         let Some(protocol) = scene.app.protocol else { return };
-        let tuple = directed(scene.tuple, transaction.only().unwrap_or(Direction::Original));
+        let tuple = directed(scene.tuple, transaction.shown_in());
         let (vlan, vlans) = self.vlan_of(scene.step.view);
         let kind = object_name(protocol);
         let head = self.scene_head(kind, scene, &tuple, vlan.get(..vlans).unwrap_or_default());

@@ -1,6 +1,6 @@
 //! What alerts say of the rule and of what became of the packet.
 
-use weir_ids_rules::rule::{Action, RejectTo};
+use weir_ids_rules::rule::RejectTo;
 
 use crate::detect::Verdict;
 use crate::event::{Signature, Tuple};
@@ -94,12 +94,4 @@ pub fn verdict(json: &mut Json<'_>, verdict: Verdict, dropped: bool, reject: Opt
             });
         }
     });
-}
-
-/// The answer that an action asks for.
-pub fn reject_of(action: &Action) -> Option<RejectTo> {
-    match action {
-        Action::Reject(to) => Some(*to),
-        Action::Alert | Action::Drop | Action::Pass | Action::Config => None,
-    }
 }

@@ -18,15 +18,14 @@ impl Session {
         let (invalid_ack, ack_wrong_seq, fin_wrong_seq) = match self.state {
             State::FinWait1 => (StreamFin1InvalidAck, StreamFin1AckWrongSeq, StreamFin1FinWrongSeq),
             State::FinWait2 => (StreamFin2InvalidAck, StreamFin2AckWrongSeq, StreamFin2FinWrongSeq),
-            State::CloseWait => (StreamClosewaitInvalidAck, StreamClosewaitAckOutOfWindow, StreamClosewaitFinOutOfWindow),
+            State::CloseWait => {
+                (StreamClosewaitInvalidAck, StreamClosewaitAckOutOfWindow, StreamClosewaitFinOutOfWindow)
+            }
             State::Closing => (StreamClosingInvalidAck, StreamClosingAckWrongSeq, StreamClosingAckWrongSeq),
             State::LastAck => (StreamLastackInvalidAck, StreamLastackAckWrongSeq, StreamLastackAckWrongSeq),
-            State::TimeWait
-            | State::Closed
-            | State::None
-            | State::SynSent
-            | State::SynRecv
-            | State::Established => (StreamTimewaitInvalidAck, StreamTimewaitAckWrongSeq, StreamTimewaitAckWrongSeq),
+            State::TimeWait | State::Closed | State::None | State::SynSent | State::SynRecv | State::Established => {
+                (StreamTimewaitInvalidAck, StreamTimewaitAckWrongSeq, StreamTimewaitAckWrongSeq)
+            }
         };
         Names { invalid_ack, ack_wrong_seq, fin_wrong_seq }
     }

@@ -1,8 +1,6 @@
 //! The handshake: SYN, SYN/ACK, ACK, their repetitions, fast open, and connections met in their middle.
 
-use super::{
-    DATA, NO_DATA, Outcome, Segment, Session, State, after, not_before,
-};
+use super::{DATA, NO_DATA, Outcome, Segment, Session, State, after, not_before};
 use crate::capture::settings::StreamSettings;
 use crate::decode::tcp::flag::{ACK, FIN, RST, SYN};
 use crate::decode::{Event, Events};
@@ -376,7 +374,8 @@ impl Session {
             return Outcome::Refused;
         }
         // The ACK itself was missed, or comes with what the client sends again.
-        let in_window = not_before(seq, sender.isn) && !after(seq, sender.next_seq.wrapping_add(sender.window.max(65_535)));
+        let in_window =
+            not_before(seq, sender.isn) && !after(seq, sender.next_seq.wrapping_add(sender.window.max(65_535)));
         if in_window && ack_is_right {
             return self.complete(segment);
         }

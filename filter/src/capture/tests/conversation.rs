@@ -1,0 +1,110 @@
+//! What inspection is given, seen through the protocols that it finds.
+
+use super::*;
+
+const ASK: &[u8] = b"GET /a HTTP/1.1\r\nHost: h\r\n\r\n";
+const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+/// A whole exchange, with the request cut into pieces of `size` bytes that come in reversed order.
+fn exchange(lab: &mut Lab, size: usize) {
+    lab.packet(&tcp(true, SYN, 100, 0, b""));
+    lab.packet(&tcp(false, SYN | ACK, 500, 101, b""));
+    lab.packet(&tcp(true, ACK, 101, 501, b""));
+    for (i, piece) in ASK.chunks(size).enumerate().collect::<Vec<_>>().into_iter().rev() {
+        lab.packet(&tcp(true, PSH | ACK, 101 + (i * size) as u32, 501, piece));
+    }
+    let after = 101 + ASK.len() as u32;
+    lab.packet(&tcp(false, PSH | ACK, 501, after, ANSWER));
+    lab.packet(&tcp(true, ACK, after, 501 + ANSWER.len() as u32, b""));
+}
+
+#[test]
+fn requests_are_read_whatever_the_order_of_their_segments() {
+    for ips in [false, true] {
+        for size in [1, 3, 7, 100] {
+            let mut lab = Lab::new(&[], ips);
+            exchange(&mut lab, size);
+            lab.end();
+            let found = lab.count(&["\"event_type\":\"http\"", "\"url\":\"/a\"", "\"status\":200", "\"length\":2"]);
+            assert_eq!(found, 1, "inline {ips}, pieces of {size}: {}", lab.lines);
+        }
+    }
+}
+
+#[test]
+fn the_same_capture_gives_the_same_lines() {
+    let run = || {
+        let mut lab = Lab::new(&[], false);
+        exchange(&mut lab, 5);
+        lab.end();
+        lab.lines
+    };
+    assert_eq!(run(), run());
+}
+
+#[test]
+fn passive_inspection_waits_for_the_acknowledgment() {
+    for (ips, wanted) in [(false, 0), (true, 1)] {
+        let mut lab = Lab::new(&[], ips);
+        lab.packet(&tcp(true, SYN, 100, 0, b""));
+        lab.packet(&tcp(false, SYN | ACK, 500, 101, b""));
+        lab.packet(&tcp(true, ACK, 101, 501, b""));
+        lab.packet(&tcp(true, PSH | ACK, 101, 501, ASK));
+        lab.packet(&tcp(false, PSH | ACK, 501, 101, ANSWER));
+        // The answer does not acknowledge the request.
+        let known = lab.capture.core.flows.slots().any(|slot| {
+            let flow = lab.capture.core.flows.get_mut(slot);
+            flow.and_then(|flow| flow.inspection.as_ref()).is_some_and(|i| i.app().protocol.is_some())
+        });
+        assert_eq!(usize::from(known), wanted);
+    }
+}
+
+#[test]
+fn later_copies_of_segments_count_as_the_receiver_would_count_them() {
+    let run = |ips: bool| {
+        let mut lab = Lab::new(&[], ips);
+        lab.packet(&tcp(true, SYN, 100, 0, b""));
+        lab.packet(&tcp(false, SYN | ACK, 500, 101, b""));
+        lab.packet(&tcp(true, ACK, 101, 501, b""));
+        lab.packet(&tcp(true, PSH | ACK, 102, 501, &ASK[1..]));
+        // It begins before the other, so a receiver of the customary kind believes it.
+        let other = b"GET /z HTTP/1.1\r\n";
+        lab.packet(&tcp(true, PSH | ACK, 101, 501, other));
+        let after = 101 + ASK.len() as u32;
+        lab.packet(&tcp(false, PSH | ACK, 501, after, ANSWER));
+        lab.packet(&tcp(true, ACK, after, 501 + ANSWER.len() as u32, b""));
+        lab.end();
+        lab.lines
+    };
+    let (passive, inline) = (run(false), run(true));
+    assert!(passive.contains("\"url\":\"/z\"") && !passive.contains("\"url\":\"/a\""), "{passive}");
+    assert!(inline.contains("\"url\":\"/a\"") && !inline.contains("\"url\":\"/z\""), "{inline}");
+    assert!(passive.contains("reassembly_overlap_different_data"));
+}
+
+#[test]
+fn storms_of_segments_are_survived_within_bounds() {
+    let mut state = 99u64;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    for ips in [false, true] {
+        let mut lab = Lab::new(&[("stream.midstream", "true"), ("stream.async-oneside", "true")], ips);
+        for _ in 0..20_000 {
+            let (flags, from_client) = (next() as u8, next() % 2 == 0);
+            let (seq, ack) = ((next() % 400) as u32, (next() % 400) as u32);
+            let length = (next() % 60) as usize;
+            lab.packet(&tcp(from_client, flags, seq, ack, &[next() as u8; 60][..length]));
+            if next() % 500 == 0 {
+                lab.seconds += 40;
+            }
+        }
+        lab.end();
+        assert!(lab.count(&["\"event_type\":\"flow\""]) > 10);
+        assert_eq!(lab.capture.core.reassembly, 0);
+    }
+}

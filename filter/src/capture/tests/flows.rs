@@ -1,0 +1,83 @@
+//! Flows: found, counted, aged, bounded.
+
+use super::super::table::Table;
+use super::*;
+
+#[test]
+fn both_directions_are_one_flow_and_are_counted() {
+    let mut lab = Lab::new(&[], false);
+    lab.packet(&udp((CLIENT, 5000), (SERVER, 9999), b"question"));
+    lab.packet(&udp((SERVER, 9999), (CLIENT, 5000), b"answer"));
+    lab.end();
+    let wanted = "\"pkts_toserver\":1,\"pkts_toclient\":1,\"bytes_toserver\":36,\"bytes_toclient\":34";
+    assert_eq!(lab.count(&["\"src_port\":5000", wanted, "\"state\":\"established\""]), 1, "{}", lab.lines);
+}
+
+#[test]
+fn a_flow_is_over_when_nothing_came_for_its_time() {
+    let mut lab = Lab::new(&[], false);
+    lab.packet(&udp((CLIENT, 5000), (SERVER, 9999), b"one"));
+    lab.seconds += 29;
+    lab.packet(&udp((CLIENT, 5000), (SERVER, 9999), b"two"));
+    lab.seconds += 31;
+    lab.packet(&udp((CLIENT, 5000), (SERVER, 9999), b"three"));
+    lab.end();
+    assert_eq!(lab.count(&["\"reason\":\"timeout\"", "\"pkts_toserver\":2"]), 1);
+    assert_eq!(lab.count(&["\"reason\":\"shutdown\"", "\"pkts_toserver\":1"]), 1);
+}
+
+#[test]
+fn the_oldest_flows_give_way_when_there_are_too_many() {
+    let mut lab = Lab::new(&[("flow.limit", "16")], false);
+    for port in 1..=100u16 {
+        lab.packet(&udp((CLIENT, port), (SERVER, 9999), b"x"));
+    }
+    lab.end();
+    assert_eq!(lab.count(&["\"event_type\":\"flow\""]), 100);
+    assert_eq!(lab.count(&["\"reason\":\"forced\""]), 84);
+}
+
+#[test]
+fn an_icmp_error_belongs_to_the_flow_it_quotes() {
+    let mut lab = Lab::new(&[], false);
+    let sent = udp((CLIENT, 5000), (SERVER, 9999), b"x");
+    lab.packet(&sent);
+    let mut error = vec![3, 3, 0, 0, 0, 0, 0, 0];
+    error.extend(&sent[..28]);
+    let sum = !weir_wire::checksum::sum(&error).fold();
+    error[2..4].copy_from_slice(&sum.to_be_bytes());
+    lab.packet(&ipv4(SERVER, CLIENT, 1, &error));
+    lab.end();
+    assert_eq!(lab.count(&["\"event_type\":\"flow\""]), 1, "{}", lab.lines);
+    assert_eq!(lab.count(&["\"proto\":\"UDP\"", "\"pkts_toclient\":1"]), 1);
+}
+
+#[test]
+fn a_table_finds_what_it_holds_after_any_removals() {
+    let mut lab = Lab::new(&[], false);
+    let mut table = Table::new(10_000, 7);
+    let mut live = Vec::new();
+    let mut state = 1u32;
+    for n in 0..5000u32 {
+        let view = View::default();
+        let tuple = Tuple {
+            source: std::net::Ipv4Addr::from(n / 100).into(),
+            destination: std::net::Ipv4Addr::from(7).into(),
+            source_port: (n % 100) as u16,
+            destination_port: 1,
+            protocol: 17,
+        };
+        let (key, from_low) = Key::of(&tuple, &view, true);
+        let flow = lab.capture.core.new_flow(key, &tuple, from_low, &view);
+        let (slot, gone) = table.insert(flow, Instant(u64::from(n)));
+        assert!(gone.is_none());
+        live.push((key, slot));
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        if state % 3 == 0 {
+            let (key, slot) = live.swap_remove(state as usize / 3 % live.len());
+            assert_eq!(table.remove(slot).unwrap().key, key);
+        }
+    }
+    assert_eq!(table.len(), live.len());
+    assert!(live.iter().all(|(key, slot)| table.find(key, table.hash(key)) == Some(*slot)));
+}
