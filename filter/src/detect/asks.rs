@@ -1,9 +1,10 @@
 //! What a rule asks of a packet and its flow, apart from bytes.
 
 use weir_ids_rules::AppProtocol;
-use weir_ids_rules::rule::{Bounds, Condition, Directed, Protocol, Rule, StreamSide, TcpWay};
+use weir_ids_rules::rule::{Bounds, Condition, Directed, Protocol, Reputation, Rule, StreamSide, TcpWay};
 
 use super::compiled::is_flow_event;
+use super::sets::Sets;
 use super::{Direction, Step, condition};
 use crate::app::core::Found;
 use crate::app::{Anomaly, Identity};
@@ -27,6 +28,8 @@ pub enum Ask {
     Protocol(ProtocolAsk),
     /// Numbers of the flow.
     Flow(Condition),
+    /// The reputation of an address.
+    Reputation(Reputation),
     /// Cannot be answered here.
     Never,
 }
@@ -87,16 +90,18 @@ fn of_condition(condition: &Condition) -> Ask {
         | Condition::FlowBytes(..)
         | Condition::FlowElephant(_)
         | Condition::StreamSize(..) => Ask::Flow(condition.clone()),
-        // There is no table of countries; a set of reputations is asked where one is loaded.
-        Condition::GeoIp { .. } | Condition::Reputation(_) => Ask::Never,
+        Condition::Reputation(reputation) => Ask::Reputation(reputation.clone()),
+        // There is no table of countries.
+        Condition::GeoIp { .. } => Ask::Never,
         _ => Ask::Header(condition.clone()),
     }
 }
 
 impl Ask {
     /// Whether it holds.
-    pub fn holds(&self, facts: &Facts<'_>) -> bool {
+    pub fn holds(&self, facts: &Facts<'_>, sets: &Sets) -> bool {
         match self {
+            Ask::Reputation(asked) => sets.repute(asked, facts.tuple.source, facts.tuple.destination),
             Ask::Header(condition) => condition::holds(condition, facts.step.view),
             Ask::Event(event) => event.is_some_and(|event| facts.step.view.events.has(event)),
             Ask::FlowEvent(name) => facts.events.iter().any(|anomaly| anomaly.0.eq_ignore_ascii_case(name)),

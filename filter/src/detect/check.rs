@@ -72,9 +72,39 @@ pub struct Room {
     pub sets: Sets,
     /// Numbers of DCE/RPC have their least significant byte first.
     pub dce_little: bool,
-    /// JSON members, with a comma between them, that sets add to an alert's "context": whoever judges a rule empties it
-    /// before.
-    pub context: String,
+    /// What sets know of values found: the rule by `gid` and `sid`, and a member of its alert's "context" as JSON.
+    /// Emptied before each step.
+    pub contexts: Vec<((u32, u32), String)>,
+    /// The rule that is checked.
+    owner: (u32, u32),
+}
+
+/// Members of contexts kept in one step.
+const CONTEXTS: usize = 64;
+
+impl Room {
+    /// The members that sets add to an alert of this rule, as JSON without braces; mostly empty.
+    pub fn alert_members(&self, gid: u32, sid: u32) -> String {
+        let mut text = String::new();
+        for (_, member) in self.contexts.iter().filter(|(owner, _)| *owner == (gid, sid)) {
+            text.push_str(if text.is_empty() { "\"context\":{" } else { "," });
+            text.push_str(member);
+        }
+        if !text.is_empty() {
+            text.push('}');
+        }
+        text
+    }
+
+    /// Asks a set of a buffer's bytes, and keeps what it knows of them.
+    fn ask(&mut self, set: &DataSet, bytes: &[u8]) -> bool {
+        let mut member = String::new();
+        let holds = self.sets.ask(set, bytes, &mut member);
+        if !member.is_empty() && self.contexts.len() < CONTEXTS {
+            self.contexts.push((self.owner, member));
+        }
+        holds
+    }
 }
 
 /// What one section of a rule asks of the bytes of its buffer.
@@ -82,6 +112,8 @@ pub struct Room {
 pub struct Check {
     transforms: Transforms,
     elements: Box<[Element]>,
+    /// The rule, by `gid` and `sid`.
+    owner: (u32, u32),
 }
 
 impl Check {
@@ -89,13 +121,14 @@ impl Check {
     ///
     /// # Errors
     /// Of an expression that does not compile: its place in the rule's text, and why.
-    pub fn compile(_rule: &Rule, section: &Section) -> Result<Check, Refusal> {
+    pub fn compile(rule: &Rule, section: &Section) -> Result<Check, Refusal> {
         let transforms = Transforms::try_compile(&section.transforms)?;
-        Ok(Check { transforms, elements: compile(&section.matches)? })
+        Ok(Check { transforms, elements: compile(&section.matches)?, owner: (rule.gid, rule.sid) })
     }
 
     /// Whether all of it holds for `bytes`.
     pub fn run(&self, bytes: &[u8], room: &mut Room) -> Outcome {
+        room.owner = self.owner;
         if self.transforms.is_empty() {
             return search::run(&self.elements, bytes, room);
         }

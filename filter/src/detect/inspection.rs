@@ -302,6 +302,7 @@ impl Inspection {
             let scene = self.scene(step, &metadata);
             let refuses =
                 matches!(told.action, weir_ids_rules::rule::Action::Drop | weir_ids_rules::rule::Action::Reject(_));
+            let extra = shared.scratch.room.alert_members(rule.signature.gid, rule.signature.sid);
             sink.alert(
                 &scene,
                 &Alert {
@@ -314,7 +315,7 @@ impl Inspection {
                     guessed: guessed && transaction.is_some(),
                     transaction,
                     payload,
-                    extra: context(&shared.scratch.contexts, told.matched.context),
+                    extra: &extra,
                 },
             );
             findings.alerts += 1;

@@ -67,8 +67,12 @@ impl<'j> Judge<'j> {
     pub fn takes(&mut self, rule: &Compiled) -> bool {
         self.takes_flow(rule)
             && rule.takes_ends(self.facts.tuple)
-            && rule.asks.iter().all(|ask| ask.holds(&self.facts))
+            && self.asks(rule)
             && (rule.wants.is_empty() || self.marks().satisfy(&rule.wants))
+    }
+
+    fn asks(&self, rule: &Compiled) -> bool {
+        rule.asks.iter().all(|ask| ask.holds(&self.facts, &self.scratch.room.sets))
     }
 
     /// Whether the flow's direction, state and protocol fit.
@@ -97,7 +101,7 @@ impl<'j> Judge<'j> {
         for &number in &self.program.ends {
             let Some(rule) = self.program.rule(number) else { continue };
             if rule.takes_protocol(class_of(self.facts.tuple.protocol)) && self.takes(rule) {
-                self.matched(rule, Matched { rule: number, stream: None, transaction: None });
+                self.matched(rule, Matched::new(number));
             }
         }
     }
@@ -106,8 +110,8 @@ impl<'j> Judge<'j> {
     pub fn oddities(&mut self) {
         for &number in &self.program.oddities {
             let Some(rule) = self.program.rule(number) else { continue };
-            if rule.asks.iter().all(|ask| ask.holds(&self.facts)) && self.takes(rule) {
-                self.matched(rule, Matched { rule: number, stream: None, transaction: None });
+            if self.asks(rule) && self.takes(rule) {
+                self.matched(rule, Matched::new(number));
             }
         }
     }
@@ -172,7 +176,7 @@ impl<'j> Judge<'j> {
                     if let Some(place) = on_stream {
                         side.remember(candidate.rule, place);
                     }
-                    self.matched(rule, Matched { rule: candidate.rule, stream: on_stream, transaction: None });
+                    self.matched(rule, Matched { stream: on_stream, ..Matched::new(candidate.rule) });
                 }
             }
         }
@@ -199,7 +203,7 @@ impl<'j> Judge<'j> {
         if !rule.acts.is_empty() {
             Marks { transaction: Some(bits), ..self.marks() }.apply(&rule.acts);
         }
-        self.scratch.matched.push(Matched { rule: number, stream: None, transaction: Some(transaction) });
+        self.scratch.matched.push(Matched { transaction: Some(transaction), ..Matched::new(number) });
     }
 
     /// As [`Judge::takes`], for a rule on a transaction, which may have bits of its own.
@@ -207,7 +211,7 @@ impl<'j> Judge<'j> {
         let step = self.facts.step;
         rule.takes_state(step.established)
             && rule.takes_ends(self.facts.tuple)
-            && rule.asks.iter().all(|ask| ask.holds(&self.facts))
+            && self.asks(rule)
             && (rule.wants.is_empty() || Marks { transaction: Some(bits), ..self.marks() }.satisfy(&rule.wants))
     }
 }

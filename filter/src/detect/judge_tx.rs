@@ -306,9 +306,11 @@ fn text(judge: &mut Judge<'_>, asked: &Asked<'_>, part: &Text) -> Satisfied {
     };
     let found = ways.into_iter().flatten().find_map(|way| Some((way, has.ready(part.buffer, way)?)));
     let Some((way, ready)) = found else { return Satisfied::No };
-    if view.transaction.progress(way) < ready {
+    if view.transaction.progress(way) < ready && !view.end {
         return asked.later(way);
     }
+    judge.scratch.room.dce_little =
+        part.buffer == Buffer::DcerpcStubData && view.transaction.special("dce", "little", way) == Some(true);
     let grown = view.transaction.grown(part.buffer, way);
     let mut work = std::mem::take(&mut judge.scratch.work);
     let first = if is_file(part.buffer) { asked.first_file } else { 0 };
@@ -358,7 +360,13 @@ fn number(asked: &Asked<'_>, test: &NumberTest) -> Satisfied {
         };
         values.clone().nth(index)
     };
+    // What the other direction says is not missing in this one.
+    let elsewhere = || {
+        let other = opposite(view.way);
+        values.clone().next().is_none() && view.transaction.number(test.field, other, 0).is_some()
+    };
     let satisfied = match test.nth {
+        Nth::All | Nth::AtOrMissing(_) | Nth::Count(_) if elsewhere() => false,
         Nth::Any => values.clone().any(holds),
         Nth::All => view.is_complete(view.way) && values.clone().all(holds),
         Nth::AllOfSome => values.clone().next().is_some() && values.clone().all(holds),

@@ -24,6 +24,13 @@ pub struct Matched {
     pub transaction: Option<(usize, u64)>,
 }
 
+impl Matched {
+    /// A match of a rule on a packet.
+    pub fn new(rule: u32) -> Matched {
+        Matched { rule, stream: None, transaction: None }
+    }
+}
+
 /// The lists.
 #[derive(Debug, Default)]
 pub struct Scratch {

@@ -20,7 +20,7 @@ const BYTES: usize = 256 << 20;
 const OVERHEAD: usize = 64;
 
 /// All sets, by name.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Sets {
     sets: BTreeMap<Box<str>, Set>,
     /// Digests by the name of their list.
@@ -33,7 +33,7 @@ pub struct Sets {
 }
 
 /// One set.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Set {
     kind: DataSetKind,
     values: BTreeMap<Box<[u8]>, Entry>,
@@ -42,7 +42,7 @@ struct Set {
 }
 
 /// What is known of a value.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Entry {
     score: u64,
     /// The JSON object that it stood in.

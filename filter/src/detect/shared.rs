@@ -49,6 +49,11 @@ impl Shared {
         }
     }
 
+    /// The sets that rules ask and fill.
+    pub fn sets(&mut self) -> &mut super::sets::Sets {
+        &mut self.scratch.room.sets
+    }
+
     /// Steps that searches and checks have taken, of about 64 bytes each.
     pub fn work(&self) -> u64 {
         self.scratch.room.work

@@ -126,7 +126,7 @@ impl Search<'_, '_> {
             }
             Test::Entropy(entropy) => next(entropy::holds(entropy, self.text), false, self),
             Test::DataSet(set) => {
-                let holds = self.room.sets.ask(set, self.text, &mut self.room.context);
+                let holds = self.room.ask(set, self.text);
                 next(holds, false, self)
             }
             Test::Reputation(set) => next(self.room.sets.score(set, self.text), false, self),
@@ -260,8 +260,7 @@ impl Search<'_, '_> {
             (false, false) => end,
         };
         let place = usize::try_from((base as i64).checked_add(distance)?).ok()?;
-        // The end of the text is a place; nothing can be read there, but `isdataat:!1,relative` holds.
-        (place <= self.text.len()).then_some(place)
+        (place < self.text.len()).then_some(place)
     }
 
     /// Whether a text is base64 and its bytes satisfy `inner`.

@@ -146,7 +146,7 @@ fn to_base64(bytes: &[u8], text: &mut String) {
 }
 
 /// The scores of one category.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Repute {
     hosts: BTreeMap<IpAddr, u8>,
     networks: Vec<(IpNetwork, u8)>,
