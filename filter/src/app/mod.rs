@@ -369,6 +369,11 @@ pub trait Transaction: Debug {
     fn only(&self) -> Option<Direction> {
         None
     }
+
+    /// The direction in which EVE shows its event: most protocols show that of the flow.
+    fn shown_in(&self) -> Direction {
+        self.only().unwrap_or(Direction::Original)
+    }
 }
 
 /// A buffer that a protocol's transactions have.

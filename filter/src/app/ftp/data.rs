@@ -9,6 +9,8 @@ use crate::event::Tuple;
 use crate::inspect::Direction;
 use crate::json::Json;
 
+/// It is no file but a directory's listing.
+pub const LISTING: u8 = 0;
 /// The file comes from the server, as `ftpdata_command` counts.
 pub const RETRIEVE: u8 = 1;
 /// The file goes to the server.
@@ -65,7 +67,10 @@ impl Parser for FtpData {
             self.begun = true;
             let mut transfer =
                 Transfer { name: self.name.clone(), command: self.command, way, done: false, files: Files::default() };
-            transfer.files.open(&self.name, Limits::default(), context.settings.hashed());
+            let file = transfer.files.open(&self.name, Limits::default(), context.settings.hashed());
+            if let Some(file) = file {
+                file.announced = !self.name.is_empty();
+            }
             self.list.push(transfer);
         }
         let Some(transfer) = self.list.last_mut().filter(|transfer| transfer.way == way) else {

@@ -193,6 +193,7 @@ impl Ftp {
             "PORT" | "EPRT" => self.port_line = text.get(4..).unwrap_or_default().to_vec(),
             "RETR" => self.announce(text, data::RETRIEVE, context),
             "STOR" => self.announce(text, data::STORE, context),
+            "LIST" | "NLST" => self.announce(b"", data::LISTING, context),
             _ => {}
         }
         Then::Go
@@ -212,7 +213,7 @@ impl Ftp {
     fn announce(&mut self, text: &[u8], command: u8, context: &mut Context<'_>) {
         let name = text.get(5..).unwrap_or_default().trim_ascii();
         let Some(announced) = self.announced.take() else { return };
-        if name.is_empty() {
+        if name.is_empty() && command != data::LISTING {
             return;
         }
         let (source, destination, port) = match announced {

@@ -203,8 +203,10 @@ impl Transaction for Exchange {
         }
     }
 
-    fn number(&self, field: Field, _way: Direction, nth: usize) -> Option<u64> {
+    fn number(&self, field: Field, way: Direction, nth: usize) -> Option<u64> {
+        let asked = way == Direction::Original;
         match field {
+            _ if asked != (field == Field::LdapRequestOperation) => None,
             Field::LdapRequestOperation if nth == 0 => {
                 self.request.as_ref().map(|request| u64::from(request.operation))
             }

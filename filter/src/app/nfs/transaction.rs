@@ -155,8 +155,9 @@ impl Transaction for Tx {
         None
     }
 
-    fn number(&self, field: Field, _way: Direction, nth: usize) -> Option<u64> {
+    fn number(&self, field: Field, way: Direction, nth: usize) -> Option<u64> {
         match field {
+            _ if way == Direction::Reply => None,
             Field::NfsVersion if nth == 0 => Some(u64::from(self.version)),
             Field::NfsProcedure => {
                 let mut all = std::iter::once(&self.procedure).chain(&self.also);
@@ -186,6 +187,13 @@ impl Transaction for Tx {
 
     fn log_beside(&self, json: &mut Json<'_>) {
         json.nested("rpc", |json| super::log::write_rpc(self, json));
+    }
+
+    fn shown_in(&self) -> Direction {
+        match &self.kind {
+            Kind::File(file) => file.way,
+            Kind::Plain | Kind::Rename(_) => Direction::Reply,
+        }
     }
 
     fn is_logged(&self) -> bool {
