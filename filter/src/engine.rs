@@ -96,6 +96,13 @@ pub struct Ticket {
     place: Place,
 }
 
+impl Ticket {
+    /// The packet goes the way of its flow's responder.
+    pub fn is_reply(&self) -> bool {
+        matches!(self.place, Place::Known { direction: Direction::Reply, .. })
+    }
+}
+
 /// Where a packet stands. A place in the table is checked again before use.
 #[derive(Clone, Copy, Debug)]
 enum Place {

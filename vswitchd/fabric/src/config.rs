@@ -115,6 +115,8 @@ pub enum Step {
     SetRouter(RouterId, RouterConfig),
     /// Removes a router with its interfaces.
     RemoveRouter(RouterId),
+    /// Forgets all bindings of address translation.
+    FlushNat,
     /// Forgets what was learned of the neighbours of an interface.
     FlushNeighbors(InterfaceId),
 }

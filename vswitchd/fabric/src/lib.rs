@@ -23,6 +23,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use weir_filter::event::FlowRecord;
@@ -35,6 +36,7 @@ pub mod counters;
 pub mod egress;
 pub mod fdb;
 pub mod lpm;
+pub mod nat;
 mod path;
 mod rewrite;
 pub mod router;
@@ -51,8 +53,10 @@ pub use fdb::{FdbEntry, FdbStats};
 pub use why::LastDrop;
 
 use bridge::Bridge;
+use nat::bindings::BindingEntry;
+use nat::{Nat, NatCounters};
 use path::Paths;
-use router::neighbor::NeighborEntry;
+use router::neighbor::{Found, NeighborEntry};
 use router::{InterfaceStatus, RouteTable, Routers};
 use stages::Lane;
 use why::Drops;
@@ -66,6 +70,7 @@ pub struct Fabric {
     engine: Engine,
     bridge: Bridge,
     routers: Routers,
+    nat: Nat,
     strays: Strays,
     seed: u64,
     // Room used again by every burst.
@@ -103,6 +108,7 @@ impl Fabric {
             engine: Engine::new(limits, seed),
             bridge: Bridge::default(),
             routers: Routers::new(seed),
+            nat: Nat::new(seed),
             strays: Strays { counters: PortCounters::default(), drops: Drops::new(), sequence: 0 },
             seed,
             lanes: Vec::new(),
@@ -128,6 +134,7 @@ impl Fabric {
             walk.end(packet, Why::reason(reason));
         }
         let routers = walk.tick_routers();
+        walk.tick_nat();
         walk.send_originated();
         earlier(earlier(next, engine), routers)
     }
@@ -175,6 +182,16 @@ impl Fabric {
     /// The neighbours of all routers, in order of interface and address.
     pub fn neighbors(&self, now: Instant) -> Vec<NeighborEntry> {
         self.routers.neighbors.list(now)
+    }
+
+    /// Bindings of address translation as they stand, `limit` at most; how many there are, and what was counted.
+    pub fn nat(&self, now: Instant, limit: usize) -> (Vec<BindingEntry>, usize, NatCounters) {
+        (self.nat.list(now, limit), self.nat.len(), self.nat.counters)
+    }
+
+    /// What is known of one neighbour; `None` where nothing is.
+    pub fn neighbor(&self, interface: InterfaceId, address: IpAddr) -> Option<Found> {
+        self.routers.neighbors.peek(interface, address)
     }
 
     /// A router's routes; `None` where there is no such router.

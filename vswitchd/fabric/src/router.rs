@@ -264,6 +264,13 @@ impl Routers {
         self.rebuild();
     }
 
+    /// The addresses of a router.
+    pub fn addresses_of(&self, id: RouterId) -> Vec<IpAddr> {
+        let interfaces = self.router(id).into_iter().flat_map(|router| &router.interfaces);
+        let addresses = interfaces.filter_map(|&id| self.interface(id)).flat_map(|interface| &interface.addresses);
+        addresses.map(|address| address.prefix.address).filter(|address| !is_link_local(address)).collect()
+    }
+
     /// Removes a router with its interfaces.
     pub fn remove(&mut self, id: RouterId) {
         let Some(router) = self.routers.get_mut(usize::from(id.0)).and_then(Option::take) else { return };

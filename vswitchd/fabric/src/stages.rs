@@ -18,9 +18,10 @@ use weir_wire::{DropReason, Fragment, Instant, Nowhere, Origin, Packet, Pool, Po
 
 use crate::bridge::{Bridge, Destination, Parsed};
 use crate::egress::Egress;
+use crate::nat::Nat;
 use crate::path::Paths;
 use crate::rewrite::rewrite;
-use crate::router::hop::Hop;
+use crate::router::walk::Departure;
 use crate::router::{Routers, is_routable};
 use crate::vlan::Tagging;
 use crate::{Fabric, Strays, coarse};
@@ -81,6 +82,7 @@ impl Fabric {
             engine: &mut self.engine,
             bridge: &mut self.bridge,
             routers: &mut self.routers,
+            nat: &mut self.nat,
             strays: &mut self.strays,
             to: &mut self.to,
             replies: &mut self.replies,
@@ -97,6 +99,7 @@ pub(crate) struct Walk<'a> {
     pub engine: &'a mut Engine,
     pub bridge: &'a mut Bridge,
     pub routers: &'a mut Routers,
+    pub nat: &'a mut Nat,
     pub strays: &'a mut Strays,
     pub to: &'a mut Vec<PortId>,
     pub replies: &'a mut Vec<(PortId, Cleared)>,
@@ -219,6 +222,9 @@ impl Walk<'_> {
     /// Stops 4 to 7 of a packet on a switch or in a zone of routers.
     #[inline]
     pub(crate) fn pass(&mut self, packet: Packet, switch: SwitchId) {
+        if switch.is_zone() && !self.nat.is_idle() {
+            return self.pass_translated(packet, switch);
+        }
         match self.enter(packet, switch) {
             Entered::Go(packet, ticket) if switch.is_zone() => self.route(packet, ticket),
             Entered::Go(packet, ticket) => self.decide(packet, ticket, switch),
@@ -229,7 +235,7 @@ impl Walk<'_> {
 
     /// Stop 4: the flow, or the wait for other fragments.
     #[inline]
-    fn enter(&mut self, packet: Packet, switch: SwitchId) -> Entered {
+    pub(crate) fn enter(&mut self, packet: Packet, switch: SwitchId) -> Entered {
         if packet.headers.fragment == Fragment::No {
             return self.engine.enter(self.now, packet, switch, self.pool);
         }
@@ -261,21 +267,23 @@ impl Walk<'_> {
 
     /// Stop 6 for several destinations, and the copies. A copy that was refused or found no buffer counts as made and
     /// dropped, so that the sum stays exact.
-    pub(crate) fn flood(&mut self, packet: Packet, ticket: Ticket, hop: Option<&Hop>) {
+    pub(crate) fn flood(&mut self, packet: Packet, ticket: Ticket, departure: Option<&Departure>) {
         let (port, wanted, mut refused) = (packet.port, self.to.len(), 0);
         let inspected = self.engine.inspect_flood(self.now, packet, ticket, self.to, &mut refused, self.pool);
         let mut cleared = match inspected {
             Inspected::Forward(cleared) => cleared,
             Inspected::Dropped(packet, why) => return self.end(packet, why),
         };
+        if let Some(departure) = departure
+            && let Err(reason) = self.depart(&mut cleared, departure)
+        {
+            return self.end(cleared.into_packet(), Why::reason(reason));
+        }
         let counters = self.counters(port);
         counters.copied += wanted as u64 - 1;
         counters.dropped.add(DropReason::Policy, refused as u64);
         if refused > 0 {
             self.remember(cleared.packet(), Why::reason(DropReason::Policy));
-        }
-        if let Some(hop) = hop {
-            hop.rewrite(cleared.rewrite());
         }
         self.spread(cleared);
     }
@@ -333,8 +341,9 @@ impl Walk<'_> {
         self.engine.originated(|to, cleared| self.replies.push((to, cleared)));
         while !(self.replies.is_empty() && self.routers.is_quiet()) {
             let mut replies = std::mem::take(self.replies);
-            for (to, cleared) in replies.drain(..) {
+            for (to, mut cleared) in replies.drain(..) {
                 self.counters(cleared.packet().port).originated += 1;
+                self.translate_reply(&mut cleared);
                 match self.entrance(cleared.packet()) {
                     Some(_) => self.route_own(cleared),
                     None => self.send(to, cleared),

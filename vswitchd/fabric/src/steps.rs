@@ -6,6 +6,7 @@ use crate::bridge::{Port, Switch};
 use crate::config::{PortConfig, Step, SwitchConfig};
 use crate::counters::PortCounters;
 use crate::fdb::Fdb;
+use crate::nat::NatConfig;
 use crate::router::Door;
 use crate::vlan::Vlans;
 use crate::why::Drops;
@@ -29,13 +30,17 @@ impl Fabric {
                 }
             }
             Step::SetRouter(id, config) => {
+                let (zone, nat) = (config.zone, config.nat.clone());
                 self.routers.set(now, id, config);
+                self.nat.set(id, zone, nat, self.routers.addresses_of(id));
                 self.tell_switches(now);
             }
             Step::RemoveRouter(id) => {
                 self.routers.remove(id);
+                self.nat.set(id, SwitchId(SwitchId::FIRST_ZONE), NatConfig::default(), Vec::new());
                 self.tell_switches(now);
             }
+            Step::FlushNat => drop(self.nat.flush()),
             Step::FlushNeighbors(id) => drop(self.routers.flush_neighbors(Some(id))),
         }
     }

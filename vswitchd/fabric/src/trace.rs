@@ -2,16 +2,19 @@
 //! nothing counted. It asks the same functions that the walk in [`stages`](crate::stages) asks.
 
 use weir_wire::buffer::PoolLimits;
-use weir_wire::{DropReason, Instant, L3, Offload, Packet, Pool, PortId, SwitchId};
+use weir_wire::{DropReason, Instant, InterfaceId, L3, Offload, Packet, Pool, PortId, SwitchId};
 
 use crate::bridge::{Destination, Kind};
 use crate::rewrite::rewrite;
+use crate::router::is_routable;
+use crate::router::neighbor::Found;
+use crate::router::path::Path;
 use crate::vlan::Tagging;
 use crate::{Fabric, coarse};
 
 impl Fabric {
-    /// The walk of a frame that comes in by `port`, one line or more a stop, to its end. Ports and switches stand as
-    /// "port 2" and "switch 0", so that a reader who knows their names can put them in.
+    /// The walk of a frame that comes in by `port`, one line or more a stop, to its end. Ports, switches and zones of
+    /// routers stand as "port 2" and "switch 0", so that a reader who knows their names can put them in.
     pub fn trace(&self, now: Instant, port: PortId, frame: &[u8]) -> Vec<String> {
         let mut lines = Vec::new();
         if let Err(reason) = self.follow(now, port, frame, &mut lines) {
@@ -33,6 +36,12 @@ impl Fabric {
         self.bridge.switch(switch).ok_or(DropReason::PortUnbound)?;
         lines.push(format!("3 belongs to switch {}, {}", switch.0, vlan(packet.vid.0)));
         self.source(now, &packet, switch, lines)?;
+        if let Some(door) = self.routers.door(switch, packet.vid, packet.dst_mac())
+            && is_routable(&packet)
+        {
+            let (from, zone) = (door.interface, door.zone);
+            return self.follow_routed(now, packet, from, zone, lines);
+        }
         let mut to = Vec::new();
         match self.bridge.resolve(coarse(now), &packet, switch, &mut to)? {
             Destination::Port(only, _) => to = vec![only],
@@ -42,6 +51,56 @@ impl Fabric {
         for port in to {
             let decided = self.engine.trace(now, &packet, switch, port);
             lines.extend(decided.into_iter().map(|line| format!("6 to port {}: {line}", port.0)));
+            lines.push(self.departure(&packet, port));
+        }
+        Ok(())
+    }
+
+    /// The walk of a packet that came to a router by interface `from`.
+    fn follow_routed(
+        &self,
+        now: Instant,
+        mut packet: Packet,
+        from: InterfaceId,
+        zone: SwitchId,
+        lines: &mut Vec<String>,
+    ) -> Result<(), DropReason> {
+        lines.push(format!("3 is for the router there: zone of switch {}", zone.0));
+        self.engine.prepare(&mut packet, zone);
+        let path = self.routers.path(from, &packet).map_err(|refused| {
+            if let Some(error) = refused.error {
+                lines.push(format!("5 the sender is told: {error:?}"));
+            }
+            refused.reason
+        })?;
+        let Path::Out { interface, next, hops } = path else {
+            lines.push("5 the router itself".to_owned());
+            let decided = self.engine.trace(now, &packet, zone, PortId::LOCAL);
+            lines.extend(decided.into_iter().map(|line| format!("6 to the router: {line}")));
+            return Ok(());
+        };
+        let Some(config) = self.routers.interface(interface).map(|interface| &interface.config) else {
+            return Err(DropReason::NoRoute);
+        };
+        let (switch, vid) = (config.switch, config.vid);
+        lines.push(format!("5 neighbour {next} on switch {}, {}, past {hops} routers", switch.0, vlan(vid.0)));
+        let mac = match self.routers.neighbors.peek(interface, next) {
+            Some(Found::At(mac)) => mac,
+            Some(Found::Unreachable) => return Err(DropReason::NeighborUnresolved),
+            Some(Found::Asked | Found::NoRoom) | None => {
+                lines.push(format!("5 the MAC of {next} is not known: it is asked for, and the packet waits"));
+                return Ok(());
+            }
+        };
+        let mut to = Vec::new();
+        if let Destination::Port(only, _) = self.bridge.toward(coarse(now), packet.port, (switch, vid), mac, &mut to)? {
+            to = vec![only];
+        }
+        lines.push(format!("5 {mac} is behind {}", ports(&to)));
+        for port in to {
+            let decided = self.engine.trace(now, &packet, zone, port);
+            lines.extend(decided.into_iter().map(|line| format!("6 to port {}: {line}", port.0)));
+            packet.vid = vid;
             lines.push(self.departure(&packet, port));
         }
         Ok(())

@@ -95,6 +95,10 @@ reasons! {
     PathMtu = "path-mtu",
     /// A packet to the router itself, where nobody listens for it.
     NotServed = "not-served",
+    /// No outside port was free for the flow, or there is no room for another binding.
+    NatExhausted = "nat-exhausted",
+    /// The inside address has as many bindings as it may have.
+    NatLimit = "nat-limit",
     // -- flows
     /// The flow table is full and nothing could be evicted.
     FlowTableFull = "flow-table-full",

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use weir_wire::{InterfaceId, MacAddr, SwitchId, Vid};
 
 use super::RouteTable;
+use crate::nat::NatConfig;
 
 /// An address and the length of its network's prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -80,6 +81,8 @@ pub struct RouterConfig {
     pub interfaces: Vec<(InterfaceId, InterfaceConfig)>,
     /// Its routes, compiled.
     pub table: Arc<RouteTable>,
+    /// Its address translations.
+    pub nat: NatConfig,
 }
 
 /// A way out of a router.

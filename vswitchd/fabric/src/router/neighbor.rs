@@ -21,7 +21,7 @@ use weir_wire::{Instant, InterfaceId, MacAddr, Packet};
 use super::Emission;
 use super::limit::Bucket;
 use entry::{Entry, State};
-use hasher::Seeded;
+pub(crate) use hasher::Seeded;
 
 /// Neighbours of all routers.
 pub const NEIGHBORS_MAX: usize = 16384;

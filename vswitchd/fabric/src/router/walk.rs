@@ -3,17 +3,25 @@
 
 use std::net::IpAddr;
 
-use weir_filter::{Cleared, Inspected, Ticket, Why};
+use weir_filter::{Cleared, Entered, Inspected, Ticket, Why};
 use weir_wire::build::neighbor::{advertisement, solicitation};
 use weir_wire::build::{ArpKind, IcmpError, arp, packet as parsed};
-use weir_wire::{DropReason, Instant, InterfaceId, MacAddr, Packet, PortId, SwitchId};
+use weir_wire::{DropReason, Fragment, Instant, InterfaceId, MacAddr, Packet, PortId, SwitchId};
 
 use super::hop::{Fit, Hop};
 use super::neighbor::Found;
 use super::path::{Path, Refused};
 use super::{Emission, Interface, link_local};
 use crate::bridge::Destination;
+use crate::nat::Exit;
 use crate::stages::Walk;
+
+/// How a packet leaves a router.
+#[derive(Debug)]
+pub(crate) struct Departure {
+    pub hop: Hop,
+    pub exit: Exit,
+}
 
 impl Walk<'_> {
     /// The interface whose MAC a packet was sent to.
@@ -51,8 +59,8 @@ impl Walk<'_> {
     fn seek(&mut self, packet: Packet, ticket: Ticket, from: InterfaceId, key: (InterfaceId, IpAddr), hops: u8) {
         let refused = |reason, error| Refused { reason, error, at: from };
         match self.routers.neighbors.find(self.now, key, &mut self.routers.emissions) {
-            Found::At(mac) => match self.hop(from, key.0, mac, hops) {
-                Some(hop) => self.go(packet, ticket, from, key.0, &hop),
+            Found::At(mac) => match self.departure(from, key, mac, hops) {
+                Some(departure) => self.go(packet, ticket, departure),
                 None => self.end(packet, Why::reason(DropReason::NoRoute)),
             },
             Found::Asked => match self.routers.neighbors.hold(key, packet) {
@@ -72,17 +80,40 @@ impl Walk<'_> {
         }
     }
 
-    fn hop(&self, from: InterfaceId, to: InterfaceId, mac: MacAddr, hops: u8) -> Option<Hop> {
+    fn departure(
+        &self,
+        from: InterfaceId,
+        (to, next): (InterfaceId, IpAddr),
+        mac: MacAddr,
+        hops: u8,
+    ) -> Option<Departure> {
         let (entrance, exit) = (self.routers.interface(from)?, self.routers.interface(to)?);
         let clamps = entrance.config.clamp_mss || exit.config.clamp_mss;
         let clamp = clamps.then_some(entrance.config.mtu.min(exit.config.mtu));
         let config = &exit.config;
         let (switch, vid, source, mtu) = (config.switch, config.vid, config.mac, config.mtu);
-        Some(Hop { switch, vid, source, destination: mac, hops, mtu, clamp })
+        let hop = Hop { switch, vid, source, destination: mac, hops, mtu, clamp };
+        let (zone, router) = (self.routers.router(exit.router)?.zone, exit.router);
+        let own = if self.nat.is_idle() { None } else { exit.source_for(next) };
+        Some(Departure { hop, exit: Exit { zone, router, from, to, own, opens: true } })
+    }
+
+    /// Stop 7 of a packet that leaves a router: its outside name, its next hop.
+    pub(crate) fn depart(&mut self, cleared: &mut Cleared, departure: &Departure) -> Result<(), DropReason> {
+        let Departure { hop, exit } = departure;
+        if !self.nat.is_idle() {
+            let timeouts = &self.engine.policy().settings().timeouts;
+            self.nat.outward(self.now, exit, cleared.rewrite(), timeouts)?;
+        }
+        hop.rewrite(cleared.rewrite());
+        Ok(())
     }
 
     /// Sends a packet on its way: to the port where its neighbour is, if the guard lets it.
-    fn go(&mut self, mut packet: Packet, ticket: Ticket, from: InterfaceId, exit: InterfaceId, hop: &Hop) {
+    fn go(&mut self, mut packet: Packet, ticket: Ticket, mut departure: Departure) {
+        let Departure { hop, exit } = &mut departure;
+        exit.opens = !ticket.is_reply();
+        let Exit { from, to: leaves_by, .. } = *exit;
         if hop.fit(&mut packet) == Fit::TooBig {
             let error = Some(IcmpError::TooBig(hop.mtu));
             return self.turn_away(packet, Refused { reason: DropReason::PathMtu, error, at: from });
@@ -91,17 +122,73 @@ impl Walk<'_> {
         match destination {
             Ok(Destination::Port(to, tagging)) => match self.engine.inspect(self.now, packet, ticket, to, self.pool) {
                 Inspected::Forward(mut cleared) => {
-                    hop.rewrite(cleared.rewrite());
+                    if let Err(reason) = self.depart(&mut cleared, &departure) {
+                        return self.end(cleared.into_packet(), Why::reason(reason));
+                    }
                     self.leave(to, tagging, cleared);
                 }
                 Inspected::Dropped(packet, why) => return self.end(packet, why),
             },
-            Ok(Destination::Flood) => self.flood(packet, ticket, Some(hop)),
+            Ok(Destination::Flood) => self.flood(packet, ticket, Some(&departure)),
             Err(reason) => return self.end(packet, Why::reason(reason)),
         }
-        if let Some(interface) = self.routers.interface_mut(exit) {
+        if let Some(interface) = self.routers.interface_mut(leaves_by) {
             interface.counters.forwarded += 1;
         }
+    }
+
+    /// Stops 4 to 7 of a packet in a zone whose routers translate. Fragments have no ports: they are translated once
+    /// they are whole, and then looked up by the name that they have inside.
+    pub(crate) fn pass_translated(&mut self, mut packet: Packet, zone: SwitchId) {
+        let whole = packet.headers.fragment == Fragment::No;
+        if whole {
+            self.translate(&mut packet, zone);
+        }
+        let mut entered = self.enter(packet, zone);
+        if let Entered::Go(together, _) = &mut entered
+            && !whole
+            && self.translate(together, zone)
+            && let Entered::Go(together, _) = entered
+        {
+            entered = self.enter(together, zone);
+        }
+        match entered {
+            Entered::Go(packet, ticket) => self.route(packet, ticket),
+            Entered::Held => {}
+            Entered::Dropped(packet, why) => self.end(packet, why),
+        }
+    }
+
+    /// Gives a packet its inside destination; `true` where it has another one than before.
+    fn translate(&mut self, packet: &mut Packet, zone: SwitchId) -> bool {
+        let timeouts = &self.engine.policy().settings().timeouts;
+        let changed = self.nat.inward(self.now, zone, packet, timeouts);
+        if changed {
+            // The hash was that of the outside name.
+            packet.hash = 0;
+        }
+        changed
+    }
+
+    /// Gives a packet of our own the names that its receiver knows.
+    pub(crate) fn translate_reply(&mut self, cleared: &mut Cleared) {
+        if self.nat.is_idle() {
+            return;
+        }
+        let packet = cleared.packet();
+        let Some(switch) = self.bridge.port(packet.port).map(|port| port.config.switch) else { return };
+        // It goes back from a router's MAC, or on to one.
+        let door = |mac| self.routers.door(switch, packet.vid, mac);
+        let Some(zone) = door(packet.src_mac()).or_else(|| door(packet.dst_mac())).map(|door| door.zone) else {
+            return;
+        };
+        self.nat.reply(zone, cleared.rewrite());
+    }
+
+    /// Ages the bindings of address translation.
+    pub(crate) fn tick_nat(&mut self) {
+        let timeouts = &self.engine.policy().settings().timeouts;
+        self.nat.tick(self.now, timeouts);
     }
 
     /// A packet of the guard's own that is to go where the packet went that caused it, through routers. It ends where
@@ -112,7 +199,7 @@ impl Walk<'_> {
                 return None;
             };
             let Some(Found::At(mac)) = self.routers.neighbors.peek(interface, next) else { return None };
-            self.hop(from, interface, mac, hops)
+            self.departure(from, (interface, next), mac, hops).map(|departure| departure.hop)
         });
         let Some(hop) = way else {
             return self.end(cleared.into_packet(), Why::reason(DropReason::NeighborUnresolved));

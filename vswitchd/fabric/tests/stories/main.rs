@@ -12,4 +12,5 @@ mod routing;
 mod routing_limits;
 mod storm;
 mod trace;
+mod translation;
 mod vlans;

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
+use weir_fabric::nat::NatConfig;
 use weir_fabric::router::{InterfaceConfig, NextHop, Prefix, Route, RouteTable, RouterConfig, Target};
 use weir_fabric::{PortConfig, Step, SwitchConfig, VlanMode};
 use weir_wire::build::neighbor::{advertisement, solicitation, solicited_node};
@@ -33,8 +34,18 @@ pub fn via(interface: u16, gateway: &str) -> Target {
 }
 
 pub fn set_router(lab: &mut Lab, id: u16, interfaces: Vec<(InterfaceId, InterfaceConfig)>, routes: Vec<Route>) {
+    set_edge(lab, id, interfaces, routes, NatConfig::default());
+}
+
+pub fn set_edge(
+    lab: &mut Lab,
+    id: u16,
+    interfaces: Vec<(InterfaceId, InterfaceConfig)>,
+    routes: Vec<Route>,
+    nat: NatConfig,
+) {
     let table = RouteTable::build(interfaces.iter().map(|(id, config)| (*id, config)), routes).unwrap();
-    let config = RouterConfig { zone: SwitchId(SwitchId::FIRST_ZONE), interfaces, table: Arc::new(table) };
+    let config = RouterConfig { zone: SwitchId(SwitchId::FIRST_ZONE), interfaces, table: Arc::new(table), nat };
     lab.step(Step::SetRouter(RouterId(id), config));
 }
 

@@ -69,3 +69,24 @@ fn nothing_changes_by_it() {
     assert_eq!(lab.fabric.totals(), Default::default());
     assert!(lab.fabric.last_drops(None).is_empty());
 }
+
+#[test]
+fn a_routed_frame_is_followed_through_the_router() {
+    use crate::routing::{across, host_3_answers, two_networks};
+    use weir_wire::build::{Ends, udp};
+
+    let mut lab = two_networks();
+    let frame = udp(across(), (1, 2), b"x");
+    let told = |lab: &Lab, frame: &[u8]| lab.fabric.trace(lab.now, PortId(1), frame).join("\n");
+    assert!(told(&lab, &frame).contains("it is asked for, and the packet waits"));
+    lab.send(1, &frame);
+    host_3_answers(&mut lab);
+    let lines = told(&lab, &frame);
+    assert!(lines.contains("neighbour 10.0.1.3 on switch 1") && lines.contains("7 to port 3"), "{lines}");
+    let far = Ends { destination: std::net::Ipv4Addr::new(192, 0, 2, 1).into(), ..across() };
+    let lines = told(&lab, &udp(far, (1, 2), b"x"));
+    assert!(lines.contains("NoRoute") && lines.contains("no-route"), "{lines}");
+    let own = Ends { destination: std::net::Ipv4Addr::new(10, 0, 0, 254).into(), ..across() };
+    assert!(told(&lab, &udp(own, (1, 2), b"x")).contains("the router itself"));
+    assert_eq!(lab.fabric.totals().held, 0, "nothing was changed");
+}

@@ -1,0 +1,342 @@
+//! Network address translation at the edge of routers.
+//!
+//! What comes in for an outside address is given its inside destination before stop 4; what goes out is given its
+//! outside source after stop 6. So flows, rules and inspection only ever see the true client and the true server.
+//!
+//! *Masquerading* gives flows that go out by an interface one of its addresses and a port of a range, the same port where
+//! it is free. *Forwarding* gives what comes for a port of an outside address to a host inside. *One to one* joins an
+//! outside address to an inside one, all ports. Hosts that reach one of their own kind by its outside address are
+//! masqueraded too, so that the answer comes back the same way ("hairpin"). ICMP errors are translated with what they
+//! quote.
+//!
+//! Limits: [`BINDINGS_MAX`](bindings::BINDINGS_MAX) bindings; a masquerade may bound those of each inside address. Which
+//! port is tried first is decided by the seed and the ends: the same inputs, the same ports.
+
+use std::hash::BuildHasher;
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+
+use weir_filter::spec::Timeouts;
+use weir_wire::{DropReason, Instant, InterfaceId, Packet, RouterId, SwitchId};
+
+pub mod bindings;
+pub mod ends;
+mod errors;
+
+use crate::router::Prefix;
+use crate::router::neighbor::Seeded;
+use bindings::{ANYBODY, BindingEntry, Bindings, Names, Way};
+use ends::{End, Ends, Side, read, write};
+
+/// Ports that are tried before a masquerade counts as exhausted.
+const TRIES: u32 = 256;
+
+/// What goes out by an interface bears one of its addresses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Masquerade {
+    /// The interface.
+    pub interface: InterfaceId,
+    /// Inside addresses it is for; all where empty.
+    pub from: Vec<Prefix>,
+    /// The outside address, by family; the interface's own where none of the family is given.
+    pub addresses: Vec<IpAddr>,
+    /// Ports that are given.
+    pub ports: RangeInclusive<u16>,
+    /// One port for an inside end, whoever it speaks to (RFC 4787, 4.1), so that others can find it there.
+    pub endpoint_independent: bool,
+    /// Bindings of one inside address at most; 0 for no limit of its own.
+    pub limit_each: u32,
+}
+
+/// A port of an outside address that belongs to a host inside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Forward {
+    /// IP protocol number: TCP or UDP.
+    pub protocol: u8,
+    /// The outside address.
+    pub address: IpAddr,
+    /// Its ports.
+    pub ports: RangeInclusive<u16>,
+    /// The host inside.
+    pub to: IpAddr,
+    /// The port there that the first of `ports` becomes; the others follow.
+    pub to_port: u16,
+}
+
+/// An outside address that belongs to a host inside, with all its ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OneToOne {
+    /// The outside address.
+    pub outside: IpAddr,
+    /// The inside address.
+    pub inside: IpAddr,
+    /// The interface by which the outside is reached.
+    pub interface: InterfaceId,
+}
+
+/// A router's translations.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NatConfig {
+    /// Masquerades; the first that matches is taken.
+    pub masquerades: Vec<Masquerade>,
+    /// Forwarded ports.
+    pub forwards: Vec<Forward>,
+    /// Addresses joined one to one.
+    pub one_to_one: Vec<OneToOne>,
+}
+
+/// What translation has counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NatCounters {
+    /// Bindings made.
+    pub made: u64,
+    /// Flows refused because no port was free.
+    pub exhausted: u64,
+    /// Flows refused because their inside address had its share.
+    pub over_limit: u64,
+    /// Flows refused because the table was full.
+    pub full: u64,
+}
+
+/// Where a packet leaves, as far as translation cares.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Exit {
+    pub zone: SwitchId,
+    pub router: RouterId,
+    /// The interface it came in by, and the one it leaves by.
+    pub from: InterfaceId,
+    pub to: InterfaceId,
+    /// The address of that interface that speaks to the destination.
+    pub own: Option<IpAddr>,
+    /// It goes the way of its flow's first packet.
+    pub opens: bool,
+}
+
+/// A router that translates.
+#[derive(Debug)]
+struct Edge {
+    router: RouterId,
+    zone: SwitchId,
+    config: NatConfig,
+    /// The router's own addresses: whoever speaks to one of them may mean a host behind it.
+    own: Vec<IpAddr>,
+}
+
+/// All translations of all routers.
+#[derive(Debug)]
+pub(crate) struct Nat {
+    edges: Vec<Edge>,
+    /// Outside addresses by zone, in order.
+    outside: Vec<(u16, IpAddr)>,
+    bindings: Bindings,
+    hash: Seeded,
+    pub counters: NatCounters,
+}
+
+impl Nat {
+    pub fn new(seed: u64) -> Nat {
+        Nat {
+            edges: Vec::new(),
+            outside: Vec::new(),
+            bindings: Bindings::new(seed),
+            hash: Seeded(seed ^ 2),
+            counters: NatCounters::default(),
+        }
+    }
+
+    /// No router translates anything.
+    #[inline]
+    pub fn is_idle(&self) -> bool {
+        self.outside.is_empty()
+    }
+
+    /// A router's translations; `own` are its addresses. Bindings to outside addresses that stay, stay.
+    pub fn set(&mut self, router: RouterId, zone: SwitchId, config: NatConfig, own: Vec<IpAddr>) {
+        self.edges.retain(|edge| edge.router != router);
+        if config != NatConfig::default() {
+            self.edges.push(Edge { router, zone, config, own });
+            self.edges.sort_by_key(|edge| edge.router);
+        }
+        self.outside.clear();
+        for Edge { zone, config, own, .. } in &self.edges {
+            let masquerades = config.masquerades.iter().flat_map(|m| &m.addresses);
+            let forwards = config.forwards.iter().map(|forward| &forward.address);
+            let joined = config.one_to_one.iter().map(|joined| &joined.outside);
+            let all = own.iter().chain(masquerades).chain(forwards).chain(joined);
+            self.outside.extend(all.map(|address| (zone.0, *address)));
+        }
+        self.outside.sort_unstable();
+        self.outside.dedup();
+        let outside = &self.outside;
+        self.bindings.forget(|names| outside.binary_search(&(names.zone, names.outside.0)).is_err());
+    }
+
+    /// Gives a packet that came to a router its inside destination; `true` where it was changed.
+    pub fn inward(&mut self, now: Instant, zone: SwitchId, packet: &mut Packet, timeouts: &Timeouts) -> bool {
+        let Some((_, to)) = packet.addresses() else { return false };
+        if self.outside.binary_search(&(zone.0, to)).is_err() {
+            return false;
+        }
+        let Some(ends) = read(packet) else { return self.error_inward(zone, packet).is_some() };
+        let inside = self.inside_of(now, zone, &ends, packet.headers.tcp_flags, timeouts);
+        inside.is_some_and(|inside| write(packet, Side::Destination, inside).is_some())
+    }
+
+    fn inside_of(&mut self, now: Instant, zone: SwitchId, ends: &Ends, flags: u8, timeouts: &Timeouts) -> Option<End> {
+        let Ends { protocol, source, destination } = *ends;
+        if let Some(names) = self.bindings.pass(now, Way::In, (zone.0, protocol, destination, source), flags) {
+            return Some(names.inside);
+        }
+        if let Some(joined) = self.joined(zone, |joined| joined.outside == destination.0) {
+            return Some((joined.inside, destination.1));
+        }
+        let is_it =
+            |f: &&Forward| f.protocol == protocol && f.address == destination.0 && f.ports.contains(&destination.1);
+        let edges = self.edges.iter().filter(|edge| edge.zone == zone);
+        let forward = edges.flat_map(|edge| &edge.config.forwards).find(is_it)?;
+        let inside = (forward.to, forward.to_port.saturating_add(destination.1 - forward.ports.start()));
+        let names = Names { zone: zone.0, protocol, inside, outside: destination, remote: source };
+        // A conversation that reached the host by its inside address has that name already: it keeps it.
+        if !self.bindings.is_free(now, &names, timeouts) || !self.bindings.add(now, names, Way::In, timeouts) {
+            self.counters.full += 1;
+            return None;
+        }
+        self.counters.made += 1;
+        Some(inside)
+    }
+
+    /// Gives a packet that leaves a router its outside source.
+    ///
+    /// # Errors
+    /// Why it has none and must not leave.
+    pub fn outward(
+        &mut self,
+        now: Instant,
+        exit: &Exit,
+        packet: &mut Packet,
+        timeouts: &Timeouts,
+    ) -> Result<(), DropReason> {
+        let Some(ends) = read(packet) else {
+            self.error_outward(exit.zone, packet);
+            return Ok(());
+        };
+        let Ends { protocol, source, destination } = ends;
+        let at = (exit.zone.0, protocol, source, destination);
+        if let Some(names) = self.bindings.pass(now, Way::Out, at, packet.headers.tcp_flags) {
+            write(packet, Side::Source, names.outside);
+            return Ok(());
+        }
+        if let Some(joined) = self.joined(exit.zone, |j| j.inside == source.0 && j.interface == exit.to) {
+            write(packet, Side::Source, (joined.outside, source.1));
+            return Ok(());
+        }
+        if !exit.opens {
+            return Ok(());
+        }
+        let Some(masquerade) = self.masquerade(exit, &ends) else { return Ok(()) };
+        let names = self.name(now, exit.zone, &ends, &masquerade, timeouts)?;
+        write(packet, Side::Source, names.outside);
+        Ok(())
+    }
+
+    /// Gives a packet of our own, an answer to a packet that was translated, the names that its receiver knows.
+    pub fn reply(&self, zone: SwitchId, packet: &mut Packet) {
+        let Some(Ends { protocol, source, destination }) = read(packet) else {
+            self.error_outward(zone, packet);
+            return;
+        };
+        if let Some(names) = self.bindings.find(zone.0, protocol, Way::Out, source, destination) {
+            write(packet, Side::Source, names.outside);
+        }
+    }
+
+    fn joined(&self, zone: SwitchId, wanted: impl Fn(&OneToOne) -> bool) -> Option<OneToOne> {
+        let edges = self.edges.iter().filter(|edge| edge.zone == zone);
+        edges.flat_map(|edge| &edge.config.one_to_one).find(|joined| wanted(joined)).copied()
+    }
+
+    /// The masquerade for a flow's first packet: a configured one, or one for a host that reached its neighbour by an
+    /// outside address.
+    fn masquerade(&self, exit: &Exit, ends: &Ends) -> Option<Masquerade> {
+        let Ends { protocol, source, destination } = *ends;
+        let config = self.edges.iter().find(|edge| edge.router == exit.router).map(|edge| &edge.config);
+        let covers = |m: &&Masquerade| {
+            m.interface == exit.to && (m.from.is_empty() || m.from.iter().any(|network| network.contains(source.0)))
+        };
+        if let Some(found) = config.and_then(|config| config.masquerades.iter().find(covers)) {
+            let same_family = found.addresses.iter().copied().find(|a| a.is_ipv4() == source.0.is_ipv4());
+            let addresses = same_family.or(exit.own).into_iter().collect();
+            return Some(Masquerade { addresses, ..found.clone() });
+        }
+        let came_by_outside = self.bindings.find(exit.zone.0, protocol, Way::Out, destination, source).is_some();
+        (exit.from == exit.to && came_by_outside).then(|| Masquerade {
+            interface: exit.to,
+            from: Vec::new(),
+            addresses: exit.own.into_iter().collect(),
+            ports: 1024..=u16::MAX,
+            endpoint_independent: false,
+            limit_each: 0,
+        })
+    }
+
+    /// Finds a port for a flow and binds it.
+    fn name(
+        &mut self,
+        now: Instant,
+        zone: SwitchId,
+        ends: &Ends,
+        by: &Masquerade,
+        timeouts: &Timeouts,
+    ) -> Result<Names, DropReason> {
+        let Ends { protocol, source, destination } = *ends;
+        let address = by.addresses.first().copied().filter(|a| a.is_ipv4() == source.0.is_ipv4());
+        let Some(address) = address else { return Err(DropReason::NatExhausted) };
+        if by.limit_each > 0 && self.bindings.of(zone.0, source.0) >= by.limit_each {
+            self.counters.over_limit += 1;
+            return Err(DropReason::NatLimit);
+        }
+        let remote = if by.endpoint_independent { ANYBODY } else { destination };
+        let named = |port| Names { zone: zone.0, protocol, inside: source, outside: (address, port), remote };
+        let (first, last) = (u32::from(*by.ports.start()), u32::from(*by.ports.end()));
+        let count = (last + 1).saturating_sub(first).max(1);
+        let start = (self.hash.hash_one((source, remote)) % u64::from(count)) as u32;
+        // What has no ports has one name only.
+        let without_ports = source.1 == 0 && destination.1 == 0;
+        let same = (without_ports || by.ports.contains(&source.1)).then_some(source.1);
+        let others =
+            (0..if without_ports { 0 } else { TRIES.min(count) }).map(|n| (first + (start + n) % count) as u16);
+        for port in same.into_iter().chain(others) {
+            let names = named(port);
+            if !self.bindings.is_free(now, &names, timeouts) {
+                continue;
+            }
+            if !self.bindings.add(now, names, Way::Out, timeouts) {
+                self.counters.full += 1;
+                return Err(DropReason::NatExhausted);
+            }
+            self.counters.made += 1;
+            return Ok(names);
+        }
+        self.counters.exhausted += 1;
+        Err(DropReason::NatExhausted)
+    }
+
+    pub fn tick(&mut self, now: Instant, timeouts: &Timeouts) {
+        self.bindings.tick(now, timeouts);
+    }
+
+    /// Bindings in use.
+    pub fn len(&self) -> usize {
+        self.bindings.len()
+    }
+
+    /// Bindings as they stand, `limit` at most.
+    pub fn list(&self, now: Instant, limit: usize) -> Vec<BindingEntry> {
+        self.bindings.list(now, limit)
+    }
+
+    /// Forgets all bindings; returns how many they were.
+    pub fn flush(&mut self) -> usize {
+        self.bindings.forget(|_| true)
+    }
+}
