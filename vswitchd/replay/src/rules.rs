@@ -1,11 +1,15 @@
 //! Rule files to a program.
 
 use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 
 use weir_filter::capture::Options;
-use weir_filter::detect::Program;
-use weir_ids_rules::{RuleSet, Severity, Source};
+use weir_filter::detect::sets::Sets;
+use weir_filter::detect::threshold::{RateFilter, Suppression};
+use weir_filter::detect::{Adjustment, Program};
+use weir_ids_rules::adjustment::{self, Change};
+use weir_ids_rules::{Diagnostic, RuleSet, Severity, Source};
 
 use crate::arguments::Arguments;
 use crate::options;
@@ -18,7 +22,7 @@ const SHOWN: usize = 20;
 ///
 /// # Errors
 /// Where a file cannot be read; and where a rule cannot be used, unless that is allowed.
-pub fn load(arguments: &Arguments, options: &Options) -> Result<Arc<Program>, Failure> {
+pub fn load(arguments: &Arguments, options: &Options) -> Result<(Arc<Program>, Sets), Failure> {
     let mut texts = Vec::new();
     for path in &arguments.rules {
         let bytes = fs::read(path).map_err(|e| Failure::file(path, &e))?;
@@ -27,7 +31,11 @@ pub fn load(arguments: &Arguments, options: &Options) -> Result<Arc<Program>, Fa
     }
     let sources: Vec<Source<'_>> = texts.iter().map(|(name, text)| Source { name, text }).collect();
     let (set, problems) = RuleSet::parse(&sources, &options::variables(options));
-    let (program, more) = Program::compile(&set, &options::program(options));
+    let (mut program, mut more) = Program::compile(&set, &options::program(options));
+    let (mut sets, unread) = sets(&set);
+    more.extend(unread);
+    reputations(&mut sets, options)?;
+    adjust(&mut program, options)?;
     let errors = problems.iter().filter(|p| p.severity == Severity::Error).chain(&more);
     let count = errors.clone().count();
     if count > 0 && (!arguments.lenient || arguments.stats) {
@@ -38,5 +46,48 @@ pub fn load(arguments: &Arguments, options: &Options) -> Result<Arc<Program>, Fa
     if count > 0 && !arguments.lenient {
         return Err(Failure::usage(format!("{count} rules cannot be used; {}", set.summary())));
     }
-    Ok(Arc::new(program))
+    Ok((Arc::new(program), sets))
+}
+
+/// The sets that rules name, from files beside the rules.
+fn sets(rules: &RuleSet) -> (Sets, Vec<Diagnostic>) {
+    let mut read = |file: &str, source: &str| {
+        let beside = Path::new(source).parent().map(|folder| folder.join(file));
+        beside.and_then(|path| fs::read(path).ok()).or_else(|| fs::read(file).ok())
+    };
+    Sets::new(rules, &mut read)
+}
+
+/// Takes up the reputation of addresses, where the options name its files.
+fn reputations(sets: &mut Sets, options: &Options) -> Result<(), Failure> {
+    let Some(categories) = options.get("reputation-categories-file") else { return Ok(()) };
+    let folder = options.get("default-reputation-path").map(Path::new);
+    let read = |name: &str| {
+        let path = folder.map_or_else(|| Path::new(name).to_owned(), |folder| folder.join(name));
+        fs::read(&path).map_err(|e| Failure::file(&path, &e))
+    };
+    let categories = read(categories)?;
+    for file in options.get("reputation-files").unwrap_or_default().split(',') {
+        sets.add_reputation(&categories, &read(file.trim().trim_matches(['[', ']']))?);
+    }
+    Ok(())
+}
+
+/// Changes rules as a `threshold.config` says.
+fn adjust(program: &mut Program, options: &Options) -> Result<(), Failure> {
+    let Some(path) = options.get("threshold-file") else { return Ok(()) };
+    let text = fs::read_to_string(path).map_err(|e| Failure::file(Path::new(path), &e))?;
+    let (found, problems) = adjustment::parse(&Source { name: path, text: &text }, &options::variables(options));
+    problems.iter().take(SHOWN).for_each(|problem| eprintln!("{problem}"));
+    for adjustment in found {
+        let change = match adjustment.change {
+            Change::Suppress { track, addresses } => Adjustment::Suppress(Suppression { track, addresses }),
+            Change::Threshold(threshold) => Adjustment::Threshold(threshold),
+            Change::Rate { track, count, seconds, action, timeout } => {
+                Adjustment::Rate(RateFilter { track, count, seconds, action, timeout })
+            }
+        };
+        program.adjust(adjustment.gid, adjustment.sid, &change);
+    }
+    Ok(())
 }

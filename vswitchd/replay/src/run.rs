@@ -9,6 +9,7 @@ use std::time::Instant as Clock;
 
 use weir_filter::capture::{Capture, Counters, Options, Settings};
 use weir_filter::decode::Link;
+use weir_filter::detect::sets::Sets;
 use weir_filter::detect::{Program, Shared};
 use weir_ports::pcap::reader::{Reader, Record};
 use weir_wire::Instant;
@@ -64,7 +65,7 @@ impl fmt::Display for Failure {
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let begun = Clock::now();
     let options = options::read(arguments)?;
-    let program = rules::load(arguments, &options)?;
+    let (program, sets) = rules::load(arguments, &options)?;
     let loaded = begun.elapsed();
     fs::create_dir_all(&arguments.out).map_err(|e| Failure::file(&arguments.out, &e))?;
     let path = arguments.out.join("eve.json");
@@ -73,7 +74,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let before = stats::cpu_seconds();
     let mut counters = Counters::default();
     for _ in 0..arguments.repeat {
-        let capture = inspect(arguments, &options, &program, &mut out).map_err(|fault| match fault {
+        let capture = inspect(arguments, &options, (&program, &sets), &mut out).map_err(|fault| match fault {
             Fault::Out(e) => Failure::file(&path, &e),
             Fault::In(text) => Failure::file(&arguments.pcap, &text),
         })?;
@@ -96,7 +97,7 @@ enum Fault {
 fn inspect(
     arguments: &Arguments,
     options: &Options,
-    program: &Arc<Program>,
+    (program, sets): (&Arc<Program>, &Sets),
     out: &mut impl Write,
 ) -> Result<Counters, Fault> {
     let file = File::open(&arguments.pcap).map_err(|e| Fault::In(e.to_string()))?;
@@ -106,6 +107,7 @@ fn inspect(
     let mut shared = Shared::new(options::app(options, arguments.ips), arguments.ips);
     shared.alerts_per_packet = alerts_per_packet(options);
     shared.guess_transaction = options.flag("detect.guess-applayer-tx", false);
+    *shared.sets() = sets.clone();
     let mut capture = Capture::new(settings, Arc::clone(program), shared);
     let mut record = Record::default();
     let mut lines = String::new();
