@@ -10,6 +10,11 @@ use tracing::level_filters::LevelFilter;
 use vswitchd::daemon::{self, Options, TlsFiles};
 use vswitchd::listen::{Access, Listen, group_id};
 use vswitchd::store;
+use weir_ports::huge_pages::HugePages;
+
+/// Large tables in huge pages, where the system gives them.
+#[global_allocator]
+static ALLOCATOR: HugePages = HugePages;
 
 /// The Weir switch daemon: forwards frames between the virtual machines of this host and inspects them on the way.
 #[derive(Parser)]

@@ -25,7 +25,7 @@ use std::time::Duration;
 use weir_fabric::{Egress, Fabric};
 use weir_filter::{Event, Limits};
 use weir_ports::event::Epoll;
-use weir_ports::{Armed, clock};
+use weir_ports::{Armed, FromPort, clock};
 use weir_wire::buffer::PoolLimits;
 use weir_wire::{Epoch, Instant, Packet, Pool, PortId};
 
@@ -220,24 +220,37 @@ impl Worker {
     fn serve(&mut self, now: Instant, index: usize) -> usize {
         let Some(&id) = self.ports.ids().get(index) else { return 0 };
         let Some(slot) = self.ports.slot(id) else { return 0 };
-        let received = slot.port.rx(id, &mut self.pool, &mut self.burst, BURST);
+        let received = slot.port.rx_parts(id, &mut self.pool, &mut self.burst, BURST);
         if received == 0 {
             return 0;
         }
         slot.touched = true;
-        self.fabric.process(now, &mut self.burst, &mut self.pool, &mut self.egress);
-        self.transmit();
+        let origin = FromPort(&*slot.port);
+        self.fabric.process_from(&origin, now, &mut self.burst, &mut self.pool, &mut self.egress);
+        self.transmit(Some(id));
+        if let Some(slot) = self.ports.slot(id) {
+            slot.port.release();
+        }
         received
     }
 
-    /// Hands what came out of the fabric to the ports.
-    fn transmit(&mut self) {
+    /// Hands what came out of the fabric to the ports. Packets that are not whole came in by `from`.
+    fn transmit(&mut self, from: Option<PortId>) {
         for index in 0..self.ports.ids().len() {
             let Some(&id) = self.ports.ids().get(index) else { return };
             let Some(queue) = self.egress.queue(id) else { continue };
-            match self.ports.slot(id) {
-                Some(slot) => {
-                    slot.port.tx(&mut self.pool, queue);
+            match self.ports.with_origin(id, from) {
+                Some((slot, Some(origin))) => {
+                    slot.port.tx_from(origin, &mut self.pool, queue);
+                    slot.touched = true;
+                }
+                Some((slot, None)) => {
+                    let port = &mut slot.port;
+                    queue.iter_mut().filter(|packet| !packet.is_whole()).for_each(|packet| {
+                        // What finds no buffer is dropped, and counted, where it is to be sent.
+                        port.fill(packet, &mut self.pool);
+                    });
+                    port.tx(&mut self.pool, queue);
                     slot.touched = true;
                 }
                 None => queue.drain(..).for_each(|packet| self.pool.give(packet.buffer)),
@@ -257,7 +270,7 @@ impl Worker {
     fn tick(&mut self, now: Instant) {
         let next = self.fabric.tick(now, &mut self.pool, &mut self.egress);
         self.next_tick = next.unwrap_or(now.after(LONGEST_SLEEP));
-        self.transmit();
+        self.transmit(None);
         self.flush();
     }
 

@@ -1,9 +1,11 @@
 //! Stop 4: fragments wait until they are whole, and a packet finds its flow.
 
+use weir_wire::numbers::PROTOCOL_TCP;
 use weir_wire::{DropReason, Fragment, Instant, Packet, Pool, SwitchId};
 
 use super::{Engine, Entered, Place, Ticket, Why};
 use crate::flow::key::{self, Belongs, Key};
+use crate::flow::table::IsTcp;
 use crate::frag::Taken;
 use crate::inspect::Direction;
 
@@ -23,7 +25,11 @@ impl Engine {
     /// overlap. Packets without a hash are passed over. Changes nothing.
     #[inline]
     pub fn fetch(&self, burst: &[Packet]) {
-        self.table.warm(burst.iter().map(|packet| packet.hash).filter(|&hash| hash != 0));
+        let wanted = |packet: &Packet| match packet.headers.protocol {
+            PROTOCOL_TCP => (packet.hash, IsTcp::Yes),
+            _ => (packet.hash, IsTcp::No),
+        };
+        self.table.warm(burst.iter().filter(|packet| packet.hash != 0).map(wanted));
     }
 
     /// Stop 4. `switch` and the packet's `vid` keep equal addresses on different switches and VLANs apart.

@@ -16,6 +16,15 @@ use super::{Flow, Standing};
 /// Flows looked at for the one that was silent longest.
 const LOOKS: usize = 16;
 
+/// Whether a packet's connection will be needed with its flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IsTcp {
+    /// It is TCP.
+    Yes,
+    /// It is not.
+    No,
+}
+
 /// The flows that one port has opened.
 #[derive(Clone, Copy, Debug, Default)]
 struct Share {
@@ -88,15 +97,18 @@ impl Table {
         key.hash(&self.seed)
     }
 
-    /// Reads what lookups of these hashes will read, so that they find it in the caches: first the index for all, then
-    /// the flows. The steps are short and have no branch on what they read, so that the processor waits for many of
-    /// them at the same time.
+    /// Reads what packets with these hashes will need, so that they find it in the caches: first the index for all, then
+    /// the flows, with their connections where it is TCP. The steps are short and have no branch on what they read, so
+    /// that the processor waits for many of them at the same time.
     #[inline]
-    pub fn warm(&self, hashes: impl Iterator<Item = u64> + Clone) {
-        let index = hashes.clone().fold(0, |seen, hash| seen ^ self.index.touch(hash));
+    pub fn warm(&self, packets: impl Iterator<Item = (u64, IsTcp)> + Clone) {
+        let index = packets.clone().fold(0, |seen, (hash, _)| seen ^ self.index.touch(hash));
         std::hint::black_box(index);
-        let flows = hashes.fold(0, |seen, hash| match self.flows.get(self.index.candidate(hash) as usize) {
-            Some(flow) => seen ^ flow.generation ^ flow.packets[0] as u32 ^ flow.tcp.first_word(),
+        let flows = packets.fold(0, |seen, (hash, tcp)| match self.flows.get(self.index.candidate(hash) as usize) {
+            Some(flow) => {
+                let connection = if tcp == IsTcp::Yes { flow.tcp.first_word() } else { 0 };
+                seen ^ flow.generation ^ flow.packets[0] as u32 ^ connection
+            }
             None => seen,
         });
         std::hint::black_box(flows);

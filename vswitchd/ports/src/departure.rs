@@ -36,9 +36,28 @@ impl Departure {
         self.mtu = mtu;
     }
 
+    /// A packet leaves by this port as it is.
+    #[inline]
+    pub(crate) fn takes(&self, packet: &Packet) -> bool {
+        self.capabilities.accepts(packet.offload) && !self.is_too_long(packet)
+    }
+
     /// Sends `packets` through `put`, which says why a frame could not be sent. Empties `packets`; all buffers go
-    /// back to `pool`.
+    /// back to `pool`. One that is not whole finds no buffer here to be sent from.
     pub(crate) fn send(
+        &mut self,
+        pool: &mut Pool,
+        packets: &mut Vec<Packet>,
+        counters: &mut Counters,
+        mut put: impl FnMut(&Packet) -> Result<(), DropReason>,
+    ) {
+        self.send_parts(pool, packets, counters, |packet| {
+            if packet.is_whole() { put(packet) } else { Err(DropReason::NoBuffer) }
+        });
+    }
+
+    /// The same for a `put` that finds the rest of a packet itself.
+    pub(crate) fn send_parts(
         &mut self,
         pool: &mut Pool,
         packets: &mut Vec<Packet>,
@@ -54,8 +73,11 @@ impl Departure {
                 let sent = put(&packet);
                 pool.give(packet.buffer);
                 sent.map(|()| 1)
-            } else {
+            } else if packet.is_whole() {
                 self.send_finished(packet, pool, &mut put)
+            } else {
+                pool.give(packet.buffer);
+                Err(DropReason::NoBuffer)
             };
             match sent {
                 Ok(frames) => {
@@ -84,6 +106,7 @@ impl Departure {
     }
 
     /// An ordinary frame whose L3 packet, or whatever stands behind its Ethernet header, exceeds the MTU.
+    #[inline]
     fn is_too_long(&self, packet: &Packet) -> bool {
         if packet.offload.segmentation != Segmentation::None {
             return false;

@@ -10,6 +10,7 @@ mod departure;
 pub mod error;
 pub mod event;
 mod fd;
+pub mod huge_pages;
 pub mod limits;
 pub mod mem;
 pub mod netdev;
@@ -24,7 +25,7 @@ pub mod xdp;
 use std::os::fd::BorrowedFd;
 
 use weir_wire::buffer::SUPER_MAX;
-use weir_wire::{Capabilities, DropCounters, DropReason, Packet, Pool, PortId};
+use weir_wire::{Capabilities, DropCounters, DropReason, Origin, Packet, Pool, PortId};
 
 pub use error::{PortError, PortErrorKind};
 pub use mem::{MemPeer, MemPort};
@@ -86,9 +87,38 @@ pub trait Port: Send {
     /// with their offload marks, not parsed. Returns how many. Frames that cannot be taken are counted and consumed.
     fn rx(&mut self, id: PortId, pool: &mut Pool, burst: &mut Vec<Packet>, room: usize) -> usize;
 
+    /// The same, but long frames may come in with their first bytes only; the rest stays where it is until
+    /// [`Port::release`].
+    fn rx_parts(&mut self, id: PortId, pool: &mut Pool, burst: &mut Vec<Packet>, room: usize) -> usize {
+        self.rx(id, pool, burst, room)
+    }
+
     /// Sends all of `packets`, emptying it; every buffer goes back to `pool`. What cannot be sent is counted by
     /// reason, never waited for. Marks the port does not take are completed here.
     fn tx(&mut self, pool: &mut Pool, packets: &mut Vec<Packet>);
+
+    /// Sends `packets` as [`Port::tx`] does. Some of them may have left their rest at `origin`, the port that they came
+    /// in by; a port that cannot send such a packet as it is has it made whole.
+    fn tx_from(&mut self, origin: &dyn Port, pool: &mut Pool, packets: &mut Vec<Packet>) {
+        fill_all(origin, pool, packets, |_| false);
+        self.tx(pool, packets);
+    }
+
+    /// Makes a packet whole that came in by this port since the last [`Port::release`]. `false` where there is no buffer
+    /// for it, or nothing known of its rest; it stays as it was.
+    fn fill(&self, packet: &mut Packet, pool: &mut Pool) -> bool {
+        let _: &mut Pool = pool;
+        packet.is_whole()
+    }
+
+    /// Where the rest of a packet stands that came in by this port since the last [`Port::release`].
+    fn rest(&self, packet: &Packet) -> Option<Pieces<'_>> {
+        let _: &Packet = packet;
+        None
+    }
+
+    /// Lets go of what received packets have left behind: to be called when all of a burst have been sent or dropped.
+    fn release(&mut self) {}
 
     /// Ends a turn: publishes indices and notifies the other side once if it asked to be.
     fn flush(&mut self);
@@ -117,6 +147,29 @@ pub trait Port: Send {
 
     /// For people. May allocate; not called per packet.
     fn status(&self) -> Status;
+}
+
+/// Pieces of a guest's memory, in order; they stay mapped while the port they are of is borrowed.
+#[derive(Clone, Copy, Debug)]
+pub struct Pieces<'a>(&'a [vhost_user::chain::Segment]);
+
+/// A port as the origin of the packets that came in by it.
+pub struct FromPort<'a>(pub &'a dyn Port);
+
+impl Origin for FromPort<'_> {
+    fn fill(&self, packet: &mut Packet, pool: &mut Pool) -> bool {
+        self.0.fill(packet, pool)
+    }
+}
+
+/// Makes all packets whole but those that `spare` says can stay as they are. What cannot be made whole is left, and is
+/// dropped where it is to be sent.
+fn fill_all(origin: &dyn Port, pool: &mut Pool, packets: &mut [Packet], spare: impl Fn(&Packet) -> bool) {
+    for packet in packets.iter_mut().filter(|packet| !packet.is_whole()) {
+        if !spare(packet) {
+            origin.fill(packet, pool);
+        }
+    }
 }
 
 /// Why the pool gave no buffer for a frame of `len` bytes.

@@ -43,6 +43,17 @@ impl PortTable {
         self.slots.get_mut(usize::from(id.0))?.as_mut()
     }
 
+    /// A port and, where it is another one, the port `from`.
+    pub(super) fn with_origin(&mut self, id: PortId, from: Option<PortId>) -> Option<(&mut Slot, Option<&dyn Port>)> {
+        match from {
+            Some(from) if from != id => {
+                let [slot, origin] = self.slots.get_disjoint_mut([usize::from(id.0), usize::from(from.0)]).ok()?;
+                Some((slot.as_mut()?, origin.as_ref().map(|origin| &*origin.port)))
+            }
+            _ => Some((self.slot(id)?, None)),
+        }
+    }
+
     pub(super) fn insert(&mut self, id: PortId, port: Box<dyn Port>) -> Option<Box<dyn Port>> {
         let index = usize::from(id.0);
         if index >= self.slots.len() {

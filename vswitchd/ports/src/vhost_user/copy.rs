@@ -37,6 +37,16 @@ pub unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
     block(last);
 }
 
+/// Copies `len` bytes between places that guests choose, and that may overlap where two guests share memory.
+///
+/// # Safety
+/// `from` is readable and `to` writable for `len` bytes.
+#[inline]
+pub unsafe fn copy_between(from: *const u8, to: *mut u8, len: usize) {
+    // SAFETY: the caller vouches for it.
+    unsafe { std::ptr::copy(from, to, len) };
+}
+
 /// Asks for the memory at `at` to be brought near; harmless for any address.
 #[inline]
 pub fn prefetch(at: *const u8) {
@@ -44,6 +54,19 @@ pub fn prefetch(at: *const u8) {
     // SAFETY: a hint, which touches no memory as far as the program can tell.
     unsafe {
         std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(at.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = at;
+}
+
+/// The same for memory that will be written.
+#[inline]
+pub fn prefetch_write(at: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a hint, which touches no memory as far as the program can tell; processors without it take it for a hint
+    // to do nothing.
+    unsafe {
+        std::arch::asm!("prefetchw [{}]", in(reg) at, options(nostack, preserves_flags, readonly));
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = at;
@@ -62,6 +85,10 @@ mod tests {
             unsafe { copy(from.as_ptr(), to.as_mut_ptr(), len) };
             assert_eq!(to[..len], from[..len]);
             assert!(to[len..].iter().all(|&b| b == 0xa5), "{len}");
+            let mut moved = from.clone();
+            // SAFETY: both lie in `moved`.
+            unsafe { copy_between(moved.as_ptr(), moved.as_mut_ptr().add(600 - len), len) };
+            assert_eq!(moved[600 - len..], from[..len]);
         }
     }
 }

@@ -234,6 +234,24 @@ impl Region {
     }
 }
 
+/// One region, as it is searched for each frame of a burst. What it finds is valid as long as the memory it is of.
+#[derive(Clone, Copy, Debug)]
+pub struct Window {
+    guest: u64,
+    size: u64,
+    host: *mut u8,
+}
+
+impl Window {
+    /// `len` bytes at guest address `guest`, all in this region.
+    #[inline]
+    pub fn find(&self, guest: u64, len: u32) -> Option<*mut u8> {
+        let offset = guest.wrapping_sub(self.guest);
+        let room = self.size.checked_sub(offset)?;
+        (u64::from(len) <= room && room > 0).then(|| self.host.wrapping_add(offset as usize))
+    }
+}
+
 /// The memory of one guest.
 #[derive(Debug, Default)]
 pub struct GuestMemory {
@@ -290,6 +308,15 @@ impl GuestMemory {
     /// Some of the memory was taken away.
     pub fn is_cut(&self) -> bool {
         self.regions.iter().any(|r| r.mapping.is_cut())
+    }
+
+    /// The region of this number; without one a window that holds nothing.
+    #[inline]
+    pub fn window(&self, hint: usize) -> Window {
+        match self.regions.get(hint) {
+            Some(region) => Window { guest: region.guest, size: region.size, host: region.mapping.start() },
+            None => Window { guest: 0, size: 0, host: std::ptr::null_mut() },
+        }
     }
 
     /// `len` bytes at guest address `guest`, all in one region. `hint` is the region used last.
@@ -360,7 +387,11 @@ mod tests {
             [(0x10000, 0x2001), (0x11fff, 2), (0x12000, 1), (0xffff, 1), (u64::MAX, 1), (0x10001, usize::MAX)]
         {
             assert_eq!(memory.translate(guest, len, &mut hint), None, "{guest:#x} {len:#x}");
+            assert_eq!(memory.window(0).find(guest, u32::try_from(len).unwrap_or(u32::MAX)), None, "{guest:#x}");
         }
+        assert_eq!(memory.window(0).find(0x10000, 0x2000), Some(start));
+        assert_eq!(memory.window(0).find(0x11fff, 1), Some(start.wrapping_add(0x1fff)));
+        assert_eq!(memory.window(1).find(0, 0), None);
     }
 
     #[test]

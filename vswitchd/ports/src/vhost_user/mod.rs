@@ -20,7 +20,9 @@ mod copy;
 pub mod dirty_log;
 pub mod endpoint;
 pub mod features;
+mod frames;
 pub mod frontend;
+mod held;
 pub mod inflight;
 pub mod memory;
 pub mod message;
@@ -47,15 +49,15 @@ use weir_wire::{Capabilities, DropReason, MacAddr, Offload, Packet, Pool, PortId
 use crate::departure::Departure;
 use crate::error::PortError;
 use crate::event::{Epoll, TimerFd};
-use crate::{Armed, Counters, Port, Status, discard};
+use crate::{Armed, Counters, Pieces, Port, Status, fill_all};
 use chain::Segments;
 use endpoint::{Access, Endpoint};
-use receive::Source;
+use held::Held;
 use refusal::SessionEnd;
 use session::{Session, Terms};
 use socket::Connection;
-use transmit::{Chains, SendFault, Sink};
-use vring::{Vring, Waking};
+use transmit::Chains;
+use vring::Waking;
 
 pub use config::VhostUserConfig;
 pub use endpoint::Role;
@@ -90,6 +92,7 @@ pub struct VhostUserPort {
     ways: Ways,
     segments: Segments,
     chains: Chains,
+    held: Held,
     departure: Departure,
     counters: Counters,
     turns: u32,
@@ -134,6 +137,7 @@ impl VhostUserPort {
             ways: Ways::default(),
             segments: Segments::new(),
             chains: Chains::new(),
+            held: Held::default(),
             departure: Departure::new(Capabilities::default(), mtu),
             counters: Counters::default(),
             turns: 0,
@@ -142,6 +146,8 @@ impl VhostUserPort {
 
     /// Serves the sockets and timers that have something.
     fn serve(&mut self) {
+        // A message may change the memory in which frames are held.
+        self.release();
         let mut tokens = std::mem::take(&mut self.tokens);
         if let Err(e) = self.epoll.wait(&mut tokens, Some(Duration::ZERO)) {
             self.ended = format!("cannot wait for events: {e}");
@@ -197,6 +203,7 @@ impl VhostUserPort {
     }
 
     fn end(&mut self, why: SessionEnd) -> Option<UnixStream> {
+        self.release();
         let session = self.session.take()?;
         self.ended = why.to_string();
         session.close(&self.epoll);
@@ -266,74 +273,34 @@ impl VhostUserPort {
 
 impl Port for VhostUserPort {
     fn rx(&mut self, id: PortId, pool: &mut Pool, burst: &mut Vec<Packet>, room: usize) -> usize {
-        self.look_around();
-        let before = burst.len();
-        let Some(session) = &mut self.session else { return 0 };
-        let log = session.log.as_ref().filter(|_| session.agreed.has(features::LOG_ALL));
-        let mut source = Source {
-            memory: &session.memory,
-            agreed: session.agreed,
-            log,
-            segments: &mut self.segments,
-            counters: &mut self.counters,
-        };
-        let mut failed = false;
-        let rings = self.ways.from_guest.len();
-        for turn in 0..rings {
-            let Some(&(index, passes)) = self.ways.from_guest.get((self.ways.first + turn) % rings) else { break };
-            let Some(vring) = session.rings.get_mut(usize::from(index)) else { break };
-            let Some(ring) = vring.running() else { continue };
-            let left = room.saturating_sub(burst.len() - before);
-            let result =
-                if passes { source.burst(ring, id, pool, burst, left).map(drop) } else { source.discard(ring, left) };
-            if let Err(fault) = result {
-                source.counters.rx_dropped.count(DropReason::BadDescriptor);
-                vring.fail(fault);
-                failed = true;
-            }
-        }
-        self.ways.first = self.ways.first.wrapping_add(1);
-        if !session.rarps.is_empty() && self.ways.link {
-            self.announce(id, pool, burst);
-        }
-        if failed {
-            self.refresh();
-        }
-        burst.len() - before
+        self.take_in(usize::MAX, id, pool, burst, room)
+    }
+
+    fn rx_parts(&mut self, id: PortId, pool: &mut Pool, burst: &mut Vec<Packet>, room: usize) -> usize {
+        self.take_in(held::HOLD_OVER, id, pool, burst, room)
     }
 
     fn tx(&mut self, pool: &mut Pool, packets: &mut Vec<Packet>) {
-        if !self.ways.link {
-            discard(pool, packets, &mut self.counters, DropReason::LinkDown);
-            return;
-        }
-        let Some(session) = &mut self.session else { return };
-        let log = session.log.as_ref().filter(|_| session.agreed.has(features::LOG_ALL));
-        let mut sink = Sink {
-            memory: &session.memory,
-            agreed: session.agreed,
-            log,
-            segments: &mut self.segments,
-            chains: &mut self.chains,
-        };
-        if let [only] = self.ways.to_guest.as_slice()
-            && let Some(ring) = session.rings.get_mut(usize::from(*only)).and_then(Vring::running)
-        {
-            sink.prepare(ring, packets.len());
-        }
-        self.departure.send(pool, packets, &mut self.counters, |packet| {
-            send(&mut sink, &mut session.rings, &self.ways.to_guest, packet)
-        });
-        let mut failed = false;
-        for &index in &self.ways.to_guest {
-            match session.rings.get_mut(usize::from(index)).map(|vring| vring.running()) {
-                Some(Some(ring)) => ring.publish(log),
-                _ => failed = true,
-            }
-        }
-        if failed {
-            self.refresh();
-        }
+        self.put_out(None, pool, packets);
+    }
+
+    fn tx_from(&mut self, origin: &dyn Port, pool: &mut Pool, packets: &mut Vec<Packet>) {
+        let departure = &self.departure;
+        // What has to be finished, to be cut or to be summed up, is wanted whole.
+        fill_all(origin, pool, packets, |packet| departure.takes(packet));
+        self.put_out(Some(origin), pool, packets);
+    }
+
+    fn fill(&self, packet: &mut Packet, pool: &mut Pool) -> bool {
+        self.held.fill(packet, pool)
+    }
+
+    fn rest(&self, packet: &Packet) -> Option<Pieces<'_>> {
+        self.held.rest(packet.rest.slot, packet.rest.len).map(Pieces)
+    }
+
+    fn release(&mut self) {
+        self.give_back();
     }
 
     fn flush(&mut self) {
@@ -405,23 +372,4 @@ impl Port for VhostUserPort {
     fn status(&self) -> Status {
         self.describe()
     }
-}
-
-/// Sends one packet as it is; a fault of the ring stops it.
-#[inline]
-fn send(sink: &mut Sink<'_>, rings: &mut [Vring], to_guest: &[u16], packet: &Packet) -> Result<(), DropReason> {
-    let way = match to_guest {
-        [only] => *only,
-        [] => return Err(DropReason::LinkDown),
-        several => several.get((packet.hash % several.len() as u64) as usize).copied().unwrap_or(0),
-    };
-    let vring = rings.get_mut(usize::from(way)).ok_or(DropReason::LinkDown)?;
-    let ring = vring.running().ok_or(DropReason::LinkDown)?;
-    sink.send(ring, packet).map_err(|fault| match fault {
-        SendFault::Drop(reason) => reason,
-        SendFault::Ring(fault) => {
-            vring.fail(fault);
-            DropReason::BadDescriptor
-        }
-    })
 }

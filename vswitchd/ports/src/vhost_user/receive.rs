@@ -1,33 +1,39 @@
 //! From the guest: chains of its transmit ring become packets.
 //!
-//! A frame is copied once, into a buffer of ours, and its chain is completed at once; so a frame is either ours whole or
-//! counted as dropped. The common case, header and frame in one descriptor, is looked at first.
+//! A frame is copied once, into a buffer of ours, and its chain is completed at once; of a long one only the first bytes
+//! are copied, and its chain is held ([`super::held`]). Either way a frame is ours or counted as dropped. The common
+//! case, header and frame in one descriptor and nothing asked for, goes through in bursts: all descriptors are read and
+//! their frames brought near before the first is copied.
 //!
 //! # Safety model
 //! See [`super::split`]. Copies end at the lengths that were proven, not at lengths read again.
 
-use weir_wire::{DropReason, Offload, Packet, Pool, PortId};
+use weir_wire::buffer::SUPER_MAX;
+use weir_wire::{DropReason, Offload, Packet, Pool, PortId, Rest};
 
 use super::chain::{ChainFault, Direction, Segment, Segments};
 use super::copy::{copy, prefetch};
 use super::dirty_log::DirtyLog;
 use super::features::Agreed;
-use super::memory::GuestMemory;
+use super::held::{HEAD, Held};
+use super::memory::{GuestMemory, Window};
 use super::net_header;
-use super::split::{Descriptor, Ring, RingFault};
+use super::split::{Ring, RingFault};
 use crate::{Counters, no_buffer};
 
 /// Entries that are looked at, and whose frames are brought near, before the first of them is copied.
-const AHEAD: usize = 32;
+const AHEAD: usize = 64;
 
 /// An entry that was looked at.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 struct Staged {
+    /// The frame, where the chain is one buffer in the region used last; else null.
+    host: *mut u8,
+    len: u32,
     head: u16,
-    descriptor: Descriptor,
-    /// The frame, where the chain is one buffer in one region.
-    host: Option<*mut u8>,
 }
+
+const NOT_STAGED: Staged = Staged { host: std::ptr::null_mut(), len: 0, head: 0 };
 
 /// What receiving needs of the session.
 pub struct Source<'a> {
@@ -39,6 +45,12 @@ pub struct Source<'a> {
     pub log: Option<&'a DirtyLog>,
     /// Room to collect pieces.
     pub segments: &'a mut Segments,
+    /// What is not given back at once.
+    pub held: &'a mut Held,
+    /// Frames longer than this are held.
+    pub hold_over: usize,
+    /// The ring's place among the session's.
+    pub index: u16,
     /// The port's counters.
     pub counters: &'a mut Counters,
 }
@@ -77,20 +89,25 @@ impl Source<'_> {
         while room > 0
             && let Some(head) = ring.next_again()
         {
-            let staged = self.look(ring, head)?;
-            self.frame(ring, staged, id, pool, burst)?;
+            self.frame(ring, head, id, pool, burst)?;
             room -= 1;
         }
         while room > 0 {
-            let mut staged = [Staged::default(); AHEAD];
             let waiting = ring.waiting(room)?.min(room).min(AHEAD as u16);
             if waiting == 0 {
                 break;
             }
-            let (count, fault) = self.stage(ring, waiting, &mut staged);
-            for staged in staged.iter().take(count) {
-                self.frame(ring, *staged, id, pool, burst)?;
-                ring.take(1);
+            let mut staged = [NOT_STAGED; AHEAD];
+            let (count, fault) = stage(ring, self.memory.window(ring.hint), waiting, &mut staged);
+            let mut left = staged.get(..count).unwrap_or(&staged);
+            while let Some(&Staged { head, .. }) = left.first() {
+                let done = self.plain(ring, left, id, pool, burst);
+                ring.take(done as u16);
+                if done == 0 {
+                    self.frame(ring, head, id, pool, burst)?;
+                    ring.take(1);
+                }
+                left = left.get(done.max(1)..).unwrap_or(&[]);
             }
             fault?;
             room -= count as u16;
@@ -118,119 +135,144 @@ impl Source<'_> {
         Ok(())
     }
 
-    /// Looks at the next `count` entries and brings their frames near. How many are good, and why no more are.
-    fn stage(&mut self, ring: &mut Ring, count: u16, staged: &mut [Staged; AHEAD]) -> (usize, Result<(), RingFault>) {
-        for (ahead, slot) in (0..count).zip(staged.iter_mut()) {
-            match ring.head(ahead).and_then(|head| self.look(ring, head)) {
-                Ok(found) => *slot = found,
-                Err(fault) => return (usize::from(ahead), Err(fault)),
-            }
+    /// Takes the frames at the front of `staged` that are what most are; how many.
+    #[inline]
+    fn plain(
+        &mut self,
+        ring: &mut Ring,
+        staged: &[Staged],
+        id: PortId,
+        pool: &mut Pool,
+        burst: &mut Vec<Packet>,
+    ) -> usize {
+        if self.agreed.header_len() != net_header::LEN {
+            return 0;
         }
-        (usize::from(count), Ok(()))
+        let mut done = ring.completing();
+        for (count, &Staged { host, len, head }) in staged.iter().enumerate() {
+            if host.is_null() || (len as usize) < net_header::LEN {
+                return count;
+            }
+            // SAFETY: `len` bytes at `host` were proven to be guest memory, and a header is not longer.
+            let header = unsafe { host.cast::<[u8; net_header::LEN]>().read_unaligned() };
+            if !net_header::is_plain(&header) {
+                return count;
+            }
+            let whole = len as usize - net_header::LEN;
+            if whole > SUPER_MAX {
+                return count;
+            }
+            let here = if whole > self.hold_over { HEAD } else { whole };
+            let Some(mut buffer) = pool.take(here) else {
+                self.counters.rx_dropped.count(DropReason::NoBuffer);
+                done.put(head, 0);
+                continue;
+            };
+            let frame = host.wrapping_add(net_header::LEN);
+            if let Some(to) = buffer.room().get_mut(..here) {
+                // SAFETY: as above; `to` is ours, has this length, and is no longer than the frame.
+                unsafe { copy(frame, to.as_mut_ptr(), here) };
+            }
+            buffer.set_len(here);
+            let mut packet = Packet::new(buffer, id, Offload::default());
+            if whole > self.hold_over {
+                let rest = (whole - HEAD) as u32;
+                let piece = Segment { host: frame.wrapping_add(HEAD), len: rest as usize, guest: 0 };
+                let slot = self.held.hold(self.index, head, std::iter::once(piece), rest);
+                packet.rest = Rest { len: rest, slot };
+            } else {
+                done.put(head, 0);
+            }
+            burst.push(packet);
+        }
+        staged.len()
     }
 
-    /// Reads the first descriptor of a chain, once.
-    #[inline]
-    fn look(&mut self, ring: &mut Ring, head: u16) -> Result<Staged, RingFault> {
-        let descriptor = ring.descriptor(head)?;
-        let mut host = None;
-        if descriptor.is_lone_readable() {
-            host = self.memory.translate(descriptor.address, descriptor.len as usize, &mut ring.hint);
-            if let Some(host) = host {
-                prefetch(host);
-                prefetch(host.wrapping_add(64));
-            }
-        }
-        Ok(Staged { head, descriptor, host })
-    }
-
-    /// Takes the frame of a chain and completes it.
-    #[inline]
+    /// Takes the frame of any chain, and completes it or holds it.
     fn frame(
         &mut self,
         ring: &mut Ring,
-        staged: Staged,
+        head: u16,
         id: PortId,
         pool: &mut Pool,
         burst: &mut Vec<Packet>,
     ) -> Result<(), RingFault> {
-        let Staged { head, descriptor, host } = staged;
-        let len = descriptor.len as usize;
-        let result = match host {
-            Some(host) if len >= net_header::LEN && self.agreed.header_len() == net_header::LEN => {
-                self.copy_lone(host, len, id, pool, burst)
-            }
-            Some(host) => {
-                let lone = [Segment { host, len, guest: descriptor.address }];
-                self.copy(&lone, len, id, pool).map(|packet| burst.push(packet))
-            }
-            None => {
-                self.segments.clear();
-                match self.segments.add_chain(ring, self.memory, descriptor, Direction::FromGuest) {
-                    Ok(total) => self.copy(self.segments.get(), total, id, pool).map(|packet| burst.push(packet)),
-                    Err(ChainFault::Ring(fault)) => return Err(fault),
-                    Err(ChainFault::Chain) => Err(DropReason::BadDescriptor),
-                }
-            }
+        self.segments.clear();
+        let first = ring.descriptor(head)?;
+        let taken = match self.segments.add_chain(ring, self.memory, first, Direction::FromGuest) {
+            Ok(total) => self.take(head, total, id, pool),
+            Err(ChainFault::Ring(fault)) => return Err(fault),
+            Err(ChainFault::Chain) => Err(DropReason::BadDescriptor),
         };
-        if let Err(reason) = result {
-            self.counters.rx_dropped.count(reason);
+        let held = taken.as_ref().is_ok_and(|packet| !packet.is_whole());
+        match taken {
+            Ok(packet) => burst.push(packet),
+            Err(reason) => self.counters.rx_dropped.count(reason),
         }
-        ring.complete(head, 0);
-        Ok(())
-    }
-
-    /// Copies header and frame out of one buffer of `len` bytes, at least a header: what most frames come in.
-    #[inline]
-    fn copy_lone(
-        &self,
-        host: *mut u8,
-        len: usize,
-        id: PortId,
-        pool: &mut Pool,
-        burst: &mut Vec<Packet>,
-    ) -> Result<(), DropReason> {
-        let frame_len = len - net_header::LEN;
-        // SAFETY: `len` bytes at `host` were proven to be guest memory.
-        let header = unsafe { host.cast::<[u8; net_header::LEN]>().read_unaligned() };
-        let offload = if net_header::is_plain(&header) {
-            None
-        } else {
-            Some(net_header::read(&header, self.agreed, frame_len).map_err(|_| DropReason::BadOffload)?)
-        };
-        let Some(mut buffer) = pool.take(frame_len) else { return Err(no_buffer(frame_len)) };
-        if let Some(to) = buffer.room().get_mut(..frame_len) {
-            // SAFETY: as above; `to` is ours and has the length of the frame.
-            unsafe { copy(host.add(net_header::LEN), to.as_mut_ptr(), frame_len) };
-        }
-        buffer.set_len(frame_len);
-        // Two pushes, so that the common packet is made where it is to be and not moved there in pieces.
-        match offload {
-            None => burst.push(Packet::new(buffer, id, Offload::default())),
-            Some(offload) => burst.push(Packet::new(buffer, id, offload)),
+        if !held {
+            ring.complete(head, 0);
         }
         Ok(())
     }
 
-    /// Copies header and frame out of `segments`, which hold `total` bytes.
-    #[inline]
-    fn copy(&self, segments: &[Segment], total: usize, id: PortId, pool: &mut Pool) -> Result<Packet, DropReason> {
+    /// Copies header and frame out of the pieces that were collected, `total` bytes, or the first bytes of a long frame.
+    fn take(&mut self, head: u16, total: usize, id: PortId, pool: &mut Pool) -> Result<Packet, DropReason> {
         let header_len = self.agreed.header_len();
-        let frame_len = total.checked_sub(header_len).ok_or(DropReason::BadDescriptor)?;
+        let whole = total.checked_sub(header_len).ok_or(DropReason::BadDescriptor)?;
         let mut header = [0u8; net_header::LEN];
-        let mut cursor = Cursor { segments, skip: 0 };
+        let mut cursor = Cursor { segments: self.segments.get(), skip: 0 };
         match header.get_mut(..header_len) {
             Some(to) => cursor.read(to),
             None => return Err(DropReason::BadDescriptor),
         }
-        let offload = net_header::read(&header, self.agreed, frame_len).map_err(|_| DropReason::BadOffload)?;
-        let Some(mut buffer) = pool.take(frame_len) else { return Err(no_buffer(frame_len)) };
-        if let Some(to) = buffer.room().get_mut(..frame_len) {
+        let offload = net_header::read(&header, self.agreed, whole).map_err(|_| DropReason::BadOffload)?;
+        let hold = whole > self.hold_over && whole <= SUPER_MAX;
+        let here = if hold { HEAD } else { whole };
+        let Some(mut buffer) = pool.take(here) else { return Err(no_buffer(here)) };
+        if let Some(to) = buffer.room().get_mut(..here) {
             cursor.read(to);
         }
-        buffer.set_len(frame_len);
-        Ok(Packet::new(buffer, id, offload))
+        buffer.set_len(here);
+        let mut packet = Packet::new(buffer, id, offload);
+        if hold {
+            let rest = (whole - HEAD) as u32;
+            let slot = self.held.hold(self.index, head, cursor.left(), rest);
+            packet.rest = Rest { len: rest, slot };
+        }
+        Ok(packet)
     }
+}
+
+/// Looks at the next `count` entries and brings their frames near; each descriptor is read once. How many are good, and
+/// why no more are.
+#[inline]
+fn stage(ring: &Ring, window: Window, count: u16, staged: &mut [Staged; AHEAD]) -> (usize, Result<(), RingFault>) {
+    for (ahead, slot) in (0..count).zip(staged.iter_mut()) {
+        let found = ring.head(ahead).and_then(|head| Ok((head, ring.descriptor(head)?)));
+        let (head, descriptor) = match found {
+            Ok(found) => found,
+            Err(fault) => return (usize::from(ahead), Err(fault)),
+        };
+        *slot = Staged { head, ..NOT_STAGED };
+        if descriptor.is_lone_readable()
+            && let Some(host) = window.find(descriptor.address, descriptor.len)
+        {
+            prefetch(host);
+            prefetch(host.wrapping_add(64));
+            *slot = Staged { host, len: descriptor.len, head };
+        }
+    }
+    (usize::from(count), Ok(()))
+}
+
+/// Copies the rest of a frame out of its pieces; `false` where they are shorter than `to`.
+pub(super) fn gather(pieces: &[Segment], to: &mut [u8]) -> bool {
+    let there = pieces.iter().fold(0usize, |sum, piece| sum.saturating_add(piece.len));
+    if there < to.len() {
+        return false;
+    }
+    Cursor { segments: pieces, skip: 0 }.read(to);
+    true
 }
 
 /// Reads through pieces of guest memory, one after the other.
@@ -258,5 +300,15 @@ impl Cursor<'_> {
             self.segments = rest;
             self.skip = 0;
         }
+    }
+
+    /// The pieces that were not read.
+    fn left(&self) -> impl Iterator<Item = Segment> + '_ {
+        let skip = self.skip;
+        let pieces = self.segments.iter().enumerate().map(move |(index, &piece)| {
+            let skip = if index == 0 { skip } else { 0 };
+            Segment { host: piece.host.wrapping_add(skip), len: piece.len - skip, guest: 0 }
+        });
+        pieces.filter(|piece| piece.len > 0)
     }
 }

@@ -151,6 +151,35 @@ impl Descriptor {
     }
 }
 
+/// Writes completions of one burst: the ring's numbers stay in registers until it is dropped.
+#[derive(Debug)]
+pub struct Completions<'a> {
+    ring: &'a mut Ring,
+    used: *mut u16,
+    mask: usize,
+    next: u16,
+}
+
+impl Completions<'_> {
+    /// See [`Ring::complete`].
+    #[inline]
+    pub fn put(&mut self, head: u16, len: u32) {
+        let slot = usize::from(self.next) & self.mask;
+        let entry = u64::from(head).to_le() | (u64::from(len) << 32).to_le();
+        // SAFETY: `slot` is below the size, so the entry lies in the used ring of the ring that is borrowed meanwhile. It
+        // is aligned to 4 only.
+        unsafe { self.used.add(2 + 4 * slot).cast::<u64>().write_unaligned(entry) };
+        self.next = self.next.wrapping_add(1);
+    }
+}
+
+impl Drop for Completions<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.ring.next_used = self.next;
+    }
+}
+
 /// A running ring.
 #[derive(Debug)]
 pub struct Ring {
@@ -263,6 +292,12 @@ impl Ring {
         self.again.reverse();
     }
 
+    /// Chains wait to be taken again.
+    #[inline]
+    pub fn has_again(&self) -> bool {
+        !self.again.is_empty()
+    }
+
     /// The next chain to be taken again. Without a crash before there is none.
     #[inline]
     pub fn next_again(&mut self) -> Option<u16> {
@@ -338,6 +373,12 @@ impl Ring {
         // SAFETY: `slot` is below the size, so the entry lies in the used ring. It is aligned to 4 only.
         unsafe { self.used.add(2 + 4 * slot).cast::<u64>().write_unaligned(entry) };
         self.next_used = self.next_used.wrapping_add(1);
+    }
+
+    /// A writer for the completions of a burst.
+    #[inline]
+    pub fn completing(&mut self) -> Completions<'_> {
+        Completions { used: self.used, mask: self.mask, next: self.next_used, ring: self }
     }
 
     /// Shows the driver what was completed.

@@ -2,7 +2,9 @@
 //!
 //! With MRG_RXBUF a frame may span several chains, and the header says how many (virtio 1.2, 5.1.6.4); without, one
 //! chain must hold it. First the chains are found and checked, then header and frame are written and the chains
-//! completed; where there are too few, nothing was taken and the frame is dropped.
+//! completed; where there are too few, nothing was taken and the frame is dropped. The common case, one descriptor for
+//! the whole frame, goes through in bursts. The rest of a long frame is copied from the memory of the guest that sent
+//! it.
 //!
 //! # Safety model
 //! See [`super::split`]. Nothing is written outside pieces that were proven to be guest memory.
@@ -10,7 +12,7 @@
 use weir_wire::{DropReason, Packet};
 
 use super::chain::{ChainFault, Direction, Segment, Segments};
-use super::copy::{copy, prefetch};
+use super::copy::{copy, copy_between, prefetch_write};
 use super::dirty_log::DirtyLog;
 use super::features::{self, Agreed};
 use super::memory::GuestMemory;
@@ -21,6 +23,14 @@ use super::split::{Ring, RingFault};
 const AHEAD: usize = 64;
 /// Chains that one frame may span; 64 KiB need 43 of the smallest buffers that Linux posts.
 const CHAINS_MAX: u16 = 256;
+
+/// A descriptor that was looked at.
+#[derive(Clone, Copy)]
+struct Staged {
+    host: *mut u8,
+    len: u32,
+    head: u16,
+}
 
 /// Chains that one frame goes into, and how many bytes each has.
 #[derive(Debug, Default)]
@@ -63,26 +73,80 @@ pub struct Sink<'a> {
 }
 
 impl Sink<'_> {
-    /// Brings near where the next `count` frames will probably go. What is read here is a hint and is read again.
-    pub fn prepare(&mut self, ring: &mut Ring, count: usize) {
-        let count = count.min(AHEAD) as u16;
-        // A fault shows again when the ring is used.
-        let waiting = ring.waiting(count).unwrap_or(0).min(count);
-        for ahead in 0..waiting {
-            let Ok(descriptor) = ring.head(ahead).and_then(|head| ring.descriptor(head)) else { return };
-            if let Some((host, _)) = self.memory.locate(descriptor.address, &mut ring.hint) {
-                prefetch(host);
-                prefetch(host.wrapping_add(64));
-            }
+    /// Puts the packets at the front that need nothing special into the ring, one buffer each: those that `takes`
+    /// accepts and whose rest, if they have one, `rest` finds. Returns how many; what stands behind them is for
+    /// [`Sink::send`].
+    ///
+    /// # Errors
+    /// [`RingFault`] where the ring is to be stopped. Nothing was put in then.
+    pub fn send_plain<'r>(
+        &mut self,
+        ring: &mut Ring,
+        packets: &[Packet],
+        takes: impl Fn(&Packet) -> bool,
+        rest: impl Fn(&Packet) -> Option<&'r [Segment]>,
+    ) -> Result<usize, RingFault> {
+        if self.agreed.header_len() != net_header::LEN || self.log.is_some() || ring.has_again() {
+            return Ok(0);
         }
+        let wanted = packets.len().min(AHEAD) as u16;
+        let waiting = ring.waiting(wanted)?.min(wanted);
+        let mut staged = [Staged { host: std::ptr::null_mut(), len: 0, head: 0 }; AHEAD];
+        let staged = self.stage(ring, waiting, &mut staged)?;
+        let mut sent = 0;
+        let mut done = ring.completing();
+        for (packet, &Staged { host, len, head }) in packets.iter().zip(staged) {
+            let total = net_header::LEN + packet.len();
+            let pieces = if packet.is_whole() { Some(&[][..]) } else { rest(packet) };
+            let (Some(pieces), true, true) = (pieces, (len as usize) >= total, takes(packet)) else { break };
+            let (first, last) = net_header::pack(packet, self.agreed, 1);
+            let frame = packet.bytes();
+            // SAFETY: `len` bytes at `host`, and so `total`, were proven to be guest memory; header and frame are ours.
+            unsafe {
+                host.cast::<u64>().write_unaligned(first.to_le());
+                host.add(8).cast::<u32>().write_unaligned(last.to_le());
+                copy(frame.as_ptr(), host.add(net_header::LEN), frame.len());
+            }
+            if !pieces.is_empty() {
+                let to = Segment { host, len: total, guest: 0 };
+                Cursor { segments: &[to], skip: net_header::LEN + frame.len(), log: None }.write_pieces(pieces);
+            }
+            done.put(head, total as u32);
+            sent += 1;
+        }
+        drop(done);
+        ring.take(sent as u16);
+        Ok(sent)
     }
 
-    /// Puts one packet into the ring; the driver sees it after [`Ring::publish`].
+    /// Reads the next descriptors, once, up to the first that is not one buffer in the region used last, and brings the
+    /// buffers near.
+    #[inline]
+    fn stage<'s>(&self, ring: &Ring, waiting: u16, staged: &'s mut [Staged; AHEAD]) -> Result<&'s [Staged], RingFault> {
+        let window = self.memory.window(ring.hint);
+        let mut count = 0;
+        for (ahead, slot) in (0..waiting).zip(staged.iter_mut()) {
+            let head = ring.head(ahead)?;
+            let descriptor = ring.descriptor(head)?;
+            let Some(host) = window.find(descriptor.address, descriptor.len) else { break };
+            if !descriptor.is_lone_writable() {
+                break;
+            }
+            prefetch_write(host);
+            prefetch_write(host.wrapping_add(64));
+            *slot = Staged { host, len: descriptor.len, head };
+            count += 1;
+        }
+        Ok(staged.get(..count).unwrap_or(&[]))
+    }
+
+    /// Puts one packet into the ring, its own bytes and then those in `rest`; the driver sees it after
+    /// [`Ring::publish`].
     ///
     /// # Errors
     /// [`SendFault`].
     #[inline]
-    pub fn send(&mut self, ring: &mut Ring, packet: &Packet) -> Result<(), SendFault> {
+    pub fn send(&mut self, ring: &mut Ring, packet: &Packet, rest: &[Segment]) -> Result<(), SendFault> {
         while let Some(head) = ring.next_again() {
             // Empty buffers that an earlier back end held: the driver posts them anew.
             ring.complete(head, 0);
@@ -97,26 +161,21 @@ impl Sink<'_> {
             && descriptor.len as usize >= total
             && let Some(host) = self.memory.translate(descriptor.address, total, &mut ring.hint)
         {
-            if self.agreed.header_len() == net_header::LEN && self.log.is_none() {
-                let (first, last) = net_header::pack(packet, self.agreed, 1);
-                let frame = packet.bytes();
-                // SAFETY: `total` bytes at `host` were proven to be guest memory; header and frame are ours.
-                unsafe {
-                    host.cast::<u64>().write_unaligned(first.to_le());
-                    host.add(8).cast::<u32>().write_unaligned(last.to_le());
-                    copy(frame.as_ptr(), host.add(net_header::LEN), frame.len());
-                }
-            } else {
-                self.write(&[Segment { host, len: total, guest: descriptor.address }], packet, 1);
-            }
+            self.write(&[Segment { host, len: total, guest: descriptor.address }], packet, rest, 1);
             ring.take(1);
             ring.complete(head, total as u32);
             return Ok(());
         }
-        self.send_chains(ring, packet, total)
+        self.send_chains(ring, packet, rest, total)
     }
 
-    fn send_chains(&mut self, ring: &mut Ring, packet: &Packet, total: usize) -> Result<(), SendFault> {
+    fn send_chains(
+        &mut self,
+        ring: &mut Ring,
+        packet: &Packet,
+        rest: &[Segment],
+        total: usize,
+    ) -> Result<(), SendFault> {
         self.segments.clear();
         self.chains.0.clear();
         let most = if self.agreed.has(features::MRG_RXBUF) { CHAINS_MAX } else { 1 };
@@ -144,7 +203,7 @@ impl Sink<'_> {
             return Err(SendFault::Drop(DropReason::TxTooLong));
         }
         let count = self.chains.0.len() as u16;
-        self.write(self.segments.get(), packet, count);
+        self.write(self.segments.get(), packet, rest, count);
         ring.take(count);
         for &(head, len) in &self.chains.0 {
             ring.complete(head, len);
@@ -165,12 +224,13 @@ impl Sink<'_> {
 
     /// Writes header and frame into `segments`, which have room for both.
     #[inline]
-    fn write(&self, segments: &[Segment], packet: &Packet, buffers: u16) {
+    fn write(&self, segments: &[Segment], packet: &Packet, rest: &[Segment], buffers: u16) {
         let header = net_header::write(packet, self.agreed, buffers);
         let header = header.get(..self.agreed.header_len()).unwrap_or(&header);
         let mut cursor = Cursor { segments, skip: 0, log: self.log };
         cursor.write(header);
         cursor.write(packet.bytes());
+        cursor.write_pieces(rest);
     }
 }
 
@@ -185,18 +245,35 @@ struct Cursor<'a> {
 impl Cursor<'_> {
     /// Writes `from` whole, or as much as there is room.
     #[inline]
-    fn write(&mut self, mut from: &[u8]) {
+    fn write(&mut self, from: &[u8]) {
+        // SAFETY: a slice of ours, which guest memory does not overlap.
+        unsafe { self.write_raw(from.as_ptr(), from.len()) };
+    }
+
+    /// Writes what stands in pieces of guest memory.
+    fn write_pieces(&mut self, pieces: &[Segment]) {
+        for piece in pieces {
+            // SAFETY: the piece was proven to be memory of the guest that sent it. Where that is the receiver as well
+            // and the two overlap, see `copy_between`.
+            unsafe { self.write_raw(piece.host, piece.len) };
+        }
+    }
+
+    /// # Safety
+    /// `len` bytes at `from` are readable.
+    #[inline]
+    unsafe fn write_raw(&mut self, mut from: *const u8, mut len: usize) {
         while let Some((segment, rest)) = self.segments.split_first() {
-            let n = from.len().min(segment.len - self.skip);
-            // SAFETY: `skip + n` is at most the piece's length, which was proven to lie in guest memory; `from` is
-            // ours, so the two do not overlap.
-            unsafe { copy(from.as_ptr(), segment.host.add(self.skip), n) };
+            let n = len.min(segment.len - self.skip);
+            // SAFETY: `skip + n` is at most the piece's length, which was proven to lie in guest memory; `n` is at most
+            // what is readable at `from`.
+            unsafe { copy_between(from, segment.host.add(self.skip), n) };
             if let Some(log) = self.log {
                 log.mark(segment.guest.wrapping_add(self.skip as u64), n);
             }
-            let (_, left) = from.split_at(n);
-            from = left;
-            if from.is_empty() {
+            from = from.wrapping_add(n);
+            len -= n;
+            if len == 0 {
                 self.skip += n;
                 return;
             }
