@@ -163,7 +163,8 @@ impl Inspection {
             Direction::Reply => std::mem::take(to_client),
         };
         self.hear(&step, sink);
-        if self.verdict.is_none() {
+        let hidden = findings.app_error && shared.errors_hide;
+        if self.verdict.is_none() && !hidden {
             self.detect(&step, found, shared, findings);
             self.tell(&step, shared, findings, sink);
             if self.verdict.is_none() {
@@ -294,7 +295,13 @@ impl Inspection {
             }
             let transaction = told.matched.transaction.and_then(|(parser, number)| self.transaction(parser, number));
             let guessed = transaction.is_none() && shared.guess_transaction;
-            let transaction = if guessed { self.only_transaction() } else { transaction };
+            // A datagram that a rule of its protocol names holds the newest transaction.
+            let of_datagram = transaction.is_none() && self.tuple.protocol == 17 && rule.protocol.is_app();
+            let transaction = match transaction {
+                None if of_datagram => self.newest_transaction(),
+                None if guessed => self.only_transaction(),
+                found => found,
+            };
             let payload = match (&step.stream, told.matched.stream) {
                 (Some(stream), Some(_)) => stream.text,
                 _ => step.view.payload,
@@ -312,7 +319,7 @@ impl Inspection {
                     verdict: findings.verdict,
                     on_stream: told.matched.stream.is_some(),
                     on_transaction: told.matched.transaction.is_some(),
-                    guessed: guessed && transaction.is_some(),
+                    guessed: guessed && !of_datagram && transaction.is_some(),
                     transaction,
                     payload,
                     extra: &extra,
@@ -368,6 +375,13 @@ impl Inspection {
         let (parser, more) = (all.next_back()?, all.next());
         let transactions: &dyn Transactions = parser.transactions();
         if more.is_some() || transactions.len() != 1 { None } else { transactions.get(0) }
+    }
+
+    /// The last transaction of the flow's protocol.
+    fn newest_transaction(&self) -> Option<super::Marked<'_>> {
+        let parser = (0..self.app.parsers()).filter_map(|nth| self.app.parser(nth)).next_back()?;
+        let transactions: &dyn Transactions = parser.transactions();
+        transactions.get(transactions.len().checked_sub(1)?)
     }
 
     fn tell_tagged(&mut self, step: &Step<'_>, shared: &mut Shared, sink: &mut dyn Sink) {

@@ -183,9 +183,9 @@ impl<'j> Judge<'j> {
     }
 
     /// Whether the packet's headers have the bytes that the rule wants there.
-    fn headers(&mut self, rule: &Compiled) -> bool {
+    pub fn headers(&mut self, rule: &Compiled) -> bool {
         rule.headers.iter().all(|(buffer, check)| {
-            header(self.facts.step.view, *buffer).is_some_and(|(bytes, used)| {
+            header(self.facts.step.view, self.facts.tuple, *buffer).is_some_and(|(bytes, used)| {
                 let bytes = bytes.get(..used).unwrap_or_default();
                 !bytes.is_empty() && check.run(bytes, &mut self.scratch.room) == Outcome::Match
             })
@@ -225,7 +225,7 @@ pub fn class_of(protocol: u8) -> u8 {
 }
 
 /// The bytes of a packet's header in a buffer of room for an address, with how many they are.
-fn header<'v>(view: &'v View<'_>, buffer: Buffer) -> Option<(std::borrow::Cow<'v, [u8]>, usize)> {
+fn header<'v>(view: &'v View<'_>, tuple: &Tuple, buffer: Buffer) -> Option<(std::borrow::Cow<'v, [u8]>, usize)> {
     use std::borrow::Cow;
     let address = |address: std::net::IpAddr| match address {
         std::net::IpAddr::V4(v4) => Cow::Owned(v4.octets().to_vec()),
@@ -236,15 +236,16 @@ fn header<'v>(view: &'v View<'_>, buffer: Buffer) -> Option<(std::borrow::Cow<'v
         |protocol: u8| view.tuple.filter(|tuple| tuple.protocol == protocol).map(|_| Cow::Borrowed(view.transport));
     let bytes = match buffer {
         Buffer::Ipv4Header if version == Some(4) => Cow::Borrowed(view.ip),
-        Buffer::Ipv6Header if version == Some(6) => Cow::Borrowed(view.ip.get(..40).unwrap_or(view.ip)),
+        Buffer::Ipv6Header if version == Some(6) => Cow::Borrowed(view.ip),
         Buffer::TcpHeader => of(6)?,
         Buffer::UdpHeader => of(17)?,
         Buffer::Icmpv4Header => of(1)?,
         Buffer::Icmpv6Header => of(58)?,
         Buffer::IgmpHeader => of(2)?,
         Buffer::EtherHeader => Cow::Borrowed(view.ethernet),
-        Buffer::SourceIp => address(view.tuple?.source),
-        Buffer::DestinationIp => address(view.tuple?.destination),
+        // The packet at hand may be the one that acknowledges what is looked at.
+        Buffer::SourceIp => address(tuple.source),
+        Buffer::DestinationIp => address(tuple.destination),
         _ => return None,
     };
     let length = bytes.len();

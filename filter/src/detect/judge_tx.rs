@@ -235,6 +235,9 @@ fn judge_rule(
     if let Some(index) = waiting {
         memory.waiting.swap_remove(index);
     }
+    if all == Satisfied::Yes && !judge.headers(rule) {
+        all = Satisfied::No;
+    }
     match all {
         Satisfied::Yes => {
             match fired.and_then(|index| memory.fired.get_mut(index)) {

@@ -20,6 +20,8 @@ pub struct Shared {
     pub alerts_per_packet: usize,
     /// An alert on a packet names the flow's transaction, where there is one only (`detect.guess-applayer-tx`).
     pub guess_transaction: bool,
+    /// Where the application parser fails on a packet, no rule sees the packet: what becomes of it is a policy's to say.
+    pub errors_hide: bool,
     /// Flows that application parsers announced since they were last taken away.
     pub expectations: Vec<Expectation>,
     pub(super) thresholds: Thresholds,
@@ -39,6 +41,7 @@ impl Shared {
             inline,
             alerts_per_packet: 15,
             guess_transaction: false,
+            errors_hide: false,
             expectations: Vec::new(),
             thresholds: Thresholds::default(),
             hosts: HostMarks::default(),

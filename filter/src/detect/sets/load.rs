@@ -25,18 +25,19 @@ pub fn values(bytes: &[u8], set: &DataSet) -> Result<Values, String> {
                 None => &document,
             };
             let list = list.as_list().ok_or("what should be a list is none")?;
-            list.iter().map(|object| from_json(object, set)).collect()
+            list.iter().filter_map(|object| from_json(object, set).transpose()).collect()
         }
         DataSetFormat::NdJson => {
             let lines = text.lines().filter(|line| !line.trim().is_empty());
-            lines.map(|line| from_json(&json::parse(line)?, set)).collect()
+            lines.filter_map(|line| json::parse(line).and_then(|object| from_json(&object, set)).transpose()).collect()
         }
     }
 }
 
-fn from_json(object: &Json, set: &DataSet) -> Result<(Vec<u8>, Entry), String> {
+/// The value of an object; `None` where it has none, as other objects of a document may.
+fn from_json(object: &Json, set: &DataSet) -> Result<Option<(Vec<u8>, Entry)>, String> {
     let path = set.value_key.as_deref().unwrap_or_default();
-    let text = object.at(path).and_then(Json::as_text).ok_or_else(|| format!("an object has no text at '{path}'"))?;
+    let Some(text) = object.at(path).and_then(Json::as_text) else { return Ok(None) };
     let value = match set.kind {
         DataSetKind::Text => text.as_bytes().to_vec(),
         kind => parse(text, kind)?,
@@ -47,7 +48,7 @@ fn from_json(object: &Json, set: &DataSet) -> Result<(Vec<u8>, Entry), String> {
     }
     let mut context = String::new();
     shown.write(&mut context);
-    Ok((value, Entry { score: 0, context: Some(context.into()) }))
+    Ok(Some((value, Entry { score: 0, context: Some(context.into()) })))
 }
 
 /// One value a line, with a score behind a comma where there is one.
