@@ -3,8 +3,8 @@
 use std::error::Error;
 use std::path::PathBuf;
 
-const FILES: [&str; 10] =
-    ["types", "switches", "ports", "policies", "rule_sets", "flows", "stats", "events", "config", "trace"];
+const FILES: [&str; 11] =
+    ["types", "switches", "ports", "routers", "policies", "rule_sets", "flows", "stats", "events", "config", "trace"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     let files: Vec<String> = FILES.iter().map(|name| format!("proto/weir/v1/{name}.proto")).collect();
@@ -18,6 +18,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         ("SwitchSpec.unknown_unicast", "flood"),
         ("SwitchSpec.broadcast", "flood"),
         ("SwitchSpec.multicast", "flood"),
+        ("RouterSpec.default_action", "action"),
+        ("RouterStatus.applied_default", "action"),
+        ("RouteSpec.action", "route_action"),
         ("Rule.action", "action"),
         ("VhostUser.role", "vhost_role"),
         ("VhostUser.profile", "vhost_profile"),

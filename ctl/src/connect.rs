@@ -41,6 +41,8 @@ clients! {
     switches: switches_client::SwitchesClient;
     /// Ports.
     ports: ports_client::PortsClient;
+    /// Routers.
+    routers: routers_client::RoutersClient;
     /// The policy.
     policies: policies_client::PoliciesClient;
     /// Rule sets.

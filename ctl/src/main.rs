@@ -10,8 +10,12 @@ mod failure;
 mod fdb;
 mod flow;
 mod frame;
+mod nat;
+mod neighbor;
 mod policy;
 mod port;
+mod route;
+mod router;
 mod rule_set;
 mod rules;
 mod show;
@@ -72,6 +76,18 @@ enum Command {
     /// Uplinks: network cards that host and guests share.
     #[command(subcommand)]
     Uplink(uplink::Command),
+    /// Routers: what lies between switches.
+    #[command(subcommand)]
+    Router(router::Command),
+    /// Routes of routers.
+    #[command(subcommand)]
+    Route(route::Command),
+    /// Address translation of routers.
+    #[command(subcommand)]
+    Nat(nat::Command),
+    /// Neighbours that routers know.
+    #[command(subcommand)]
+    Neighbor(neighbor::Command),
     /// The policy: rules that say which flows may be.
     #[command(subcommand)]
     Policy(policy::Command),
@@ -139,6 +155,10 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Switch(command) => switch::run(command, &daemon, format).await,
         Command::Port(command) => port::run(command, &daemon, format).await,
         Command::Uplink(command) => uplink::run(command, &daemon, format).await,
+        Command::Router(command) => router::run(command, &daemon, format).await,
+        Command::Route(command) => route::run(command, &daemon, format).await,
+        Command::Nat(command) => nat::run(command, &daemon, format).await,
+        Command::Neighbor(command) => neighbor::run(command, &daemon, format).await,
         Command::Policy(command) => policy::run(command, &daemon, format).await,
         Command::Ruleset(command) => rule_set::run(command, &daemon, format).await,
         Command::Rules(command) => rules::run(command, format),

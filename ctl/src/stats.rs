@@ -60,9 +60,9 @@ fn text(snapshot: &v1::StatsSnapshot) -> String {
     let totals = snapshot.totals.unwrap_or_default();
     let mut text = format!(
         "vswitchd {}, up {}, revision {}, epoch {}\n\
-         flows {}, fragments held {}, buffers in use {}, events {} ({} lost)\n\
+         flows {}, packets held {}, buffers in use {}, events {} ({} lost)\n\
          worker: {} packets in {} turns, {} sleeps, {} of CPU time\n\
-         received {} + originated {} + copied {} = sent {} + held {} + merged {} + dropped {}\n\n",
+         received {} + originated {} + copied {} = sent {} + delivered {} + held {} + merged {} + dropped {}\n\n",
         snapshot.version,
         duration_ms(snapshot.uptime_ns / 1_000_000),
         snapshot.revision,
@@ -80,6 +80,7 @@ fn text(snapshot: &v1::StatsSnapshot) -> String {
         totals.originated,
         totals.copied,
         totals.sent,
+        totals.delivered,
         totals.held,
         totals.merged,
         totals.dropped,

@@ -20,6 +20,7 @@ macro_rules! labels {
 labels! {
     action: Action, "ACTION_";
     flood: Flood, "FLOOD_";
+    route_action: RouteAction, "ROUTE_ACTION_";
     vhost_role: VhostRole, "VHOST_ROLE_";
     vhost_profile: VhostProfile, "VHOST_PROFILE_";
     xdp_mode: XdpMode, "XDP_MODE_";

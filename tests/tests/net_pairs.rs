@@ -55,7 +55,7 @@ fn disagreement(lan: &Lan) -> Result<Option<String>, Failure> {
     let stats = lan.daemon.ctl_json(&["stats"])?;
     let total = |name: &str| number(&stats["totals"][name]);
     let came = total("received") + total("originated") + total("copied");
-    let went = total("sent") + total("held") + total("merged") + total("dropped");
+    let went = total("sent") + total("delivered") + total("held") + total("merged") + total("dropped");
     let ports = stats["ports"].as_array().ok_or_else(|| Failure::new("no ports in the statistics"))?;
     let of_ports = |name: &str| ports.iter().map(|port| number(&port["counters"][name])).sum::<u64>();
     let counts = |list: &Value| list.as_array().into_iter().flatten().map(|drop| number(&drop["count"])).sum::<u64>();

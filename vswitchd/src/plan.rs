@@ -32,6 +32,8 @@ pub enum Change {
     RemovePort(String),
     /// A switch goes.
     RemoveSwitch(String),
+    /// A router goes.
+    RemoveRouter(String),
     /// A rule set goes.
     RemoveRuleSet(String),
     /// A rule goes.
@@ -54,6 +56,10 @@ pub enum Change {
     SetPort(String, Vec<FieldChange>),
     /// A port is attached elsewhere: the old attachment is closed when the new one is open.
     ReplacePort(String, Vec<FieldChange>),
+    /// A router comes.
+    AddRouter(String),
+    /// A router's settings, interfaces or routes change.
+    SetRouter(String, Vec<FieldChange>),
     /// A rule comes.
     AddRule(String),
     /// A rule changes.
@@ -67,6 +73,7 @@ impl fmt::Display for Change {
         let (sign, object, fields): (char, String, &[FieldChange]) = match self {
             Change::RemovePort(name) => ('-', format!("port {name}"), &[]),
             Change::RemoveSwitch(name) => ('-', format!("switch {name}"), &[]),
+            Change::RemoveRouter(name) => ('-', format!("router {name}"), &[]),
             Change::RemoveRuleSet(name) => ('-', format!("rule_set {name}"), &[]),
             Change::RemoveRule(name) => ('-', format!("rule {name}"), &[]),
             Change::SetSettings(fields) => ('~', "settings".into(), fields),
@@ -78,6 +85,8 @@ impl fmt::Display for Change {
             Change::AddPort(name) => ('+', format!("port {name}"), &[]),
             Change::SetPort(name, fields) => ('~', format!("port {name}"), fields),
             Change::ReplacePort(name, fields) => ('!', format!("port {name} (attached anew)"), fields),
+            Change::AddRouter(name) => ('+', format!("router {name}"), &[]),
+            Change::SetRouter(name, fields) => ('~', format!("router {name}"), fields),
             Change::AddRule(name) => ('+', format!("rule {name}"), &[]),
             Change::SetRule(name, fields) => ('~', format!("rule {name}"), fields),
             Change::OrderRules => ('~', "the order of the rules".into(), &[]),
@@ -96,8 +105,10 @@ pub fn plan(current: &Config, desired: &Config) -> Vec<Change> {
     let names = |list: &[(&str, &dyn Fields)]| list.iter().map(|(n, _)| (*n).to_owned()).collect::<Vec<_>>();
     let ports = Difference::of(&by_name(&current.ports), &by_name(&desired.ports));
     let switches = Difference::of(&by_name(&current.switches), &by_name(&desired.switches));
+    let routers = Difference::of(&by_name(&current.routers), &by_name(&desired.routers));
     let sets = Difference::of(&by_name(&current.rule_sets), &by_name(&desired.rule_sets));
     let rules = Difference::of(&by_name(&current.rules), &by_name(&desired.rules));
+    changes.extend(routers.removed.into_iter().map(Change::RemoveRouter));
     changes.extend(ports.removed.into_iter().map(Change::RemovePort));
     changes.extend(switches.removed.into_iter().map(Change::RemoveSwitch));
     changes.extend(sets.removed.into_iter().map(Change::RemoveRuleSet));
@@ -115,6 +126,8 @@ pub fn plan(current: &Config, desired: &Config) -> Vec<Change> {
         let same = same_attachment(current.port(&name), desired.port(&name));
         if same { Change::SetPort(name, fields) } else { Change::ReplacePort(name, fields) }
     }));
+    changes.extend(routers.added.into_iter().map(Change::AddRouter));
+    changes.extend(routers.changed.into_iter().map(|(name, fields)| Change::SetRouter(name, fields)));
     changes.extend(rules.added.into_iter().map(Change::AddRule));
     changes.extend(rules.changed.into_iter().map(|(name, fields)| Change::SetRule(name, fields)));
     if reordered(&names(&by_name(&current.rules)), &names(&by_name(&desired.rules))) {
@@ -147,7 +160,7 @@ macro_rules! has_name {
     ($($kind:ident),+) => { $( impl HasName for crate::config::$kind { fn name(&self) -> &str { &self.name } } )+ };
 }
 
-has_name!(Switch, Port, RuleSet, Rule);
+has_name!(Switch, Port, Router, RuleSet, Rule);
 
 fn by_name<T: HasName + Fields>(list: &[T]) -> Named<'_> {
     list.iter().map(|item| (item.name(), item as &dyn Fields)).collect()

@@ -8,11 +8,11 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use weir_filter::Policy;
-use weir_wire::{Epoch, Instant, PortId, RuleId, SwitchId};
+use weir_wire::{Epoch, Instant, InterfaceId, PortId, RuleId, SwitchId};
 
 use crate::config::Config;
 use crate::rule_sets::Loaded;
-use crate::state::Ids;
+use crate::state::{Ids, Zones};
 
 /// States whose names are remembered.
 const NAMES_KEPT: usize = 64;
@@ -45,17 +45,25 @@ pub struct Names {
     pub since: Instant,
     switches: HashMap<u16, String>,
     ports: HashMap<u16, String>,
+    interfaces: HashMap<u16, String>,
     rules: Vec<String>,
 }
 
 impl Names {
     /// The names of a state.
     pub fn of(config: &Config, ids: &Ids, epoch: Epoch, since: Instant) -> Names {
+        // No port can have this name.
+        let local = (PortId::LOCAL.0, "(router)".to_owned());
         Names {
             epoch,
             since,
-            switches: ids.switches().map(|(name, id)| (id.0, name.to_owned())).collect(),
-            ports: ids.ports().map(|(name, id)| (id.0, name.to_owned())).collect(),
+            switches: ids
+                .switches()
+                .map(|(name, id)| (id.0, name.to_owned()))
+                .chain(Zones::of(config, ids).names())
+                .collect(),
+            ports: ids.ports().map(|(name, id)| (id.0, name.to_owned())).chain([local]).collect(),
+            interfaces: ids.interfaces().map(|(router, name, id)| (id.0, format!("{router}/{name}"))).collect(),
             rules: config.rules.iter().map(|rule| rule.name.clone()).collect(),
         }
     }
@@ -65,7 +73,12 @@ impl Names {
         self.ports.get(&id.0).cloned().unwrap_or_else(|| format!("#{}", id.0))
     }
 
-    /// A switch's name; its number where it is of another state.
+    /// An interface's name, with its router's before a slash.
+    pub fn interface(&self, id: InterfaceId) -> String {
+        self.interfaces.get(&id.0).cloned().unwrap_or_else(|| format!("#{}", id.0))
+    }
+
+    /// A switch's name, or that of the routers that share a zone; its number where it is of another state.
     pub fn switch(&self, id: SwitchId) -> String {
         self.switches.get(&id.0).cloned().unwrap_or_else(|| format!("#{}", id.0))
     }

@@ -4,16 +4,23 @@ use std::collections::BTreeMap;
 
 use weir_fabric::{Flood, PortConfig, Step, SwitchConfig, VlanMode};
 use weir_filter::policy::spec;
-use weir_wire::{PortId, SwitchId, Vid};
+use weir_wire::{InterfaceId, PortId, RouterId, SwitchId, Vid};
 
 use crate::config::{self, Config};
 use crate::plan::Change;
+
+mod routers;
+
+pub use routers::{Zones, default_of, inspect_of};
 
 /// The numbers of switches and ports. A name keeps its number as long as the object exists.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ids {
     switches: BTreeMap<String, u16>,
     ports: BTreeMap<String, u16>,
+    routers: BTreeMap<String, u16>,
+    /// By "router/interface".
+    interfaces: BTreeMap<String, u16>,
 }
 
 impl Ids {
@@ -25,6 +32,29 @@ impl Ids {
     /// The number of a port.
     pub fn port(&self, name: &str) -> Option<PortId> {
         self.ports.get(name).copied().map(PortId)
+    }
+
+    /// The number of a router.
+    pub fn router(&self, name: &str) -> Option<RouterId> {
+        self.routers.get(name).copied().map(RouterId)
+    }
+
+    /// The number of an interface of a router.
+    pub fn interface(&self, router: &str, name: &str) -> Option<InterfaceId> {
+        self.interfaces.get(&format!("{router}/{name}")).copied().map(InterfaceId)
+    }
+
+    /// Routers by name.
+    pub fn routers(&self) -> impl Iterator<Item = (&str, RouterId)> {
+        self.routers.iter().map(|(name, id)| (name.as_str(), RouterId(*id)))
+    }
+
+    /// Interfaces by the names of router and interface.
+    pub fn interfaces(&self) -> impl Iterator<Item = (&str, &str, InterfaceId)> {
+        self.interfaces.iter().filter_map(|(name, id)| {
+            let (router, interface) = name.split_once('/')?;
+            Some((router, interface, InterfaceId(*id)))
+        })
     }
 
     /// Switches by name.
@@ -41,9 +71,15 @@ impl Ids {
     /// that no number changes hands within one change.
     #[must_use]
     pub fn after(&self, desired: &Config) -> Ids {
+        let named = |router: &config::Router| -> Vec<String> {
+            router.interfaces.iter().map(|interface| format!("{}/{}", router.name, interface.name)).collect()
+        };
+        let interfaces: Vec<String> = desired.routers.iter().flat_map(named).collect();
         Ids {
             switches: renumber(&self.switches, desired.switches.iter().map(|s| s.name.as_str())),
             ports: renumber(&self.ports, desired.ports.iter().map(|p| p.name.as_str())),
+            routers: renumber(&self.routers, desired.routers.iter().map(|r| r.name.as_str())),
+            interfaces: renumber(&self.interfaces, interfaces.iter().map(String::as_str)),
         }
     }
 }
@@ -75,6 +111,9 @@ pub fn steps(changes: &[Change], desired: &Config, before: &Ids, after: &Ids) ->
                 set_port(name, desired, after)
             }
             Change::AddPort(name) | Change::SetPort(name, _) => set_port(name, desired, after),
+            Change::RemoveRouter(name) => before.router(name).map(Step::RemoveRouter),
+            // One router can join others that did not meet before, so all are told.
+            Change::AddRouter(_) | Change::SetRouter(..) => None,
             Change::RemoveRuleSet(_)
             | Change::RemoveRule(_)
             | Change::SetSettings(_)
@@ -86,6 +125,11 @@ pub fn steps(changes: &[Change], desired: &Config, before: &Ids, after: &Ids) ->
             | Change::OrderRules => None,
         };
         steps.extend(step);
+    }
+    let concerns =
+        |change: &Change| matches!(change, Change::AddRouter(_) | Change::SetRouter(..) | Change::RemoveRouter(_));
+    if changes.iter().any(concerns) {
+        steps.extend(routers::steps(desired, after));
     }
     steps
 }
@@ -139,32 +183,31 @@ fn vlan_mode(vlan: Option<&config::Vlan>) -> VlanMode {
 
 /// The state as the policy compiler takes it; the rule sets are put in by the caller.
 pub fn spec(desired: &Config, ids: &Ids) -> spec::Spec {
+    let switches = desired.switches.iter().filter_map(|s| {
+        let inspect = s.inspect.clone().filter(|name| name != "none");
+        Some(spec::Switch { id: ids.switch(&s.name)?, name: s.name.clone(), default: action(s.default), inspect })
+    });
+    let ports = desired.ports.iter();
+    let zones = Zones::of(desired, ids);
+    let mut rules: Vec<spec::Rule> = desired.rules.iter().map(rule).collect();
+    // Routers that meet are one to the policy: what names one of them names them all.
+    for name in rules.iter_mut().flat_map(|rule| &mut rule.switches) {
+        if let Some(zone) = zones.name_of(name) {
+            zone.clone_into(name);
+        }
+    }
     spec::Spec {
-        switches: desired
-            .switches
-            .iter()
-            .filter_map(|s| {
-                let inspect = s.inspect.clone().filter(|name| name != "none");
-                Some(spec::Switch {
-                    id: ids.switch(&s.name)?,
-                    name: s.name.clone(),
-                    default: action(s.default),
-                    inspect,
-                })
-            })
-            .collect(),
-        ports: desired
-            .ports
-            .iter()
+        switches: switches.chain(zones.switches(desired)).collect(),
+        ports: ports
             .filter_map(|p| Some(spec::Port { id: ids.port(&p.name)?, name: p.name.clone(), groups: p.groups.clone() }))
             .collect(),
-        rules: desired.rules.iter().map(rule).collect(),
+        rules,
         rule_sets: Vec::new(),
         settings: desired.settings.spec(),
     }
 }
 
-fn action(action: config::Action) -> spec::Action {
+pub(crate) fn action(action: config::Action) -> spec::Action {
     match action {
         config::Action::Allow => spec::Action::Allow,
         config::Action::Drop => spec::Action::Drop,
@@ -243,7 +286,9 @@ mod tests {
                     Step::RemoveSwitch(_) => "remove-switch",
                     Step::SetPort(..) => "set-port",
                     Step::RemovePort(_) => "remove-port",
-                    Step::FlushFdb(_) => "flush",
+                    Step::FlushFdb(_) | Step::FlushNeighbors(_) | Step::FlushNat => "flush",
+                    Step::SetRouter(..) => "set-router",
+                    Step::RemoveRouter(_) => "remove-router",
                 })
                 .collect()
         };

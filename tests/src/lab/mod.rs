@@ -29,6 +29,7 @@ mod http;
 mod lan;
 mod namespace;
 mod ping;
+mod trace_route;
 mod transfer;
 mod wait;
 
@@ -42,5 +43,6 @@ pub use http::{Conversation, Exchange, HttpServer, Said, converse, http_get, htt
 pub use lan::{Attach, Host, Lan, Wanted, switch_with_rules, tap, vhost_user, xdp};
 pub use namespace::{Namespace, root_here, skip_unless_root};
 pub use ping::{Pings, ping};
+pub use trace_route::trace_route;
 pub use transfer::{Transfer, transfer};
 pub use wait::wait_for;

@@ -20,17 +20,17 @@ const SOCKET_PATH_MAX: usize = 107;
 /// Queue pairs of one port at most.
 const QUEUES_MAX: u16 = 16;
 /// The largest VLAN identifier that is not reserved (IEEE 802.1Q-2022, 9.6).
-const VID_MAX: u16 = 4094;
+pub(super) const VID_MAX: u16 = 4094;
 
 /// What is wrong, as it is found.
-struct Problems(Vec<String>);
+pub(super) struct Problems(Vec<String>);
 
 impl Problems {
-    fn add(&mut self, text: String) {
+    pub(super) fn add(&mut self, text: String) {
         self.0.push(text);
     }
 
-    fn unless(&mut self, fine: bool, text: impl FnOnce() -> String) {
+    pub(super) fn unless(&mut self, fine: bool, text: impl FnOnce() -> String) {
         if !fine {
             self.0.push(text());
         }
@@ -51,6 +51,7 @@ impl Config {
         unique("rule", self.rules.iter().map(|r| r.name.as_str()), &mut problems);
         self.switches.iter().for_each(|s| self.check_switch(s, &mut problems));
         self.ports.iter().for_each(|p| self.check_port(p, &mut problems));
+        self.check_routers(&mut problems);
         self.check_resources(&mut problems);
         self.rule_sets.iter().for_each(|s| check_rule_set(s, &mut problems));
         self.check_rules(&mut problems);
@@ -99,7 +100,7 @@ impl Config {
         }
     }
 
-    fn check_inspect(&self, object: &str, rule_set: Option<&str>, problems: &mut Problems) {
+    pub(super) fn check_inspect(&self, object: &str, rule_set: Option<&str>, problems: &mut Problems) {
         let Some(name) = rule_set.filter(|name| *name != "none") else { return };
         problems.unless(self.rule_set(name).is_some(), || {
             format!("{object}: inspect = \"{name}\": there is no such rule set; add a [[rule_set]] of that name")
@@ -150,7 +151,8 @@ impl Config {
                 });
             }
             for switch in &rule.switches {
-                problems.unless(self.switch(switch).is_some(), || format!("{object}: there is no switch \"{switch}\""));
+                let known = self.switch(switch).is_some() || self.router(switch).is_some();
+                problems.unless(known, || format!("{object}: there is no switch or router \"{switch}\""));
             }
             for vlan in &rule.vlans {
                 problems.unless(vlan.last <= VID_MAX, || format!("{object}: VLAN {vlan} is above {VID_MAX}"));
@@ -188,7 +190,7 @@ fn check_name(object: &str, name: &str, problems: &mut Problems) {
     });
 }
 
-fn unique<'a>(kind: &str, names: impl Iterator<Item = &'a str>, problems: &mut Problems) {
+pub(super) fn unique<'a>(kind: &str, names: impl Iterator<Item = &'a str>, problems: &mut Problems) {
     let mut seen = HashSet::new();
     for name in names {
         check_name(kind, name, problems);

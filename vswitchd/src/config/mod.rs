@@ -20,7 +20,10 @@
 //! ```
 
 mod check;
+mod check_router;
+mod nat;
 mod port;
+mod router;
 mod rule;
 mod settings;
 mod values;
@@ -29,7 +32,10 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 pub use check::{PORTS_MAX, RULES_MAX, SWITCHES_MAX};
+pub use check_router::{INTERFACES_MAX, ROUTERS_MAX, ROUTES_MAX};
+pub use nat::{Forward, Masquerade, OneToOne};
 pub use port::{Attachment, Mem, Pcap, Port, Tap, Uplink, VhostProfile, VhostRole, VhostUser, Vlan, Xdp, XdpMode};
+pub use router::{Interface, Neighbor, Route, RouteAction, Router};
 pub use rule::{Action, Rule, Side};
 pub use settings::{Limits, OnFailure, Settings, Timeouts};
 pub use values::{Icmp, Mac, Protocol, Range};
@@ -47,6 +53,9 @@ pub struct Config {
     /// The ports.
     #[serde(default, rename = "port", skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<Port>,
+    /// The routers between the switches.
+    #[serde(default, rename = "router", skip_serializing_if = "Vec::is_empty")]
+    pub routers: Vec<Router>,
     /// The rule sets that flows can be inspected with.
     #[serde(default, rename = "rule_set", skip_serializing_if = "Vec::is_empty")]
     pub rule_sets: Vec<RuleSet>,
@@ -219,6 +228,11 @@ impl Config {
         self.ports.iter().find(|p| p.name == name)
     }
 
+    /// A router by name.
+    pub fn router(&self, name: &str) -> Option<&Router> {
+        self.routers.iter().find(|r| r.name == name)
+    }
+
     /// A rule set by name.
     pub fn rule_set(&self, name: &str) -> Option<&RuleSet> {
         self.rule_sets.iter().find(|s| s.name == name)
@@ -227,8 +241,14 @@ impl Config {
     /// What inspects by a rule set: "switch lan", "rule web-to-db".
     pub fn users_of_rule_set(&self, name: &str) -> Vec<String> {
         let switches = self.switches.iter().filter(|s| s.inspect.as_deref() == Some(name));
+        let routers = self.routers.iter().filter(|r| r.inspect.as_deref() == Some(name));
         let rules = self.rules.iter().filter(|r| r.inspect.as_deref() == Some(name));
-        switches.map(|s| format!("switch {}", s.name)).chain(rules.map(|r| format!("rule {}", r.name))).collect()
+        let named = |kind: &str, name: &str| format!("{kind} {name}");
+        switches
+            .map(|s| named("switch", &s.name))
+            .chain(routers.map(|r| named("router", &r.name)))
+            .chain(rules.map(|r| named("rule", &r.name)))
+            .collect()
     }
 }
 

@@ -175,3 +175,66 @@ fn the_example_names_every_setting_and_the_usual_values() {
         [Attachment::VhostUser(_), Attachment::Tap(_), Attachment::Xdp(_), Attachment::Uplink(_), Attachment::Pcap(_)]
     ));
 }
+
+const ROUTED: &str = r#"
+switch = [{ name = "lan" }, { name = "dmz" }]
+[[router]]
+name = "edge"
+interface = [
+    { name = "lan", switch = "lan", addresses = ["10.0.0.1/24", "fd00::1/64"] },
+    { name = "dmz", switch = "dmz", vlan = 7, addresses = "10.0.1.1/24", mtu = 9000, clamp_mss = true },
+]
+route = [
+    { to = "0.0.0.0/0", via = ["10.0.1.254", "10.0.1.253"] },
+    { to = "fd99::/16", via = "fe80::1", interface = "lan" },
+    { to = "10.66.0.0/16", action = "blackhole" },
+]
+masquerade = [{ interface = "dmz", from = "10.0.0.0/24", ports = "2000-3000" }]
+forward = [{ protocol = "tcp", address = "10.0.1.1", ports = "80-81", to = "10.0.0.5", to_port = 8080 }]
+one_to_one = [{ outside = "10.0.0.1", inside = "10.0.1.9" }]
+"#;
+
+#[test]
+fn routers_survive_printing_and_parsing() {
+    let config = Config::parse(ROUTED).expect("parses");
+    config.check().expect("makes sense");
+    assert_eq!(Config::parse(&config.to_toml().expect("prints")).expect("parses"), config);
+    let router = config.router("edge").expect("is there");
+    let near = router.interface_towards("10.0.1.254".parse().expect("an address")).expect("is near");
+    assert_eq!((near.name.as_str(), router.interfaces[0].mtu), ("dmz", 1500));
+    let macs: Vec<_> = router.interfaces.iter().map(|i| router.mac_of(i)).collect();
+    assert!(macs[0] != macs[1] && !macs[0].is_multicast(), "{macs:?}");
+}
+
+#[test]
+fn what_is_wrong_with_a_router_is_told() {
+    let with = |from: &str, to: &str| check_errors(&ROUTED.replacen(from, to, 1)).join("\n");
+    for (from, to, told) in [
+        ("name = \"edge\"", "name = \"lan\"", "a switch has this name"),
+        ("switch = \"dmz\"", "switch = \"wan\"", "there is no switch \"wan\""),
+        ("vlan = 7", "vlan = 4095", "above 4094"),
+        ("mtu = 9000", "mtu = 500", "outside 576"),
+        ("10.0.1.1/24", "10.0.1.255/24", "first or last address"),
+        ("10.0.1.1/24", "10.0.0.7/25", "would be on both"),
+        ("10.0.1.1/24", "224.0.0.1/24", "cannot be the address"),
+        ("10.0.1.254", "192.0.2.1", "none of the router's networks"),
+        ("10.0.1.254", "10.0.1.1", "the router itself"),
+        ("10.0.1.254", "fd00::2", "other address family"),
+        ("interface = \"lan\" }", "interface = \"wan\" }", "there is no interface \"wan\""),
+        (", action = \"blackhole\"", "", "leads nowhere"),
+        ("action = \"blackhole\"", "action = \"blackhole\", via = \"10.0.1.9\"", "both a way and an action"),
+        ("10.66.0.0/16", "0.0.0.0/0", "two routes to 0.0.0.0/0"),
+        ("vlan = 7", "vlan = 7, mac = \"01:00:00:00:00:01\"", "cannot be the MAC"),
+        ("name = \"dmz\", switch", "name = \"lan\", switch", "is there twice"),
+        ("interface = \"dmz\", from", "interface = \"wan\", from", "there is no interface \"wan\""),
+        ("from = \"10.0.0.0/24\"", "addresses = \"10.0.0.1\"", "no address of the interface"),
+        ("protocol = \"tcp\"", "protocol = \"icmp\"", "protocol is tcp or udp"),
+        ("address = \"10.0.1.1\"", "address = \"10.0.1.2\"", "no address of the router"),
+        ("to_port = 8080", "to_port = 65535", "no such ports"),
+        ("to = \"10.0.0.5\"", "to = \"10.0.0.1\"", "the router itself"),
+        ("inside = \"10.0.1.9\"", "inside = \"fd00::9\"", "other address family"),
+    ] {
+        let errors = with(from, to);
+        assert!(errors.contains(told), "{told}: {errors}");
+    }
+}

@@ -4,10 +4,12 @@
 mod config;
 mod convert;
 mod convert_port;
+mod convert_router;
 mod events;
 mod flows;
 mod policies;
 mod ports;
+mod routers;
 mod rule_sets;
 mod stats;
 mod summary;
@@ -69,6 +71,7 @@ impl Service {
         add!(
             switches_server::SwitchesServer,
             ports_server::PortsServer,
+            routers_server::RoutersServer,
             policies_server::PoliciesServer,
             rule_sets_server::RuleSetsServer,
             flows_server::FlowsServer,
@@ -108,9 +111,10 @@ impl From<Outcome> for v1::Applied {
 }
 
 /// Names of the services, for the health check.
-pub const SERVICES: [&str; 9] = [
+pub const SERVICES: [&str; 10] = [
     "weir.v1.Switches",
     "weir.v1.Ports",
+    "weir.v1.Routers",
     "weir.v1.Policies",
     "weir.v1.RuleSets",
     "weir.v1.Flows",

@@ -97,6 +97,7 @@ impl Service {
                 held: totals.held,
                 merged: totals.merged,
                 dropped: totals.dropped,
+                delivered: totals.delivered,
             }),
             drops: drops(&dropped),
             events_written,

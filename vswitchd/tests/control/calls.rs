@@ -66,7 +66,10 @@ async fn ports_carry_frames_and_tell_of_it() {
     let rig = Rig::with("switch = [{ name = \"lan\" }]").await;
     for name in ["a", "b"] {
         let spec = v1::PortSpec { groups: vec!["web".into()], ..mem_port(name, "lan") };
-        rig.ports().add(v1::AddPortRequest { port: Some(spec), ..v1::AddPortRequest::default() }).await.expect("is added");
+        rig.ports()
+            .add(v1::AddPortRequest { port: Some(spec), ..v1::AddPortRequest::default() })
+            .await
+            .expect("is added");
     }
     let frame = broadcast(1);
     rig.inject("a", &frame);

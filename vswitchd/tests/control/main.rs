@@ -6,6 +6,7 @@
 
 mod calls;
 mod rig;
+mod routers;
 mod streams;
 mod tls;
 mod transactions;

@@ -117,6 +117,10 @@ impl Rig {
         v1::ports_client::PortsClient::new(self.channel())
     }
 
+    pub fn routers(&self) -> v1::routers_client::RoutersClient<Channel> {
+        v1::routers_client::RoutersClient::new(self.channel())
+    }
+
     pub fn config(&self) -> v1::config_client::ConfigClient<Channel> {
         v1::config_client::ConfigClient::new(self.channel())
     }

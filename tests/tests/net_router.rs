@@ -1,0 +1,254 @@
+//! Routers of the fabric between hosts with kernels of their own.
+
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::time::Duration;
+
+use rustix::net::sockopt::{Ipv4PathMtuDiscovery, set_ip_mtu_discover};
+use weir_tests::lab::{
+    Daemon, Failure, HttpServer, Namespace, http_get, ping, skip_unless_root, trace_route, transfer,
+};
+
+/// A host to be: its name, its switch, its addresses, its gateways.
+type Wanted<'a> = (&'a str, &'a str, [&'a str; 2], [&'a str; 2]);
+
+const A: Wanted<'_> = ("a", "lan", ["10.1.0.2/24", "fd01::2/64"], ["10.1.0.1", "fd01::1"]);
+const B: Wanted<'_> = ("b", "dmz", ["10.2.0.2/24", "fd02::2/64"], ["10.2.0.1", "fd02::1"]);
+
+const EDGE: &str = r#"
+[[router]]
+name = "edge"
+interface = [
+    { name = "lan", switch = "lan", addresses = ["10.1.0.1/24", "fd01::1/64"] },
+    { name = "dmz", switch = "dmz", addresses = ["10.2.0.1/24", "fd02::1/64"] },
+]
+"#;
+
+/// Starts the daemon with switches `lan` and `dmz`, what `more` says, and hosts behind TAPs.
+fn start(wanted: &[Wanted<'_>], more: &str) -> Result<(Daemon, Vec<Namespace>), Failure> {
+    let mut config = format!("[[switch]]\nname = \"lan\"\n[[switch]]\nname = \"dmz\"\n{more}");
+    let mut hosts = Vec::new();
+    for (name, switch, ..) in wanted {
+        let host = Namespace::new(name)?;
+        let tap = format!("tap = {{ name = \"eth0\", netns = \"{}\" }}", host.name());
+        config += &format!("\n[[port]]\nname = \"{name}\"\nswitch = \"{switch}\"\n{tap}\n");
+        hosts.push(host);
+    }
+    let daemon = Daemon::start(&config)?;
+    for ((_, _, addresses, gateways), host) in wanted.iter().zip(&hosts) {
+        for (address, gateway) in addresses.iter().zip(gateways) {
+            host.address("eth0", address)?;
+            host.ip(&["route", "add", "default", "via", gateway])?;
+        }
+    }
+    Ok((daemon, hosts))
+}
+
+fn addresses(texts: &[&str]) -> Vec<Option<IpAddr>> {
+    texts.iter().map(|text| text.parse().ok()).collect()
+}
+
+#[test]
+fn two_networks_meet_in_a_router() -> Result<(), Failure> {
+    if skip_unless_root() {
+        return Ok(());
+    }
+    let (daemon, hosts) = start(&[A, B], EDGE)?;
+    let [a, b] = &hosts[..] else { unreachable!() };
+    for address in ["10.1.0.1", "fd01::1", "10.2.0.1", "10.2.0.2", "fd02::2"] {
+        assert_eq!(ping(a, address, 3)?.lost(), 0, "{address}");
+    }
+    assert_eq!(ping(b, "10.1.0.2", 3)?.lost(), 0);
+    assert_eq!(trace_route(a, "10.2.0.2")?, addresses(&["10.1.0.1", "10.2.0.2"]));
+    assert_eq!(trace_route(a, "fd02::2")?, addresses(&["fd01::1", "fd02::2"]));
+
+    for (number, address) in ["10.2.0.2:80", "[fd02::2]:80"].into_iter().enumerate() {
+        let address: SocketAddr = address.parse().map_err(|e| Failure::of(address, e))?;
+        let _server = HttpServer::start(b, address, "beyond the router")?;
+        assert!(http_get(a, address, "/")?.is_page_with("beyond the router"));
+        let sent = transfer(a, b, SocketAddr::new(address.ip(), 7000 + number as u16), 64 << 20)?;
+        println!("{address}: {:.2} Gbit/s through the router", sent.bits_per_second() / 1e9);
+    }
+    let flows = daemon.ctl_json(&["flow", "show", "--protocol", "tcp"])?;
+    let flows = flows["flows"].as_array().or(flows.as_array()).ok_or_else(|| Failure::new("no list of flows"))?.clone();
+    assert!(!flows.is_empty() && flows.iter().all(|flow| flow["switch"] == "edge"), "{flows:?}");
+    let mut names: Vec<String> =
+        flows.iter().map(|f| format!("{} {} {}", f["source"], f["source_port"], f["destination_port"])).collect();
+    names.sort();
+    names.dedup();
+    assert_eq!(names.len(), flows.len(), "both ways of a connection are one flow");
+
+    let stats = daemon.ctl_json(&["stats"])?;
+    assert!(stats["totals"]["delivered"].as_u64().is_some_and(|n| n > 0), "{}", stats["totals"]);
+    let neighbors = daemon.ctl(&["neighbor", "show"])?;
+    assert!(neighbors.contains("10.2.0.2") && neighbors.contains("reachable"), "{neighbors}");
+    assert!(daemon.ctl(&["route", "get", "edge", "10.2.0.2"])?.starts_with("direct"));
+    Ok(())
+}
+
+/// What the kernel of a host takes for the MTU of the way.
+fn path_mtu(host: &Namespace, to: &str) -> Result<String, Failure> {
+    let route = host.ip(&["route", "get", to])?;
+    Ok(route.split_whitespace().skip_while(|word| *word != "mtu").nth(1).unwrap_or("none").to_owned())
+}
+
+#[test]
+fn hosts_learn_the_mtu_of_the_way() -> Result<(), Failure> {
+    if skip_unless_root() {
+        return Ok(());
+    }
+    let narrow = EDGE.replace("switch = \"dmz\",", "switch = \"dmz\", mtu = 1320,");
+    let (daemon, hosts) = start(&[A, B], &narrow)?;
+    let [a, b] = &hosts[..] else { unreachable!() };
+    for address in ["10.2.0.2:7000", "[fd02::2]:7000"] {
+        let address: SocketAddr = address.parse().map_err(|e| Failure::of(address, e))?;
+        transfer(a, b, address, 4 << 20)?;
+        assert_eq!(path_mtu(a, &address.ip().to_string())?, "1320");
+    }
+    let drops = daemon.ctl(&["why"])?;
+    assert!(drops.contains("path-mtu"), "{drops}");
+
+    // A datagram that may be cut is cut again for the narrow way, and put together by the host.
+    b.ip(&["route", "flush", "cache"])?;
+    let server = b.inside(|| Ok(UdpSocket::bind("10.2.0.2:7001")?))?;
+    server.set_read_timeout(Some(Duration::from_secs(5)))?;
+    let client = a.inside(|| {
+        let socket = UdpSocket::bind("10.1.0.2:0")?;
+        set_ip_mtu_discover(&socket, Ipv4PathMtuDiscovery::DONT)?;
+        Ok(socket)
+    })?;
+    let datagram: Vec<u8> = (0..5000_u32).map(|n| n as u8).collect();
+    client.send_to(&datagram, "10.2.0.2:7001")?;
+    let mut buffer = [0; 8000];
+    let (length, from) = server.recv_from(&mut buffer)?;
+    assert_eq!((&buffer[..length], from.ip()), (&datagram[..], IpAddr::from([10, 1, 0, 2])));
+    Ok(())
+}
+
+#[test]
+fn routers_and_a_kernel_in_a_row_are_a_way() -> Result<(), Failure> {
+    if skip_unless_root() {
+        return Ok(());
+    }
+    // lan - edge - dmz - core - far, and behind "far" a kernel that routes to a network of its own.
+    let more = r#"
+[[switch]]
+name = "far"
+[[router]]
+name = "edge"
+interface = [
+    { name = "lan", switch = "lan", addresses = ["10.1.0.1/24", "fd01::1/64"] },
+    { name = "dmz", switch = "dmz", addresses = ["10.2.0.1/24", "fd02::1/64"] },
+]
+route = [{ to = "0.0.0.0/0", via = "10.2.0.254" }, { to = "::/0", via = "fd02::fe" }]
+[[router]]
+name = "core"
+interface = [
+    { name = "dmz", switch = "dmz", addresses = ["10.2.0.254/24", "fd02::fe/64"] },
+    { name = "far", switch = "far", addresses = ["10.3.0.1/24", "fd03::1/64"] },
+]
+route = [
+    { to = "10.1.0.0/24", via = "10.2.0.1" },
+    { to = "fd01::/64", via = "fd02::1" },
+    { to = "10.4.0.0/16", via = "10.3.0.2" },
+    { to = "fd04::/32", via = "fd03::2" },
+]
+"#;
+    let far = ("far", "far", ["10.3.0.2/24", "fd03::2/64"], ["10.3.0.1", "fd03::1"]);
+    let (daemon, hosts) = start(&[A, far], more)?;
+    let [a, far] = &hosts[..] else { unreachable!() };
+    far.ip(&["addr", "add", "10.4.0.9/32", "dev", "lo"])?;
+    far.ip(&["addr", "add", "fd04::9/128", "dev", "lo", "nodad"])?;
+    assert_eq!(ping(a, "10.4.0.9", 3)?.lost(), 0);
+    assert_eq!(ping(a, "fd04::9", 3)?.lost(), 0);
+    assert_eq!(trace_route(a, "10.4.0.9")?, addresses(&["10.1.0.1", "10.2.0.254", "10.4.0.9"]));
+    assert_eq!(trace_route(a, "fd04::9")?, addresses(&["fd01::1", "fd02::fe", "fd04::9"]));
+    transfer(a, far, SocketAddr::from(([10, 4, 0, 9], 7000)), 16 << 20)?;
+    let flows = daemon.ctl(&["flow", "show", "--protocol", "tcp"])?;
+    assert_eq!(flows.matches(":7000").count(), 1, "one flow through both routers:\n{flows}");
+    Ok(())
+}
+
+#[test]
+fn routers_are_made_and_changed_while_traffic_flows() -> Result<(), Failure> {
+    if skip_unless_root() {
+        return Ok(());
+    }
+    let (daemon, hosts) = start(&[A, B], "")?;
+    let [a, b] = &hosts[..] else { unreachable!() };
+    assert_eq!(ping(a, "10.2.0.2", 1)?.lost(), 1);
+    daemon.ctl(&["router", "add", "edge"])?;
+    daemon.ctl(&["router", "interface", "add", "edge", "lan", "--switch", "lan", "--address", "10.1.0.1/24"])?;
+    daemon.ctl(&["router", "interface", "add", "edge", "dmz", "--switch", "dmz", "--address", "10.2.0.1/24"])?;
+    assert_eq!(ping(a, "10.2.0.2", 2)?.lost(), 0);
+
+    // Routes come and go.
+    b.ip(&["addr", "add", "10.9.0.1/32", "dev", "lo"])?;
+    assert_eq!(ping(a, "10.9.0.1", 1)?.lost(), 1);
+    daemon.ctl(&["route", "add", "edge", "10.9.0.0/16", "--via", "10.2.0.2"])?;
+    assert_eq!(ping(a, "10.9.0.1", 2)?.lost(), 0);
+    daemon.ctl(&["route", "add", "edge", "10.9.0.1/32", "--action", "blackhole"])?;
+    assert_eq!(ping(a, "10.9.0.1", 1)?.lost(), 1);
+    assert!(daemon.ctl(&["why"])?.contains("route-refused"));
+    daemon.ctl(&["route", "del", "edge", "10.9.0.1/32"])?;
+    assert_eq!(ping(a, "10.9.0.1", 2)?.lost(), 0);
+
+    // What is forgotten of a neighbour is asked for again.
+    daemon.ctl(&["neighbor", "flush"])?;
+    assert_eq!(ping(a, "10.2.0.2", 2)?.lost(), 0);
+
+    // The policy judges by the true ends, wherever the ports are.
+    let refused = daemon.try_ctl(&["route", "add", "edge", "10.8.0.0/16", "--via", "192.0.2.1"])?;
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && said.contains("192.0.2.1"), "{said}");
+    let state = daemon.ctl(&["show", "--config"])?;
+    let rule = "[[rule]]\nname = \"no-b\"\naction = \"drop\"\nfrom = { ports = \"a\" }\nto = { ports = \"b\" }\n";
+    daemon.apply(&format!("{state}\n{rule}"))?;
+    assert_eq!(ping(a, "10.2.0.2", 1)?.lost(), 1, "from a to b is refused");
+    assert_eq!(ping(b, "10.1.0.2", 2)?.lost(), 0, "and from b to a is not");
+    assert_eq!(ping(a, "10.2.0.1", 2)?.lost(), 0, "nor is the router");
+    daemon.apply(&state)?;
+
+    daemon.ctl(&["router", "del", "edge"])?;
+    assert_eq!(ping(a, "10.2.0.2", 1)?.lost(), 1);
+    Ok(())
+}
+
+#[test]
+fn one_port_can_carry_all_the_networks_of_a_router() -> Result<(), Failure> {
+    if skip_unless_root() {
+        return Ok(());
+    }
+    let host = Namespace::new("trunk")?;
+    let config = format!(
+        r#"
+[[switch]]
+name = "lan"
+[[port]]
+name = "trunk"
+switch = "lan"
+vlan = {{ trunk = [10, 20] }}
+tap = {{ name = "eth0", netns = "{}" }}
+[[router]]
+name = "stick"
+interface = [
+    {{ name = "ten", switch = "lan", vlan = 10, addresses = "10.1.0.1/24" }},
+    {{ name = "twenty", switch = "lan", vlan = 20, addresses = "10.2.0.1/24" }},
+]
+"#,
+        host.name()
+    );
+    let _daemon = Daemon::start(&config)?;
+    let other = Namespace::new("other")?;
+    host.address("eth0", "192.0.2.1/24")?;
+    // VLAN 10 stays here, VLAN 20 belongs to another host.
+    host.ip(&["link", "add", "link", "eth0", "name", "v10", "type", "vlan", "id", "10"])?;
+    host.ip(&["link", "add", "link", "eth0", "name", "v20", "type", "vlan", "id", "20"])?;
+    host.ip(&["link", "set", "v20", "netns", other.name()])?;
+    host.address("v10", "10.1.0.2/24")?;
+    other.address("v20", "10.2.0.2/24")?;
+    host.ip(&["route", "add", "10.2.0.0/24", "via", "10.1.0.1"])?;
+    other.ip(&["route", "add", "10.1.0.0/24", "via", "10.2.0.1"])?;
+    assert_eq!(ping(&host, "10.2.0.2", 3)?.lost(), 0);
+    transfer(&host, &other, SocketAddr::from(([10, 2, 0, 2], 7000)), 16 << 20)?;
+    Ok(())
+}

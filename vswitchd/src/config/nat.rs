@@ -1,0 +1,156 @@
+//! Address translation at the edge of a router, as it is wanted.
+
+use std::net::IpAddr;
+
+use ipnetwork::IpNetwork;
+use serde::{Deserialize, Serialize};
+
+use super::check::Problems;
+use super::is_default;
+use super::router::Router;
+use super::values::{Protocol, Range, one_or_many};
+
+/// Forwarded ports and joined addresses of one router at most.
+const RULES_MAX: usize = 4096;
+
+/// What goes out by an interface bears one of its addresses.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Masquerade {
+    /// The interface.
+    pub interface: String,
+    /// Inside addresses it is for; all where absent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "one_or_many")]
+    pub from: Vec<IpNetwork>,
+    /// The outside addresses, one of a family; the interface's own where absent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "one_or_many")]
+    pub addresses: Vec<IpAddr>,
+    /// Ports that are given.
+    #[serde(default = "default_ports")]
+    pub ports: Range,
+    /// One port for an inside end, whoever it speaks to.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub endpoint_independent: bool,
+    /// Flows of one inside address at most; 0 for no limit of its own.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub limit_each: u32,
+}
+
+fn default_ports() -> Range {
+    Range { first: 1024, last: u16::MAX }
+}
+
+impl Default for Masquerade {
+    fn default() -> Masquerade {
+        Masquerade {
+            interface: String::new(),
+            from: Vec::new(),
+            addresses: Vec::new(),
+            ports: default_ports(),
+            endpoint_independent: false,
+            limit_each: 0,
+        }
+    }
+}
+
+/// Ports of an outside address that belong to a host inside.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Forward {
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// The outside address: one of the router's own.
+    pub address: IpAddr,
+    /// Its ports.
+    pub ports: Range,
+    /// The host inside.
+    pub to: IpAddr,
+    /// The port there that the first of `ports` becomes; the same where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to_port: Option<u16>,
+}
+
+/// An outside address that belongs to a host inside.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OneToOne {
+    /// The outside address: one of the router's own.
+    pub outside: IpAddr,
+    /// The inside address.
+    pub inside: IpAddr,
+}
+
+impl Router {
+    /// The interface that has an address.
+    pub fn interface_with(&self, address: IpAddr) -> Option<&super::Interface> {
+        self.interfaces.iter().find(|interface| interface.addresses.iter().any(|known| known.ip() == address))
+    }
+
+    pub(super) fn check_nat(&self, problems: &mut Problems) {
+        let rules = self.forwards.len() + self.one_to_one.len() + self.masquerades.len();
+        problems.unless(rules <= RULES_MAX, || {
+            format!("router {}: {rules} translations are more than the {RULES_MAX} a router takes", self.name)
+        });
+        self.masquerades.iter().for_each(|masquerade| self.check_masquerade(masquerade, problems));
+        for (at, forward) in self.forwards.iter().enumerate() {
+            let before = self.forwards.get(..at).unwrap_or(&[]);
+            self.check_forward(forward, before, problems);
+        }
+        for (at, joined) in self.one_to_one.iter().enumerate() {
+            let OneToOne { outside, inside } = *joined;
+            let object = || format!("router {}: one_to_one {outside}", self.name);
+            self.check_outside(&object, outside, inside, problems);
+            let twice = self.one_to_one.iter().take(at).any(|other| other.outside == outside || other.inside == inside);
+            problems.unless(!twice, || format!("{}: {outside} or {inside} is joined already", object()));
+        }
+    }
+
+    fn check_masquerade(&self, masquerade: &Masquerade, problems: &mut Problems) {
+        let name = &masquerade.interface;
+        let object = || format!("router {}: masquerade {name}", self.name);
+        let Some(interface) = self.interface(name) else {
+            return problems.add(format!("{}: there is no interface \"{name}\"", object()));
+        };
+        for address in &masquerade.addresses {
+            problems.unless(interface.addresses.iter().any(|known| known.ip() == *address), || {
+                format!("{}: {address} is no address of the interface; add it there", object())
+            });
+        }
+        for v4 in [true, false] {
+            let family = masquerade.addresses.iter().filter(|address| address.is_ipv4() == v4);
+            problems.unless(family.count() <= 1, || format!("{}: give one address of a family", object()));
+        }
+        problems.unless(masquerade.ports.first > 0, || format!("{}: port 0 cannot be given", object()));
+    }
+
+    fn check_forward(&self, forward: &Forward, before: &[Forward], problems: &mut Problems) {
+        let Forward { protocol, address, ports, to, to_port } = forward;
+        let object = || format!("router {}: forward {protocol} {address}:{ports}", self.name);
+        problems.unless(matches!(protocol.0, 6 | 17), || format!("{}: protocol is tcp or udp", object()));
+        self.check_outside(&object, *address, *to, problems);
+        let last = u32::from(to_port.unwrap_or(ports.first)) + u32::from(ports.last - ports.first);
+        problems.unless(last <= u32::from(u16::MAX) && ports.first > 0, || {
+            format!("{}: there are no such ports at {to}", object())
+        });
+        let meets = |other: &&Forward| {
+            (other.protocol, other.address) == (*protocol, *address)
+                && other.ports.first <= ports.last
+                && ports.first <= other.ports.last
+        };
+        if let Some(other) = before.iter().find(meets) {
+            problems.add(format!("{}: the ports {} are forwarded already", object(), other.ports));
+        }
+    }
+
+    fn check_outside(&self, object: &dyn Fn() -> String, outside: IpAddr, inside: IpAddr, problems: &mut Problems) {
+        problems.unless(self.interface_with(outside).is_some(), || {
+            format!("{}: {outside} is no address of the router; add it to an interface", object())
+        });
+        problems.unless(outside.is_ipv4() == inside.is_ipv4(), || {
+            format!("{}: {inside} is of the other address family", object())
+        });
+        problems.unless(self.interface_with(inside).is_none(), || {
+            format!("{}: {inside} is an address of the router itself", object())
+        });
+    }
+}

@@ -1,0 +1,157 @@
+//! Routers as they are wanted.
+
+use std::net::IpAddr;
+
+use ipnetwork::IpNetwork;
+use serde::{Deserialize, Serialize};
+use weir_wire::MacAddr;
+
+use super::is_default;
+use super::nat::{Forward, Masquerade, OneToOne};
+use super::rule::Action;
+use super::values::{Mac, one_or_many};
+
+/// What lies between switches: interfaces on them, and routes of its own.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Router {
+    /// Its name; no switch has it.
+    pub name: String,
+    /// What happens to routed flows no rule names; absent: as on the strictest of its switches.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default: Option<Action>,
+    /// Rule set for routed flows whose rule names none; absent: that of its switches; "none": no inspection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inspect: Option<String>,
+    /// Its interfaces.
+    #[serde(default, rename = "interface", skip_serializing_if = "Vec::is_empty")]
+    pub interfaces: Vec<Interface>,
+    /// Its routes, beside those to its own networks.
+    #[serde(default, rename = "route", skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<Route>,
+    /// What goes out under another name.
+    #[serde(default, rename = "masquerade", skip_serializing_if = "Vec::is_empty")]
+    pub masquerades: Vec<Masquerade>,
+    /// Ports of its addresses that belong to hosts inside.
+    #[serde(default, rename = "forward", skip_serializing_if = "Vec::is_empty")]
+    pub forwards: Vec<Forward>,
+    /// Addresses of its that belong to hosts inside.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub one_to_one: Vec<OneToOne>,
+}
+
+/// An interface of a router.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Interface {
+    /// Its name within the router.
+    pub name: String,
+    /// The switch it is on.
+    pub switch: String,
+    /// VLAN there, 0 for the untagged LAN.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub vlan: u16,
+    /// Its MAC; absent: made from its name, so that it stays the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mac: Option<Mac>,
+    /// Its addresses, each with the length of its network's prefix.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "one_or_many")]
+    pub addresses: Vec<IpNetwork>,
+    /// The longest IP packet that leaves by it, in bytes.
+    #[serde(default = "default_mtu", skip_serializing_if = "is_default_mtu")]
+    pub mtu: u32,
+    /// Lower the segment size that TCP connections through it announce to what fits the MTU.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub clamp_mss: bool,
+    /// Neighbours that are not asked for their MAC.
+    #[serde(default, rename = "neighbor", skip_serializing_if = "Vec::is_empty")]
+    pub neighbors: Vec<Neighbor>,
+}
+
+impl Default for Interface {
+    fn default() -> Interface {
+        Interface {
+            name: String::new(),
+            switch: String::new(),
+            vlan: 0,
+            mac: None,
+            addresses: Vec::new(),
+            mtu: default_mtu(),
+            clamp_mss: false,
+            neighbors: Vec::new(),
+        }
+    }
+}
+
+fn default_mtu() -> u32 {
+    1500
+}
+
+fn is_default_mtu(mtu: &u32) -> bool {
+    *mtu == default_mtu()
+}
+
+/// A neighbour that is configured.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Neighbor {
+    /// Its address.
+    pub address: IpAddr,
+    /// Its MAC.
+    pub mac: Mac,
+}
+
+/// A route: `via` one or more gateways, or out of an `interface`, or refused by an `action`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Route {
+    /// Where to.
+    pub to: IpNetwork,
+    /// The next routers; flows are spread over several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "one_or_many")]
+    pub via: Vec<IpAddr>,
+    /// The interface; absent: the one in whose network each gateway is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interface: Option<String>,
+    /// Drop what takes this route.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub action: Option<RouteAction>,
+}
+
+/// What becomes of packets that are not to be routed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RouteAction {
+    /// Dropped without a word.
+    Blackhole,
+    /// Dropped; the sender is told that the host is unreachable.
+    Unreachable,
+    /// Dropped; the sender is told that it is prohibited.
+    Prohibit,
+}
+
+impl Router {
+    /// An interface by name.
+    pub fn interface(&self, name: &str) -> Option<&Interface> {
+        self.interfaces.iter().find(|interface| interface.name == name)
+    }
+
+    /// The interface in whose network an address is: the longest prefix.
+    pub fn interface_towards(&self, address: IpAddr) -> Option<&Interface> {
+        let networks = self.interfaces.iter().flat_map(|i| i.addresses.iter().map(move |network| (i, network)));
+        let near = networks.filter(|(_, network)| network.contains(address));
+        near.max_by_key(|(_, network)| network.prefix()).map(|(interface, _)| interface)
+    }
+
+    /// The MAC of one of its interfaces: the one given, or one made from the names (FNV-1a).
+    pub fn mac_of(&self, interface: &Interface) -> MacAddr {
+        if let Some(Mac(mac)) = interface.mac {
+            return mac;
+        }
+        let names = self.name.bytes().chain([b'/']).chain(interface.name.bytes());
+        let hash = names.fold(0xcbf2_9ce4_8422_2325u64, |h, byte| (h ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
+        let [_, _, _, _, a, b, c, d] = (hash ^ hash >> 32).to_be_bytes();
+        // Locally administered.
+        MacAddr([0x02, 0x57, a, b, c, d])
+    }
+}
