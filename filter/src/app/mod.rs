@@ -30,6 +30,7 @@ pub mod ftp;
 mod hash;
 pub mod http1;
 pub mod http2;
+pub mod imap;
 pub mod krb5;
 pub mod ldap;
 pub mod lines;
@@ -38,6 +39,7 @@ pub mod mqtt;
 pub mod nfs;
 pub mod parts;
 pub mod pgsql;
+pub mod pop3;
 mod probe;
 pub mod quic;
 pub mod read;
@@ -458,4 +460,6 @@ pub const PROTOCOLS: &[&Description] = &[
     &websocket::DESCRIPTION,
     &enip::DESCRIPTION,
     &nfs::DESCRIPTION,
+    &pop3::DESCRIPTION,
+    &imap::DESCRIPTION,
 ];

@@ -5,8 +5,8 @@
 //! Limits: a record has at most 64 KiB by its format, the data of a call [`call::STUB`] bytes, a flow
 //! [`Settings::transactions`] calls and [`record::INTERFACES`] interfaces at a time; calls beyond are not followed.
 
-pub mod call;
-pub mod record;
+pub(super) mod call;
+pub(super) mod record;
 #[cfg(test)]
 pub(super) mod tests;
 mod udp;

@@ -6,7 +6,7 @@
 //! kept as far as [`message`] says.
 
 mod log;
-pub mod message;
+mod message;
 #[cfg(test)]
 mod tests;
 
