@@ -164,6 +164,10 @@ impl Ssh {
     fn record(side: &mut Side, reader: &mut Reader<'_>, way: Direction) -> Step {
         let skipped = reader.take_up_to(side.skip).len();
         side.skip -= skipped;
+        if side.progress >= progress::ENCRYPTED {
+            // What follows the new keys is encrypted, in this direction at once.
+            reader.take_up_to(usize::MAX);
+        }
         if reader.is_empty() {
             return Step::Done;
         }
