@@ -26,11 +26,13 @@ pub mod enip;
 #[cfg(test)]
 mod exercise;
 pub mod file;
+pub mod imap;
+pub mod pop3;
 pub mod ftp;
 mod hash;
 pub mod http1;
 pub mod http2;
-pub mod imap;
+pub mod ike;
 pub mod krb5;
 pub mod ldap;
 pub mod lines;
@@ -39,9 +41,9 @@ pub mod mqtt;
 pub mod nfs;
 pub mod parts;
 pub mod pgsql;
-pub mod pop3;
 mod probe;
 pub mod quic;
+pub mod rdp;
 pub mod read;
 pub mod recent;
 pub mod rfb;
@@ -460,6 +462,8 @@ pub const PROTOCOLS: &[&Description] = &[
     &websocket::DESCRIPTION,
     &enip::DESCRIPTION,
     &nfs::DESCRIPTION,
+    &ike::DESCRIPTION,
+    &rdp::DESCRIPTION,
     &pop3::DESCRIPTION,
     &imap::DESCRIPTION,
 ];

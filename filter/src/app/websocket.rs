@@ -64,12 +64,13 @@ impl Side {
     /// Reads a frame's head. `None`: more bytes are needed.
     fn head(&mut self, way: Direction, reader: &mut Reader<'_>) -> Option<()> {
         let (flags, second) = (reader.u8()?, reader.u8()?);
-        self.left = match second & 0x7f {
+        let left = match second & 0x7f {
             126 => u64::from(reader.be16()?),
             127 => reader.be64()?,
             short => u64::from(short),
         };
         let mask = if second & 0x80 != 0 { Some(reader.be32()?) } else { None };
+        self.left = left;
         self.masked = 0;
         self.last = flags & first::FIN != 0;
         let opcode = flags & first::OPCODE;

@@ -129,7 +129,12 @@ pub(super) fn app_layer_event(draft: &mut Draft, option: RuleOption<'_>) -> Resu
         "file" => {}
         _ => needs_protocol(draft, fitting(known), option)?,
     }
-    draft.rule.app.push(AppTest::Event(name.clone()));
+    // Events bear their protocol's present name.
+    let name = match protocol {
+        "ikev1" | "ikev2" => format!("ike.{event}"),
+        _ => name.clone(),
+    };
+    draft.rule.app.push(AppTest::Event(name));
     Ok(())
 }
 

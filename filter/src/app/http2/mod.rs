@@ -95,7 +95,6 @@ impl Parser for Http2 {
 
     fn inherit(&mut self, said: &[(Buffer, Vec<u8>)]) {
         let mut stream = Stream::new(1, self.list.next_number());
-        stream.upgraded = true;
         for (buffer, value) in said {
             let name: &[u8] = match buffer {
                 Buffer::HttpMethod => b":method",
@@ -262,8 +261,8 @@ impl Http2 {
         half.note(head.kind);
         let intact = frame::note(head, payload, half);
         if head.kind == kind::RST_STREAM {
-            finish(&mut stream.client);
-            finish(&mut stream.server);
+            // What the other side has sent meanwhile is still told.
+            finish(half);
         }
         if !intact {
             self.anomaly("http2.invalid_frame_data");
@@ -328,7 +327,8 @@ impl Http2 {
         }
         if let Some(message) = half.value(":path").and_then(asked_by_path) {
             half.dns = dns::carried(&message, way, number).map(Box::new);
-            self.dns |= half.dns.is_some();
+            let found = half.dns.is_some();
+            self.found_dns(found);
         }
     }
 
@@ -376,9 +376,17 @@ impl Http2 {
         }
         if let Some(message) = half.carried.take() {
             half.dns = dns::carried(&message, way, number).map(Box::new);
-            self.dns |= half.dns.is_some();
         }
         half.progress = progress::COMPLETE;
+        let found = half.dns.is_some();
+        self.found_dns(found);
+    }
+
+    /// DNS was found, or not: from the first message on the connection counts as DNS over HTTPS.
+    fn found_dns(&mut self, found: bool) {
+        if found && !std::mem::replace(&mut self.dns, true) {
+            self.list.iter_mut().for_each(|stream| stream.shows_dns = true);
+        }
     }
 
     /// The stream that a frame is about. `None`: it is forgotten, or one too many.
@@ -389,6 +397,7 @@ impl Http2 {
                 return None;
             }
             let mut stream = Stream::new(0, number);
+            stream.shows_dns = self.dns;
             stream.client.progress = progress::COMPLETE;
             stream.server.progress = progress::COMPLETE;
             self.list.push(stream);
@@ -403,7 +412,9 @@ impl Http2 {
                 return None;
             }
             *highest = (*highest).max(head.stream);
-            self.list.push(Stream::new(head.stream, number));
+            let mut stream = Stream::new(head.stream, number);
+            stream.shows_dns = self.dns;
+            self.list.push(stream);
             if reused {
                 self.anomaly("http2.stream_id_reuse");
             }

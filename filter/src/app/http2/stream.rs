@@ -87,13 +87,13 @@ pub struct Stream {
     pub(super) server: Half,
     /// Number of the transaction, for DNS in EVE.
     pub(super) number: u64,
-    /// The request came by HTTP/1 and was upgraded.
-    pub(super) upgraded: bool,
+    /// DNS was found in the connection: EVE shows DNS, with HTTP beside it.
+    pub(super) shows_dns: bool,
 }
 
 impl Stream {
     pub(super) fn new(id: u32, number: u64) -> Stream {
-        Stream { id, client: Half::default(), server: Half::default(), number, upgraded: false }
+        Stream { id, client: Half::default(), server: Half::default(), number, shows_dns: false }
     }
 
     pub(super) fn half(&self, way: Direction) -> &Half {
@@ -274,13 +274,17 @@ impl Transaction for Stream {
     }
 
     fn log(&self, json: &mut Json<'_>) {
-        log::http(self, json);
+        // The answer repeats the question.
+        match self.server.dns.as_ref().or(self.client.dns.as_ref()) {
+            Some(dns) if self.shows_dns => dns.log(json),
+            Some(_) | None if self.shows_dns => {}
+            Some(_) | None => log::http(self, json),
+        }
     }
 
     fn log_beside(&self, json: &mut Json<'_>) {
-        // The answer repeats the question.
-        if let Some(dns) = self.server.dns.as_ref().or(self.client.dns.as_ref()) {
-            json.nested("dns", |json| dns.log(json));
+        if self.shows_dns {
+            json.nested("http", |json| log::http(self, json));
         }
     }
 
@@ -288,7 +292,10 @@ impl Transaction for Stream {
         let told = |half: &Half| {
             !half.headers.is_empty() || !half.settings.is_empty() || half.error.is_some() || !half.priorities.is_empty()
         };
-        told(&self.client) || told(&self.server)
+        match self.shows_dns {
+            true => self.client.dns.is_some() || self.server.dns.is_some(),
+            false => told(&self.client) || told(&self.server),
+        }
     }
 }
 

@@ -151,7 +151,14 @@ impl Message {
                 message.codes = reader.rest().to_vec();
             }
             kind::DISCONNECT | kind::AUTH => {
-                message.reason = if reader.is_empty() && modern { Some(0) } else { reader.u8() };
+                message.reason = match (modern, body.len()) {
+                    // A reason without properties counts as none: both may be left out only together.
+                    (true, 0 | 1) => Some(0),
+                    _ => reader.u8(),
+                };
+                if modern && body.len() <= 1 {
+                    return Some(message);
+                }
                 let told = modern && !reader.is_empty();
                 message.tail(&mut reader, told)?;
             }

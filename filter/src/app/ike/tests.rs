@@ -1,0 +1,84 @@
+use super::*;
+use crate::app::exercise::{Talk, run, storm};
+
+fn payload(next: u8, body: &[u8]) -> Vec<u8> {
+    [&[next, 0][..], &(body.len() as u16 + 4).to_be_bytes(), body].concat()
+}
+
+fn message(next: u8, version: u8, exchange: u8, payloads: &[u8]) -> Vec<u8> {
+    let length = (payloads.len() as u32 + 28).to_be_bytes();
+    [&[7; 8][..], &[0; 8], &[next, version, exchange, 8, 0, 0, 0, 0], &length, payloads].concat()
+}
+
+fn transform(last: u8, kind: u8, id: u16) -> Vec<u8> {
+    [&[last, 0, 0, 8, kind, 0][..], &id.to_be_bytes()].concat()
+}
+
+fn proposal() -> Vec<u8> {
+    let transforms = [transform(3, 1, 12), transform(3, 2, 5), transform(3, 3, 12), transform(0, 4, 2)].concat();
+    [&[0, 0][..], &(transforms.len() as u16 + 8).to_be_bytes(), &[1, 1, 0, 4], &transforms].concat()
+}
+
+fn version_two() -> Vec<u8> {
+    let payloads =
+        [payload(40, &proposal()), payload(34, b"nonce"), payload(0, &[&[0, 2, 0, 0][..], b"public"].concat())]
+            .concat();
+    message(33, 0x20, 34, &payloads)
+}
+
+fn version_one() -> Vec<u8> {
+    // Encryption AES, hash SHA, a life of 28800 seconds in four bytes.
+    let attributes = [0x80, 1, 0, 7, 0x80, 2, 0, 2, 0, 12, 0, 4, 0, 0, 0x70, 0x80];
+    let transform = [&[0, 0][..], &(attributes.len() as u16 + 8).to_be_bytes(), &[1, 1, 0, 0], &attributes].concat();
+    let proposal = [&[0, 0][..], &(transform.len() as u16 + 8).to_be_bytes(), &[1, 1, 0, 1], &transform].concat();
+    let association = [&[0, 0, 0, 1, 0, 0, 0, 1][..], &proposal].concat();
+    let payloads = [payload(13, &association), payload(0, &[0xab, 0xcd])].concat();
+    let mut out = message(1, 0x10, 2, &payloads);
+    out[19] = 0;
+    out
+}
+
+#[test]
+fn a_proposal_of_version_two_is_told_with_its_weakness() {
+    let bytes = version_two();
+    let talk = run(start, &Settings::default(), &[(Direction::Original, &bytes)], 0);
+    let shown = talk.shown();
+    assert!(
+        shown.contains(
+            "\"payload\":[\"SecurityAssociation\",\"Nonce\",\"KeyExchange\",\"NoNextPayload\"],\"ikev2\":{\"errors\":0}"
+        ),
+        "{shown}"
+    );
+    assert!(shown.contains("[\"ike.weak_crypto_dh\"]"), "{shown}");
+    let value = |buffer| talk.value(0, buffer, Direction::Original, 0);
+    assert_eq!(value(Buffer::IkeNoncePayload), Some(hex(b"nonce").into_bytes()));
+    assert_eq!(talk.number(0, Field::IkeKeyExchangeLength, Direction::Original, 0), Some(6));
+}
+
+#[test]
+fn attributes_of_version_one_are_named() {
+    let bytes = version_one();
+    let mut talk = Talk::new(start, Settings::default());
+    talk.say(Direction::Original, &bytes, true);
+    talk.say(Direction::Reply, &bytes, true);
+    let shown = talk.shown();
+    assert!(shown.contains("\"vendor_ids\":[\"abcd\"]"), "{shown}");
+    assert!(shown.contains("\"alg_enc\":\"EncAesCbc\",\"alg_enc_raw\":7"), "{shown}");
+    let chosen = talk.parser.transactions().get(1).unwrap().1;
+    assert_eq!(chosen.special("ike.chosen_sa_attribute", "alg_hash=2", Direction::Reply), Some(true));
+    assert_eq!(chosen.special("ike.chosen_sa_attribute", "alg_hash=1", Direction::Reply), Some(false));
+}
+
+#[test]
+fn probes_need_the_length_to_be_right() {
+    let tuple = crate::app::exercise::tuple(17);
+    let bytes = version_two();
+    assert_eq!(probe(Direction::Original, &bytes, &tuple), Probe::Yes);
+    assert_eq!(probe(Direction::Original, &bytes[..bytes.len() - 1], &tuple), Probe::No);
+}
+
+#[test]
+fn storms_break_nothing() {
+    let (one, two) = (version_one(), version_two());
+    storm(start, &Settings::default(), &[(Direction::Original, &one), (Direction::Reply, &two)], 2000);
+}
