@@ -167,12 +167,10 @@ fn parse_protocol(word: Piece<'_>) -> Result<(Protocol, Option<Hook>), Fault> {
         }
         return Ok((known, Some(Hook { name: name.text.to_owned() })));
     }
-    let protocol = match word.text {
-        "ip" | "ipv4" | "ipv6" | "ip4" | "ip6" => match word.text {
-            "ip" => Protocol::Ip,
-            "ipv4" | "ip4" => Protocol::Ipv4,
-            _ => Protocol::Ipv6,
-        },
+    let protocol = match word.text.to_ascii_lowercase().as_str() {
+        "ip" => Protocol::Ip,
+        "ipv4" | "ip4" => Protocol::Ipv4,
+        "ipv6" | "ip6" => Protocol::Ipv6,
         "tcp" => Protocol::Tcp,
         "tcp-pkt" => Protocol::TcpPacket,
         "tcp-stream" => Protocol::TcpStream,

@@ -110,7 +110,7 @@ impl Draft {
             xbits: Vec::new(),
             flowints: Vec::new(),
             threshold: None,
-            tag: None,
+            tags: Vec::new(),
             filestore: None,
             config: None,
             prefilter: false,

@@ -50,7 +50,8 @@ impl Core {
     pub(super) fn tcp(&mut self, flow: &mut Flow, view: &View<'_>, way: &mut Direction, mut fate: Fate) -> Fate {
         let Some(tcp) = &view.tcp else { return fate };
         self.findings.reversed = false;
-        let bad = view.checksums.bad_transport || view.checksums.bad_ip;
+        // The checksum of IPv4's header is the routers' business; hosts' TCP looks at its own.
+        let bad = view.checksums.bad_transport;
         if bad && self.settings.stream.checksum_validation {
             fate.unseen = true;
             return fate;

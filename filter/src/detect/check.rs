@@ -77,6 +77,8 @@ pub struct Room {
     pub contexts: Vec<((u32, u32), String)>,
     /// The rule that is checked.
     owner: (u32, u32),
+    /// Numbers that the rule took, from this buffer or those before it.
+    values: [u64; VALUES],
 }
 
 /// Members of contexts kept in one step.
@@ -128,7 +130,9 @@ impl Check {
 
     /// Whether all of it holds for `bytes`.
     pub fn run(&self, bytes: &[u8], room: &mut Room) -> Outcome {
-        room.owner = self.owner;
+        if room.owner != self.owner {
+            (room.owner, room.values) = (self.owner, [0; VALUES]);
+        }
         if self.transforms.is_empty() {
             return search::run(&self.elements, bytes, room);
         }

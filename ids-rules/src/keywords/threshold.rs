@@ -122,7 +122,7 @@ pub(super) fn tag(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault
             (count, metric)
         }
     };
-    draft.rule.tag = Some(Tag { of, count, metric });
+    draft.rule.tags.push(Tag { of, count, metric });
     Ok(())
 }
 

@@ -95,7 +95,7 @@ pub struct Rule {
     /// `threshold` or `detection_filter`
     pub threshold: Option<Threshold>,
     /// `tag`
-    pub tag: Option<Tag>,
+    pub tags: Vec<Tag>,
     /// `filestore`
     pub filestore: Option<FileStore>,
     /// `config`: what a rule with that action changes.

@@ -16,9 +16,11 @@ const STEPS: usize = 10_000;
 /// Checks all `elements` on `text`.
 pub fn run(elements: &[Element], text: &[u8], room: &mut Room) -> Outcome {
     let all = STEPS.saturating_add(text.len().saturating_mul(4));
-    let mut search = Search { text, budget: all, values: [0; VALUES], room };
+    let values = room.values;
+    let mut search = Search { text, budget: all, values, room };
     let step = search.run(elements, 0);
-    let left = search.budget;
+    let (left, values) = (search.budget, search.values);
+    room.values = values;
     room.work = room.work.saturating_add((all - left) as u64);
     match step {
         Step::Match => Outcome::Match,
