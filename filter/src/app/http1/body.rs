@@ -36,6 +36,8 @@ pub struct Body {
     pub files: Files,
     /// The body as a whole where it is a form; otherwise it is the only file.
     whole: Option<Content>,
+    /// What rules see while nothing came: it may still grow.
+    nothing: Content,
     form: Option<Box<Multipart>>,
     decompressor: Option<Box<Decompressor>>,
     begun: bool,
@@ -140,6 +142,7 @@ impl Body {
     /// The body ended as it should.
     pub fn close(&mut self, note: &mut dyn FnMut(Anomaly)) {
         self.flush(note);
+        self.nothing.close();
         if let Some(whole) = &mut self.whole {
             whole.close();
             if let Some(file) = self.files.current() {
@@ -154,6 +157,7 @@ impl Body {
     /// The body ended early.
     pub fn truncate(&mut self, note: &mut dyn FnMut(Anomaly)) {
         self.flush(note);
+        self.nothing.close();
         if let Some(whole) = &mut self.whole {
             whole.close();
         }
@@ -163,11 +167,9 @@ impl Body {
     }
 
     /// The body as rules look at it.
-    pub fn content(&self) -> Option<&Content> {
-        match &self.whole {
-            Some(whole) => Some(whole),
-            None => self.files.list.first().map(|file: &File| &file.content),
-        }
+    pub fn content(&self) -> &Content {
+        let file = self.files.list.first().map(|file: &File| &file.content);
+        self.whole.as_ref().or(file).unwrap_or(&self.nothing)
     }
 
     /// Rules have looked at all of it.

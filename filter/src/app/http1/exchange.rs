@@ -209,7 +209,7 @@ impl Transaction for Exchange {
             (Buffer::HttpHeaderNames, _) => write_names(message, work),
             (Buffer::HttpStart, _) => write_start(message, work),
             (Buffer::HttpRequestBody, Direction::Original) | (Buffer::HttpResponseBody, Direction::Reply) => {
-                message.body.content().map(|content| content.recent().0)
+                Some(message.body.content()).filter(|content| content.size() > 0).map(|content| content.recent().0)
             }
             (_, Direction::Original) => self.request_buffer(buffer),
             (_, Direction::Reply) => self.response_buffer(buffer),
@@ -218,8 +218,8 @@ impl Transaction for Exchange {
 
     fn grown(&self, buffer: Buffer, way: Direction) -> Option<&Content> {
         match (buffer, way) {
-            (Buffer::HttpRequestBody, Direction::Original) => self.request.body.content(),
-            (Buffer::HttpResponseBody, Direction::Reply) => self.response.body.content(),
+            (Buffer::HttpRequestBody, Direction::Original) => Some(self.request.body.content()),
+            (Buffer::HttpResponseBody, Direction::Reply) => Some(self.response.body.content()),
             _ => None,
         }
     }

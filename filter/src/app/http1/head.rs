@@ -68,7 +68,22 @@ pub fn trim(bytes: &[u8]) -> &[u8] {
 
 /// A character of a token (RFC 9110, 5.6.2, and a few more that no reader minds).
 fn is_token(byte: u8) -> bool {
-    (33..=126).contains(&byte) && !b"()<>@,;:\\\"/[]?={}".contains(&byte)
+    const TOKEN: [bool; 256] = {
+        let mut token = [false; 256];
+        let mut byte = 33;
+        while byte < 127 {
+            token[byte] = true;
+            byte += 1;
+        }
+        let separators = b"()<>@,;:\\\"/[]?={}";
+        let mut nth = 0;
+        while nth < separators.len() {
+            token[separators[nth] as usize] = false;
+            nth += 1;
+        }
+        token
+    };
+    TOKEN[byte as usize]
 }
 
 /// The end of a line at the start of bytes.
@@ -229,6 +244,15 @@ fn value(bytes: &[u8], reader: Reader, end: bool) -> Option<(&[u8], Option<Vec<u
 
 /// Where the name of a field ends: its colon, or the end of a line that no white space follows.
 fn name_end(bytes: &[u8], reader: Reader) -> usize {
+    let first = match reader {
+        Reader::Server => memchr::memchr2(b':', b'\n', bytes),
+        Reader::Browser => memchr::memchr3(b':', b'\n', b'\r', bytes),
+    };
+    match first {
+        Some(at) if bytes.get(at) == Some(&b':') => return at,
+        Some(_) => {}
+        None => return 0,
+    }
     let mut ended = 0u8;
     for (i, &byte) in bytes.iter().enumerate() {
         match ended {
