@@ -214,41 +214,37 @@ fn routers_are_made_and_changed_while_traffic_flows() -> Result<(), Failure> {
 }
 
 #[test]
-fn one_port_can_carry_all_the_networks_of_a_router() -> Result<(), Failure> {
+fn vlans_of_one_switch_meet_in_a_router() -> Result<(), Failure> {
     if skip_unless_root() {
         return Ok(());
     }
-    let host = Namespace::new("trunk")?;
-    let config = format!(
-        r#"
+    let hosts = [Namespace::new("ten")?, Namespace::new("twenty")?];
+    let mut config = r#"
 [[switch]]
 name = "lan"
-[[port]]
-name = "trunk"
-switch = "lan"
-vlan = {{ trunk = [10, 20] }}
-tap = {{ name = "eth0", netns = "{}" }}
 [[router]]
-name = "stick"
+name = "edge"
 interface = [
-    {{ name = "ten", switch = "lan", vlan = 10, addresses = "10.1.0.1/24" }},
-    {{ name = "twenty", switch = "lan", vlan = 20, addresses = "10.2.0.1/24" }},
+    { name = "ten", switch = "lan", vlan = 10, addresses = "10.1.0.1/24", clamp_mss = true },
+    { name = "twenty", switch = "lan", vlan = 20, addresses = "10.2.0.1/24", mtu = 1300 },
 ]
-"#,
-        host.name()
-    );
-    let _daemon = Daemon::start(&config)?;
-    let other = Namespace::new("other")?;
-    host.address("eth0", "192.0.2.1/24")?;
-    // VLAN 10 stays here, VLAN 20 belongs to another host.
-    host.ip(&["link", "add", "link", "eth0", "name", "v10", "type", "vlan", "id", "10"])?;
-    host.ip(&["link", "add", "link", "eth0", "name", "v20", "type", "vlan", "id", "20"])?;
-    host.ip(&["link", "set", "v20", "netns", other.name()])?;
-    host.address("v10", "10.1.0.2/24")?;
-    other.address("v20", "10.2.0.2/24")?;
-    host.ip(&["route", "add", "10.2.0.0/24", "via", "10.1.0.1"])?;
-    other.ip(&["route", "add", "10.1.0.0/24", "via", "10.2.0.1"])?;
-    assert_eq!(ping(&host, "10.2.0.2", 3)?.lost(), 0);
-    transfer(&host, &other, SocketAddr::from(([10, 2, 0, 2], 7000)), 16 << 20)?;
+"#
+    .to_owned();
+    for (host, vlan) in hosts.iter().zip([10, 20]) {
+        let tap = format!("tap = {{ name = \"eth0\", netns = \"{}\" }}", host.name());
+        config += &format!("[[port]]\nname = \"v{vlan}\"\nswitch = \"lan\"\nvlan = {{ access = {vlan} }}\n{tap}\n");
+    }
+    let daemon = Daemon::start(&config)?;
+    let [ten, twenty] = &hosts;
+    for (host, address, gateway) in [(ten, "10.1.0.2/24", "10.1.0.1"), (twenty, "10.2.0.2/24", "10.2.0.1")] {
+        host.address("eth0", address)?;
+        host.ip(&["route", "add", "default", "via", gateway])?;
+    }
+    assert_eq!(ping(ten, "10.2.0.2", 3)?.lost(), 0);
+    transfer(ten, twenty, SocketAddr::from(([10, 2, 0, 2], 7000)), 16 << 20)?;
+    transfer(twenty, ten, SocketAddr::from(([10, 1, 0, 2], 7001)), 16 << 20)?;
+    // Both ends heard in the handshake how long their segments may be: nobody had to be told later.
+    assert_eq!((path_mtu(ten, "10.2.0.2")?, path_mtu(twenty, "10.1.0.2")?), ("none".into(), "none".into()));
+    assert!(!daemon.ctl(&["why"])?.contains("path-mtu"));
     Ok(())
 }

@@ -10,6 +10,7 @@ mod lab;
 mod limits;
 mod routing;
 mod routing_limits;
+mod routing_storm;
 mod storm;
 mod trace;
 mod translation;
