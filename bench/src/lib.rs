@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod cases;
+pub mod e2e;
 pub mod fabric;
 pub mod inspection;
 pub mod measure;

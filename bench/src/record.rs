@@ -24,8 +24,13 @@ pub struct Setting {
 }
 
 impl Setting {
-    /// The setting of this run.
+    /// The setting of this run of the micro benchmarks.
     pub fn here() -> Setting {
+        Setting::here_as("cargo run --release -p weir-bench --bin micro --")
+    }
+
+    /// The setting of this run, of a program that is called so.
+    pub fn here_as(program: &str) -> Setting {
         let word = |path: &str| fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default();
         let cpu = word("/proc/cpuinfo");
         let model = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
@@ -38,7 +43,7 @@ impl Setting {
             machine: format!("{model}, Linux {}", word("/proc/sys/kernel/osrelease")),
             commit: commit(),
             date: today(),
-            command: format!("cargo run --release -p weir-bench --bin micro -- {}", args.join(" ")).trim().to_owned(),
+            command: format!("{program} {}", args.join(" ")).trim().to_owned(),
         }
     }
 

@@ -66,6 +66,8 @@ pub struct FrontendConfig {
     pub ring_size: u16,
     /// virtio features it takes if offered.
     pub features: u64,
+    /// Protocol features it takes if offered.
+    pub protocol: u64,
     /// Bytes of each buffer.
     pub buffer_len: u32,
     /// How frames stand in descriptors on the way out.
@@ -83,6 +85,7 @@ impl Default for FrontendConfig {
             queue_pairs: 1,
             ring_size: 256,
             features: u64::MAX,
+            protocol: u64::MAX,
             buffer_len: 2048,
             layout: Layout::Together,
             receive_chain: 1,
@@ -350,7 +353,7 @@ impl Frontend {
         let wanted = offered & self.config.features & !features::LOG_ALL;
         if offered & features::PROTOCOL_FEATURES != 0 {
             let offered = self.ask(n::GET_PROTOCOL_FEATURES, &[], idle)?.value();
-            let taken = if uml { offered & (protocol::REPLY_ACK | protocol::CONFIG) } else { offered };
+            let taken = if uml { offered & (protocol::REPLY_ACK | protocol::CONFIG) } else { offered } & self.config.protocol;
             self.protocol = taken;
             self.tell(n::SET_PROTOCOL_FEATURES, &taken.to_ne_bytes(), &[], idle)?;
         }

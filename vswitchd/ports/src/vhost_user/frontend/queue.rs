@@ -7,6 +7,8 @@
 //! All areas lie in the front end's own mapping, which outlives the queue; they were laid out here. Ids and lengths
 //! from the used ring are compared with what there is before use.
 
+mod pump;
+
 use std::io;
 use std::sync::atomic::{AtomicU16, Ordering, fence};
 

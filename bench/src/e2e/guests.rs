@@ -1,0 +1,270 @@
+//! Two guests that send and count: front ends on the switch's sockets, both in the hands of one thread.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+use weir_ports::vhost_user::frontend::{Backing, Frontend, FrontendConfig};
+
+use super::Failure;
+
+/// Frames made available in one go.
+const BURST: usize = 64;
+/// Entries of a ring, as a tuned guest has them.
+const RING: u16 = 1024;
+const ETHERNET: usize = 14;
+const IPV4: usize = 20;
+const UDP: usize = 8;
+/// Where the time of departure stands in a frame: behind the UDP header.
+const STAMP: usize = ETHERNET + IPV4 + UDP;
+
+/// Bits of VIRTIO_NET_F_* and VIRTIO_F_* that the guests take: one buffer a frame, no offloads, which a generator of
+/// single frames has no use for.
+mod feature {
+    pub const MRG_RXBUF: u64 = 1 << 15;
+    pub const VERSION_1: u64 = 1 << 32;
+    pub const PROTOCOL: u64 = 1 << 30;
+    /// VHOST_USER_PROTOCOL_F_MQ and _REPLY_ACK.
+    pub const MQ_AND_REPLIES: u64 = 1 << 0 | 1 << 3;
+}
+
+/// What is sent.
+#[derive(Clone, Copy, Debug)]
+pub struct Traffic {
+    /// Bytes of a frame.
+    pub frame: usize,
+    /// Flows of each direction.
+    pub flows: u32,
+    /// The second guest sends too: the answers to the first one's flows.
+    pub both_ways: bool,
+    /// Frames a second and direction; 0 for as many as possible.
+    pub rate: u64,
+    /// Frames carry their time of departure.
+    pub stamped: bool,
+}
+
+/// What happened in a stretch of time.
+#[derive(Clone, Debug)]
+pub struct Counted {
+    /// How long it was.
+    pub time: Duration,
+    /// Frames sent by either guest.
+    pub sent: u64,
+    /// Frames that either guest got of the other.
+    pub received: u64,
+    /// Frames that were none of the other's.
+    pub strange: u64,
+    /// Nanoseconds from guest to guest.
+    pub latency: Histogram<u64>,
+}
+
+impl Counted {
+    /// Frames received a second.
+    pub fn rate(&self) -> f64 {
+        self.received as f64 / self.time.as_secs_f64().max(1e-9)
+    }
+
+    /// Frames lost.
+    pub fn lost(&self) -> u64 {
+        self.sent.saturating_sub(self.received)
+    }
+}
+
+/// One guest.
+struct Guest {
+    frontend: Frontend,
+    /// Number of the flow that the next frame belongs to.
+    next: u32,
+    due: u64,
+}
+
+/// Both guests.
+pub struct Guests {
+    both: [Guest; 2],
+    traffic: Traffic,
+    start: Instant,
+    empty: Histogram<u64>,
+}
+
+impl Guests {
+    /// Connects to the sockets of a switch that listens there, and loads the rings.
+    ///
+    /// # Errors
+    /// Where a socket cannot be reached or no agreement is come to.
+    pub fn connect(sockets: [&Path; 2], traffic: Traffic) -> Result<Guests, Failure> {
+        let mut both = Vec::with_capacity(2);
+        for (number, socket) in sockets.into_iter().enumerate() {
+            let features = feature::MRG_RXBUF | feature::VERSION_1 | feature::PROTOCOL;
+            let buffer_len = if traffic.frame > 2000 { 16384 } else { 2048 };
+            let wanted = FrontendConfig {
+                ring_size: RING,
+                features,
+                protocol: feature::MQ_AND_REPLIES,
+                buffer_len,
+                backing: Backing::Huge,
+                ..FrontendConfig::default()
+            };
+            let mut idle = || std::thread::yield_now();
+            // Huge pages where there are some; a peer may insist, we do not.
+            let frontend = Frontend::connect(socket, wanted, &mut idle)
+                .or_else(|_| {
+                    Frontend::connect(socket, FrontendConfig { backing: Backing::Sealed, ..wanted }, &mut idle)
+                })
+                .map_err(|e| format!("{}: {e}", socket.display()))?;
+            let mut guest = Guest { frontend, next: 0, due: 0 };
+            let queue = guest.frontend.queue(1).ok_or("the guest has no sending queue")?;
+            if !queue.load_frames(|_, room| write_frame(room, number == 0, traffic.frame)) {
+                return Err("the guest's sending queue cannot be loaded".to_owned());
+            }
+            both.push(guest);
+        }
+        let both: [Guest; 2] = both.try_into().map_err(|_| "there are two guests")?;
+        // From 1 ns to 10 s with three digits.
+        let empty = Histogram::new_with_bounds(1, 10_000_000_000, 3).map_err(|e| e.to_string())?;
+        Ok(Guests { both, traffic, start: Instant::now(), empty })
+    }
+
+    /// Sends one frame of each flow, slowly, so that every flow and address is known; returns whether all came through.
+    pub fn prime(&mut self) -> bool {
+        let flows = u64::from(self.traffic.flows);
+        let (kept, end) = (self.traffic, Instant::now() + Duration::from_secs(20));
+        self.traffic.rate = 1_000_000;
+        let mut got = 0;
+        while got < flows * (1 + u64::from(kept.both_ways)) && Instant::now() < end {
+            got += self.run(Duration::from_millis(20)).received;
+        }
+        self.traffic = kept;
+        got >= flows
+    }
+
+    /// Both guests send.
+    pub fn both_ways(&self) -> bool {
+        self.traffic.both_ways
+    }
+
+    /// Another rate; 0 for as many as possible.
+    pub fn set_rate(&mut self, rate: u64) {
+        self.traffic.rate = rate;
+    }
+
+    /// Lets the traffic flow for some time and counts, then waits for what is on its way.
+    pub fn run(&mut self, time: Duration) -> Counted {
+        let mut counted = self.flow(time);
+        let quiet = Instant::now() + Duration::from_millis(5);
+        while Instant::now() < quiet {
+            self.collect(&mut counted);
+        }
+        counted
+    }
+
+    /// Lets the traffic flow for some time and counts what was sent and received in it.
+    pub fn flow(&mut self, time: Duration) -> Counted {
+        let mut counted = Counted { time, sent: 0, received: 0, strange: 0, latency: self.empty.clone() };
+        let begin = Instant::now();
+        let first = self.nanos();
+        for guest in &mut self.both {
+            guest.due = first;
+        }
+        let mut elapsed = Duration::ZERO;
+        while elapsed < time {
+            self.send(&mut counted);
+            self.collect(&mut counted);
+            elapsed = begin.elapsed();
+        }
+        counted.time = elapsed;
+        counted
+    }
+
+    fn nanos(&self) -> u64 {
+        self.start.elapsed().as_nanos() as u64
+    }
+
+    fn send(&mut self, counted: &mut Counted) {
+        let now = self.nanos();
+        let traffic = self.traffic;
+        let senders = 1 + usize::from(traffic.both_ways);
+        for (number, guest) in self.both.iter_mut().take(senders).enumerate() {
+            let mut room = BURST;
+            if traffic.rate > 0 {
+                let gap = 1_000_000_000 / traffic.rate.max(1);
+                room = (now.saturating_sub(guest.due) / gap.max(1)).min(BURST as u64) as usize;
+            }
+            let Guest { frontend, next, due } = guest;
+            let Some(queue) = frontend.queue(1) else { continue };
+            let sent = queue.send_loaded(room, |frame| {
+                if traffic.flows > 1 {
+                    set_flow(frame, number == 0, *next);
+                    *next = if *next + 1 == traffic.flows { 0 } else { *next + 1 };
+                }
+                if traffic.stamped
+                    && let Some(stamp) = frame.get_mut(STAMP..STAMP + 8)
+                {
+                    stamp.copy_from_slice(&now.to_ne_bytes());
+                }
+            });
+            counted.sent += sent as u64;
+            if traffic.rate > 0 {
+                *due += sent as u64 * (1_000_000_000 / traffic.rate.max(1));
+            }
+        }
+    }
+
+    fn collect(&mut self, counted: &mut Counted) {
+        let (now, traffic) = (self.nanos(), self.traffic);
+        for (number, guest) in self.both.iter_mut().enumerate() {
+            let Some(queue) = guest.frontend.queue(0) else { continue };
+            queue.drain_frames(BURST, |frame| {
+                if frame.len() != traffic.frame || frame.get(6..12) != Some(&mac(number != 0)) {
+                    counted.strange += 1;
+                    return;
+                }
+                counted.received += 1;
+                if traffic.stamped
+                    && let Some(&stamp) = frame.get(STAMP..).and_then(<[u8]>::first_chunk)
+                {
+                    // A value outside the bounds is the highest there is.
+                    counted.latency.saturating_record(now.saturating_sub(u64::from_ne_bytes(stamp)).max(1));
+                }
+            });
+        }
+    }
+}
+
+/// The address of the first guest, or of the second.
+fn mac(first: bool) -> [u8; 6] {
+    [2, 0, 0, 0, 0, if first { 0x0a } else { 0x0b }]
+}
+
+/// Writes a UDP frame of the first guest to the second, or the answer to it; returns its length.
+fn write_frame(room: &mut [u8], first: bool, length: usize) -> usize {
+    let mut frame = vec![0; length];
+    frame[..6].copy_from_slice(&mac(!first));
+    frame[6..12].copy_from_slice(&mac(first));
+    frame[12..14].copy_from_slice(&[8, 0]);
+    let ip = &mut frame[ETHERNET..ETHERNET + IPV4];
+    let (here, there) = if first { ([10, 1, 0, 1], [10, 2, 0, 1]) } else { ([10, 2, 0, 1], [10, 1, 0, 1]) };
+    ip[0] = 0x45;
+    ip[2..4].copy_from_slice(&((length - ETHERNET) as u16).to_be_bytes());
+    ip[8..10].copy_from_slice(&[64, 17]);
+    ip[12..16].copy_from_slice(&here);
+    ip[16..20].copy_from_slice(&there);
+    let sum: u32 = ip.as_chunks::<2>().0.iter().map(|&w| u32::from(u16::from_be_bytes(w))).sum();
+    ip[10..12].copy_from_slice(&(!((sum & 0xffff) + (sum >> 16)) as u16).to_be_bytes());
+    // No UDP checksum (RFC 768), so that ports can be changed alone.
+    let length_udp = (length - ETHERNET - IPV4) as u16;
+    frame[ETHERNET + IPV4 + 4..ETHERNET + IPV4 + 6].copy_from_slice(&length_udp.to_be_bytes());
+    set_flow(&mut frame, first, 0);
+    let n = length.min(room.len());
+    room[..n].copy_from_slice(&frame[..n]);
+    n
+}
+
+/// Makes a frame belong to a flow: the first guest's port and the upper part of the second one's say which.
+fn set_flow(frame: &mut [u8], first: bool, flow: u32) {
+    let (guest, service) = (1024 + (flow % 60_000) as u16, 5000 + (flow / 60_000) as u16);
+    let [a, b] = guest.to_be_bytes();
+    let [c, d] = service.to_be_bytes();
+    if let Some(ports) = frame.get_mut(ETHERNET + IPV4..ETHERNET + IPV4 + 4) {
+        ports.copy_from_slice(&if first { [a, b, c, d] } else { [c, d, a, b] });
+    }
+}

@@ -1,0 +1,15 @@
+//! Measurements of whole switches: two guests of our own on vhost-user sockets, the switch between them on one core.
+//!
+//! The guests are front ends whose rings stand loaded, driven by one thread on the second core. Every peer is measured
+//! by the same guests in the same run; a scenario states what must come out, so that a fast wrong answer fails.
+
+pub mod guests;
+pub mod plot;
+pub mod report;
+pub mod run;
+pub mod scenario;
+pub mod switches;
+pub mod trial;
+
+/// What went wrong, in words.
+pub type Failure = String;

@@ -1,0 +1,103 @@
+//! Results as a table, as JSON and as records.
+
+use std::fmt::Write as _;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::run::{Row, ratio};
+use super::scenario::Kind;
+use crate::record::Setting;
+
+/// The figure of a row with its unit.
+pub fn figure(row: &Row) -> String {
+    match &row.outcome {
+        Err(why) => why.clone(),
+        Ok(outcome) => match row.scenario.kind {
+            Kind::Latency => {
+                let [p99, p999] = outcome.tail_ns;
+                format!("p50 {:.1} µs, p99 {:.1}, p99.9 {:.1}", outcome.median / 1e3, p99 / 1e3, p999 / 1e3)
+            }
+            Kind::Rate | Kind::NoLoss | Kind::NewFlows => {
+                let [median, least, most] = [outcome.median, outcome.least, outcome.most].map(|value| value / 1e6);
+                let gbit = outcome.median * row.scenario.frame as f64 * 8.0 / 1e9;
+                format!(
+                    "{median:.2} Mpps ({least:.2}-{most:.2}), {gbit:.1} Gbit/s, {:.0} ns CPU a frame",
+                    outcome.cpu_ns
+                )
+            }
+        },
+    }
+}
+
+/// The goals: what was wanted, and what came out.
+pub fn goals(rows: &[Row]) -> Vec<String> {
+    let ours = rows.iter().filter(|row| row.switch == "weir");
+    ours.flat_map(|row| row.scenario.goals.iter().map(move |goal| (row, goal)))
+        .map(|(row, goal)| {
+            let name = &row.scenario.name;
+            match ratio(rows, name, &goal.peer) {
+                Some(got) => {
+                    let verdict = if got >= goal.ratio { "reached" } else { "missed" };
+                    format!("{name}: {got:.2} × {}, wanted {:.2}: {verdict}", goal.peer, goal.ratio)
+                }
+                None => format!("{name}: no figure beside {}, wanted {:.2}", goal.peer, goal.ratio),
+            }
+        })
+        .collect()
+}
+
+/// All of it as JSON.
+pub fn json(rows: &[Row], setting: &Setting) -> Value {
+    let Setting { host, machine, commit, date, command } = setting;
+    let rows: Vec<Value> = rows
+        .iter()
+        .map(|row| {
+            let mut value = json!({ "scenario": row.scenario.name, "about": row.scenario.about, "switch": row.switch });
+            if let Some(object) = value.as_object_mut() {
+                match &row.outcome {
+                    Ok(o) => object.extend([
+                        ("median".to_owned(), json!(o.median)),
+                        ("least".to_owned(), json!(o.least)),
+                        ("most".to_owned(), json!(o.most)),
+                        ("cpu_ns".to_owned(), json!(o.cpu_ns)),
+                        ("tail_ns".to_owned(), json!(o.tail_ns)),
+                    ]),
+                    Err(why) => object.extend([("error".to_owned(), json!(why))]),
+                }
+            }
+            value
+        })
+        .collect();
+    json!({ "host": host, "machine": machine, "commit": commit, "date": date, "command": command, "rows": rows, })
+}
+
+/// Appends the rows that have a figure to `records/<host>/<date>-switch.csv`; returns the file.
+///
+/// # Errors
+/// Where it cannot be written.
+pub fn record(rows: &[Row], setting: &Setting, folder: &Path) -> io::Result<PathBuf> {
+    let folder = folder.join(&setting.host);
+    fs::create_dir_all(&folder)?;
+    let path = folder.join(format!("{}-switch.csv", setting.date));
+    let is_new = !path.exists();
+    let mut text = String::new();
+    if is_new {
+        text.push_str("date,commit,machine,command,scenario,switch,median,least,most,cpu_ns,p99_ns,p999_ns\n");
+    }
+    for row in rows {
+        let Ok(o) = &row.outcome else { continue };
+        let Setting { date, commit, machine, command, .. } = setting;
+        let (name, switch, [p99, p999]) = (&row.scenario.name, row.switch, o.tail_ns);
+        // Writing to a String does not fail.
+        let _ = writeln!(
+            text,
+            "{date},{commit},\"{machine}\",\"{command}\",{name},{switch},{:.0},{:.0},{:.0},{:.1},{p99:.0},{p999:.0}",
+            o.median, o.least, o.most, o.cpu_ns
+        );
+    }
+    OpenOptions::new().create(true).append(true).open(&path)?.write_all(text.as_bytes())?;
+    Ok(path)
+}

@@ -1,0 +1,67 @@
+//! A run: scenarios by switches, interleaved, so that what else the machine does meets all of them.
+
+use std::path::Path;
+
+use super::Failure;
+use super::scenario::Scenario;
+use super::switches::{Kind, Switch};
+use super::trial::{self, Effort, Outcome};
+
+/// One line of the result.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// The scenario.
+    pub scenario: Scenario,
+    /// The switch's name.
+    pub switch: &'static str,
+    /// What came out, or why nothing did.
+    pub outcome: Result<Outcome, Failure>,
+}
+
+/// Measures every scenario with our switch and the peers its goals or the options name. `tell` hears of each row.
+pub fn run(
+    scenarios: &[Scenario],
+    against: &[Kind],
+    effort: Effort,
+    binaries: &Path,
+    mut tell: impl FnMut(&Row),
+) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for scenario in scenarios {
+        for kind in switches(scenario, against) {
+            let outcome = match kind.missing() {
+                Some(missing) => Err(format!("skipped: {missing}")),
+                None => Switch::start(&kind, scenario, binaries)
+                    .and_then(|switch| trial::measure(scenario, &switch, effort).map_err(|e| e + &said(&switch))),
+            };
+            let row = Row { scenario: scenario.clone(), switch: kind.name(), outcome };
+            tell(&row);
+            rows.push(row);
+        }
+    }
+    rows
+}
+
+fn said(switch: &Switch) -> String {
+    let log = switch.log_end();
+    if log.is_empty() { String::new() } else { format!("; its log ends: {log}") }
+}
+
+/// Ours first, then the peers of the goals that are wanted.
+fn switches(scenario: &Scenario, against: &[Kind]) -> Vec<Kind> {
+    let peers = scenario.goals.iter().filter_map(|goal| Kind::from_name(&goal.peer));
+    let mut kinds = vec![Kind::Weir];
+    kinds.extend(peers.filter(|peer| against.contains(peer)));
+    kinds
+}
+
+/// Our figure by the peer's, or for latency theirs by ours, so that more is better; `None` where either is missing.
+pub fn ratio(rows: &[Row], scenario: &str, peer: &str) -> Option<f64> {
+    let of = |switch: &str| {
+        let row = rows.iter().find(|row| row.scenario.name == scenario && row.switch == switch)?;
+        row.outcome.as_ref().ok().map(|outcome| (outcome.median, row.scenario.kind))
+    };
+    let ((ours, kind), (theirs, _)) = (of("weir")?, of(peer)?);
+    let ratio = if kind == super::scenario::Kind::Latency { theirs / ours } else { ours / theirs };
+    ratio.is_finite().then_some(ratio)
+}

@@ -1,0 +1,129 @@
+//! Scenarios: what is sent, through what, and what must come out. Data, one TOML file each.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::Failure;
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// How many frames arrive when as many as possible are sent.
+    #[default]
+    Rate,
+    /// The highest rate at which none is lost (RFC 2544, 26.1).
+    NoLoss,
+    /// How long frames take at a given rate.
+    Latency,
+    /// How many new flows a second: each frame opens one.
+    NewFlows,
+}
+
+/// A scenario.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scenario {
+    /// Its name: the file's.
+    #[serde(skip)]
+    pub name: String,
+    /// One line for people.
+    pub about: String,
+    /// What is measured.
+    #[serde(default)]
+    pub kind: Kind,
+    /// Bytes of a frame, without the frame check sequence.
+    pub frame: usize,
+    /// Flows; frames go round them.
+    pub flows: u32,
+    /// Both guests send.
+    #[serde(default)]
+    pub both_ways: bool,
+    /// Rules of the policy before the one that lets the traffic through.
+    #[serde(default)]
+    pub rules: u32,
+    /// Rule set for inspection: "starter".
+    #[serde(default)]
+    pub inspect: Option<String>,
+    /// Frames a second and direction, for `latency`.
+    #[serde(default)]
+    pub rate: u64,
+    /// Never let the switch sleep.
+    #[serde(default)]
+    pub poll: bool,
+    /// How many times the peers' figure is wanted.
+    #[serde(default)]
+    pub goals: Vec<Goal>,
+}
+
+/// What is wanted beside a peer.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Goal {
+    /// The peer, with its profile: "ovs-dpdk:l2".
+    pub peer: String,
+    /// Our figure by its own, at least; for latency the other way round.
+    pub ratio: f64,
+}
+
+impl Scenario {
+    /// Reads one.
+    ///
+    /// # Errors
+    /// Where the file cannot be read or says something impossible.
+    pub fn read(path: &Path) -> Result<Scenario, Failure> {
+        let at = |e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
+        let text = std::fs::read_to_string(path).map_err(|e| at(&e))?;
+        let mut scenario: Scenario = toml::from_str(&text).map_err(|e| at(&e))?;
+        scenario.name = path.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        scenario.check().map_err(|e| at(&e))?;
+        Ok(scenario)
+    }
+
+    fn check(&self) -> Result<(), Failure> {
+        if !(60..=9000).contains(&self.frame) {
+            return Err(format!("frame = {}: use 60 to 9000 bytes", self.frame));
+        }
+        if !(1..=4_000_000).contains(&self.flows) {
+            return Err(format!("flows = {}: use 1 to 4000000", self.flows));
+        }
+        if self.kind == Kind::Latency && self.rate == 0 {
+            return Err("latency is measured at a rate: give one".to_owned());
+        }
+        Ok(())
+    }
+
+    /// All in a folder, by name.
+    ///
+    /// # Errors
+    /// As for [`Scenario::read`].
+    pub fn all(folder: &Path) -> Result<Vec<Scenario>, Failure> {
+        let entries = std::fs::read_dir(folder).map_err(|e| format!("{}: {e}", folder.display()))?;
+        let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+        paths.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
+        paths.sort();
+        paths.iter().map(|path| Scenario::read(path)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_scenarios_that_come_along_can_be_read() {
+        let all = Scenario::all(&Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios")).unwrap();
+        assert!(all.len() >= 8, "{}", all.len());
+        assert!(all.iter().all(|scenario| !scenario.about.is_empty()));
+    }
+
+    #[test]
+    fn impossible_scenarios_are_refused() {
+        let read = |text: &str| toml::from_str::<Scenario>(text).unwrap().check();
+        assert!(read("about = \"x\"\nframe = 20\nflows = 1").is_err());
+        assert!(read("about = \"x\"\nframe = 64\nflows = 0").is_err());
+        assert!(read("about = \"x\"\nframe = 64\nflows = 1\nkind = \"latency\"").is_err());
+        assert!(read("about = \"x\"\nframe = 64\nflows = 1").is_ok());
+    }
+}

@@ -1,0 +1,307 @@
+//! The switches that are measured: ours, and peers from the distribution's packages, each on one core.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::Failure;
+use super::scenario::Scenario;
+
+/// The core of the switch; the guests have the next one.
+pub const SWITCH_CORE: usize = 0;
+/// The core of the guests.
+pub const GUEST_CORE: usize = 1;
+/// How long a switch may take to start.
+const START_WITHIN: Duration = Duration::from_secs(30);
+
+/// A switch to be measured, with its profile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Ours.
+    Weir,
+    /// DPDK's testpmd as a patch cable (`io`): the least a switch can do.
+    Testpmd,
+    /// Open vSwitch with DPDK.
+    Ovs(OvsProfile),
+}
+
+/// What Open vSwitch does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OvsProfile {
+    /// A learning switch.
+    L2,
+    /// Connection tracking with the scenario's number of rules.
+    Conntrack,
+}
+
+impl Kind {
+    /// By the name that options and goals use.
+    pub fn from_name(name: &str) -> Option<Kind> {
+        match name {
+            "weir" => Some(Kind::Weir),
+            "testpmd" => Some(Kind::Testpmd),
+            "ovs-dpdk" | "ovs-dpdk:l2" => Some(Kind::Ovs(OvsProfile::L2)),
+            "ovs-dpdk:ct" => Some(Kind::Ovs(OvsProfile::Conntrack)),
+            _ => None,
+        }
+    }
+
+    /// The name.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Kind::Weir => "weir",
+            Kind::Testpmd => "testpmd",
+            Kind::Ovs(OvsProfile::L2) => "ovs-dpdk:l2",
+            Kind::Ovs(OvsProfile::Conntrack) => "ovs-dpdk:ct",
+        }
+    }
+
+    /// Why it cannot be measured here; `None` where it can.
+    pub fn missing(&self) -> Option<String> {
+        let (program, package) = match self {
+            Kind::Weir => return None,
+            Kind::Testpmd => ("dpdk-testpmd", "dpdk"),
+            Kind::Ovs(_) => (OVS_PROGRAM, "openvswitch-switch-dpdk"),
+        };
+        let paths = std::env::var_os("PATH").unwrap_or_default();
+        let there = std::env::split_paths(&paths).any(|folder| folder.join(program).exists());
+        (!there).then(|| format!("{program} is not installed (Debian: apt-get install {package})"))
+    }
+}
+
+const OVS_PROGRAM: &str = "/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk";
+const OVS_SCHEMA: &str = "/usr/share/openvswitch/vswitch.ovsschema";
+
+/// A switch that runs; stopped with its value.
+#[derive(Debug)]
+pub struct Switch {
+    kind: Kind,
+    folder: PathBuf,
+    children: Vec<Child>,
+}
+
+impl Switch {
+    /// Starts it for a scenario and waits until its sockets are there.
+    ///
+    /// # Errors
+    /// What it said, where it does not start.
+    pub fn start(kind: &Kind, scenario: &Scenario, binaries: &Path) -> Result<Switch, Failure> {
+        let folder = std::env::temp_dir().join(format!("weir-bench-{}", std::process::id()));
+        // What an earlier switch left.
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
+        let mut switch = Switch { kind: kind.clone(), folder, children: Vec::new() };
+        match kind {
+            Kind::Weir => switch.start_weir(scenario, binaries)?,
+            Kind::Testpmd => switch.start_testpmd()?,
+            Kind::Ovs(profile) => switch.start_ovs(*profile, scenario)?,
+        }
+        switch.wait_for_sockets()?;
+        Ok(switch)
+    }
+
+    /// The sockets of the two guests.
+    pub fn sockets(&self) -> [PathBuf; 2] {
+        [self.folder.join("v0"), self.folder.join("v1")]
+    }
+
+    /// CPU time of the switch so far, all threads.
+    pub fn cpu_time(&self) -> Duration {
+        let Some(pid) = self.children.last().map(Child::id) else { return Duration::ZERO };
+        let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { return Duration::ZERO };
+        let nanos = tasks.filter_map(|task| {
+            let text = fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
+            text.split(' ').next()?.parse::<u64>().ok()
+        });
+        Duration::from_nanos(nanos.sum())
+    }
+
+    fn spawn(&mut self, program: &str, arguments: &[String]) -> Result<(), Failure> {
+        let log = fs::File::options().create(true).append(true).open(self.folder.join("log"));
+        let log = log.map_err(|e| format!("the log: {e}"))?;
+        let error = log.try_clone().map_err(|e| e.to_string())?;
+        let child = Command::new("taskset")
+            .args(["-c", &SWITCH_CORE.to_string(), program])
+            .args(arguments)
+            // Its input stays open for as long as it runs: testpmd ends at the end of it.
+            .stdin(Stdio::piped())
+            .stdout(log)
+            .stderr(error)
+            .envs(["OVS_RUNDIR", "OVS_DBDIR", "OVS_LOGDIR"].map(|name| (name, &self.folder)))
+            .spawn()
+            .map_err(|e| format!("{program}: {e}"))?;
+        self.children.push(child);
+        Ok(())
+    }
+
+    fn start_weir(&mut self, scenario: &Scenario, binaries: &Path) -> Result<(), Failure> {
+        let config = weir_config(scenario, &self.folder);
+        let path = self.folder.join("weir.toml");
+        fs::write(&path, config).map_err(|e| format!("{}: {e}", path.display()))?;
+        let mut arguments = vec![
+            "run".to_owned(),
+            "--config".to_owned(),
+            path.display().to_string(),
+            "--listen".to_owned(),
+            format!("unix:{}", self.folder.join("control").display()),
+            "--cpu".to_owned(),
+            SWITCH_CORE.to_string(),
+        ];
+        if scenario.poll {
+            arguments.push("--poll".to_owned());
+        }
+        self.spawn(&binaries.join("vswitchd").display().to_string(), &arguments)
+    }
+
+    fn start_testpmd(&mut self) -> Result<(), Failure> {
+        let [a, b] = self.sockets().map(|socket| socket.display().to_string());
+        let line = format!(
+            "--lcores 0@{SWITCH_CORE},1@{SWITCH_CORE} --in-memory --no-pci --file-prefix weirbench -m 256 \
+             --vdev net_vhost0,iface={a} --vdev net_vhost1,iface={b} -- --nb-cores=1 --forward-mode=io --auto-start \
+             --rxd=1024 --txd=1024"
+        );
+        self.spawn("dpdk-testpmd", &line.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+    }
+
+    fn start_ovs(&mut self, profile: OvsProfile, scenario: &Scenario) -> Result<(), Failure> {
+        let folder = self.folder.display().to_string();
+        let db = format!("unix:{folder}/db");
+        self.tool("ovsdb-tool", &["create", &format!("{folder}/conf.db"), OVS_SCHEMA])?;
+        self.spawn("ovsdb-server", &[format!("{folder}/conf.db"), format!("--remote=punix:{folder}/db")])?;
+        self.wait_for(Path::new(&format!("{folder}/db")))?;
+        let core = 1 << SWITCH_CORE;
+        let settings = format!(
+            "--no-wait init -- set o . other_config:dpdk-init=true \
+             other_config:dpdk-extra=--no-pci\\ --in-memory\\ --single-file-segments\\ --file-prefix=weirbench \
+             other_config:dpdk-socket-mem=512 other_config:dpdk-socket-limit=1024 other_config:dpdk-lcore-mask={core} \
+             other_config:pmd-cpu-mask={core} other_config:n-handler-threads=1 other_config:n-revalidator-threads=1"
+        );
+        self.shell(&format!("ovs-vsctl --db={db} {settings}"))?;
+        self.spawn(
+            OVS_PROGRAM,
+            &[
+                db.clone(),
+                format!("--unixctl={folder}/ctl"),
+                "-vconsole:off".to_owned(),
+                format!("--log-file={folder}/ovs.log"),
+            ],
+        )?;
+        self.shell(&format!("ovs-vsctl --db={db} add-br br0 -- set bridge br0 datapath_type=netdev"))?;
+        for port in ["v0", "v1"] {
+            self.shell(&format!("ovs-vsctl --db={db} add-port br0 {port} -- set Interface {port} type=dpdkvhostuser"))?;
+        }
+        let flows = self.folder.join("flows");
+        fs::write(&flows, ovs_flows(profile, scenario.rules)).map_err(|e| e.to_string())?;
+        let bridge = format!("unix:{folder}/br0.mgmt");
+        self.tool("ovs-ofctl", &["-O", "OpenFlow15", "--names", "replace-flows", &bridge, &flows.display().to_string()])
+    }
+
+    fn tool(&self, program: &str, arguments: &[&str]) -> Result<(), Failure> {
+        let output = Command::new(program)
+            .args(arguments)
+            .envs(["OVS_RUNDIR", "OVS_DBDIR", "OVS_LOGDIR"].map(|name| (name, &self.folder)))
+            .output()
+            .map_err(|e| format!("{program}: {e}"))?;
+        if output.status.success() {
+            return Ok(());
+        }
+        Err(format!("{program}: {}", String::from_utf8_lossy(&output.stderr).trim()))
+    }
+
+    fn shell(&self, line: &str) -> Result<(), Failure> {
+        self.tool("sh", &["-c", line])
+    }
+
+    fn wait_for_sockets(&mut self) -> Result<(), Failure> {
+        for socket in self.sockets() {
+            self.wait_for(&socket)?;
+        }
+        Ok(())
+    }
+
+    fn wait_for(&mut self, path: &Path) -> Result<(), Failure> {
+        let end = Instant::now() + START_WITHIN;
+        while !path.exists() {
+            let ended = self.children.iter_mut().any(|child| matches!(child.try_wait(), Ok(Some(_))));
+            if ended || Instant::now() > end {
+                return Err(format!("{} does not start: {}", self.kind.name(), self.log_end()));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
+    /// The last lines that it said.
+    pub fn log_end(&self) -> String {
+        let text = fs::read_to_string(self.folder.join("log")).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(6)..].join(" | ")
+    }
+}
+
+impl Drop for Switch {
+    fn drop(&mut self) {
+        for child in self.children.iter_mut().rev() {
+            if let Some(input) = child.stdin.as_mut() {
+                // testpmd; whoever does not read it is ended below.
+                let _ = input.write_all(b"quit\n");
+            }
+            let _ = Command::new("kill").arg(child.id().to_string()).status();
+            let end = Instant::now() + Duration::from_secs(5);
+            while matches!(child.try_wait(), Ok(None)) && Instant::now() < end {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn weir_config(scenario: &Scenario, folder: &Path) -> String {
+    let mut text = "[[switch]]\nname = \"lan\"\ndefault = \"allow\"\n".to_owned();
+    if let Some(set) = &scenario.inspect {
+        text += &format!("inspect = \"{set}\"\n\n[[rule_set]]\nname = \"{set}\"\nbuiltin = \"{set}\"\n");
+    }
+    for (number, port) in ["v0", "v1"].iter().enumerate() {
+        let path = folder.join(port);
+        text += &format!(
+            "\n[[port]]\nname = \"{port}\"\nswitch = \"lan\"\ngroups = [\"g{number}\"]\n\
+             vhost_user = {{ path = \"{}\", queues = 1 }}\n",
+            path.display()
+        );
+    }
+    // Rules that the traffic has to be compared with and that do not decide it.
+    for number in 0..scenario.rules {
+        text += &format!(
+            "\n[[rule]]\nname = \"r{number}\"\naction = \"drop\"\nprotocol = \"udp\"\n\
+             from = {{ addresses = [\"172.{}.{}.0/24\"] }}\ndestination_ports = [{}]\n",
+            16 + number / 256 % 16,
+            number % 256,
+            1 + number * 7 % 4000
+        );
+    }
+    text
+}
+
+fn ovs_flows(profile: OvsProfile, rules: u32) -> String {
+    if profile == OvsProfile::L2 {
+        return "table=0,actions=NORMAL\n".to_owned();
+    }
+    let mut text = "table=0,priority=10,ip,actions=ct(table=1)\ntable=0,priority=1,actions=NORMAL\n\
+                    table=1,priority=10,ct_state=+trk+est,actions=NORMAL\n\
+                    table=1,priority=10,ct_state=+trk+new,in_port=v0,actions=goto_table:2\n\
+                    table=1,priority=1,actions=drop\ntable=2,priority=1,ip,actions=ct(commit),NORMAL\n"
+        .to_owned();
+    for number in 0..rules.max(1) {
+        text += &format!(
+            "table=2,priority=50,udp,nw_src=172.{}.{}.0/24,tp_dst={},actions=drop\n",
+            16 + number / 256 % 16,
+            number % 256,
+            1 + number * 7 % 4000
+        );
+    }
+    text
+}
