@@ -16,6 +16,11 @@ mod stream;
 mod table;
 mod tcp;
 mod tell;
+/// Why a packet that rules refuse is dropped.
+fn rules(findings: &Findings) -> &'static str {
+    if findings.by_rate { "threshold detection_filter" } else { "rules" }
+}
+
 #[cfg(test)]
 mod tests;
 
@@ -103,7 +108,8 @@ struct Show<'s> {
 
 impl Capture {
     /// A capture that is judged by these rules.
-    pub fn new(settings: Settings, program: Arc<Program>, shared: Shared) -> Capture {
+    pub fn new(settings: Settings, program: Arc<Program>, mut shared: Shared) -> Capture {
+        shared.errors_hide = settings.app_error != Policy::Ignore;
         let decoder = Decoder::new(settings.decode.clone());
         let core = Core {
             flows: Table::new(settings.flows, settings.seed),
@@ -299,7 +305,7 @@ impl Core {
         self.teller.of_packet(None);
         inspection.step(&step, &mut self.shared, &mut self.findings, &mut self.teller);
         if matches!(self.findings.verdict, Verdict::Drop | Verdict::Reject(_)) && self.settings.ips {
-            fate.dropped = Some("rules");
+            fate.dropped = Some(rules(&self.findings));
         }
         self.teller.alerts_done(fate.dropped.is_some(), self.findings.verdict);
         if let Some(reason) = fate.dropped {
@@ -349,7 +355,7 @@ impl Core {
         }
         match findings.verdict {
             Verdict::Drop | Verdict::Reject(_) if self.settings.ips => {
-                fate.dropped.get_or_insert("rules");
+                fate.dropped.get_or_insert(rules(findings));
                 if self.teller.decided.is_none() {
                     self.teller.decided = findings.decided_by.clone();
                 }

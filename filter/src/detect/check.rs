@@ -12,8 +12,8 @@ mod search;
 
 use weir_ids_rules::Rule;
 use weir_ids_rules::rule::{
-    Base64Decode, Bounds, ByteExtract, ByteJump, ByteMath, ByteTest, DataSet, Entropy, IsDataAt, Match, Pcre, Position,
-    Reputations, Section,
+    Base64Decode, Bounds, ByteExtract, ByteJump, ByteMath, ByteTest, Capture, CaptureInto, DataSet, Entropy, IsDataAt,
+    Match, Pcre, Position, Reputations, Section,
 };
 
 use super::compiled::Refusal;
@@ -37,7 +37,7 @@ struct Element {
 #[derive(Debug)]
 enum Test {
     Content { literal: Box<Literal>, negated: bool, ends_with: bool, position: Position },
-    Pcre { expression: Box<Expression>, negated: bool, relative: bool },
+    Pcre { expression: Box<Expression>, negated: bool, relative: bool, captures: Box<[Capture]> },
     IsDataAt(IsDataAt),
     Size(Bounds),
     ByteTest(Box<ByteTest>),
@@ -96,6 +96,17 @@ impl Room {
             text.push('}');
         }
         text
+    }
+
+    /// Keeps the bytes of a group for the alert of the rule that is checked. Groups for flows and packets are not kept:
+    /// nothing shows them.
+    fn keep(&mut self, capture: &Capture, bytes: &[u8]) {
+        if capture.into != CaptureInto::Alert || self.contexts.len() >= CONTEXTS {
+            return;
+        }
+        let mut member = String::new();
+        super::sets::write_member(&capture.name, bytes, &mut member);
+        self.contexts.push((self.owner, member));
     }
 
     /// Asks a set of a buffer's bytes, and keeps what it knows of them.
@@ -179,7 +190,12 @@ fn compile_match(m: &Match) -> Result<Test, Refusal> {
         },
         Match::Pcre(pcre) => {
             let expression = Box::new(compile_pcre(pcre)?);
-            Test::Pcre { expression, negated: pcre.negated, relative: pcre.relative }
+            Test::Pcre {
+                expression,
+                negated: pcre.negated,
+                relative: pcre.relative,
+                captures: pcre.captures.clone().into(),
+            }
         }
         Match::IsDataAt(is) => Test::IsDataAt(*is),
         Match::Size(bounds) => Test::Size(*bounds),

@@ -116,7 +116,7 @@ pub struct Compiled {
     pub threshold: Option<Threshold>,
     pub suppressions: Box<[Suppression]>,
     pub rate: Option<RateFilter>,
-    pub tag: Option<Tag>,
+    pub tags: Box<[Tag]>,
     pub store: Option<FileStore>,
 }
 
@@ -176,7 +176,7 @@ impl Compiled {
             threshold: rule.threshold,
             suppressions: Box::default(),
             rate: None,
-            tag: rule.tag,
+            tags: rule.tags.clone().into(),
             store: rule.filestore,
         })
     }

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use weir_wire::numbers::PROTOCOL_TCP;
+use weir_wire::numbers::{PROTOCOL_TCP, PROTOCOL_UDP};
 
 use super::asks::Facts;
 use super::judge::{Judge, oriented};
@@ -17,11 +17,14 @@ use super::tags::Tagged;
 use super::verdict;
 use super::{Alert, AppFacts, Direction, Findings, FlowVerdict, Program, Scene, Shared, Sink, Step};
 use crate::app::core::{Found, Outcome};
-use crate::app::{Anomaly, App, Chunk, Context, Expectation, Transactions};
+use crate::app::{Anomaly, App, Chunk, Context, Expectation, Mark};
 use crate::event::Tuple;
 
 /// Anomalies of protocol detection that a flow remembers.
 const EVENTS: usize = 16;
+
+/// Alerts on packets that show the same transaction.
+const GUESSES: u32 = 4;
 
 /// Inspection state of one flow.
 #[derive(Debug)]
@@ -158,7 +161,7 @@ impl Inspection {
         *to_server |= before.to_server != after.to_server;
         *to_client |= before.to_client != after.to_client;
         let found = match step.way {
-            _ if !step.packet => false,
+            _ if !step.packet && !step.end => false,
             Direction::Original => std::mem::take(to_server),
             Direction::Reply => std::mem::take(to_client),
         };
@@ -273,7 +276,10 @@ impl Inspection {
         if side.wants_packets || side.wants_stream {
             judge.packet_and_stream(side);
         }
-        transactions(&mut self.app, &mut judge, step, &side.payload_hits);
+        // What was acknowledged is judged with the next packet that goes its way, as a passive observer sees it.
+        if step.packet || step.end {
+            transactions(&mut self.app, &mut judge, step, &side.payload_hits);
+        }
         findings.undecided = judge.undecided;
         shared.overflows += judge.overflows;
         let sinks = (findings, &mut shared.told);
@@ -288,20 +294,22 @@ impl Inspection {
         }
         let metadata = self.metadata();
         let tuple = oriented(&self.tuple, step.way);
+        let program = Arc::clone(&self.program);
         for told in &shared.told {
-            let Some(rule) = self.program.rule(told.matched.rule) else { continue };
-            if let Some(tag) = &rule.tag {
+            let Some(rule) = program.rule(told.matched.rule) else { continue };
+            for tag in &rule.tags {
                 shared.tags.set(tag, &tuple, step.view.time, &mut self.tag);
             }
-            let transaction = told.matched.transaction.and_then(|(parser, number)| self.transaction(parser, number));
-            let guessed = transaction.is_none() && shared.guess_transaction;
+            let on_stream = told.matched.stream.is_some();
             // A datagram that a rule of its protocol names holds the newest transaction.
-            let of_datagram = transaction.is_none() && self.tuple.protocol == 17 && rule.protocol.is_app();
-            let transaction = match transaction {
-                None if of_datagram => self.newest_transaction(),
-                None if guessed => self.only_transaction(),
-                found => found,
+            let of_datagram = self.tuple.protocol == PROTOCOL_UDP && rule.protocol.is_app();
+            let guessed = match told.matched.transaction {
+                None if of_datagram => self.newest(),
+                None if shared.guess_transaction => self.guess(step.way, on_stream),
+                _ => None,
             };
+            let transaction = told.matched.transaction.or(guessed);
+            let transaction = transaction.and_then(|(parser, number)| self.transaction(parser, number));
             let payload = match (&step.stream, told.matched.stream) {
                 (Some(stream), Some(_)) => stream.text,
                 _ => step.view.payload,
@@ -317,9 +325,9 @@ impl Inspection {
                     action: told.action,
                     blocked: shared.inline && refuses,
                     verdict: findings.verdict,
-                    on_stream: told.matched.stream.is_some(),
+                    on_stream,
                     on_transaction: told.matched.transaction.is_some(),
-                    guessed: guessed && !of_datagram && transaction.is_some(),
+                    guessed: guessed.is_some() && !of_datagram,
                     transaction,
                     payload,
                     extra: &extra,
@@ -369,19 +377,27 @@ impl Inspection {
         (0..transactions.len()).filter_map(|nth| transactions.get(nth)).find(|(mark, _)| mark.number == number)
     }
 
-    /// The flow's transaction, where it has one only.
-    fn only_transaction(&self) -> Option<super::Marked<'_>> {
-        let mut all = (0..self.app.parsers()).filter_map(|nth| self.app.parser(nth));
-        let (parser, more) = (all.next_back()?, all.next());
-        let transactions: &dyn Transactions = parser.transactions();
-        if more.is_some() || transactions.len() != 1 { None } else { transactions.get(0) }
+    /// The last transaction of the flow's protocol.
+    fn newest(&self) -> Option<(usize, u64)> {
+        let nth = self.app.parsers().checked_sub(1)?;
+        let all = self.app.parser(nth)?.transactions();
+        Some((nth, all.get(all.len().checked_sub(1)?)?.0.number))
     }
 
-    /// The last transaction of the flow's protocol.
-    fn newest_transaction(&self) -> Option<super::Marked<'_>> {
-        let parser = (0..self.app.parsers()).filter_map(|nth| self.app.parser(nth)).next_back()?;
-        let transactions: &dyn Transactions = parser.transactions();
-        transactions.get(transactions.len().checked_sub(1)?)
+    /// The transaction that a match on a packet or stream may belong to: the first in its direction that is not judged
+    /// to its end, where the match is on the stream or there is no other one. Each is guessed a few times only.
+    fn guess(&mut self, way: Direction, on_stream: bool) -> Option<(usize, u64)> {
+        let nth = self.app.parsers().checked_sub(1)?;
+        let all = self.app.parser_mut(nth)?.transactions_mut();
+        if all.len() != 1 && !on_stream {
+            return None;
+        }
+        let judged = |mark: &Mark| mark.detection[way as usize].done;
+        let index = (0..all.len()).find(|&n| all.get(n).is_some_and(|(mark, _)| !judged(mark))).unwrap_or(0);
+        let (mark, _) = all.get_mut(index)?;
+        let memory = &mut mark.detection[0];
+        memory.guessed += 1;
+        (memory.guessed <= GUESSES).then_some((nth, mark.number))
     }
 
     fn tell_tagged(&mut self, step: &Step<'_>, shared: &mut Shared, sink: &mut dyn Sink) {
@@ -413,8 +429,10 @@ impl Inspection {
     }
 }
 
-/// Judges the rules on the transactions of the step's direction; those of the other one where it has ended meanwhile.
+/// Judges the rules on the transactions of the step's direction; at the end of the flow on those of both.
 fn transactions(app: &mut App, judge: &mut Judge<'_>, step: &Step<'_>, hits: &[u32]) {
+    let tuple = *judge.facts.tuple;
+    let turned = (oriented(&tuple, Direction::Reply), Step { way: opposite(step.way), ..*step });
     for nth in 0..app.parsers() {
         let Some(parser) = app.parser_mut(nth) else { continue };
         let protocol = parser.protocol();
@@ -423,14 +441,10 @@ fn transactions(app: &mut App, judge: &mut Judge<'_>, step: &Step<'_>, hits: &[u
             let Some((mark, transaction)) = all.get_mut(index) else { continue };
             let only = transaction.only();
             for way in [step.way, opposite(step.way)] {
-                let ended = step.end || transaction.progress(way) >= transaction.complete(way);
-                if only.is_some_and(|only| only != way) || (way != step.way && !ended) {
+                if only.is_some_and(|only| only != way) || (way != step.way && !step.end) {
                     continue;
                 }
-                let own = way == step.way;
-                let view = TxView { protocol, transaction, way, parser: nth, end: step.end, own };
-                let tuple = *judge.facts.tuple;
-                let turned = (oriented(&tuple, Direction::Reply), Step { way, ..*step });
+                let view = TxView { protocol, transaction, way, parser: nth, end: step.end };
                 if way == step.way {
                     judge_tx::judge(judge, &view, mark, hits);
                 } else {

@@ -120,7 +120,9 @@ impl<'j> Judge<'j> {
     pub fn packet_and_stream(&mut self, side: &mut Side) {
         let step = self.facts.step;
         self.scratch.round.begin(self.program.rule_count());
-        let packet = step.packet && side.wants_packets;
+        // What a flow speaks may become known with its last bytes, and no packet follows.
+        let late = step.end && !step.packet && self.facts.found;
+        let packet = (step.packet || late) && side.wants_packets;
         if packet {
             let payload = step.view.payload;
             for group in self.program.groups.of(side.selection) {
@@ -145,7 +147,9 @@ impl<'j> Judge<'j> {
         while let Some(candidate) = self.scratch.round.get(next) {
             next += 1;
             let Some(rule) = self.program.rule(candidate.rule) else { continue };
-            if rule.kind == Kind::ProtocolOnly && !self.facts.found {
+            if (rule.kind == Kind::ProtocolOnly && !self.facts.found)
+                || (late && !candidate.stream && !of_protocol(rule))
+            {
                 continue;
             }
             if !self.takes(rule) || !self.headers(rule) {
@@ -214,6 +218,11 @@ impl<'j> Judge<'j> {
             && self.asks(rule)
             && (rule.wants.is_empty() || Marks { transaction: Some(bits), ..self.marks() }.satisfy(&rule.wants))
     }
+}
+
+/// Whether all that a rule asks for is what the flow speaks.
+fn of_protocol(rule: &Compiled) -> bool {
+    matches!(rule.kind, Kind::App | Kind::ProtocolOnly)
 }
 
 /// The class of a protocol: itself, or 0 where it has none of its own.

@@ -36,6 +36,8 @@ pub struct TxMemory {
     anomalies: usize,
     /// `xbits` of the transaction.
     pub bits: Vec<u32>,
+    /// How often the transaction was guessed for a match on a packet.
+    pub guessed: u32,
     /// All was judged that ever can be.
     pub done: bool,
 }
@@ -66,8 +68,6 @@ pub struct TxView<'t> {
     pub parser: usize,
     /// The flow's end: nothing more will come.
     pub end: bool,
-    /// It is the step's direction.
-    pub own: bool,
 }
 
 impl TxView<'_> {
@@ -89,7 +89,7 @@ pub fn judge(judge: &mut Judge<'_>, view: &TxView<'_>, mark: &mut Mark, hits: &[
         Direction::Original => (original, reply),
         Direction::Reply => (reply, original),
     };
-    if memory.done && (anomalies.len() == memory.anomalies || !view.own) {
+    if memory.done && anomalies.len() == memory.anomalies {
         return;
     }
     let complete = view.is_complete(view.way);
@@ -97,7 +97,7 @@ pub fn judge(judge: &mut Judge<'_>, view: &TxView<'_>, mark: &mut Mark, hits: &[
     if let Some(table) = program.transactions.get(view.protocol, view.way) {
         judge.scratch.round.begin(program.rule_count());
         search(judge, view, table, memory);
-        if anomalies.len() > memory.anomalies && view.own {
+        if anomalies.len() > memory.anomalies {
             table.anomalies.iter().for_each(|&rule| judge.scratch.round.add(rule));
         }
         memory.waiting.iter().for_each(|waiting| judge.scratch.round.add(waiting.rule));
@@ -113,9 +113,7 @@ pub fn judge(judge: &mut Judge<'_>, view: &TxView<'_>, mark: &mut Mark, hits: &[
         }
     }
     memory.searched = memory.searched.max(view.transaction.progress(view.way).saturating_add(1));
-    if view.own {
-        memory.anomalies = anomalies.len();
-    }
+    memory.anomalies = anomalies.len();
     memory.done = complete;
 }
 

@@ -16,19 +16,20 @@ pub fn transactions(all: &mut dyn Transactions, scene: &Scene<'_>, judged: bool,
         for way in [Direction::Original, Direction::Reply] {
             files(mark, transaction, way, scene, sink);
         }
-        let finished = [Direction::Original, Direction::Reply].iter().all(|&way| {
-            let named = transaction.only().is_none_or(|only| only == way);
-            let complete = scene.step.end || transaction.progress(way) >= transaction.complete(way);
-            !named || (complete && (judged || mark.detection[way as usize].done))
-        });
-        if !finished {
+        let ways = [Direction::Original, Direction::Reply].into_iter();
+        let mut ways = ways.filter(|&way| transaction.only().is_none_or(|only| only == way));
+        let complete = |way| scene.step.end || transaction.progress(way) >= transaction.complete(way);
+        let complete = ways.clone().all(complete);
+        if complete && !mark.logged {
+            if transaction.is_logged() {
+                sink.transaction(scene, mark, transaction);
+            }
+            mark.logged = true;
+        }
+        if !complete || !(judged || ways.all(|way| mark.detection[way as usize].done)) {
             index += 1;
             continue;
         }
-        if !mark.logged && transaction.is_logged() {
-            sink.transaction(scene, mark, transaction);
-        }
-        mark.logged = true;
         all.remove(index);
     }
 }

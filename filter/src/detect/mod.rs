@@ -114,6 +114,8 @@ pub struct Findings {
     pub flow: Option<FlowVerdict>,
     /// The rule that dropped or passed.
     pub decided_by: Option<Arc<Signature>>,
+    /// The verdict is that of a rate filter in place of the rule's own.
+    pub by_rate: bool,
     /// Alerts told in this step.
     pub alerts: usize,
     /// Alerts beyond the limit of one packet, which were not told.

@@ -5,7 +5,7 @@
 //! flow bits before those that ask for them; then priority; then the order of the text. A rule's number is its place.
 
 use weir_ids_rules::diagnostic::Kind as Diagnosis;
-use weir_ids_rules::rule::Action;
+use weir_ids_rules::rule::{Action, Condition};
 use weir_ids_rules::{Diagnostic, Rule, RuleSet};
 
 use super::Direction;
@@ -16,6 +16,7 @@ use super::judge::{class_of, oriented};
 use super::marks::{self, MarkNames};
 use super::threshold::{RateFilter, Suppression};
 use super::transactions::TxTables;
+use crate::decode::Event;
 use crate::event::Tuple;
 
 /// Choices that shape a program.
@@ -54,6 +55,11 @@ impl Program {
         let mut diagnostics = Vec::new();
         let mut ready: Vec<(&Rule, Compiled)> = Vec::with_capacity(set.rules().len());
         for rule in set.rules() {
+            if let Some(name) = unknown_event(rule) {
+                let message = format!("the event '{name}' is not known");
+                diagnostics.push(rule.diagnose(Diagnosis::Value, 0..1, message, String::new()));
+                continue;
+            }
             match Compiled::new(rule, &mut names) {
                 Ok(compiled) => ready.push((rule, compiled)),
                 Err((at, message)) => {
@@ -173,6 +179,18 @@ pub enum Adjustment {
     Rate(RateFilter),
     /// `threshold`, `event_filter`
     Threshold(weir_ids_rules::rule::Threshold),
+}
+
+/// An event of the decoder or of streams that the rule asks for and that there is not.
+fn unknown_event(rule: &Rule) -> Option<String> {
+    rule.conditions.iter().find_map(|condition| {
+        let name = match condition {
+            Condition::DecodeEvent(name) | Condition::EngineEvent(name) => name.clone(),
+            Condition::StreamEvent(name) => format!("stream.{name}"),
+            _ => return None,
+        };
+        Event::from_name(&name).is_none().then_some(name)
+    })
 }
 
 /// The order in which rules act.

@@ -246,6 +246,13 @@ fn normal(kind: DataSetKind, bytes: &[u8]) -> Option<Vec<u8>> {
     fits.then(|| bytes.to_vec())
 }
 
+/// Writes `"name":"bytes"`.
+pub fn write_member(name: &str, bytes: &[u8], out: &mut String) {
+    json::write_text(name, out);
+    out.push(':');
+    json::write_text(&String::from_utf8_lossy(bytes), out);
+}
+
 /// Adds `"key":{...}`.
 fn add_context(context: &mut String, key: &str, entry: &Entry) {
     let Some(object) = &entry.context else { return };

@@ -42,7 +42,9 @@ pub fn decide(
         if !(refused && action == Action::Pass) {
             apply(rule, action, matched, findings);
         }
-        let tells = rule.tells && verdict == threshold::Verdict::Tell;
+        // A pass that a rate filter makes of a rule is told no more than other passes.
+        let tells =
+            rule.tells && verdict == threshold::Verdict::Tell && (action != Action::Pass || rule.action == action);
         if tells && told.len() < limit {
             told.push(Told { matched, action });
         } else if tells {
@@ -78,6 +80,7 @@ fn apply(rule: &Compiled, action: Action, matched: Matched, findings: &mut Findi
         (Verdict::Accept, _) => {
             findings.verdict = verdict;
             findings.decided_by = Some(std::sync::Arc::clone(&rule.signature));
+            findings.by_rate = action != rule.action;
         }
         // A reject answers even where a drop came first.
         (Verdict::Drop, Verdict::Reject(_)) => findings.verdict = verdict,

@@ -1,6 +1,6 @@
 //! The search through a rule's conditions, with ways back.
 
-use weir_ids_rules::rule::{ByteJump, IsDataAt, Position, Value};
+use weir_ids_rules::rule::{ByteJump, Capture, IsDataAt, Position, Value};
 
 use super::number::{self, Source};
 use super::{Element, Outcome, Room, Test, VALUES, entropy};
@@ -97,8 +97,8 @@ impl Search<'_, '_> {
             Test::Content { literal, negated: false, ends_with: false, position } => {
                 self.content(literal, *position, element.next_relative, rest, previous)
             }
-            Test::Pcre { expression, negated, relative } => {
-                self.pcre(expression, (*negated, *relative, element.next_relative), rest, previous)
+            Test::Pcre { expression, negated, relative, captures } => {
+                self.pcre((expression, captures), (*negated, *relative, element.next_relative), rest, previous)
             }
             Test::IsDataAt(is) => {
                 let holds = self.is_data_at(is, previous);
@@ -206,7 +206,7 @@ impl Search<'_, '_> {
 
     fn pcre(
         &mut self,
-        expression: &Expression,
+        (expression, captures): (&Expression, &[Capture]),
         (negated, relative, next_relative): (bool, bool, bool),
         rest: &[Element],
         previous: usize,
@@ -226,7 +226,17 @@ impl Search<'_, '_> {
                 (Found::At(first, last), false) => match self.run(rest, start + last) {
                     Step::Elsewhere if next_relative => from = first + 1,
                     Step::Elsewhere => return Step::Never,
-                    step => return step,
+                    Step::Match => {
+                        if !captures.is_empty() {
+                            let groups = expression.groups(text, from);
+                            for (capture, group) in captures.iter().zip(groups) {
+                                let bytes = group.and_then(|(first, last)| text.get(first..last));
+                                self.room.keep(capture, bytes.unwrap_or(&[]));
+                            }
+                        }
+                        return Step::Match;
+                    }
+                    step @ (Step::Never | Step::Exhausted) => return step,
                 },
             }
         }
