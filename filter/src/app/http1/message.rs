@@ -17,6 +17,8 @@ pub struct Span {
 pub struct Field {
     name: Span,
     value: Span,
+    /// Of the name in lower case, so that looking for a name compares few of them.
+    hash: u32,
     repeated: bool,
 }
 
@@ -135,7 +137,7 @@ impl Message {
             if self.fields.len() > limit {
                 return Added::TooMany;
             }
-            self.fields.push(Field { name: name_span, value: value_span, repeated: false });
+            self.fields.push(Field { name: name_span, value: value_span, hash: hash(name), repeated: false });
             return Added::First;
         };
         self.repeat(at, name, value_span)
@@ -169,9 +171,9 @@ impl Message {
     }
 
     fn find(&self, name: &[u8]) -> Option<usize> {
-        self.fields.iter().position(|field| {
-            field.name.length as usize == name.len() && self.get(field.name).eq_ignore_ascii_case(name)
-        })
+        let wanted = hash(name);
+        let same = |field: &Field| field.hash == wanted && self.get(field.name).eq_ignore_ascii_case(name);
+        self.fields.iter().position(same)
     }
 
     /// The value of a field.
@@ -215,6 +217,11 @@ impl Message {
     pub fn raw_fields(&self) -> &[u8] {
         self.text.get(self.fields_from as usize..).unwrap_or_default()
     }
+}
+
+/// FNV-1a of a name in lower case.
+fn hash(name: &[u8]) -> u32 {
+    name.iter().fold(0x811c_9dc5, |sum, byte| (sum ^ u32::from(byte.to_ascii_lowercase())).wrapping_mul(0x0100_0193))
 }
 
 fn small(n: usize) -> u32 {

@@ -324,3 +324,37 @@ fn every_cut_gives_the_same_picture() {
         }
     }
 }
+
+/// Cost of a conversation in steps: the bytes that the parser was shown.
+fn shown(ask: &[u8], step: usize) -> usize {
+    let mut talk = Talk::new();
+    let mut shown = 0;
+    for bytes in ask.chunks(step) {
+        talk.say(ASK, bytes, false);
+        shown += talk.rest[0].len() + bytes.len();
+    }
+    shown
+}
+
+#[test]
+fn bytes_are_not_read_again_and_again() {
+    let fields = |n: usize| -> Vec<u8> {
+        let lines = (0..n).flat_map(|n| format!("Name-{n}: value\r\n").into_bytes());
+        b"GET / HTTP/1.1\r\n".iter().copied().chain(lines).collect()
+    };
+    let (small, large) = (shown(&fields(100), 10), shown(&fields(800), 10));
+    assert!(large < 10 * small, "{small} for 100 fields, {large} for 800");
+    let head = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n".as_slice();
+    let chunks = |n: usize| [head, &b"1\r\nx\r\n".repeat(n)].concat();
+    let (small, large) = (shown(&chunks(500), 3), shown(&chunks(4000), 3));
+    assert!(large < 10 * small, "{small} for 500 chunks, {large} for 4000");
+}
+
+#[test]
+fn too_many_fields_end_the_flow_with_a_word() {
+    let mut talk = Talk::new();
+    let lines: Vec<u8> = (0..2000).flat_map(|n| format!("N{n}: x\r\n").into_bytes()).collect();
+    talk.say(ASK, &[b"GET / HTTP/1.1\r\n".as_slice(), &lines].concat(), false);
+    assert_eq!(talk.last, Fed::Failed);
+    assert!(talk.events(0).contains(&"http.request_too_many_headers"));
+}
