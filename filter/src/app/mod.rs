@@ -21,6 +21,7 @@ pub mod asn1;
 pub mod core;
 pub mod dcerpc;
 pub mod decompress;
+pub mod dnp3;
 pub mod dns;
 pub mod enip;
 #[cfg(test)]
@@ -466,4 +467,5 @@ pub const PROTOCOLS: &[&Description] = &[
     &rdp::DESCRIPTION,
     &pop3::DESCRIPTION,
     &imap::DESCRIPTION,
+    &dnp3::DESCRIPTION,
 ];
