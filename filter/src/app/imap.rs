@@ -9,7 +9,7 @@ use weir_ids_rules::{AppProtocol, Buffer};
 
 use super::file::{Files, Hashed, Limits};
 use super::lines::{Lines, Next};
-use super::mime::{Choices, Message, Piece};
+use super::mime::{Choices, Message, keep};
 use super::read::{decimal, line, starts_with_lower};
 use super::{Context, Description, Fed, Input, List, Parser, Probe, Provides, Settings, Transaction, Transactions};
 use crate::event::Tuple;
@@ -245,23 +245,16 @@ impl Imap {
     fn mail_line(&mut self, way: Direction, text: &[u8], full: &[u8], hashed: Hashed) {
         let choices = self.choices.clone();
         let Some((message, files)) = self.current(way) else { return };
-        message.get_or_insert_default().line(text, full, &choices, &mut |piece| match piece {
-            Piece::Open(name) => drop(files.open(name, Limits::default(), hashed).is_some()),
-            Piece::Data(bytes) => drop(files.current().map(|file| file.append(bytes))),
-            Piece::Close => drop(files.current().map(|file| file.close())),
-            Piece::Warn(_) => {}
-        });
+        message
+            .get_or_insert_default()
+            .line(text, full, &choices, &mut |piece| keep(files, piece, Limits::default(), hashed));
     }
 
     fn end_mail(&mut self, way: Direction) {
         let choices = self.choices.clone();
         let Some((message, files)) = self.current(way) else { return };
         let Some(mut message) = message.take() else { return };
-        message.end(&choices, &mut |piece| match piece {
-            Piece::Data(bytes) => drop(files.current().map(|file| file.append(bytes))),
-            Piece::Close => drop(files.current().map(|file| file.close())),
-            Piece::Open(_) | Piece::Warn(_) => {}
-        });
+        message.end(&choices, &mut |piece| keep(files, piece, Limits::default(), Hashed::No));
     }
 }
 

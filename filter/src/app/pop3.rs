@@ -10,7 +10,7 @@ use weir_ids_rules::{AppProtocol, Buffer};
 use super::Transactions;
 use super::file::{Files, Hashed, Limits};
 use super::lines::{Lines, Next};
-use super::mime::{Choices, Message, Piece};
+use super::mime::{Choices, Message, keep};
 use super::read::starts_with_lower;
 use super::{Anomaly, Context, Description, Fed, Input, List, Parser, Probe, Provides, Settings, Transaction};
 use crate::event::Tuple;
@@ -120,23 +120,14 @@ impl Exchange {
         let Some(message) = &mut self.message else { return };
         let full = [text, b"\r\n"].concat();
         let files = &mut self.files;
-        message.line(text, &full, choices, &mut |piece| match piece {
-            Piece::Open(name) => drop(files.open(name, Limits::default(), hashed).is_some()),
-            Piece::Data(bytes) => drop(files.current().map(|file| file.append(bytes))),
-            Piece::Close => drop(files.current().map(|file| file.close())),
-            Piece::Warn(_) => {}
-        });
+        message.line(text, &full, choices, &mut |piece| keep(files, piece, Limits::default(), hashed));
     }
 
     fn finish(&mut self, choices: &Choices) {
         self.done = true;
         let Some(message) = &mut self.message else { return };
         let files = &mut self.files;
-        message.end(choices, &mut |piece| match piece {
-            Piece::Data(bytes) => drop(files.current().map(|file| file.append(bytes))),
-            Piece::Close => drop(files.current().map(|file| file.close())),
-            Piece::Open(_) | Piece::Warn(_) => {}
-        });
+        message.end(choices, &mut |piece| keep(files, piece, Limits::default(), Hashed::No));
     }
 }
 
@@ -213,7 +204,9 @@ impl Pop3 {
             return false;
         }
         match known {
-            None => drop(self.list.anomaly(Anomaly("pop3.unknown_command"))),
+            None => {
+                self.list.anomaly(Anomaly("pop3.unknown_command"));
+            }
             Some((_, least, most)) if count < *least || count > *most => {
                 self.list.anomaly(Anomaly("pop3.incorrect_argument_count"));
             }

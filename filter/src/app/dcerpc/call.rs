@@ -159,6 +159,9 @@ pub enum Layout {
     Alone,
 }
 
+/// Compares two versions.
+type Compare = fn(u16, u16) -> bool;
+
 fn parse_uuid(text: &str) -> Option<[u8; 16]> {
     let mut digits = text.bytes().filter(|&byte| byte != b'-');
     let mut uuid = [0; 16];
@@ -173,7 +176,7 @@ fn parse_uuid(text: &str) -> Option<[u8; 16]> {
 /// Compares a version as the rule language writes it: "3", "=3", ">1", "<2", "!1", ">=2", "<=2", "1-3".
 fn compare(condition: &str, version: u16) -> bool {
     let number = |text: &str| text.trim().parse::<u16>().ok();
-    let cases: [(&str, fn(u16, u16) -> bool); 7] = [
+    let cases: [(&str, Compare); 7] = [
         (">=", |a, b| a >= b),
         ("<=", |a, b| a <= b),
         ("!=", |a, b| a != b),

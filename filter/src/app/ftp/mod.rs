@@ -79,7 +79,7 @@ fn probe(way: Direction, bytes: &[u8], tuple: &Tuple) -> Probe {
 
 fn start(settings: &Settings, tuple: &Tuple) -> Box<dyn Parser> {
     let limit = settings.named.get("app-layer.protocols.ftp.max-tx").and_then(|text| text.parse().ok());
-    Box::new(Ftp { limit: limit.unwrap_or(TRANSACTIONS), tuple: tuple.clone(), ..Ftp::default() })
+    Box::new(Ftp { limit: limit.unwrap_or(TRANSACTIONS), tuple: *tuple, ..Ftp::default() })
 }
 
 /// Where the next data connection will be.

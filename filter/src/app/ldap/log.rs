@@ -9,8 +9,9 @@ pub(super) fn write(message: &Message, json: &mut Json<'_>) {
     json.text("operation", name);
     match &message.body {
         Body::Other => {}
-        Body::Delete(dn) => drop(json.nested(name, |json| drop(json.bytes("dn", dn)))),
-        body => drop(json.nested(name, |json| write_body(body, message.operation, json))),
+        body => {
+            json.nested(name, |json| write_body(body, message.operation, json));
+        }
     }
     let Some(controls) = &message.controls else { return };
     json.array("controls", |json| {
@@ -45,7 +46,9 @@ fn write_body(body: &Body, number: u8, json: &mut Json<'_>) {
             }
             json.flag("types_only", search.types_only);
             if let Some(present) = &search.present {
-                json.nested("filter", |json| drop(json.text("type", "present").bytes("value", present)));
+                json.nested("filter", |json| {
+                    json.text("type", "present").bytes("value", present);
+                });
             }
             list(json, "attributes", &search.attributes);
         }
@@ -88,7 +91,10 @@ fn write_body(body: &Body, number: u8, json: &mut Json<'_>) {
             optional(json, "name", name);
             optional(json, "value", value);
         }
-        Body::Delete(_) | Body::Other => {}
+        Body::Delete(dn) => {
+            json.bytes("dn", dn);
+        }
+        Body::Other => {}
     }
 }
 

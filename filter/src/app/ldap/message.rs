@@ -14,11 +14,9 @@ pub const VALUE: usize = 4096;
 pub mod operation {
     #![allow(missing_docs)]
     pub const BIND: u8 = 0;
-    pub const BIND_RESPONSE: u8 = 1;
     pub const UNBIND: u8 = 2;
     pub const SEARCH: u8 = 3;
     pub const SEARCH_ENTRY: u8 = 4;
-    pub const SEARCH_DONE: u8 = 5;
     pub const MODIFY: u8 = 6;
     pub const ADD: u8 = 8;
     pub const DELETE: u8 = 10;

@@ -17,6 +17,7 @@ mod url;
 
 use md5::{Digest, Md5};
 
+use super::file::{Files, Hashed, Limits};
 use super::read::starts_with_lower;
 use coding::{Base64, Coding};
 pub use header::{parameter, split_addresses};
@@ -76,6 +77,26 @@ pub enum Piece<'p> {
     Close,
     /// The message breaks a rule of its format.
     Warn(Warning),
+}
+
+/// Puts a piece of an attachment to the files of a transaction.
+pub fn keep(files: &mut Files, piece: Piece<'_>, limits: Limits, hashed: Hashed) {
+    match piece {
+        Piece::Open(name) => {
+            files.open(name, limits, hashed);
+        }
+        Piece::Data(bytes) => {
+            if let Some(file) = files.current() {
+                file.append(bytes);
+            }
+        }
+        Piece::Close => {
+            if let Some(file) = files.current() {
+                file.close();
+            }
+        }
+        Piece::Warn(_) => {}
+    }
 }
 
 /// Takes the pieces.

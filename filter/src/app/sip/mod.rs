@@ -125,8 +125,8 @@ impl Parser for Sip {
 
     fn feed(&mut self, way: Direction, input: Input<'_>, context: &mut Context<'_>) -> Fed {
         if self.datagrams {
-            self.datagram(way, input.bytes, context.settings);
-            return Fed::Used(input.bytes.len());
+            let read = self.datagram(way, input.bytes, context.settings);
+            return if read { Fed::Used(input.bytes.len()) } else { Fed::Failed };
         }
         let mut used = 0;
         loop {
@@ -169,16 +169,20 @@ impl Parser for Sip {
 }
 
 impl Sip {
-    /// One message.
-    fn datagram(&mut self, way: Direction, bytes: &[u8], settings: &Settings) {
+    /// One message. `false`: it is none, or one that this side does not send.
+    fn datagram(&mut self, way: Direction, bytes: &[u8], settings: &Settings) -> bool {
         if self.list.count() >= settings.transactions {
-            return;
+            return true;
         }
         match Message::read(way, bytes) {
-            Ok(message) if message.start.fits(way) => self.list.push(message),
-            Ok(_) => drop(self.list.anomaly(Anomaly("sip.invalid_data"))),
-            Err(anomaly) => drop(self.list.anomaly(anomaly)),
-        }
+            Ok(message) if message.start.fits(way) => {
+                self.list.push(message);
+                return true;
+            }
+            Ok(_) => self.list.anomaly(Anomaly("sip.invalid_data")),
+            Err(anomaly) => self.list.anomaly(anomaly),
+        };
+        false
     }
 }
 

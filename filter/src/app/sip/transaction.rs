@@ -16,13 +16,16 @@ pub(super) enum Start {
     Response { version: Box<[u8]>, code: Box<[u8]>, reason: Box<[u8]> },
 }
 
+/// Name and value.
+type Header = (Box<[u8]>, Box<[u8]>);
+
 /// One message.
 #[derive(Debug)]
 pub(super) struct Message {
     way: Direction,
     pub(super) start: Start,
     line: Box<[u8]>,
-    headers: Vec<(Box<[u8]>, Box<[u8]>)>,
+    headers: Vec<Header>,
     sdp: Option<Box<Sdp>>,
 }
 
@@ -66,7 +69,7 @@ fn start_line(text: &[u8]) -> Option<Start> {
 }
 
 /// Headers; lines that begin with a blank continue the one before.
-fn headers(mut rest: &[u8]) -> Vec<(Box<[u8]>, Box<[u8]>)> {
+fn headers(mut rest: &[u8]) -> Vec<Header> {
     let mut list: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
     while let Some((text, length)) = line(rest) {
         rest = rest.get(length..).unwrap_or_default();

@@ -50,17 +50,21 @@ pub(super) fn write(tx: &Tx, json: &mut Json<'_>) {
             log_name(name, "filename", json);
             log_access(*delete, json);
             match (tx.version, subcommand) {
-                (1, 8) => drop(json.text("subcmd", "SET_FILE_INFO")),
-                (1, 6) => drop(json.text("subcmd", "SET_PATH_INFO")),
-                _ => {}
-            }
+                (1, 8) => json.text("subcmd", "SET_FILE_INFO"),
+                (1, 6) => json.text("subcmd", "SET_PATH_INFO"),
+                _ => json,
+            };
             if *level == 1013 {
                 json.text("level_of_interest", "Set Disposition Information");
             }
             json.text("fuid", &fid_text(*fid));
         }
-        Kind::Ioctl(code) => drop(json.text("function", &names::function(*code))),
-        Kind::Call(call) => drop(json.nested("dcerpc", |json| call.log(json, Layout::InSmb))),
+        Kind::Ioctl(code) => {
+            json.text("function", &names::function(*code));
+        }
+        Kind::Call(call) => {
+            json.nested("dcerpc", |json| call.log(json, Layout::InSmb));
+        }
     }
 }
 

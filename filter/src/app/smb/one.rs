@@ -383,7 +383,9 @@ impl Smb {
                 tx.dialect = Some(dialect.clone());
                 self.state.dialect = Some(dialect);
             }
-            None => drop(self.list.anomaly(Anomaly("smb.negotiate_malformed_dialects"))),
+            None => {
+                self.list.anomaly(Anomaly("smb.negotiate_malformed_dialects"));
+            }
         }
         Some(())
     }

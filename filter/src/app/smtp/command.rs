@@ -1,8 +1,8 @@
 //! What the client says and what the server answers.
 
 use super::*;
-use crate::app::file::{Files, Hashed};
-use crate::app::mime::Piece;
+use crate::app::file::Hashed;
+use crate::app::mime::{Piece, keep};
 
 /// A command, as far as its reply matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,9 +31,7 @@ impl Smtp {
             Mode::Data if text == b"." => {
                 self.mode = Mode::Commands;
                 self.finish_mail();
-                if let Some(mail) = self.list.last_mut() {
-                    mail.done = true;
-                }
+                self.close_mail();
                 self.wait_for(Command::Mail)
             }
             Mode::Data => {
@@ -118,7 +116,9 @@ impl Smtp {
         if begun {
             self.list.anomaly(Anomaly("smtp.unparsable_content"));
             if let Some(mail) = self.list.last_mut() {
-                mail.files.current().map(|file| file.truncate());
+                if let Some(file) = mail.files.current() {
+                    file.truncate();
+                }
                 mail.done = true;
             }
             if !self.begin_mail(settings) {
@@ -164,7 +164,7 @@ impl Smtp {
         if !rest.is_empty() {
             self.chunk_line(rest, rest);
             // The chunk ends within a line that goes on: its length was wrong.
-            if left == 0 && behind.iter().any(|&byte| byte == b'\n') && !starts_with_command(behind) {
+            if left == 0 && behind.contains(&b'\n') && !starts_with_command(behind) {
                 self.list.anomaly(Anomaly("smtp.bdat_chunk_len_exceeded"));
             }
         }
@@ -192,13 +192,15 @@ impl Smtp {
         let (choices, limits) = (&self.choices, self.limits);
         let Some((mark, mail)) = self.list.marked_mut().next_back() else { return };
         if mail.raw {
-            mail.files.current().map(|file| file.append(full));
+            if let Some(file) = mail.files.current() {
+                file.append(full);
+            }
             return;
         }
         let Mail { message: Some(message), files, hashed, .. } = mail else { return };
         message.line(text, full, choices, &mut |piece| match piece {
             Piece::Warn(warning) => mark.note(anomaly_of(warning)),
-            piece => take_piece(files, piece, limits, hashed.unwrap_or(Hashed::No)),
+            piece => keep(files, piece, limits, hashed.unwrap_or(Hashed::No)),
         });
     }
 
@@ -210,14 +212,23 @@ impl Smtp {
         }
         let (choices, limits) = (&self.choices, self.limits);
         let Some((mark, mail)) = self.list.marked_mut().next_back() else { return };
-        if mail.raw {
-            mail.files.current().map(|file| file.close());
+        if mail.raw
+            && let Some(file) = mail.files.current()
+        {
+            file.close();
         }
         let Mail { message: Some(message), files, hashed, .. } = mail else { return };
         message.end(choices, &mut |piece| match piece {
             Piece::Warn(warning) => mark.note(anomaly_of(warning)),
-            piece => take_piece(files, piece, limits, hashed.unwrap_or(Hashed::No)),
+            piece => keep(files, piece, limits, hashed.unwrap_or(Hashed::No)),
         });
+    }
+
+    /// Nothing more belongs to the mail.
+    fn close_mail(&mut self) {
+        if let Some(mail) = self.list.last_mut() {
+            mail.done = true;
+        }
     }
 
     /// Begins a transaction. `false` when there are too many.
@@ -251,15 +262,19 @@ impl Smtp {
         let mut then = Then::Go;
         match command {
             Command::StartTls if code == b"220" => {
-                self.list.last_mut().map(|mail| mail.done = true);
+                self.close_mail();
                 then = if self.multi { Then::Go } else { Then::Tls };
             }
-            Command::StartTls => drop(self.list.anomaly(Anomaly("smtp.tls_rejected"))),
+            Command::StartTls => {
+                self.list.anomaly(Anomaly("smtp.tls_rejected"));
+            }
             Command::Data if code == b"354" => self.mode = Mode::Data,
-            Command::Data => drop(self.list.anomaly(Anomaly("smtp.data_command_rejected"))),
+            Command::Data => {
+                self.list.anomaly(Anomaly("smtp.data_command_rejected"));
+            }
             Command::Reset if code == b"250" && !self.multi => {
                 self.finish_mail();
-                self.list.last_mut().map(|mail| mail.done = true);
+                self.close_mail();
             }
             Command::Reset | Command::Mail | Command::Other => {}
         }
@@ -271,15 +286,6 @@ impl Smtp {
             self.pipelining = true;
         }
         then
-    }
-}
-
-fn take_piece(files: &mut Files, piece: Piece<'_>, limits: Limits, hashed: Hashed) {
-    match piece {
-        Piece::Open(name) => drop(files.open(name, limits, hashed).is_some()),
-        Piece::Data(bytes) => drop(files.current().map(|file| file.append(bytes))),
-        Piece::Close => drop(files.current().map(|file| file.close())),
-        Piece::Warn(_) => {}
     }
 }
 
