@@ -147,7 +147,7 @@ refused_meaning! {
     a_rule_with_an_unknown_port: "[[rule]]\nname = \"r\"\naction = \"drop\"\nto = { ports = \"vm9\" }\n"
         => "rule r: there is no port \"vm9\"";
     a_rule_with_an_unknown_switch: "[[rule]]\nname = \"r\"\naction = \"drop\"\nswitches = \"lan\"\n"
-        => "rule r: there is no switch \"lan\"";
+        => "rule r: there is no switch or router \"lan\"";
     a_rule_set_without_source: "[[rule_set]]\nname = \"x\"\n" => "give one of builtin, files and text";
     a_static_mac_on_a_missing_port:
         "[[switch]]\nname = \"l\"\nstatic_macs = [{ mac = \"52:54:00:00:00:01\", port = \"p\" }]\n"
