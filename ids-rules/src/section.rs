@@ -231,6 +231,13 @@ impl Draft {
         last.ok_or_else(none)
     }
 
+    /// Whether a match that has a place stands in the sections of a buffer.
+    pub(crate) fn has_place(&self, buffer: Buffer) -> bool {
+        let sections = self.rule.sections.iter().filter(|s| s.buffer == buffer);
+        let placed = |m: &Match| !matches!(m, Match::Size(_) | Match::DataSet(_) | Match::Reputation(_));
+        sections.flat_map(|s| &s.matches).any(placed)
+    }
+
     /// A modifier (`http_uri`) moves the last content of the payload to its buffer.
     pub(crate) fn move_last_content(&mut self, buffer: Buffer, option: RuleOption<'_>) -> Result<(), Fault> {
         if self.is_sticky() {

@@ -31,6 +31,7 @@ pub(crate) fn check(draft: &mut Draft) -> Result<(), Fault> {
     length::check_payload(draft)?;
     check_protocol(draft)?;
     check_direction(draft)?;
+    check_mail(draft)?;
     if draft.rule.action == Action::Config && draft.rule.config.is_none() {
         return Err(Draft::conflict(0..1, "a rule with the action 'config' needs the keyword 'config'"));
     }
@@ -132,6 +133,7 @@ fn check_protocol(draft: &Draft) -> Result<(), Fault> {
             | Condition::IcmpId(_)
             | Condition::IcmpSequence(_)
             | Condition::Icmpv6Mtu(_) => ("ICMP", icmp || ip),
+            Condition::IpProtocol(_) => ("the IP protocol", ip),
             _ => continue,
         };
         if !fits {
@@ -151,6 +153,17 @@ fn check_protocol(draft: &Draft) -> Result<(), Fault> {
     let packets = rule.flow.no_stream || rule.protocol == Protocol::TcpPacket || rule.conditions.iter().any(on_packet);
     if packets && (rule.flow.only_stream || rule.protocol == Protocol::TcpStream) {
         return Err(Draft::conflict(0..1, "the rule asks for the stream only, and has conditions on single packets"));
+    }
+    Ok(())
+}
+
+/// Mails go to the server only.
+fn check_mail(draft: &Draft) -> Result<(), Fault> {
+    let rule = &draft.rule;
+    let files = rule.sections.iter().any(|s| s.buffer == Buffer::FileData);
+    let mail = rule.protocol == Protocol::App(crate::AppProtocol::Smtp);
+    if mail && files && rule.flow.direction == Some(FlowDirection::ToClient) {
+        return Err(Draft::conflict(0..1, "files of SMTP go to the server, the rule's 'flow' to the client"));
     }
     Ok(())
 }

@@ -93,6 +93,24 @@ impl Expression {
 }
 
 impl Expression {
+    /// Where the groups of the first match in `text` at or behind `from` stand, in their order; those that took no part
+    /// are missing.
+    pub fn groups(&self, text: &[u8], from: usize) -> Vec<Option<(usize, usize)>> {
+        match &self.engine {
+            Engine::Linear(regex) => match regex.captures_at(text, from) {
+                Some(found) => found.iter().skip(1).map(|group| group.map(|g| (g.start(), g.end()))).collect(),
+                None => Vec::new(),
+            },
+            Engine::Backtracking(regex) => {
+                let mut places = regex.capture_locations();
+                match regex.captures_read_at(&mut places, text, from) {
+                    Ok(Some(_)) => (1..places.len()).map(|group| places.get(group)).collect(),
+                    Ok(None) | Err(_) => Vec::new(),
+                }
+            }
+        }
+    }
+
     /// Where the first group of the first match in `text` stands; `None` without a match or a group.
     pub fn first_group(&self, text: &[u8]) -> Option<(usize, usize)> {
         match &self.engine {

@@ -72,6 +72,11 @@ fn place(
     found: Pcre,
     value: Piece<'_>,
 ) -> Result<(), Fault> {
+    let relative = found.relative;
+    let target = buffer.or(draft.sticky()).unwrap_or(Buffer::Payload);
+    if relative && !draft.is_sticky() && !draft.has_place(target) {
+        return Err(Draft::conflict(value.range(), "'R' counts from a match before it in the same buffer, and there is none"));
+    }
     let Some(buffer) = buffer else { return draft.add_match(Match::Pcre(found), value) };
     if draft.sticky() == Some(buffer) {
         return draft.add_match(Match::Pcre(found), value);
