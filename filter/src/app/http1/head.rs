@@ -204,8 +204,11 @@ fn is_field(bytes: &[u8]) -> Option<bool> {
     Some(after > name && *next == b':')
 }
 
+/// A value: its first line, all of its lines where there are several, and the bytes it takes.
+type Value<'b> = (&'b [u8], Option<Vec<u8>>, usize);
+
 /// A value with all its lines. `None`: more bytes are needed.
-fn value(bytes: &[u8], reader: Reader, end: bool) -> Option<(&[u8], Option<Vec<u8>>, usize)> {
+fn value(bytes: &[u8], reader: Reader, end: bool) -> Option<Value<'_>> {
     let first = value_line(bytes, reader, end)?;
     if !first.fold {
         return Some((first.text, None, first.used));
