@@ -219,84 +219,37 @@ impl Buffer {
 
     /// The direction that alone has it; `None` where both may.
     pub const fn direction(self) -> Option<FlowDirection> {
-        use Buffer::*;
-        match self {
-            HttpUri
-            | HttpUriRaw
-            | HttpMethod
-            | HttpUserAgent
-            | HttpHost
-            | HttpHostRaw
-            | HttpReferer
-            | HttpAccept
-            | HttpAcceptLanguage
-            | HttpAcceptEncoding
-            | HttpRequestLine
-            | HttpRequestBody
-            | HttpRequestHeader
-            | DnsQuery
-            | TlsSni
-            | Ja3Hash
-            | Ja3String
-            | QuicSni
-            | QuicUserAgent
-            | QuicCyuHash
-            | QuicCyuString
-            | SshHassh
-            | SshHasshString
-            | SipMethod
-            | SipUri
-            | SipRequestLine
-            | SnmpUsm
-            | PgsqlQuery
-            | MqttConnectClientId
-            | MqttConnectUsername
-            | MqttConnectPassword
-            | MqttConnectWillTopic
-            | MqttConnectWillMessage
-            | MqttConnectProtocolString
-            | LdapRequestDn
-            | LdapRequestAttributeType
-            | FtpCommand
-            | FtpCommandData
-            | SmtpHelo
-            | SmtpMailFrom
-            | SmtpRcptTo
-            | EmailFrom
-            | EmailSubject
-            | EmailTo
-            | EmailCc
-            | EmailDate
-            | EmailMessageId
-            | EmailXMailer
-            | EmailUrl
-            | EmailReceived
-            | EmailBodyMd5
-            | Ja4Hash => Some(FlowDirection::ToServer),
-            HttpStatCode
-            | HttpStatMessage
-            | HttpLocation
-            | HttpServer
-            | HttpResponseLine
-            | HttpResponseBody
-            | HttpResponseHeader
-            | DnsResponseName
-            | Ja3sHash
-            | Ja3sString
-            | SshHasshServer
-            | SshHasshServerString
-            | SipStatCode
-            | SipStatMessage
-            | SipResponseLine
-            | RfbName
-            | LdapResponsesDn
-            | LdapResponsesMessage
-            | LdapResponsesAttributeType
-            | FtpReply
-            | FtpCompletionCode
-            | Krb5Cname
-            | Krb5Sname => Some(FlowDirection::ToClient),
-            _ => None,
+        if self.is_of_requests() {
+            return Some(FlowDirection::ToServer);
         }
+        if self.is_of_answers() { Some(FlowDirection::ToClient) } else { None }
+    }
+
+    #[rustfmt::skip] // One name a line would hide what belongs together.
+    const fn is_of_requests(self) -> bool {
+        use Buffer::*;
+        matches!(
+            self,
+            HttpUri | HttpUriRaw | HttpMethod | HttpUserAgent | HttpHost | HttpHostRaw | HttpReferer | HttpAccept
+                | HttpAcceptLanguage | HttpAcceptEncoding | HttpRequestLine | HttpRequestBody | HttpRequestHeader
+                | DnsQuery | TlsSni | Ja3Hash | Ja3String | Ja4Hash | QuicSni | QuicUserAgent | QuicCyuHash
+                | QuicCyuString | SshHassh | SshHasshString | SipMethod | SipUri | SipRequestLine | SnmpUsm | PgsqlQuery
+                | MqttConnectClientId | MqttConnectUsername | MqttConnectPassword | MqttConnectWillTopic
+                | MqttConnectWillMessage | MqttConnectProtocolString | LdapRequestDn | LdapRequestAttributeType
+                | FtpCommand | FtpCommandData | SmtpHelo | SmtpMailFrom | SmtpRcptTo | EmailFrom | EmailSubject | EmailTo
+                | EmailCc | EmailDate | EmailMessageId | EmailXMailer | EmailUrl | EmailReceived | EmailBodyMd5
+        )
+    }
+
+    #[rustfmt::skip] // As above.
+    const fn is_of_answers(self) -> bool {
+        use Buffer::*;
+        matches!(
+            self,
+            HttpStatCode | HttpStatMessage | HttpLocation | HttpServer | HttpResponseLine | HttpResponseBody
+                | HttpResponseHeader | DnsResponseName | Ja3sHash | Ja3sString | SshHasshServer | SshHasshServerString
+                | SipStatCode | SipStatMessage | SipResponseLine | RfbName | LdapResponsesDn | LdapResponsesMessage
+                | LdapResponsesAttributeType | FtpReply | FtpCompletionCode | Krb5Cname | Krb5Sname
+        )
     }
 }

@@ -93,10 +93,11 @@ pub(super) fn app_layer_protocol(draft: &mut Draft, option: RuleOption<'_>) -> R
         .subject(name.text));
     }
     for known in &draft.rule.conditions {
-        if let Condition::AppProtocol { negated: other, way: other_way, .. } = known {
-            if *other_way == way && (*other != negated || !negated) {
-                return Err(Draft::conflict(option.name.range(), "'app-layer-protocol' contradicts the one before it"));
-            }
+        if let Condition::AppProtocol { negated: other, way: other_way, .. } = known
+            && *other_way == way
+            && (*other != negated || !negated)
+        {
+            return Err(Draft::conflict(option.name.range(), "'app-layer-protocol' contradicts the one before it"));
         }
     }
     draft.rule.conditions.push(Condition::AppProtocol { protocol, any_http, unknown, negated, way });

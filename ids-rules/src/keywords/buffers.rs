@@ -61,10 +61,10 @@ const SNORT_NAMES: &[(&str, Buffer)] = &[
 pub(super) fn apply(draft: &mut Draft, option: RuleOption<'_>) -> Option<Result<(), Fault>> {
     let name = option.name.text;
     let find = |table: &[(&str, Buffer)]| table.iter().find(|(known, _)| *known == name).map(|(_, b)| *b);
-    if draft.snort {
-        if let Some(buffer) = find(SNORT_NAMES).or_else(|| find(MODIFIERS)) {
-            return Some(snort_buffer(draft, buffer, option));
-        }
+    if draft.snort
+        && let Some(buffer) = find(SNORT_NAMES).or_else(|| find(MODIFIERS))
+    {
+        return Some(snort_buffer(draft, buffer, option));
     }
     if let Some(buffer) = find(MODIFIERS) {
         return Some(modifier(draft, buffer, option));

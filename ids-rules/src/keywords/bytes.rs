@@ -28,11 +28,12 @@ impl Form {
         fn once<T>(slot: &mut Option<T>, value: T) -> Result<bool, ()> {
             if slot.replace(value).is_some() { Err(()) } else { Ok(true) }
         }
+        fn once_flag(slot: &mut bool) -> Result<bool, ()> {
+            if std::mem::replace(slot, true) { Err(()) } else { Ok(true) }
+        }
         match word {
-            "relative" if self.relative => Err(()),
-            "string" if self.string => Err(()),
-            "relative" => Ok(std::mem::replace(&mut self.relative, true) || true),
-            "string" => Ok(std::mem::replace(&mut self.string, true) || true),
+            "relative" => once_flag(&mut self.relative),
+            "string" => once_flag(&mut self.string),
             "hex" => once(&mut self.base, Number::Hex),
             "dec" => once(&mut self.base, Number::Decimal),
             "oct" => once(&mut self.base, Number::Octal),

@@ -178,10 +178,10 @@ fn side(word: Piece<'_>) -> Result<HostSide, Fault> {
 pub(super) fn iprep(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
     let whole = required(option)?;
     let words: Vec<Piece<'_>> = whole.split(',').map(Piece::trim).collect();
-    let (at, category, score, unset) = match words.as_slice() {
-        &[at, category, word] if word.text == "isset" => (at, category, None, false),
-        &[at, category, word] if word.text == "isnotset" => (at, category, None, true),
-        &[at, category, operator, value] => (at, category, Some(score(operator, value, 127)?), false),
+    let (at, category, score, unset) = match *words.as_slice() {
+        [at, category, word] if word.text == "isset" => (at, category, None, false),
+        [at, category, word] if word.text == "isnotset" => (at, category, None, true),
+        [at, category, operator, value] => (at, category, Some(score(operator, value, 127)?), false),
         _ => return Err(Fault::new(Kind::Value, whole.range(), "iprep reads: SIDE,CATEGORY,OPERATOR,SCORE")),
     };
     let reputation = Reputation { side: side(at)?, category: category.text.to_owned(), score, unset };

@@ -45,10 +45,10 @@ pub(crate) fn apply(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fau
     }
     // Keywords may be written in any case.
     let lower = name.text.to_ascii_lowercase();
-    if lower != name.text {
-        if let Some(apply) = table::find(&lower) {
-            return apply(draft, RuleOption { name: Piece::new(&lower, name.at), value: option.value });
-        }
+    if lower != name.text
+        && let Some(apply) = table::find(&lower)
+    {
+        return apply(draft, RuleOption { name: Piece::new(&lower, name.at), value: option.value });
     }
     if let Some(done) = buffers::apply(draft, option) {
         return done;

@@ -75,7 +75,10 @@ fn place(
     let relative = found.relative;
     let target = buffer.or(draft.sticky()).unwrap_or(Buffer::Payload);
     if relative && !draft.is_sticky() && !draft.has_place(target) {
-        return Err(Draft::conflict(value.range(), "'R' counts from a match before it in the same buffer, and there is none"));
+        return Err(Draft::conflict(
+            value.range(),
+            "'R' counts from a match before it in the same buffer, and there is none",
+        ));
     }
     let Some(buffer) = buffer else { return draft.add_match(Match::Pcre(found), value) };
     if draft.sticky() == Some(buffer) {

@@ -119,9 +119,9 @@ pub(super) fn hostbits(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), 
         return Ok(());
     }
     let words: Vec<Piece<'_>> = value.split(',').map(Piece::trim).collect();
-    let (first, name, side) = match words.as_slice() {
-        &[first, name] => (first, name, None),
-        &[first, name, side] => (first, name, Some(side)),
+    let (first, name, side) = match *words.as_slice() {
+        [first, name] => (first, name, None),
+        [first, name, side] => (first, name, Some(side)),
         _ => return Err(Fault::new(Kind::Value, value.range(), "hostbits reads: COMMAND,NAME[,src|dst|both]")),
     };
     let command = command(first)
@@ -142,9 +142,9 @@ pub(super) fn hostbits(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), 
 pub(super) fn flowint(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
     let whole = required(option)?;
     let words: Vec<Piece<'_>> = whole.split(',').map(Piece::trim).collect();
-    let (name, sign, right) = match words.as_slice() {
-        &[name, sign] => (name, sign, None),
-        &[name, sign, right] => (name, sign, Some(right)),
+    let (name, sign, right) = match *words.as_slice() {
+        [name, sign] => (name, sign, None),
+        [name, sign, right] => (name, sign, Some(right)),
         _ => return Err(Fault::new(Kind::Value, whole.range(), "flowint reads: NAME,COMMAND[,VALUE]")),
     };
     let value = || -> Result<FlowIntValue, Fault> {

@@ -92,15 +92,15 @@ pub(super) fn tag(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault
     let value = required(option)?;
     let words: Vec<Piece<'_>> = value.split(',').map(Piece::trim).collect();
     let form = || Fault::new(Kind::Value, value.range(), "tag reads: session|host[,COUNT,METRIC[,src|dst]]");
-    let (kind, amount, side) = match words.as_slice() {
-        &[kind] => (kind, None, None),
+    let (kind, amount, side) = match *words.as_slice() {
+        [kind] => (kind, None, None),
         // Snort 3: `session,packets 5`.
-        &[kind, amount] => match amount.split_once(' ') {
+        [kind, amount] => match amount.split_once(' ') {
             Some((metric, count)) => (kind, Some((count.trim(), metric)), None),
             None => return Err(form()),
         },
-        &[kind, count, metric] => (kind, Some((count, metric)), None),
-        &[kind, count, metric, side] => (kind, Some((count, metric)), Some(side)),
+        [kind, count, metric] => (kind, Some((count, metric)), None),
+        [kind, count, metric, side] => (kind, Some((count, metric)), Some(side)),
         _ => return Err(form()),
     };
     let of = match (kind.text, side.map(|side| side.text)) {
