@@ -17,8 +17,6 @@ use crate::json::Json;
 const MESSAGE: u32 = 120 << 10;
 /// Parts of a name.
 const NAMES: usize = 16;
-/// Kinds of encryption of a request.
-const KINDS: usize = 64;
 
 const AS_REQUEST: u8 = 10;
 const TGS_REQUEST: u8 = 12;
@@ -125,7 +123,7 @@ impl Kerberos {
         if way == Direction::Original {
             self.asked = Some(message.kind);
         }
-        let weak = message.encryption.is_some_and(is_weak) || message.kinds.iter().any(|&kind| is_weak(kind));
+        let weak = message.encryption.is_some_and(is_weak);
         self.list.push(message);
         if weak {
             self.list.anomaly(Anomaly("krb5.weak_encryption"));
@@ -133,9 +131,9 @@ impl Kerberos {
     }
 }
 
-/// Kinds of encryption that are broken or too short (RFC 8429).
+/// All kinds of encryption but AES and Camellia are broken or too short (RFC 8429).
 fn is_weak(kind: i64) -> bool {
-    matches!(kind, 1..=8 | 16 | 23 | 24 | 0x0f001..=0x0f004) || matches!(kind, -140..=-128)
+    !matches!(kind, 17..=20 | 25 | 26)
 }
 
 #[derive(Debug, Default)]
@@ -147,7 +145,6 @@ struct Message {
     cname: Option<Vec<Vec<u8>>>,
     sname: Option<Vec<Vec<u8>>>,
     realm: Option<Vec<u8>>,
-    kinds: Vec<i64>,
     encryption: Option<i64>,
     ticket_encryption: Option<i64>,
     error: Option<i64>,
@@ -183,9 +180,6 @@ impl Message {
                 message.cname = named(body, 0xa1);
                 message.realm = text(body, 0xa2);
                 message.sname = named(body, 0xa3);
-                let kinds = asn1::find(body, 0xa8).and_then(|field| asn1::find(field, SEQUENCE)).unwrap_or_default();
-                message.kinds =
-                    asn1::elements(kinds).take(KINDS).filter_map(|kind| asn1::integer(kind.content)).collect();
             }
             11 | 13 => {
                 message.realm = text(fields, 0xa3);
@@ -247,6 +241,8 @@ fn encryption_name(kind: i64) -> String {
         20 => "aes256-cts-hmac-sha384-192",
         23 => "rc4-hmac",
         24 => "rc4-hmac-exp",
+        25 => "camellia128-cts-cmac",
+        26 => "camellia256-cts-cmac",
         other => return other.to_string(),
     };
     name.to_owned()
@@ -303,9 +299,7 @@ impl Transaction for Message {
     fn log(&self, json: &mut Json<'_>) {
         json.text("msg_type", kind_name(self.kind));
         if let Some(code) = self.error {
-            if let Some(asked) = self.asked {
-                json.text("failed_request", kind_name(asked));
-            }
+            json.text("failed_request", self.asked.map_or("UNKNOWN", kind_name));
             json.text("error_code", &error_name(code));
         }
         let texts = [("cname", &self.cname), ("sname", &self.sname)];
@@ -321,10 +315,12 @@ impl Transaction for Message {
                 };
             }
         }
-        json.text("encryption", &self.encryption.map_or("<none>".to_owned(), encryption_name));
+        // EVE writes the names as identifiers.
+        let shown = |kind: i64| encryption_name(kind).to_ascii_uppercase().replace('-', "_");
+        json.text("encryption", &self.encryption.map_or("<none>".to_owned(), shown));
         json.flag("weak_encryption", self.encryption.is_some_and(is_weak));
         if let Some(kind) = self.ticket_encryption {
-            json.text("ticket_encryption", &encryption_name(kind));
+            json.text("ticket_encryption", &shown(kind));
             json.flag("ticket_weak_encryption", is_weak(kind));
         }
     }
@@ -478,12 +474,11 @@ mod tests {
             lines[0].contains(r#""msg_type":"KRB_AS_REQ","cname":"me","realm":"REALM","sname":"krbtgt/REALM""#),
             "{shown}"
         );
-        assert!(lines[0].contains("krb5.weak_encryption"), "{shown}");
         assert!(
             lines[1].contains(r#""failed_request":"KRB_AS_REQ","error_code":"KDC_ERR_PREAUTH_REQUIRED""#),
             "{shown}"
         );
-        assert!(lines[3].contains(r#""sname":"cifs/host","encryption":"aes256-cts-hmac-sha1-96","weak_encryption":false,"ticket_encryption":"rc4-hmac","ticket_weak_encryption":true"#), "{shown}");
+        assert!(lines[3].contains(r#""sname":"cifs/host","encryption":"AES256_CTS_HMAC_SHA1_96","weak_encryption":false,"ticket_encryption":"RC4_HMAC","ticket_weak_encryption":true"#), "{shown}");
         let talk = run(start, &Settings::default(), &script, 0);
         assert_eq!(talk.number(3, Field::Krb5MsgType, Direction::Reply, 0), Some(11));
         assert_eq!(talk.number(1, Field::Krb5ErrorCode, Direction::Reply, 0), Some(25));

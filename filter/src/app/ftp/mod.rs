@@ -201,7 +201,7 @@ impl Ftp {
 
     /// Begins a transaction; too many at once are told, and end the parsing.
     fn begin(&mut self, command: Option<Command>) -> bool {
-        if self.list.count() >= self.limit {
+        if self.list.count() > self.limit {
             self.list.anomaly(Anomaly("ftp.too_many_transactions"));
             return false;
         }

@@ -150,6 +150,9 @@ struct Tree {
 struct State {
     next_id: u64,
     dialect: Option<Arc<str>>,
+    /// What the server takes at once, where it said so.
+    max_read: u32,
+    max_write: u32,
     trees: Recent<(u64, u32), Tree>,
     names: Recent<Fid, Vec<u8>>,
     /// Names of files that are being opened.
@@ -168,6 +171,8 @@ impl Default for State {
         State {
             next_id: 1,
             dialect: None,
+            max_read: 0,
+            max_write: 0,
             trees: Recent::new(ENTRIES),
             names: Recent::new(ENTRIES),
             creating: Recent::new(ENTRIES),
@@ -333,10 +338,11 @@ impl Smb {
         if rest.len() < PARTIAL {
             return Step::Need(PARTIAL.min(whole));
         }
-        if let Some(carried) = self.partial(way, part, settings) {
+        if self.partial(way, part, settings).is_some() {
             // The bytes of the file go to their place as they come; padding behind them is skipped.
             let behind = (length as u64).saturating_sub(part.len() as u64);
             let side = self.side(way);
+            let carried = side.stream.map_or(0, |stream| stream.left);
             side.skip = behind.saturating_sub(carried);
             return Step::Used(rest.len());
         }
@@ -360,9 +366,9 @@ impl Smb {
         }
     }
 
-    /// The start of a long record that carries bytes of a file: how many of them are still to come. `None`: it carries
-    /// something else.
-    fn partial(&mut self, way: Direction, part: &[u8], settings: &Settings) -> Option<u64> {
+    /// The start of a long record that carries bytes of a file; those that are still to come are left to the stream.
+    /// `None`: it carries something else.
+    fn partial(&mut self, way: Direction, part: &[u8], settings: &Settings) -> Option<()> {
         match part.first_chunk::<4>()? {
             b"\xffSMB" => self.partial1(way, part, settings),
             b"\xfeSMB" => self.partial2(way, part, settings),

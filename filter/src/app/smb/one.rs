@@ -98,7 +98,7 @@ impl Smb {
     }
 
     /// The start of a long record.
-    pub(super) fn partial1(&mut self, way: Direction, bytes: &[u8], settings: &Settings) -> Option<u64> {
+    pub(super) fn partial1(&mut self, way: Direction, bytes: &[u8], settings: &Settings) -> Option<()> {
         let record = Record::read(bytes)?;
         let (command, block) = record.blocks().next()?;
         if self.is_pipe(key(&record)) == Some(true) {
@@ -112,12 +112,11 @@ impl Smb {
         if piece.data.is_empty() {
             return None;
         }
-        let left = piece.length.saturating_sub(piece.data.len() as u64);
         match way {
             Direction::Original => self.write1(command, &record, piece, settings),
             Direction::Reply => self.read1(&record, piece, settings),
         }
-        Some(left)
+        Some(())
     }
 
     /// A command of the client. `None`: it is broken.

@@ -277,3 +277,18 @@ fn probes_tell_who_speaks() {
     assert_eq!(probe(Reply, b"\0\0\0\x45\xffS", &tuple), Probe::More);
     assert_eq!(probe(Original, b"GET / HTTP/1.1", &tuple), Probe::No);
 }
+
+#[test]
+fn a_long_answer_that_nobody_asked_for_is_passed_over() {
+    let mut script = opened();
+    let [_, (way, mut answer)] = read_two(3, &[b'x'; 3000]);
+    answer.extend_from_slice(&two(13, true, 9, &[4, 0]));
+    script.push((way, answer));
+    script.push((Original, two(13, false, 10, &[4, 0])));
+    script.push((Reply, two(13, true, 10, &[4, 0])));
+    let shown = shown(&script);
+    assert!(
+        shown.lines().last().unwrap().contains(r#""command":"SMB2_COMMAND_KEEPALIVE","status":"STATUS_SUCCESS""#),
+        "{shown}"
+    );
+}

@@ -68,7 +68,7 @@ impl Smb {
     }
 
     /// The start of a long record.
-    pub(super) fn partial2(&mut self, way: Direction, bytes: &[u8], settings: &Settings) -> Option<u64> {
+    pub(super) fn partial2(&mut self, way: Direction, bytes: &[u8], settings: &Settings) -> Option<()> {
         let record = Record::read(bytes).filter(|record| record.next == 0)?;
         if self.is_pipe(key(&record)) == Some(true) {
             return None;
@@ -81,12 +81,11 @@ impl Smb {
         if piece.data.is_empty() {
             return None;
         }
-        let left = u64::from(piece.length).saturating_sub(piece.data.len() as u64);
         match way {
             Direction::Original => self.write2(&record, piece, None, settings),
             Direction::Reply => self.read2(&record, piece, settings),
         }
-        Some(left)
+        Some(())
     }
 
     /// A command of the client. `created`: the message that opens the file of the chain. `None`: it is broken.
@@ -126,7 +125,11 @@ impl Smb {
                 Kind::Generic
             }
             command::READ => {
-                let (fid, offset, _) = record2::read_request(record)?;
+                let (fid, offset, length) = record2::read_request(record)?;
+                if exceeds(length, self.state.max_read) {
+                    self.list.anomaly(Anomaly("smb.read_request_too_large"));
+                    return Some(());
+                }
                 self.state.reading.insert(key, (chained(fid), offset));
                 return Some(());
             }
@@ -199,6 +202,10 @@ impl Smb {
 
     fn write2(&mut self, record: &Record<'_>, piece: Piece<'_>, created: Option<u64>, settings: &Settings) {
         let Some(mut fid) = piece.fid else { return };
+        if exceeds(piece.length, self.state.max_write) {
+            self.list.anomaly(Anomaly("smb.write_request_too_large"));
+            return;
+        }
         if let Some(message) = created.filter(|_| fid == SAME_FILE) {
             fid = Fid::Short(u16::MAX, message);
         }
@@ -219,6 +226,10 @@ impl Smb {
     fn read2(&mut self, record: &Record<'_>, piece: Piece<'_>, settings: &Settings) {
         let key = key(record);
         let Some((fid, offset)) = self.state.reading.remove(&key) else { return };
+        if exceeds(piece.length, self.state.max_read) {
+            self.list.anomaly(Anomaly("smb.read_response_too_large"));
+            return;
+        }
         let partial = self.state.pipes.get(&(fid, Direction::Reply as u8)).is_some();
         match self.carries_calls(key, fid, piece.data) {
             Carries::File => {
@@ -306,6 +317,7 @@ impl Smb {
         body.take(8)?;
         let (max_read, max_write) = (body.le32()?, body.le32()?);
         let dialect: std::sync::Arc<str> = names::dialect(dialect).into();
+        (self.state.max_read, self.state.max_write) = (max_read, max_write);
         self.state.dialect = Some(dialect.clone());
         // A negotiation of SMB 1 may be answered by SMB 2.
         let version = if self.find_by(2, command::NEGOTIATE, |_| true).is_some() { (2, 0) } else { (1, 0x72) };
@@ -346,6 +358,11 @@ impl Smb {
         }
         Some(())
     }
+}
+
+/// Whether a length is above what was agreed on; 0 for nothing.
+fn exceeds(length: u32, limit: u32) -> bool {
+    limit != 0 && length > limit
 }
 
 /// What the bytes of a file's number are.
