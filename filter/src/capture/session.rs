@@ -118,11 +118,11 @@ pub struct Session {
     crossed: bool,
     /// The last ACK of the handshake was seen.
     confirmed: bool,
-    /// Segments are signed.
-    signed: bool,
     /// SYN/ACKs that differed, and the last of them: sequence number and scale.
     others: u8,
     other: Option<(u32, u32, u8, u16)>,
+    /// Where it stood when a RST ended it.
+    before_reset: State,
     /// Up to where the client's FIN is believed, where nobody is seen to answer it.
     fin_limit: Option<u32>,
     /// All flags seen.
@@ -303,6 +303,10 @@ impl Session {
         {
             return Outcome::Skipped;
         }
+        self.dispatch(segment, settings, events)
+    }
+
+    fn dispatch(&mut self, segment: &Segment<'_>, settings: &StreamSettings, events: &mut Events) -> Outcome {
         match self.state {
             State::None => Outcome::Skipped,
             State::SynSent => self.syn_sent(segment, settings, events),
@@ -314,7 +318,7 @@ impl Session {
             | State::LastAck
             | State::CloseWait
             | State::Closing => self.closing(segment, events),
-            State::Closed => self.closed(segment, events),
+            State::Closed => self.closed(segment, settings, events),
         }
     }
 
@@ -421,9 +425,6 @@ impl Session {
 
     /// Whether a RST is where the other side would believe it.
     fn reset_fits(&mut self, segment: &Segment<'_>, events: &mut Events) -> bool {
-        if segment.tcp.options.signed && !self.signed {
-            return false;
-        }
         if !self.stamp_fits(segment, events) {
             return false;
         }
@@ -452,25 +453,24 @@ impl Session {
         if after(segment.end(), sender.next_seq) {
             sender.next_seq = segment.end();
         }
+        self.before_reset = self.state;
         self.state = State::Closed;
         NO_DATA
     }
 
-    /// What came for a connection that is over.
-    fn closed(&mut self, segment: &Segment<'_>, events: &mut Events) -> Outcome {
+    /// What came for a connection that is over. Who goes on after its own RST did not send it, or knows that it was not
+    /// believed (it may be signed where nobody else signs): the connection goes on from where it stood.
+    fn closed(&mut self, segment: &Segment<'_>, settings: &StreamSettings, events: &mut Events) -> Outcome {
         if segment.has(RST) {
             return NO_DATA;
         }
         let (sender, _) = self.ends(segment.way);
-        if sender.reset || self.sides.iter().any(|side| side.reset) {
-            // Who goes on after a RST has refused it, or never got it.
-            events.set(Event::StreamSuspectedRstInject);
-            return Outcome::Refused;
+        if !sender.reset {
+            return if segment.has(SYN) { Outcome::Refused } else { NO_DATA };
         }
-        if segment.has(SYN) {
-            return Outcome::Refused;
-        }
-        self.note_ack(segment);
-        NO_DATA
+        events.set(Event::StreamSuspectedRstInject);
+        sender.reset = false;
+        self.state = self.before_reset;
+        self.dispatch(segment, settings, events)
     }
 }

@@ -53,7 +53,11 @@ impl Core {
         // The checksum of IPv4's header is the routers' business; hosts' TCP looks at its own.
         let bad = view.checksums.bad_transport;
         if bad && self.settings.stream.checksum_validation {
-            fate.unseen = true;
+            // Its receiver would not read it; as a packet it is there all the same.
+            self.established = flow.session.as_ref().is_some_and(|session| session.is_established());
+            let show = self.whole_packet(flow, *way);
+            let view = View { loose: !view.payload.is_empty(), ..*view };
+            self.judge(flow, &view, &show, &mut fate);
             return fate;
         }
         let mut events = Events::default();

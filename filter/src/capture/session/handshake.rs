@@ -48,7 +48,6 @@ impl Session {
         let mut session = Box::new(Session { state: State::SynSent, flags: segment.tcp.flags, ..Session::default() });
         let options = &segment.tcp.options;
         session.fast_open = options.fast_open.is_some();
-        session.signed = options.signed;
         session.timestamps = options.timestamps.is_some();
         let fast_open = session.fast_open;
         let (client, server) = session.ends(segment.way);

@@ -100,7 +100,12 @@ fn a_reset_is_believed_where_the_receiver_would_believe_it() {
     assert_eq!(lab.count(&["suspected_rst_inject"]), 0);
     lab.packet(&tcp(false, RST | ACK, 501, 103, b""));
     lab.packet(&tcp(true, PSH | ACK, 103, 501, b"ho"));
+    assert_eq!(lab.count(&["suspected_rst_inject"]), 0);
+    lab.packet(&tcp(false, PSH | ACK, 501, 105, b"go on"));
+    lab.packet(&tcp(false, PSH | ACK, 506, 105, b"!"));
     assert_eq!(lab.count(&["suspected_rst_inject"]), 1);
+    lab.end();
+    assert_eq!(lab.count(&["\"tcp\"", "\"state\":\"established\""]), 1);
 }
 
 #[test]
