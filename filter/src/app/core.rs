@@ -16,6 +16,8 @@ use super::{Anomaly, Context, Fed, Input, PROTOCOLS, Parser};
 use crate::event::Tuple;
 use crate::inspect::Direction;
 
+pub use identity::{Found, Identity};
+
 /// The directions speak different protocols.
 pub const MISMATCH: Anomaly = Anomaly("APPLAYER_MISMATCH_PROTOCOL_BOTH_DIRECTIONS");
 /// The side that should have spoken second spoke first.
@@ -33,60 +35,6 @@ pub const UNEXPECTED: Anomaly = Anomaly("APPLAYER_UNEXPECTED_PROTOCOL");
 const ONE_SIDED: usize = 100_000;
 /// Bytes after which a flow that was handed over must have told its protocol.
 const CHANGE_DEPTH: usize = 4096;
-
-/// What is known of a direction's protocol.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Found {
-    /// Nothing yet.
-    #[default]
-    Unknown,
-    /// It cannot be found out.
-    Failed,
-    /// This one.
-    Protocol(AppProtocol),
-}
-
-impl Found {
-    /// The protocol, where it is known.
-    pub fn protocol(self) -> Option<AppProtocol> {
-        match self {
-            Found::Protocol(protocol) => Some(protocol),
-            Found::Unknown | Found::Failed => None,
-        }
-    }
-}
-
-/// What a flow speaks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Identity {
-    /// The flow's protocol (EVE's `app_proto`).
-    pub flow: Found,
-    /// What the initiator's bytes look like.
-    pub to_server: Found,
-    /// What the responder's bytes look like.
-    pub to_client: Found,
-    /// What it spoke before it was handed over.
-    pub original: Option<AppProtocol>,
-    /// What it was to speak after that.
-    pub expected: Option<AppProtocol>,
-}
-
-impl Identity {
-    /// What a direction looks like.
-    pub fn side(&self, way: Direction) -> Found {
-        match way {
-            Direction::Original => self.to_server,
-            Direction::Reply => self.to_client,
-        }
-    }
-
-    fn side_mut(&mut self, way: Direction) -> &mut Found {
-        match way {
-            Direction::Original => &mut self.to_server,
-            Direction::Reply => &mut self.to_client,
-        }
-    }
-}
 
 /// Bytes of one direction of a TCP stream, in order.
 #[derive(Clone, Copy, Debug)]
@@ -143,6 +91,8 @@ pub struct App {
     /// Nothing more is parsed.
     over: bool,
     changing: bool,
+    /// The bytes that told the next protocol are being parsed.
+    switching: bool,
     anomalies: Vec<Anomaly>,
     /// What the newest request said when the flow was handed over.
     said: Vec<(Buffer, Vec<u8>)>,
@@ -180,6 +130,7 @@ impl App {
             parsing: false,
             over: false,
             changing: false,
+            switching: false,
             anomalies: Vec::new(),
             said: Vec::new(),
         }
@@ -430,6 +381,11 @@ impl App {
                 self.give_up();
                 Outcome::Finished
             }
+            // A protocol that a flow is just being handed to cannot hand it on.
+            Fed::Upgrade { .. } if self.switching => {
+                self.parser.iter_mut().for_each(|parser| parser.refuse_upgrade());
+                Outcome::Going
+            }
             Fed::Upgrade { to, .. } => {
                 self.changing = true;
                 self.said = self.parser.as_deref().map(find::newest_request).unwrap_or_default();
@@ -490,5 +446,6 @@ impl Side {
 }
 
 mod find;
+mod identity;
 #[cfg(test)]
 mod tests;

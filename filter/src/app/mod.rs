@@ -175,6 +175,9 @@ pub trait Parser: Debug + Send {
     /// The flow was handed over by another parser, whose newest transaction said this.
     fn inherit(&mut self, _said: &[(Buffer, Vec<u8>)]) {}
 
+    /// The flow is not handed over to the protocol that [`Fed::Upgrade`] named: it goes on with this one.
+    fn refuse_upgrade(&mut self) {}
+
     /// So many bytes of the direction were lost. `false`: the parser cannot go on.
     fn gap(&mut self, _way: Direction, _bytes: u64, _context: &mut Context<'_>) -> bool {
         false

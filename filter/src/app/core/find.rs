@@ -201,7 +201,9 @@ impl App {
             }
         }
         self.start_parser(protocol, context);
+        self.switching = true;
         let outcome = self.release(way, end, time, context);
+        self.switching = false;
         if self.over || outcome != Outcome::Going || self.side(other(way)).pending.is_empty() {
             return outcome;
         }

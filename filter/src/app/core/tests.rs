@@ -84,3 +84,14 @@ fn a_tunnel_tells_its_protocol_anew() {
     feed(&mut app, Direction::Reply, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
     assert_eq!(app.parser(1).map(|parser| parser.transactions().len()), Some(1));
 }
+
+#[test]
+fn a_flow_is_not_handed_on_while_it_is_handed_over() {
+    let mut app = App::new(&tuple(9), false);
+    feed(&mut app, Direction::Original, b"CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n");
+    feed(&mut app, Direction::Reply, b"HTTP/1.1 200 OK\r\n\r\n");
+    feed(&mut app, Direction::Reply, b"HTTP/1.1 101 Switch\r\nUpgrade: h2c\r\n\r\n");
+    let marked = app.parser(1).and_then(|parser| parser.transactions().get(0));
+    let events: Vec<&str> = marked.unwrap().0.anomalies.iter().map(|anomaly| anomaly.0).collect();
+    assert!(events.contains(&"http.failed_protocol_change"), "{events:?}");
+}

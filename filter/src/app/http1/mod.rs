@@ -112,6 +112,10 @@ impl Parser for Http1 {
         }
     }
 
+    fn refuse_upgrade(&mut self) {
+        self.note(self.answered.saturating_sub(1), "http.failed_protocol_change");
+    }
+
     fn transactions(&self) -> &dyn Transactions {
         &self.list
     }

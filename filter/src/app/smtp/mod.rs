@@ -67,7 +67,7 @@ pub const DESCRIPTION: Description = Description {
 /// The server's greeting or the client's first command.
 fn probe(way: Direction, bytes: &[u8], _tuple: &Tuple) -> Probe {
     let starts: &[&[u8]] = match way {
-        Direction::Original => &[b"ehlo ", b"helo ", b"quit\r\n", b"mail from:", b"starttls"],
+        Direction::Original => &[b"ehlo", b"helo", b"quit\r\n", b"mail from:", b"starttls"],
         Direction::Reply => &[b"220 ", b"220-"],
     };
     let Some(greeting) = starts.iter().find(|start| starts_with_lower(bytes, start)) else {
