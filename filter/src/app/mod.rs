@@ -21,18 +21,22 @@ pub mod asn1;
 pub mod core;
 pub mod dcerpc;
 pub mod decompress;
+pub mod dhcp;
 pub mod dnp3;
 pub mod dns;
 pub mod enip;
 #[cfg(test)]
 mod exercise;
 pub mod file;
+pub mod imap;
+pub mod modbus;
+pub mod ntp;
+pub mod pop3;
 pub mod ftp;
 mod hash;
 pub mod http1;
 pub mod http2;
 pub mod ike;
-pub mod imap;
 pub mod krb5;
 pub mod ldap;
 pub mod lines;
@@ -41,7 +45,6 @@ pub mod mqtt;
 pub mod nfs;
 pub mod parts;
 pub mod pgsql;
-pub mod pop3;
 mod probe;
 pub mod quic;
 pub mod rdp;
@@ -51,6 +54,7 @@ pub mod rfb;
 pub mod sip;
 pub mod smb;
 pub mod smtp;
+pub mod snmp;
 pub mod ssh;
 pub mod tftp;
 pub mod tls;
@@ -471,4 +475,8 @@ pub const PROTOCOLS: &[&Description] = &[
     &pop3::DESCRIPTION,
     &imap::DESCRIPTION,
     &dnp3::DESCRIPTION,
+    &snmp::DESCRIPTION,
+    &ntp::DESCRIPTION,
+    &dhcp::DESCRIPTION,
+    &modbus::DESCRIPTION,
 ];

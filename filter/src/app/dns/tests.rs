@@ -186,7 +186,7 @@ fn a_storm_of_changed_messages_breaks_nothing() {
         let way = if chance() % 2 == 0 { Direction::Original } else { Direction::Reply };
         let mut parser = (DESCRIPTION.start)(&Settings::default(), &tuple(17));
         feed(&mut *parser, way, &bytes, 17);
-        if parser.transactions().len() > 0 {
+        if !parser.transactions().is_empty() {
             logged(&*parser, 0);
         }
     }

@@ -117,7 +117,7 @@ pub fn note(head: Head, payload: &[u8], half: &mut Half) -> bool {
             while let (Some(id), Some(value)) = (reader.be16(), reader.be32()) {
                 Half::add(&mut half.settings, (id, value));
             }
-            reader.is_empty() && payload.len() % 6 == 0
+            reader.is_empty() && payload.len().is_multiple_of(6)
         }
         kind::WINDOW_UPDATE => {
             let Some(window) = reader.be32() else { return false };

@@ -6,13 +6,12 @@
 
 use weir_ids_rules::{AppProtocol, Buffer};
 
-use super::decompress::{Coding, Decompressor, Limits as Bombs, Status};
-use super::file::Limits;
 use super::read::Reader;
-use super::{Anomaly, Context, Description, Fed, Input, List, Parser, Probe, Settings, Transactions, dns};
+use super::{Anomaly, Context, Description, Fed, Input, List, Parser, Probe, Settings, Transactions};
 use crate::event::Tuple;
 use crate::inspect::Direction;
 
+mod content;
 mod frame;
 pub mod hpack;
 mod log;
@@ -307,88 +306,6 @@ impl Http2 {
         Ok(())
     }
 
-    fn headers(&mut self, way: Direction, id: u32, block: hpack::Block, _settings: &Settings) {
-        let Some((mark, stream)) = self.list.marked_mut().rev().find(|(_, stream)| stream.id == id) else { return };
-        let number = stream.number;
-        let half = stream.half_mut(way);
-        let room = 4096usize.saturating_sub(half.headers.len());
-        half.headers.extend(block.headers.into_iter().take(room));
-        block.sizes.into_iter().for_each(|size| Half::add(&mut half.sizes, size));
-        half.progress = half.progress.max(progress::HEADERS);
-        half.decompressor = codings(half).map(|coding| Decompressor::new(&coding, Bombs::default()));
-        if half.value("content-type") == Some(b"application/dns-message") {
-            half.carried.get_or_insert_default();
-        }
-        if way == Direction::Reply {
-            return;
-        }
-        for name in oddities(half) {
-            mark.note(Anomaly(name));
-        }
-        if let Some(message) = half.value(":path").and_then(asked_by_path) {
-            half.dns = dns::carried(&message, way, number).map(Box::new);
-            let found = half.dns.is_some();
-            self.found_dns(found);
-        }
-    }
-
-    /// Bytes of a body.
-    fn body(&mut self, way: Direction, id: u32, bytes: &[u8], settings: &Settings) {
-        let Some((mark, stream)) = self.list.marked_mut().rev().find(|(_, stream)| stream.id == id) else { return };
-        let half = stream.half_mut(way);
-        if bytes.is_empty() || half.progress >= progress::COMPLETE {
-            return;
-        }
-        if let Some(carried) = &mut half.carried {
-            carried.extend_from_slice(bytes);
-            if carried.len() > DNS {
-                half.carried = None;
-                mark.note(Anomaly(match way {
-                    Direction::Original => "http2.dns_request_too_long",
-                    Direction::Reply => "http2.dns_response_too_long",
-                }));
-            }
-        }
-        if !std::mem::replace(&mut half.body_begun, true) {
-            half.files.open(b"", Limits { at_once: true, ..Limits::default() }, settings.hashed());
-        }
-        let Some(file) = half.files.current() else { return };
-        match &mut half.decompressor {
-            None => file.append(bytes),
-            Some(decompressor) => {
-                if decompressor.write(bytes, &mut |out| file.append(out)) == Status::Bomb {
-                    mark.note(Anomaly("http2.failed_decompression"));
-                }
-            }
-        }
-    }
-
-    /// A direction of a stream is complete.
-    fn end_stream(&mut self, way: Direction, id: u32) {
-        let Some(stream) = self.list.iter_mut().rev().find(|stream| stream.id == id) else { return };
-        let number = stream.number;
-        let half = stream.half_mut(way);
-        if let Some(file) = half.files.current() {
-            if let Some(decompressor) = &mut half.decompressor {
-                decompressor.finish(&mut |out| file.append(out));
-            }
-            file.close();
-        }
-        if let Some(message) = half.carried.take() {
-            half.dns = dns::carried(&message, way, number).map(Box::new);
-        }
-        half.progress = progress::COMPLETE;
-        let found = half.dns.is_some();
-        self.found_dns(found);
-    }
-
-    /// DNS was found, or not: from the first message on the connection counts as DNS over HTTPS.
-    fn found_dns(&mut self, found: bool) {
-        if found && !std::mem::replace(&mut self.dns, true) {
-            self.list.iter_mut().for_each(|stream| stream.shows_dns = true);
-        }
-    }
-
     /// The stream that a frame is about. `None`: it is forgotten, or one too many.
     fn stream(&mut self, way: Direction, head: Head) -> Option<&mut Stream> {
         let number = self.list.next_number();
@@ -431,56 +348,6 @@ impl Http2 {
     fn anomaly(&mut self, name: &'static str) {
         self.list.anomaly(Anomaly(name));
     }
-}
-
-/// The codings that a body's headers name.
-fn codings(half: &Half) -> Option<Vec<Coding>> {
-    let named = half.value("content-encoding")?;
-    let codings: Vec<Coding> = named
-        .split(|&byte| byte == b',')
-        .filter_map(|name| match name.trim_ascii() {
-            b"gzip" | b"x-gzip" => Some(Coding::Gzip),
-            b"deflate" => Some(Coding::Deflate),
-            b"br" => Some(Coding::Brotli),
-            _ => None,
-        })
-        .take(3)
-        .collect();
-    (!codings.is_empty()).then_some(codings)
-}
-
-/// What is odd in a request's headers.
-fn oddities(half: &Half) -> impl Iterator<Item = &'static str> {
-    let (authority, host) = (half.value(":authority"), half.value("host"));
-    let differ = matches!((authority, host), (Some(one), Some(other)) if !one.eq_ignore_ascii_case(other));
-    let user = authority.is_some_and(|name| name.contains(&b'@'));
-    let found = [(differ, "http2.authority_host_mismatch"), (user, "http2.userinfo_in_uri")];
-    found.into_iter().filter_map(|(is, name)| is.then_some(name))
-}
-
-/// The DNS message that a path carries in its query ("?dns=", base64url without padding).
-fn asked_by_path(path: &[u8]) -> Option<Vec<u8>> {
-    let query = path.split(|&byte| byte == b'?').nth(1)?;
-    let coded = query.split(|&byte| byte == b'&').find_map(|part| part.strip_prefix(b"dns="))?;
-    let mut out = Vec::with_capacity(coded.len() * 3 / 4);
-    let (mut bits, mut held) = (0u32, 0u32);
-    for byte in coded.iter().take(DNS * 4 / 3) {
-        let value = match byte {
-            b'A'..=b'Z' => byte - b'A',
-            b'a'..=b'z' => byte - b'a' + 26,
-            b'0'..=b'9' => byte - b'0' + 52,
-            b'-' | b'+' => 62,
-            b'_' | b'/' => 63,
-            _ => break,
-        };
-        held = held << 6 | u32::from(value);
-        bits += 6;
-        if bits >= 8 {
-            bits -= 8;
-            out.push((held >> bits) as u8);
-        }
-    }
-    Some(out)
 }
 
 fn probe(way: Direction, bytes: &[u8], _tuple: &Tuple) -> Probe {

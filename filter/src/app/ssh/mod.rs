@@ -176,7 +176,7 @@ impl Ssh {
             return Step::Wait(6);
         };
         let length = length as usize;
-        if length < 2 || length > 256 << 20 {
+        if !(2..=256 << 20).contains(&length) {
             return Step::Odd("ssh.invalid_record");
         }
         if kind == message::KEXINIT && side.offers.is_empty() && length <= KEXINIT {
