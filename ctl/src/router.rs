@@ -112,6 +112,12 @@ pub struct Place {
     /// A neighbour that is not asked for its MAC; may be given again.
     #[arg(long = "neighbor", value_name = "ADDRESS=MAC", value_parser = neighbor)]
     neighbors: Vec<v1::StaticNeighbor>,
+    /// Tell its network of the router and its IPv6 prefixes, so that hosts configure themselves.
+    #[arg(long)]
+    advertise: bool,
+    /// A name server that the network is told of; may be given again.
+    #[arg(long = "advertise-dns", value_name = "ADDRESS", requires = "advertise")]
+    advertise_dns: Vec<String>,
 }
 
 fn neighbor(text: &str) -> Result<v1::StaticNeighbor, String> {
@@ -143,10 +149,19 @@ impl Settings {
 
 impl Place {
     fn request(self, only_new: bool) -> v1::SetInterfaceRequest {
-        let Place { router, name, switch, vlan, addresses, mac, mtu, clamp_mss, neighbors } = self;
-        let mac = mac.unwrap_or_default();
-        let interface = v1::InterfaceSpec { name, switch, vlan, mac, addresses, mtu, clamp_mss, neighbors };
-        v1::SetInterfaceRequest { router, interface: Some(interface), only_new }
+        let told = v1::Advertise { dns: self.advertise_dns, ..v1::Advertise::default() };
+        let interface = v1::InterfaceSpec {
+            name: self.name,
+            switch: self.switch,
+            vlan: self.vlan,
+            mac: self.mac.unwrap_or_default(),
+            addresses: self.addresses,
+            mtu: self.mtu,
+            clamp_mss: self.clamp_mss,
+            neighbors: self.neighbors,
+            advertise: self.advertise.then_some(told),
+        };
+        v1::SetInterfaceRequest { router: self.router, interface: Some(interface), only_new }
     }
 }
 

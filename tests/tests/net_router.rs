@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rustix::net::sockopt::{Ipv4PathMtuDiscovery, set_ip_mtu_discover};
 use weir_tests::lab::{
-    Daemon, Failure, HttpServer, Namespace, http_get, ping, skip_unless_root, trace_route, transfer,
+    Daemon, Failure, HttpServer, Namespace, http_get, ping, skip_unless_root, trace_route, transfer, wait_for,
 };
 
 /// A host to be: its name, its switch, its addresses, its gateways.
@@ -247,4 +247,32 @@ interface = [
     assert_eq!((path_mtu(ten, "10.2.0.2")?, path_mtu(twenty, "10.1.0.2")?), ("none".into(), "none".into()));
     assert!(!daemon.ctl(&["why"])?.contains("path-mtu"));
     Ok(())
+}
+
+#[test]
+fn hosts_configure_themselves_by_what_the_router_tells() -> Result<(), Failure> {
+    if skip_unless_root() {
+        return Ok(());
+    }
+    let told = EDGE.replace("\"fd01::1/64\"] }", "\"fd01::1/64\"], mtu = 1400, advertise = {} }");
+    let (daemon, _hosts) = start(&[B], &told)?;
+    let guest = Namespace::new("guest")?;
+    let tap = format!("tap = {{ name = \"eth0\", netns = \"{}\" }}", guest.name());
+    let state = daemon.ctl(&["show", "--config"])?;
+    daemon.apply(&format!("{state}\n[[port]]\nname = \"guest\"\nswitch = \"lan\"\n{tap}\n"))?;
+    guest.ip(&["link", "set", "eth0", "up"])?;
+    let configured = wait_for("an address by router advertisement", Duration::from_secs(30), || {
+        let addresses = guest.ip(&["-6", "addr", "show", "dev", "eth0", "scope", "global"]).ok()?;
+        (addresses.contains("fd01:") && !addresses.contains("tentative")).then_some(addresses)
+    })?;
+    assert!(configured.contains("/64"), "{configured}");
+    let routes = guest.ip(&["-6", "route", "show", "default"])?;
+    assert!(routes.contains("proto ra"), "{routes}");
+    assert_eq!(ping(&guest, "fd02::2", 3)?.lost(), 0);
+
+    // Without the router, the way is gone at once.
+    daemon.ctl(&["router", "del", "edge"])?;
+    wait_for("the end of the default route", Duration::from_secs(10), || {
+        guest.ip(&["-6", "route", "show", "default"]).ok()?.trim().is_empty().then_some(())
+    })
 }

@@ -6,7 +6,7 @@
 //! meet on a switch share a zone, so that a flow that passes several of them is one flow and is judged once.
 //!
 //! [`path`] decides where a packet goes, [`neighbor`] knows the MACs there, [`hop`] is what stop 7 changes, [`walk`]
-//! joins them to the other stages, [`local`] answers for the routers' own addresses, [`announce`] tells of them.
+//! joins them to the other stages, [`local`] answers for the routers' own addresses, [`announce`] tells of them, [`advertise`] of the routers.
 //!
 //! Limits: [`neighbor::NEIGHBORS_MAX`] neighbours and [`neighbor::HELD_MAX`] packets waiting for them, over all routers;
 //! ICMP errors at [`icmp::RATE`] for each interface. No redirects are sent, none are followed.
@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use weir_wire::{DropReason, Instant, InterfaceId, L3, MacAddr, Packet, RouterId, SwitchId, Vid};
 
+mod advertise;
 mod announce;
 pub mod config;
 pub mod hop;
@@ -27,9 +28,10 @@ pub mod path;
 pub mod table;
 pub(crate) mod walk;
 
-pub use config::{InterfaceConfig, NextHop, Prefix, Route, RouterConfig, Target};
+pub use config::{Advertise, InterfaceConfig, NextHop, Prefix, Route, RouterConfig, Target};
 pub use table::RouteTable;
 
+use advertise::Telling;
 use announce::Announcing;
 use icmp::Errors;
 use neighbor::Neighbors;
@@ -89,6 +91,7 @@ pub(crate) struct Interface {
     /// Addresses of other interfaces in the same network: they are reached without asking for their MAC.
     pub peers: Vec<(IpAddr, InterfaceId)>,
     pub announcing: Announcing,
+    pub telling: Telling,
     pub errors: Errors,
     pub counters: InterfaceCounters,
 }
@@ -120,6 +123,7 @@ impl Interface {
             addresses,
             peers: Vec::new(),
             announcing: Announcing::default(),
+            telling: Telling::default(),
             errors: Errors::default(),
             counters: InterfaceCounters::default(),
         }
@@ -166,6 +170,8 @@ pub(crate) struct Routers {
     pub emissions: Vec<Emission>,
     /// Packets whose neighbour has answered.
     pub released: Vec<Packet>,
+    /// What networks hear of interfaces that have gone; sent at the next tick.
+    pub farewells: Vec<(SwitchId, Vid, Vec<u8>)>,
     /// Packets that waited for what went away; they end at the next tick.
     pub orphans: Vec<(Packet, DropReason)>,
 }
@@ -179,6 +185,8 @@ pub(crate) enum Emission {
     Probe(InterfaceId, IpAddr),
     /// We have this address.
     Announce(InterfaceId, IpAddr),
+    /// We are a router of this network; told to one host, or to all.
+    Advertise(InterfaceId, Option<(MacAddr, Ipv6Addr)>),
 }
 
 impl Routers {
@@ -190,6 +198,7 @@ impl Routers {
             neighbors: Neighbors::new(seed),
             emissions: Vec::new(),
             released: Vec::new(),
+            farewells: Vec::new(),
             orphans: Vec::new(),
         }
     }
@@ -286,11 +295,20 @@ impl Routers {
         let statics = config.neighbors.clone();
         let Some(slot) = self.interfaces.get_mut(index) else { return };
         match slot {
-            Some(known) if known.router == router && known.config.same_place(&config) => known.config = config,
+            Some(known) if known.router == router && known.config.same_place(&config) => {
+                if known.config.advertise != config.advertise {
+                    let silenced = config.advertise.is_none();
+                    self.farewells.extend(if silenced { known.farewell() } else { None });
+                    known.telling.begin(now);
+                }
+                known.config = config;
+            }
             _ => {
+                self.farewells.extend(slot.as_ref().and_then(|known| known.farewell()));
                 let counters = slot.as_ref().map(|known| known.counters).unwrap_or_default();
                 let mut interface = Interface { counters, ..Interface::new(router, config) };
                 interface.announcing.begin(now);
+                interface.telling.begin(now);
                 *slot = Some(Box::new(interface));
                 self.forget_neighbors(id);
             }
@@ -301,7 +319,7 @@ impl Routers {
 
     fn drop_interface(&mut self, id: InterfaceId) {
         if let Some(slot) = self.interfaces.get_mut(usize::from(id.0)) {
-            *slot = None;
+            self.farewells.extend(slot.take().and_then(|interface| interface.farewell()));
         }
         self.forget_neighbors(id);
     }

@@ -20,6 +20,8 @@ pub const ROUTES_MAX: usize = 1 << 20;
 const ADDRESSES_MAX: usize = 64;
 /// Gateways of one route at most.
 const GATEWAYS_MAX: usize = 64;
+/// Name servers of one interface at most.
+const DNS_MAX: usize = 8;
 /// Every IPv4 host takes packets of this length (RFC 791, 3.1).
 const MTU_LEAST: u32 = 576;
 /// Every link takes IPv6 packets of this length (RFC 8200, 5).
@@ -84,6 +86,21 @@ impl Config {
             format!("{object}: {} addresses are more than the {ADDRESSES_MAX} an interface takes", addresses.len())
         });
         addresses.iter().for_each(|address| check_address(&object, address, problems));
+        if let Some(told) = &interface.advertise {
+            let prefix = addresses.iter().any(|a| a.is_ipv6() && a.prefix() == 64 && !is_link_local(a.ip()));
+            problems.unless(prefix, || {
+                format!(
+                    "{object}: advertise: hosts make addresses from networks of 64 bits; give it an IPv6 address /64"
+                )
+            });
+            // RFC 4861, 6.2.1: nine times the longest time between two advertisements would be 1800 s.
+            problems.unless(told.lifetime_s == 0 || (600..=9000).contains(&told.lifetime_s), || {
+                format!("{object}: advertise: lifetime_s = {} is neither 0 nor 600 to 9000", told.lifetime_s)
+            });
+            problems.unless(told.dns.len() <= DNS_MAX, || {
+                format!("{object}: advertise: {} name servers are more than {DNS_MAX}", told.dns.len())
+            });
+        }
         for neighbor in neighbors {
             let near = addresses.iter().any(|network| network.contains(neighbor.address));
             let near = near || is_link_local(neighbor.address);

@@ -35,7 +35,7 @@ pub use check::{PORTS_MAX, RULES_MAX, SWITCHES_MAX};
 pub use check_router::{INTERFACES_MAX, ROUTERS_MAX, ROUTES_MAX};
 pub use nat::{Forward, Masquerade, OneToOne};
 pub use port::{Attachment, Mem, Pcap, Port, Tap, Uplink, VhostProfile, VhostRole, VhostUser, Vlan, Xdp, XdpMode};
-pub use router::{Interface, Neighbor, Route, RouteAction, Router};
+pub use router::{Advertise, Interface, Neighbor, Route, RouteAction, Router};
 pub use rule::{Action, Rule, Side};
 pub use settings::{Limits, OnFailure, Settings, Timeouts};
 pub use values::{Icmp, Mac, Protocol, Range};

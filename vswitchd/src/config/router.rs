@@ -1,6 +1,6 @@
 //! Routers as they are wanted.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
@@ -66,6 +66,37 @@ pub struct Interface {
     /// Neighbours that are not asked for their MAC.
     #[serde(default, rename = "neighbor", skip_serializing_if = "Vec::is_empty")]
     pub neighbors: Vec<Neighbor>,
+    /// Tell its network of the router and its IPv6 prefixes, so that hosts configure themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub advertise: Option<Advertise>,
+}
+
+/// What a network is told of its router. The prefixes are the interface's networks of 64 bits.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Advertise {
+    /// How long the router is a default router without being heard of again, in seconds; 0: it is none.
+    #[serde(default = "default_lifetime_s")]
+    pub lifetime_s: u16,
+    /// Addresses are given by DHCPv6.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub managed: bool,
+    /// Other things are told by DHCPv6.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub other: bool,
+    /// Name servers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "one_or_many")]
+    pub dns: Vec<Ipv6Addr>,
+}
+
+impl Default for Advertise {
+    fn default() -> Advertise {
+        Advertise { lifetime_s: default_lifetime_s(), managed: false, other: false, dns: Vec::new() }
+    }
+}
+
+fn default_lifetime_s() -> u16 {
+    1800
 }
 
 impl Default for Interface {
@@ -79,6 +110,7 @@ impl Default for Interface {
             mtu: default_mtu(),
             clamp_mss: false,
             neighbors: Vec::new(),
+            advertise: None,
         }
     }
 }

@@ -181,7 +181,7 @@ switch = [{ name = "lan" }, { name = "dmz" }]
 [[router]]
 name = "edge"
 interface = [
-    { name = "lan", switch = "lan", addresses = ["10.0.0.1/24", "fd00::1/64"] },
+    { name = "lan", switch = "lan", addresses = ["10.0.0.1/24", "fd00::1/64"], advertise = { dns = "fd00::53" } },
     { name = "dmz", switch = "dmz", vlan = 7, addresses = "10.0.1.1/24", mtu = 9000, clamp_mss = true },
 ]
 route = [
@@ -213,6 +213,8 @@ fn what_is_wrong_with_a_router_is_told() {
         ("name = \"edge\"", "name = \"lan\"", "a switch has this name"),
         ("switch = \"dmz\"", "switch = \"wan\"", "there is no switch \"wan\""),
         ("vlan = 7", "vlan = 4095", "above 4094"),
+        ("fd00::1/64", "fd00::1/48", "networks of 64 bits"),
+        ("dns = \"fd00::53\"", "lifetime_s = 100", "neither 0 nor"),
         ("mtu = 9000", "mtu = 500", "outside 576"),
         ("10.0.1.1/24", "10.0.1.255/24", "first or last address"),
         ("10.0.1.1/24", "10.0.0.7/25", "would be on both"),

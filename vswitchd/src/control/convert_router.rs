@@ -3,7 +3,7 @@
 use weir_proto::v1;
 
 use super::convert::{action_of, action_to_proto, filled, narrow, text, texts};
-use crate::config::{Forward, Interface, Mac, Masquerade, Neighbor, OneToOne, Route, RouteAction, Router};
+use crate::config::{Advertise, Forward, Interface, Mac, Masquerade, Neighbor, OneToOne, Route, RouteAction, Router};
 use crate::refusal::Refusal;
 
 pub(super) fn router_of(spec: &v1::RouterSpec) -> Result<Router, Refusal> {
@@ -108,6 +108,18 @@ pub(super) fn interface_of(router: &str, spec: &v1::InterfaceSpec) -> Result<Int
         mtu: spec.mtu.unwrap_or(usual.mtu),
         clamp_mss: spec.clamp_mss,
         neighbors: neighbors.collect::<Result<_, Refusal>>()?,
+        advertise: spec.advertise.as_ref().map(|told| advertise_of(&object, told)).transpose()?,
+    })
+}
+
+fn advertise_of(object: &str, told: &v1::Advertise) -> Result<Advertise, Refusal> {
+    let usual = Advertise::default();
+    let lifetime_s = told.lifetime_s.map(|seconds| narrow(object, "lifetime_s", seconds)).transpose()?;
+    Ok(Advertise {
+        lifetime_s: lifetime_s.unwrap_or(usual.lifetime_s),
+        managed: told.managed,
+        other: told.other,
+        dns: texts(object, "dns", &told.dns)?,
     })
 }
 
@@ -125,6 +137,12 @@ fn interface_to_proto(interface: &Interface) -> v1::InterfaceSpec {
             .iter()
             .map(|n| v1::StaticNeighbor { address: n.address.to_string(), mac: n.mac.to_string() })
             .collect(),
+        advertise: interface.advertise.as_ref().map(|told| v1::Advertise {
+            lifetime_s: Some(u32::from(told.lifetime_s)),
+            managed: told.managed,
+            other: told.other,
+            dns: told.dns.iter().map(ToString::to_string).collect(),
+        }),
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use ipnetwork::IpNetwork;
 use weir_fabric::Step;
 use weir_fabric::nat::{Forward, Masquerade, NatConfig, OneToOne};
-use weir_fabric::router::{InterfaceConfig, NextHop, Prefix, Route, RouteTable, RouterConfig, Target};
+use weir_fabric::router::{Advertise, InterfaceConfig, NextHop, Prefix, Route, RouteTable, RouterConfig, Target};
 use weir_filter::policy::spec;
 use weir_wire::{InterfaceId, SwitchId, Vid};
 
@@ -138,6 +138,12 @@ fn interface(router: &Router, wanted: &Interface, ids: &Ids) -> Option<Interface
         mtu: wanted.mtu,
         clamp_mss: wanted.clamp_mss,
         neighbors: wanted.neighbors.iter().map(|neighbor| (neighbor.address, neighbor.mac.0)).collect(),
+        advertise: wanted.advertise.as_ref().map(|told| Advertise {
+            lifetime_s: told.lifetime_s,
+            managed: told.managed,
+            other: told.other,
+            dns: told.dns.clone(),
+        }),
     })
 }
 

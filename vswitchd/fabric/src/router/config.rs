@@ -1,6 +1,6 @@
 //! What a router is told to be.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use weir_wire::{InterfaceId, MacAddr, SwitchId, Vid};
@@ -63,6 +63,21 @@ pub struct InterfaceConfig {
     pub clamp_mss: bool,
     /// Neighbours that are not asked for.
     pub neighbors: Vec<(IpAddr, MacAddr)>,
+    /// What its network is told of the router and its prefixes, where it is.
+    pub advertise: Option<Advertise>,
+}
+
+/// What a network is told of its router (RFC 4861, 6.2.1). The prefixes are those of the interface of 64 bits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Advertise {
+    /// How long the router is a default router, in seconds; 0: it is none.
+    pub lifetime_s: u16,
+    /// Addresses are given by DHCPv6.
+    pub managed: bool,
+    /// Other things are told by DHCPv6.
+    pub other: bool,
+    /// Name servers.
+    pub dns: Vec<Ipv6Addr>,
 }
 
 impl InterfaceConfig {

@@ -1,10 +1,10 @@
 //! What is sent to a router itself: address resolution, echo requests, and what nobody listens for.
 
 use weir_filter::{Cleared, Why};
-use weir_wire::build::neighbor::{Says, advertisement, says};
+use weir_wire::build::neighbor::{Says, advertisement, says, solicits_routers};
 use weir_wire::build::{ArpKind, IcmpError, Toward, arp, packet as parsed, reset, reset_numbers};
 use weir_wire::numbers::*;
-use weir_wire::{DropReason, InterfaceId, L3, MacAddr, Packet, PortId, checksum};
+use weir_wire::{DropReason, InterfaceId, L3, MacAddr, Packet, PortId, SwitchId, checksum};
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -23,6 +23,13 @@ impl Walk<'_> {
         }
         if let Some(said) = says(&packet) {
             self.hear(&packet, said);
+            return self.delivered(packet);
+        }
+        if let Some(host) = solicits_routers(&packet) {
+            let switch = self.bridge.port(packet.port).map_or(SwitchId(u16::MAX), |port| port.config.switch);
+            let doors = self.routers.doors_of(switch, packet.vid);
+            let here: Vec<InterfaceId> = doors.map(|door| door.interface).collect();
+            here.into_iter().for_each(|id| self.routers.solicited(self.now, id, host));
             return self.delivered(packet);
         }
         match (packet.icmp(), packet.headers.l3_kind) {

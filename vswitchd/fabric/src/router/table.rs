@@ -117,6 +117,7 @@ mod tests {
             mtu: 1500,
             clamp_mss: false,
             neighbors: Vec::new(),
+            advertise: None,
         }
     }
 

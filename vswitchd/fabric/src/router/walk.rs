@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use weir_filter::{Cleared, Entered, Inspected, Ticket, Why};
 use weir_wire::build::neighbor::{advertisement, solicitation};
 use weir_wire::build::{ArpKind, IcmpError, arp, packet as parsed};
-use weir_wire::{DropReason, Fragment, Instant, InterfaceId, MacAddr, Packet, PortId, SwitchId};
+use weir_wire::{DropReason, Fragment, Instant, InterfaceId, MacAddr, Packet, PortId, SwitchId, Vid};
 
 use super::hop::{Fit, Hop};
 use super::neighbor::Found;
@@ -256,16 +256,25 @@ impl Walk<'_> {
         for (packet, reason) in std::mem::take(&mut self.routers.orphans) {
             self.end(packet, Why::reason(reason));
         }
-        let announced = self.routers.announce(self.now);
-        [due, announced].into_iter().flatten().min()
+        for (switch, vid, frame) in std::mem::take(&mut self.routers.farewells) {
+            self.put(switch, vid, &frame);
+        }
+        let (announced, told) = (self.routers.announce(self.now), self.routers.advertise(self.now));
+        [due, announced, told].into_iter().flatten().min()
     }
 
     fn say(&mut self, emission: Emission) {
-        let (Emission::Ask(id, ..) | Emission::Probe(id, _) | Emission::Announce(id, _)) = emission;
+        let (Emission::Ask(id, ..) | Emission::Probe(id, _) | Emission::Announce(id, _) | Emission::Advertise(id, _)) =
+            emission;
         let Some(interface) = self.routers.interface(id) else { return };
         let Some(frame) = frame(interface, emission) else { return };
         let (switch, vid) = (interface.config.switch, interface.config.vid);
-        let Some(mut packet) = parsed(&frame, PortId::LOCAL, self.pool) else { return };
+        self.put(switch, vid, &frame);
+    }
+
+    /// Puts a frame of ours into a VLAN of a switch.
+    fn put(&mut self, switch: SwitchId, vid: Vid, frame: &[u8]) {
+        let Some(mut packet) = parsed(frame, PortId::LOCAL, self.pool) else { return };
         packet.vid = vid;
         self.counters(PortId::LOCAL).originated += 1;
         self.send_from(switch, Cleared::originate(packet));
@@ -303,5 +312,6 @@ fn frame(interface: &Interface, emission: Emission) -> Option<Vec<u8>> {
         Emission::Probe(_, IpAddr::V6(own)) => solicitation((mac, std::net::Ipv6Addr::UNSPECIFIED), own, None),
         Emission::Announce(_, IpAddr::V4(own)) => arp(ArpKind::Request, (mac, own), (MacAddr::ZERO, own)),
         Emission::Announce(_, IpAddr::V6(own)) => advertisement((mac, own), None),
+        Emission::Advertise(_, to) => interface.advertisement_frame(to)?,
     })
 }

@@ -26,7 +26,16 @@ pub fn prefix(text: &str) -> Prefix {
 
 pub fn interface(switch: SwitchId, vid: u16, mac: MacAddr, addresses: &[&str]) -> InterfaceConfig {
     let addresses = addresses.iter().map(|text| prefix(text)).collect();
-    InterfaceConfig { switch, vid: Vid(vid), mac, addresses, mtu: 1500, clamp_mss: false, neighbors: Vec::new() }
+    InterfaceConfig {
+        switch,
+        vid: Vid(vid),
+        mac,
+        addresses,
+        mtu: 1500,
+        clamp_mss: false,
+        neighbors: Vec::new(),
+        advertise: None,
+    }
 }
 
 pub fn via(interface: u16, gateway: &str) -> Target {

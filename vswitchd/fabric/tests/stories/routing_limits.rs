@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 
 use weir_fabric::Step;
+use weir_fabric::router::Advertise;
 use weir_fabric::router::icmp::BURST;
 use weir_wire::build::{ArpKind, Ends, arp, fragments, udp};
 use weir_wire::{DropReason, InterfaceId, MacAddr, PortId, RouterId};
@@ -162,4 +163,42 @@ fn a_guest_behind_the_router_is_counted_where_it_came_from() {
 /// three addresses there.
 fn lab_announcements() -> u64 {
     9
+}
+
+#[test]
+fn a_network_is_told_of_its_router_and_hears_when_it_goes() {
+    let mut lab = two_networks();
+    let mut interfaces = both_interfaces();
+    interfaces[0].1.advertise =
+        Some(Advertise { lifetime_s: 1800, managed: false, other: false, dns: vec!["fd00::53".parse().unwrap()] });
+    set_router(&mut lab, 0, interfaces, vec![]);
+    let told = |deliveries: &[crate::lab::Delivery]| -> Vec<(u16, u16)> {
+        let of = |(port, frame): &crate::lab::Delivery| {
+            let packet = read(frame);
+            let lifetime = u16::from_be_bytes([*packet.transport().get(6)?, *packet.transport().get(7)?]);
+            (packet.icmp() == Some((134, 0))).then_some((*port, lifetime))
+        };
+        deliveries.iter().filter_map(of).collect()
+    };
+    assert_eq!(told(&lab.age()), [(1, 1800), (2, 1800)]);
+    lab.wait(15);
+    assert_eq!(told(&lab.age()), []);
+    lab.wait(1);
+    assert_eq!(told(&lab.age()).len(), 2);
+    // A host that asks is answered at once, and alone.
+    let (mac, address) = (MacAddr([2, 0, 0, 0, 0, 1]), "fe80::1".parse::<std::net::Ipv6Addr>().unwrap());
+    let all_routers = std::net::Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2);
+    let ask = |source: std::net::Ipv6Addr| {
+        let destination_mac = MacAddr([0x33, 0x33, 0, 0, 0, 2]);
+        let ends = Ends { source_mac: mac, destination_mac, source: source.into(), destination: all_routers.into() };
+        weir_wire::build::frames::ip_with_hop_limit(ends, 58, 255, &[&[133, 0, 0, 0, 0, 0, 0, 0]])
+    };
+    assert_eq!(told(&lab.send(1, &ask(address))), [(1, 1800)]);
+    // One without an address is answered together with all others, not too often.
+    lab.wait(3);
+    let nobody = std::net::Ipv6Addr::UNSPECIFIED;
+    assert_eq!(told(&lab.send(1, &ask(nobody))).len(), 2);
+    assert_eq!(told(&lab.send(1, &ask(nobody))), []);
+    lab.step(Step::RemoveRouter(RouterId(0)));
+    assert_eq!(told(&lab.age()), [(1, 0), (2, 0)], "it is no default router any more");
 }

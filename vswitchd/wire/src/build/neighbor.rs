@@ -56,6 +56,74 @@ pub fn advertisement(from: (MacAddr, Ipv6Addr), to: Option<(MacAddr, Ipv6Addr)>)
     ip_with_hop_limit(ends, PROTOCOL_ICMPV6, HOP_LIMIT, &[&head, &address.octets(), &option])
 }
 
+/// What a router tells the hosts of a link (RFC 4861, 4.2; RFC 8106, 5.1).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Advertisement {
+    /// How long it is a default router, in seconds; 0: it is none.
+    pub lifetime_s: u16,
+    /// Addresses are given by DHCPv6.
+    pub managed: bool,
+    /// Other things are told by DHCPv6.
+    pub other: bool,
+    /// The MTU of the link.
+    pub mtu: u32,
+    /// Networks of 64 bits from which hosts make their addresses.
+    pub prefixes: Vec<Ipv6Addr>,
+    /// Name servers.
+    pub dns: Vec<Ipv6Addr>,
+}
+
+/// How long a prefix is valid, and preferred, without being told of again: a day, and four hours.
+const PREFIX_VALID_S: u32 = 86_400;
+const PREFIX_PREFERRED_S: u32 = 14_400;
+
+/// A router, at `mac`, tells of itself; to one host, or to everybody where `to` is absent.
+pub fn router_advertisement(
+    (mac, source): (MacAddr, Ipv6Addr),
+    to: Option<(MacAddr, Ipv6Addr)>,
+    told: &Advertisement,
+) -> Vec<u8> {
+    let (destination_mac, destination) = to.unwrap_or((group_mac(ALL_NODES), ALL_NODES));
+    let ends = Ends { source_mac: mac, destination_mac, source: source.into(), destination: destination.into() };
+    let flags = if told.managed { 0x80 } else { 0 } | if told.other { 0x40 } else { 0 };
+    let [high, low] = told.lifetime_s.to_be_bytes();
+    // Hop limit 64; the times of neighbour discovery are not specified.
+    let mut message = vec![ROUTER_ADVERTISEMENT, 0, 0, 0, 64, flags, high, low, 0, 0, 0, 0, 0, 0, 0, 0];
+    message.extend([SOURCE_LINK, 1]);
+    message.extend(mac.0);
+    message.extend([5, 1, 0, 0]);
+    message.extend(told.mtu.to_be_bytes());
+    for prefix in &told.prefixes {
+        // On the link, and for making addresses.
+        message.extend([3, 4, 64, 0xc0]);
+        message.extend(PREFIX_VALID_S.to_be_bytes());
+        message.extend(PREFIX_PREFERRED_S.to_be_bytes());
+        message.extend([0; 4]);
+        message.extend(prefix.octets());
+    }
+    // The length counts units of eight bytes: itself and two for each server.
+    if let Some(units) = u8::try_from(1 + 2 * told.dns.len()).ok().filter(|units| *units > 1) {
+        message.extend([25, units, 0, 0]);
+        message.extend(u32::from(told.lifetime_s).to_be_bytes());
+        told.dns.iter().for_each(|server| message.extend(server.octets()));
+    }
+    ip_with_hop_limit(ends, PROTOCOL_ICMPV6, HOP_LIMIT, &[&message])
+}
+
+/// The host that asks for routers: its MAC and address, which is unspecified where it has none yet. `None` of other
+/// packets and of those that must not be believed (RFC 4861, 6.1.1).
+pub fn solicits_routers(packet: &Packet) -> Option<(MacAddr, Ipv6Addr)> {
+    if packet.icmp() != Some((ROUTER_SOLICITATION, 0)) || packet.ipv6()?[7] != HOP_LIMIT {
+        return None;
+    }
+    let (IpAddr::V6(source), _) = packet.addresses()? else { return None };
+    let mac = link_option(packet.transport().get(8..)?, SOURCE_LINK)?;
+    match mac {
+        Some(_) if source.is_unspecified() => None,
+        mac => Some((mac.unwrap_or(packet.src_mac()), source)),
+    }
+}
+
 /// What a neighbour says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Says {
@@ -207,6 +275,55 @@ mod tests {
         assert_eq!(heard(&reply), Some(Says::Has { address: mine.into(), mac: ME, solicited: true }));
         let announcement = arp(ArpKind::Request, (ME, mine), (MacAddr::ZERO, mine));
         assert_eq!(heard(&announcement), Some(Says::Has { address: mine.into(), mac: ME, solicited: false }));
+    }
+
+    #[test]
+    fn a_router_tells_of_itself_in_options_that_can_be_walked() {
+        let router: Ipv6Addr = "fe80::1".parse().unwrap();
+        let told = Advertisement {
+            lifetime_s: 1800,
+            other: true,
+            mtu: 1400,
+            prefixes: vec!["fd00::".parse().unwrap(), "fd01::".parse().unwrap()],
+            dns: vec!["fd00::53".parse().unwrap()],
+            ..Advertisement::default()
+        };
+        let frame = router_advertisement((ME, router), None, &told);
+        let packet = packet(&frame, PortId(1), &mut Pool::default()).unwrap();
+        assert!(checksum::verify_l4(&packet));
+        assert_eq!((packet.icmp(), packet.ipv6().unwrap()[7]), (Some((134, 0)), 255));
+        assert_eq!(packet.transport()[4..8], [64, 0x40, 7, 8]);
+        let options = &packet.transport()[16..];
+        assert_eq!(link_option(options, SOURCE_LINK), Some(Some(ME)));
+        let mut kinds = Vec::new();
+        let mut rest = options;
+        while let [kind, units, ..] = rest {
+            kinds.push((*kind, *units));
+            rest = &rest[usize::from(*units) * 8..];
+        }
+        assert_eq!(kinds, [(1, 1), (5, 1), (3, 4), (3, 4), (25, 3)]);
+    }
+
+    #[test]
+    fn hosts_that_ask_for_routers_are_understood() {
+        let host: Ipv6Addr = "fe80::7".parse().unwrap();
+        let ask = |source: Ipv6Addr, option: &[u8], hop_limit| {
+            let all_routers = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2);
+            let ends = Ends {
+                source_mac: YOU,
+                destination_mac: group_mac(all_routers),
+                source: source.into(),
+                destination: all_routers.into(),
+            };
+            let frame = ip_with_hop_limit(ends, PROTOCOL_ICMPV6, hop_limit, &[&[133, 0, 0, 0, 0, 0, 0, 0], option]);
+            solicits_routers(&packet(&frame, PortId(1), &mut Pool::default()).unwrap())
+        };
+        assert_eq!(ask(host, &[1, 1, 2, 0, 0, 0, 0, 1], 255), Some((ME, host)));
+        assert_eq!(ask(host, &[], 255), Some((YOU, host)));
+        assert_eq!(ask(Ipv6Addr::UNSPECIFIED, &[], 255), Some((YOU, Ipv6Addr::UNSPECIFIED)));
+        assert_eq!(ask(Ipv6Addr::UNSPECIFIED, &[1, 1, 2, 0, 0, 0, 0, 1], 255), None);
+        assert_eq!(ask(host, &[], 64), None);
+        assert_eq!(ask(host, &[1, 0], 255), None);
     }
 
     #[test]
