@@ -67,6 +67,7 @@ pub(crate) fn parse_rule(
             keywords::apply(&mut draft, *option)?;
         }
         draft.finish_sections()?;
+        validate::normalise(&mut draft.rule);
         validate::check(&mut draft)?;
         Ok(draft)
     })();

@@ -30,6 +30,8 @@ pub(crate) struct Cursor {
     pub direction: Option<FlowDirection>,
     /// Matches so far.
     count: usize,
+    /// Modifiers given for the last content.
+    modifiers: Vec<&'static str>,
 }
 
 #[derive(Clone, Debug)]
@@ -180,6 +182,7 @@ impl Draft {
             return Err(Fault::new(Kind::Limit, place.range(), message));
         }
         self.cursor.count += 1;
+        self.cursor.modifiers.clear();
         if self.cursor.in_base64 {
             self.cursor.base64_unused = None;
             if let Some(inner) = self.base64_matches() {
@@ -229,6 +232,18 @@ impl Draft {
             _ => None,
         });
         last.ok_or_else(none)
+    }
+
+    /// Notes a modifier of the last content; one given twice contradicts itself.
+    pub(crate) fn note_modifier(&mut self, option: RuleOption<'_>) -> Result<(), Fault> {
+        const ONCE: &[&str] = &["offset", "depth", "distance", "within", "nocase", "startswith", "endswith"];
+        let Some(&name) = ONCE.iter().find(|known| **known == option.name.text) else { return Ok(()) };
+        if self.cursor.modifiers.contains(&name) {
+            let message = format!("'{name}' is given twice for one content");
+            return Err(Draft::conflict(option.name.range(), message));
+        }
+        self.cursor.modifiers.push(name);
+        Ok(())
     }
 
     /// Whether a match that has a place stands in the sections of a buffer.

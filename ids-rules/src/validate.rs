@@ -5,7 +5,10 @@ use crate::diagnostic::{Fault, Kind};
 use crate::parser::Draft;
 use crate::rule::{Action, Arrow, Condition, Content, FastPattern, FlowDirection, Match, Position, Protocol, Section};
 
+mod buffers;
 mod length;
+
+pub(crate) use buffers::normalise;
 
 /// Refuses a rule that is complete but cannot work.
 pub(crate) fn check(draft: &mut Draft) -> Result<(), Fault> {
@@ -18,6 +21,7 @@ pub(crate) fn check(draft: &mut Draft) -> Result<(), Fault> {
             let Match::Content(content) = m else { continue };
             check_fast_pattern(content, place)?;
             check_case(section, content, place)?;
+            buffers::check(section, content, place)?;
             fast_patterns += usize::from(content.fast_pattern != FastPattern::Unsaid);
             if fast_patterns > 1 {
                 return Err(
@@ -192,6 +196,7 @@ fn check_direction(draft: &mut Draft) -> Result<(), Fault> {
         found = Some(direction);
     }
     if transaction {
+        check_both(rule)?;
         return match rule.flow.direction {
             Some(_) => {
                 Err(Draft::conflict(0..1, "a rule for both directions ('=>') cannot have one of them in 'flow'"))
@@ -207,6 +212,19 @@ fn check_direction(draft: &mut Draft) -> Result<(), Fault> {
         (Some(_), Some(_)) | (None, _) => {}
     }
     Ok(())
+}
+
+/// A rule for both directions asks something of each, and of no payload.
+fn check_both(rule: &crate::rule::Rule) -> Result<(), Fault> {
+    let has = |way| rule.sections.iter().any(|s| s.direction.or(s.buffer.direction()) == Some(way));
+    if rule.sections.iter().any(|s| s.buffer.is_payload()) {
+        return Err(Draft::conflict(0..1, "a rule for both directions ('=>') cannot look at the payload"));
+    }
+    if has(FlowDirection::ToServer) && has(FlowDirection::ToClient) {
+        return Ok(());
+    }
+    Err(Draft::conflict(0..1, "a rule for both directions ('=>') asks something of requests and of answers")
+        .remedy("write '->' for '=>'"))
 }
 
 /// Buffers that requests and answers have alike.

@@ -236,3 +236,80 @@ fn the_starter_set_loads_whole() {
     assert!(set.rules().len() > 40);
     assert!(set.rules().iter().all(|r| (9_000_001..=9_000_999).contains(&r.sid) && r.msg.starts_with("WEIR ")));
 }
+
+/// A rule with this header and these options is refused.
+#[track_caller]
+fn refused_rule(header: &str, options: &str) {
+    let (set, problems) = parse(&format!("{header} ({options} sid:1;)"));
+    assert!(set.rules().is_empty(), "{header} {options} is loaded");
+    assert!(!problems.is_empty());
+}
+
+#[test]
+fn rules_that_can_never_match_are_refused() {
+    let tcp = "alert tcp any any -> any any";
+    let http = "alert http any any -> any any";
+    refused_rule(tcp, r#"content:"a"; distance:0; distance:0;"#);
+    refused_rule(tcp, r#"pcre:"/a/R";"#);
+    refused_rule(tcp, "ip_proto:6;");
+    refused_rule(tcp, r#"dsize:5; content:"abc"; content:"def"; distance:0;"#);
+    refused_rule(http, r#"http.uri; bsize:2; content:"abc";"#);
+    refused_rule(http, r#"urilen:<3; content:"/abc"; http_uri;"#);
+    refused_rule(http, "http.uri;");
+    refused_rule(http, r#"http.uri; http.host; content:"a";"#);
+    refused_rule(http, r#"http.host; content:"Upper";"#);
+    refused_rule(http, r#"http.uri; to_lowercase; content:"Upper";"#);
+    refused_rule(http, r#"http.method; content:"GET ";"#);
+    refused_rule(http, r#"http.uri; content:"a"; http.stat_code; content:"200";"#);
+    refused_rule(http, r#"flow:to_client; http.uri; content:"a";"#);
+    refused_rule(http, r#"http.uri; content:"a"; tls.sni; content:"b";"#);
+    refused_rule(http, r#"http.uri; content:"a"; http_uri;"#);
+    refused_rule(http, r#"http.cookie; pcre:"/a/U";"#);
+    refused_rule(http, r#"http.uri; to_md5; content:"a"; to_sha1; content:"b";"#);
+    refused_rule("alert ssh any any -> any any", r#"http.uri; content:"a";"#);
+    refused_rule("alert http any any => any any", r#"http.uri; content:"a";"#);
+    refused_rule("alert smtp any any -> any any", r#"flow:to_client; file.data; content:"a";"#);
+    refused_rule("alert tls any any -> any any", "ssl_version:tls9;");
+    refused_rule("alert tls any any -> any any", "ssl_state:sleeping;");
+    refused_rule("alert dcerpc any any -> any any", "dcerpc.iface:no-uuid;");
+    refused_rule(tcp, r#"base64_data; content:"a";"#);
+    refused_rule(tcp, "byte_test:9,>,1,0;");
+    refused_rule(tcp, "byte_jump:4,0,from_beginning,from_end;");
+    refused_rule(tcp, "byte_math:bytes 1, offset 0, oper /, rvalue 0, result x;");
+    refused_rule(tcp, "xbits:set,x;");
+    refused_rule(tcp, "flow:to_server,to_server;");
+    refused_rule(tcp, "dataset:set,x,type string;");
+}
+
+#[test]
+fn the_older_and_the_newer_style_become_the_same() {
+    let sections = |options: &str| {
+        let (set, problems) = parse(&format!("alert http any any -> any any ({options} sid:1;)"));
+        assert!(problems.is_empty(), "{}", problems[0]);
+        set.rules()[0].sections.clone()
+    };
+    let newer = sections(r#"http.uri; content:"a"; content:"b"; distance:0; http.header; content:"c";"#);
+    let older = sections(r#"content:"a"; http_uri; content:"b"; http_uri; distance:0; content:"c"; http_header;"#);
+    assert_eq!(newer, older);
+    assert_eq!(newer.len(), 2);
+    let files = sections(r#"file.data; content:"a"; file.data; content:"b";"#);
+    assert_eq!(files.len(), 2);
+    let transformed = sections(r#"http.uri; content:"A"; to_lowercase; content:"a";"#);
+    assert_eq!((transformed.len(), transformed[1].transforms.len()), (2, 1));
+}
+
+#[test]
+fn rules_of_snort_3_load_where_they_mean_the_same() {
+    let text = r#"alert http ( msg:"x"; http_uri; content:"/a",fast_pattern,nocase; content:"b",distance 2,within 9; bufferlen:3<=>200; service:http; sid:1; )"#;
+    let (set, problems) = parse(text);
+    assert!(problems.is_empty(), "{}", problems[0]);
+    let section = &set.rules()[0].sections[0];
+    assert_eq!((section.buffer.name(), section.matches.len()), ("http.uri", 3));
+}
+
+#[test]
+fn rules_for_other_engines_are_passed_over() {
+    let (set, problems) = parse("alert tcp any any -> any any (requires: version >= 99; frob:1; sid:1;)");
+    assert!(problems.is_empty());
+    assert_eq!((set.rules().len(), set.summary().passed_over), (0, 1));
+}

@@ -3,7 +3,7 @@
 use super::{no_value, required};
 use crate::AppProtocol;
 use crate::diagnostic::{Fault, Kind};
-use crate::lexer::RuleOption;
+use crate::lexer::{Piece, RuleOption};
 use crate::parser::Draft;
 use crate::rule::{AppTest, Condition, Config, ConfigScope, Protocol, TcpWay};
 
@@ -228,9 +228,40 @@ pub(super) fn named(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fau
         other => (false, other),
     };
     needs_protocol(draft, protocols, option)?;
+    check_argument(keyword, argument)?;
     let argument = argument.map(|text| text.unquote()).transpose()?.map_or("", |text| text.text).to_owned();
     draft.rule.app.push(AppTest::Named { protocols, keyword, argument, negated });
     Ok(())
+}
+
+/// Refuses arguments that the keyword does not know.
+fn check_argument(keyword: &str, argument: Option<Piece<'_>>) -> Result<(), Fault> {
+    let Some(text) = argument else { return Ok(()) };
+    let words = |separators: &'static [char]| {
+        text.text.split(separators).map(|word| word.trim().trim_start_matches('!').trim().trim_matches('"'))
+    };
+    let known = match keyword {
+        "ssl_version" => words(&[',', '|']).all(|word| VERSIONS.iter().any(|v| v.eq_ignore_ascii_case(word))),
+        "ssl_state" => words(&[',', '|']).all(|word| SSL_STATES.contains(&word)),
+        "tls.version" => words(&[]).all(|word| matches!(word, "1.0" | "1.1" | "1.2" | "1.3") || word.starts_with("0x")),
+        "dcerpc.iface" => words(&[',']).next().is_some_and(|word| is_uuid(word.trim_start_matches("uuid").trim())),
+        _ => true,
+    };
+    if known {
+        return Ok(());
+    }
+    Err(Fault::new(Kind::Value, text.range(), format!("'{}' is not known to '{keyword}'", text.text)))
+}
+
+const VERSIONS: &[&str] = &["sslv2", "sslv3", "tls1.0", "tls1.1", "tls1.2", "tls1.3"];
+const SSL_STATES: &[&str] = &["client_hello", "server_hello", "client_keyx", "server_keyx", "unknown"];
+
+/// Whether a text has the form of a UUID (RFC 9562, 4).
+fn is_uuid(text: &str) -> bool {
+    let lengths = [8, 4, 4, 4, 12];
+    let parts: Vec<&str> = text.split('-').collect();
+    let hex = |part: &str| part.bytes().all(|b| b.is_ascii_hexdigit());
+    parts.len() == lengths.len() && parts.iter().zip(lengths).all(|(part, length)| part.len() == length && hex(part))
 }
 
 /// `config:logging disable, type tx|flow, scope tx|flow`

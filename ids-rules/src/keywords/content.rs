@@ -23,6 +23,7 @@ pub(super) fn content(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), F
 }
 
 fn apply_modifier(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
+    draft.note_modifier(option)?;
     match option.name.text {
         "nocase" => nocase(draft, option),
         "rawbytes" => rawbytes(draft, option),

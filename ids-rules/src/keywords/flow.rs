@@ -15,15 +15,23 @@ pub(super) fn flow(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Faul
     let flow = &mut draft.rule.flow;
     for word in required(option)?.split(',').map(Piece::trim) {
         let direction = |d: FlowDirection, known: &mut Option<FlowDirection>| {
-            let clash = known.is_some_and(|k| k != d);
+            let clash = known.is_some();
             *known = Some(d);
-            if clash { Err(Draft::conflict(word.range(), "the flow cannot go both ways")) } else { Ok(()) }
+            if clash {
+                Err(Draft::conflict(word.range(), "the flow goes one way, which is named once"))
+            } else {
+                Ok(())
+            }
         };
         let mut state = |s: FlowState, known: &mut FlowState| {
-            let clash = state_given && *known != s;
+            let clash = state_given;
             state_given = true;
             *known = s;
-            if clash { Err(Draft::conflict(word.range(), "this contradicts the state named before")) } else { Ok(()) }
+            if clash {
+                Err(Draft::conflict(word.range(), "the flow has one state, which is named once"))
+            } else {
+                Ok(())
+            }
         };
         match word.text.to_ascii_lowercase().as_str() {
             "to_server" | "from_client" => direction(FlowDirection::ToServer, &mut flow.direction)?,

@@ -40,6 +40,7 @@ pub(crate) fn is_snort(options: &[RuleOption<'_>]) -> bool {
 /// Applies one option to the rule.
 pub(crate) fn apply(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
     let name = option.name;
+    draft.note_modifier(option)?;
     if let Some(apply) = table::find(name.text) {
         return apply(draft, option);
     }
