@@ -123,6 +123,11 @@ fn regular_eol(bytes: &[u8], reader: Reader, end: bool) -> Eol {
     }
 }
 
+/// The empty line that ends the fields. An LF is not waited on for the CR that may belong to it: no body could begin.
+fn blank_line(bytes: &[u8], reader: Reader, end: bool) -> Eol {
+    if bytes == b"\n" { Eol::Length(1) } else { regular_eol(bytes, reader, end) }
+}
+
 /// Ends of lines that only some readers take for one, told by what follows them.
 fn deformed_eol(bytes: &[u8], reader: Reader, end: bool) -> Eol {
     let rest = |n: usize| bytes.get(n..).unwrap_or_default();
@@ -272,7 +277,7 @@ fn name_end(bytes: &[u8], reader: Reader) -> usize {
 
 /// Reads what stands at the start of the bytes. `end`: no more bytes follow.
 pub fn next(bytes: &[u8], reader: Reader, end: bool) -> Next<'_> {
-    match regular_eol(bytes, reader, end) {
+    match blank_line(bytes, reader, end) {
         Eol::More => return Next::More,
         Eol::Length(length) => return Next::End(length),
         Eol::None => {}
@@ -290,7 +295,7 @@ pub fn next(bytes: &[u8], reader: Reader, end: bool) -> Next<'_> {
         return Next::More;
     };
     let mut used = start + length;
-    let last = match regular_eol(bytes.get(used..).unwrap_or_default(), reader, end) {
+    let last = match blank_line(bytes.get(used..).unwrap_or_default(), reader, end) {
         // With a byte at hand that begins the end of fields, its rest decides.
         Eol::More if used < bytes.len() => return Next::More,
         Eol::Length(eol) => {
@@ -377,6 +382,11 @@ mod tests {
     #[test]
     fn lines_without_a_colon_are_values() {
         check(b"nonsense\r\nA: 1\r\n\r\n", Reader::Server, &[("", "nonsense"), ("A", "1")], 0);
+    }
+
+    #[test]
+    fn two_lf_end_the_fields_at_once() {
+        check(b"A: 1\n\n", Reader::Browser, &[("A", "1")], 0);
     }
 
     #[test]
