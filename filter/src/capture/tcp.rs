@@ -96,7 +96,8 @@ impl Core {
             more = View { events: joined(&view.events, &placed), ..*view };
             &more
         };
-        let loose = !view.payload.is_empty() && !(taken.session && taken.data);
+        let in_stream = taken.session && taken.data;
+        let loose = !view.payload.is_empty() && !in_stream;
         let free;
         let view = if loose {
             free = View { loose, ..*view };

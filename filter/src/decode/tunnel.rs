@@ -66,8 +66,13 @@ fn version_0(view: &mut View<'_>, bytes: &[u8], flags: u16) -> Option<usize> {
         view.events.set(Event::GreVersion0HeaderTooBig);
         return None;
     }
-    // Source route entries (RFC 1701): family, offset, length; an empty one is the last.
-    while flags & ROUTING != 0 {
+    if flags & ROUTING != 0 { routed(view, bytes, length) } else { Some(length) }
+}
+
+/// Where the header ends after its source route entries (RFC 1701): family, offset, length; an empty one is the last.
+fn routed(view: &mut View<'_>, bytes: &[u8], mut length: usize) -> Option<usize> {
+    // Each turn uses four bytes at least.
+    loop {
         let Some(entry) = bytes.get(length..length + 4) else {
             view.events.set(Event::GreVersion0MalformedSreHeader);
             return None;
@@ -75,7 +80,7 @@ fn version_0(view: &mut View<'_>, bytes: &[u8], flags: u16) -> Option<usize> {
         length += 4;
         let size = usize::from(entry.get(3).copied().unwrap_or(0));
         if half(entry, 0) == 0 && size == 0 {
-            break;
+            return Some(length);
         }
         length += size;
         if length > bytes.len() {
@@ -83,7 +88,6 @@ fn version_0(view: &mut View<'_>, bytes: &[u8], flags: u16) -> Option<usize> {
             return None;
         }
     }
-    Some(length)
 }
 
 /// The header's length in version 1, which carries PPP.

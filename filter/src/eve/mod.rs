@@ -7,6 +7,8 @@ mod alert;
 mod encode;
 mod flow;
 mod packet;
+#[cfg(test)]
+mod tests;
 
 use std::net::IpAddr;
 
