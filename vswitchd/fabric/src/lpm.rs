@@ -32,18 +32,12 @@ struct Node {
 }
 
 /// Prefixes with a number each.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Lpm {
     nodes: Blocks<Node>,
     values: Blocks<u32>,
     root: Node,
     len: usize,
-}
-
-impl Default for Lpm {
-    fn default() -> Lpm {
-        Lpm { nodes: Blocks::default(), values: Blocks::default(), root: Node::default(), len: 0 }
-    }
 }
 
 /// The bits below `bit`.

@@ -53,9 +53,9 @@ fn storm(seed: u64, width: u32, changes: usize) {
     for change in 0..changes {
         let length = (random.next() % u64::from(width + 1)) as u32;
         let address = pick(&mut random) & mask(length);
-        if random.next() % 3 == 0 {
+        if random.next().is_multiple_of(3) {
             let known = model.0.keys().nth(random.next() as usize % model.0.len().max(1)).copied();
-            let (length, address) = known.filter(|_| random.next() % 4 != 0).unwrap_or((length, address));
+            let (length, address) = known.filter(|_| !random.next().is_multiple_of(4)).unwrap_or((length, address));
             assert_eq!(table.remove(address, length), model.0.remove(&(length, address)), "seed {seed}");
         } else {
             let value = change as u32;
@@ -117,7 +117,7 @@ fn a_million_routes_answer_as_the_model_does() {
         let value = table.len() as u32;
         assert_eq!(table.insert(address, length, value), Ok(model.0.insert((length, address), value)));
     }
-    for _ in 0..200_000 {
+    for _ in 0..40_000 {
         let address = random.address(32);
         assert_eq!(table.lookup(address), model.lookup(address));
     }
@@ -128,7 +128,7 @@ fn a_million_routes_answer_as_the_model_does() {
             assert_eq!(table.remove(address, length), model.0.remove(&(length, address)));
         }
     }
-    for _ in 0..50_000 {
+    for _ in 0..10_000 {
         let address = random.address(32);
         assert_eq!(table.lookup(address), model.lookup(address));
     }

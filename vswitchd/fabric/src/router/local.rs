@@ -90,8 +90,9 @@ impl Walk<'_> {
         let nobody = sender.is_unspecified();
         let near = !nobody && interface.is_on_link(sender) && !interface.has(sender);
         let own = interface.config.mac;
-        if nobody && ours {
-            self.routers.contest(self.now, id, target, mac);
+        let claimed = if nobody { (target, ours) } else { (sender, interface.has(sender)) };
+        if let (address, true) = claimed {
+            self.routers.contest(self.now, id, address, mac);
         }
         if near {
             let how = if ours { Heard::Directly } else { Heard::InPassing };

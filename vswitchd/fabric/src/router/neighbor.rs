@@ -5,7 +5,8 @@
 //! of for [`REACHABLE_FOR`] is asked again by its MAC while packets go on to it, so that one that moved or went is
 //! noticed (RFC 4861, 7.3, with the states that matter here).
 //!
-//! Limits: [`NEIGHBORS_MAX`] neighbours, at which one of a few that are looked at makes room, unless all are in use; [`HELD_MAX`]
+//! Limits: [`NEIGHBORS_MAX`] neighbours and [`NEIGHBORS_EACH`] on one interface, at which one of a few that are looked at
+//! makes room, unless all are in use; [`HELD_MAX`]
 //! packets wait in all and [`HELD_EACH`] for one neighbour, the next is dropped; [`ASKS_A_SECOND`] questions, those
 //! beyond come a second later.
 
@@ -25,6 +26,8 @@ pub(crate) use hasher::Seeded;
 
 /// Neighbours of all routers.
 pub const NEIGHBORS_MAX: usize = 16384;
+/// Neighbours on one interface, so that one network cannot take the room of the others.
+pub const NEIGHBORS_EACH: usize = 4096;
 /// Packets that wait for neighbours, in all.
 pub const HELD_MAX: usize = 1024;
 /// Packets that wait for one neighbour.
@@ -40,7 +43,7 @@ pub const REACHABLE_FOR: Duration = Duration::from_secs(30);
 /// How long an unreachable neighbour is not asked for again.
 pub const FAILED_FOR: Duration = Duration::from_secs(3);
 /// How many neighbours are looked at to find one that makes room.
-const LOOKED_AT: usize = 16;
+const LOOKED_AT: usize = 64;
 
 /// What is known of a neighbour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +96,8 @@ pub struct Neighbors {
     busy: Vec<u32>,
     /// Which places stand in `busy`.
     listed: Vec<bool>,
+    /// Neighbours of each interface.
+    counts: Vec<u32>,
     /// Where the search for room goes on.
     hand: usize,
     held: usize,
@@ -108,6 +113,7 @@ impl Neighbors {
             free: Vec::new(),
             busy: Vec::new(),
             listed: Vec::new(),
+            counts: Vec::new(),
             hand: 0,
             held: 0,
             asks: Bucket::new(ASKS_A_SECOND, ASKS_A_SECOND as u32),
@@ -176,7 +182,8 @@ impl Neighbors {
         let place = match (known, how) {
             (Some(place), _) => place,
             (None, Heard::InPassing) => return Vec::new(),
-            (None, Heard::Directly) => match self.add(now, key) {
+            // No packet goes to it yet: it is the first to make room.
+            (None, Heard::Directly) => match self.add(Instant::ZERO, key) {
                 Some(place) => place,
                 None => return Vec::new(),
             },
@@ -324,8 +331,14 @@ impl Neighbors {
     }
 
     fn add(&mut self, now: Instant, key: Key) -> Option<u32> {
-        if self.places.len() >= NEIGHBORS_MAX {
-            self.make_room(now)?;
+        let here = usize::from(key.0.0);
+        if here >= self.counts.len() {
+            self.counts.resize(here + 1, 0);
+        }
+        if self.counts.get(here).is_some_and(|count| *count as usize >= NEIGHBORS_EACH) {
+            self.make_room(now, Some(key.0))?;
+        } else if self.places.len() >= NEIGHBORS_MAX {
+            self.make_room(now, None)?;
         }
         let place = self.free.pop().unwrap_or(self.entries.len() as u32);
         if place as usize >= self.entries.len() {
@@ -334,16 +347,20 @@ impl Neighbors {
         }
         *self.entries.get_mut(place as usize)? = Some(Entry::new(key, now));
         self.places.insert(key, place);
+        if let Some(count) = self.counts.get_mut(here) {
+            *count += 1;
+        }
         Some(place)
     }
 
-    /// The least useful of the next few makes room; none where all of them are in use.
-    fn make_room(&mut self, now: Instant) -> Option<()> {
+    /// The least useful of the next few makes room, of one interface or of all; none where all of them are in use.
+    fn make_room(&mut self, now: Instant, of: Option<InterfaceId>) -> Option<()> {
         let mut least: Option<(u64, usize)> = None;
         for _ in 0..LOOKED_AT {
             self.hand = (self.hand + 1) % self.entries.len().max(1);
             let Some(entry) = self.entries.get(self.hand).and_then(Option::as_ref) else { continue };
-            if let Some(worth) = entry.worth(now)
+            if of.is_none_or(|interface| interface == entry.key.0)
+                && let Some(worth) = entry.worth(now)
                 && least.is_none_or(|(other, _)| worth < other)
             {
                 least = Some((worth, self.hand));
@@ -367,6 +384,9 @@ impl Neighbors {
     fn take_out(&mut self, place: usize) -> Vec<Packet> {
         let Some(entry) = self.entries.get_mut(place).and_then(Option::take) else { return Vec::new() };
         self.places.remove(&entry.key);
+        if let Some(count) = self.counts.get_mut(usize::from(entry.key.0.0)) {
+            *count = count.saturating_sub(1);
+        }
         self.free.push(place as u32);
         self.held -= entry.waiting.len();
         entry.waiting

@@ -106,8 +106,12 @@ fn nobody_takes_an_address_from_a_router_that_has_it() {
     assert_eq!(lab.send(1, &claim), [], "answered once a second at most");
     lab.wait(1);
     assert!(!lab.send(1, &claim).is_empty());
+    // A question that bears the router's address is a claim as well.
+    lab.wait(1);
+    let question = arp(ArpKind::Request, (thief, own), (MacAddr::ZERO, Ipv4Addr::new(10, 0, 0, 2)));
+    assert!(lab.send(1, &question).iter().any(|(_, frame)| frame[6..12] == EAST.0));
     let status = lab.fabric.router_interface(InterfaceId(0)).unwrap();
-    assert_eq!((status.counters.conflicts, status.addresses[0].duplicate), (3, false));
+    assert_eq!((status.counters.conflicts, status.addresses[0].duplicate), (4, false));
 }
 
 #[test]

@@ -146,13 +146,27 @@ fn at_the_limit_those_that_never_answered_make_room_for_others() {
     let mut bench = Bench::new();
     for n in 0..64 {
         bench.hear(n, mac(n as u8), Heard::Directly);
+        bench.find(n);
     }
     // A sweep over addresses that nobody has.
-    for n in 0..3 * NEIGHBORS_MAX as u32 {
+    for n in 0..3 * NEIGHBORS_EACH as u32 {
         bench.find(1000 + n);
     }
-    assert_eq!(bench.neighbors.places.len(), NEIGHBORS_MAX);
+    assert_eq!(bench.neighbors.places.len(), NEIGHBORS_EACH);
     assert!(bench.said.len() <= ASKS_A_SECOND as usize, "questions are limited");
     let known = (0..64).filter(|&n| bench.find(n) == Found::At(mac(n as u8))).count();
     assert_eq!(known, 64, "those in use have stayed");
+}
+
+#[test]
+fn one_network_cannot_take_the_room_of_another() {
+    let mut bench = Bench::new();
+    for n in 0..2 * NEIGHBORS_MAX as u32 {
+        bench.hear(n, mac(n as u8), Heard::Directly);
+    }
+    assert_eq!(bench.neighbors.places.len(), NEIGHBORS_EACH);
+    let key = (InterfaceId(1), address(1));
+    assert_eq!(bench.neighbors.find(bench.now, key, &mut bench.said), Found::Asked);
+    // What was only heard of makes room for what is needed.
+    assert_eq!(bench.find(2 * NEIGHBORS_MAX as u32 + 1), Found::Asked);
 }
