@@ -193,11 +193,6 @@ impl Message {
         })
     }
 
-    /// Whether a field came more than once.
-    pub fn is_repeated(&self, name: &[u8]) -> bool {
-        self.find(name).and_then(|at| self.fields.get(at)).is_some_and(|field| field.repeated)
-    }
-
     /// Names and values, in the order in which they came.
     pub fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.fields.iter().map(|field| (self.get(field.name), self.get(field.value)))
