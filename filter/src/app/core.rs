@@ -354,6 +354,7 @@ impl App {
             fed
         };
         let overfull = side.pending.len() > limit;
+        self.refine(parser.protocol());
         self.parser = Some(parser);
         self.after(way, fed, chunk, overfull, context)
     }

@@ -10,20 +10,38 @@ use crate::inspect::Direction;
 use weir_ids_rules::{AppProtocol, Buffer};
 use weir_wire::Instant;
 
+/// Headers of a request that are handed over.
+const HEADERS: usize = 64;
+
 /// What the newest transaction asked for, for the parser of another protocol that answers it.
 pub(super) fn newest_request(parser: &dyn Parser) -> Vec<(Buffer, Vec<u8>)> {
     let list = parser.transactions();
     let Some((_, newest)) = list.len().checked_sub(1).and_then(|nth| list.get(nth)) else { return Vec::new() };
-    let asked = [Buffer::HttpMethod, Buffer::HttpUriRaw, Buffer::HttpHostRaw];
-    let said = asked.into_iter().filter_map(|buffer| {
+    let value = |buffer: Buffer, nth: usize| {
         let mut work = Vec::new();
-        let value = newest.buffer(buffer, Direction::Original, 0, &mut work)?.to_vec();
-        Some((buffer, value))
-    });
+        Some((buffer, newest.buffer(buffer, Direction::Original, nth, &mut work)?.to_vec()))
+    };
+    let line = [Buffer::HttpMethod, Buffer::HttpUriRaw, Buffer::HttpHostRaw];
+    let said = line.into_iter().filter_map(|buffer| value(buffer, 0));
+    let said = said.chain((0..HEADERS).map_while(|nth| value(Buffer::HttpRequestHeader, nth)));
     said.collect()
 }
 
 impl App {
+    /// The parser has found out more exactly what is spoken (DNS in HTTP/2).
+    pub(super) fn refine(&mut self, spoken: AppProtocol) {
+        let Some(before) = self.identity.flow.protocol().filter(|&before| before != spoken) else { return };
+        let exactly = |found: &mut Found| {
+            if *found == Found::Protocol(before) {
+                *found = Found::Protocol(spoken);
+            }
+        };
+        exactly(&mut self.identity.flow);
+        exactly(&mut self.identity.to_server);
+        exactly(&mut self.identity.to_client);
+        self.identity.original.get_or_insert(before);
+    }
+
     /// Looks for the protocol in the bytes that wait in a direction.
     pub(super) fn find(&mut self, way: Direction, end: bool, time: Instant, context: &mut Context<'_>) -> Outcome {
         if self.changing {

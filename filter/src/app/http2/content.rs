@@ -1,7 +1,10 @@
 //! What streams carry: headers, bodies, and DNS messages in either.
 
+use weir_ids_rules::Buffer;
+
+use super::frame::{self, Head, kind};
 use super::hpack;
-use super::stream::{Half, progress};
+use super::stream::{Half, Stream, progress};
 use super::{DNS, Http2};
 use crate::app::decompress::{Coding, Decompressor, Limits as Bombs, Status};
 use crate::app::file::Limits;
@@ -9,6 +12,38 @@ use crate::app::{Anomaly, Settings, dns};
 use crate::inspect::Direction;
 
 impl Http2 {
+    /// The request of stream 1 came by HTTP/1, with the client's settings in a header (RFC 7540, 3.2).
+    pub(super) fn upgraded(&mut self, said: &[(Buffer, Vec<u8>)]) {
+        let mut stream = Stream::new(1, self.list.next_number());
+        let mut settings = None;
+        for (buffer, value) in said {
+            let (name, value): (&[u8], &[u8]) = match buffer {
+                Buffer::HttpMethod => (b":method", value),
+                Buffer::HttpUriRaw => (b":path", value),
+                Buffer::HttpHostRaw => (b":authority", value),
+                _ => {
+                    let Some(colon) = memchr::memmem::find(value, b": ") else { continue };
+                    (value.get(..colon).unwrap_or_default(), value.get(colon + 2..).unwrap_or_default())
+                }
+            };
+            if name.eq_ignore_ascii_case(b"http2-settings") {
+                settings = Some(base64url(value));
+            } else if !name.eq_ignore_ascii_case(b"host") {
+                stream.client.headers.push(hpack::Header { name: name.into(), value: value.into() });
+            }
+        }
+        stream.client.progress = progress::COMPLETE;
+        self.highest[1] = 1;
+        self.list.push(stream);
+        let Some(settings) = settings else { return };
+        let head = Head::of(kind::SETTINGS, settings.len());
+        let stream = self.stream(Direction::Original, head);
+        let intact = stream.is_none_or(|stream| frame::note(head, &settings, &mut stream.client));
+        if !intact {
+            self.list.anomaly(Anomaly("http2.invalid_http1_settings"));
+        }
+    }
+
     /// Headers of a direction of a stream.
     pub(super) fn headers(&mut self, way: Direction, id: u32, block: hpack::Block, _settings: &Settings) {
         let Some((mark, stream)) = self.list.marked_mut().rev().find(|(_, stream)| stream.id == id) else { return };
@@ -122,6 +157,11 @@ fn oddities(half: &Half) -> impl Iterator<Item = &'static str> {
 fn asked_by_path(path: &[u8]) -> Option<Vec<u8>> {
     let query = path.split(|&byte| byte == b'?').nth(1)?;
     let coded = query.split(|&byte| byte == b'&').find_map(|part| part.strip_prefix(b"dns="))?;
+    Some(base64url(coded))
+}
+
+/// Bytes in base64 with the alphabet for URLs, up to what is not of it.
+fn base64url(coded: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(coded.len() * 3 / 4);
     let (mut bits, mut held) = (0u32, 0u32);
     for byte in coded.iter().take(DNS * 4 / 3) {
@@ -140,5 +180,5 @@ fn asked_by_path(path: &[u8]) -> Option<Vec<u8>> {
             out.push((held >> bits) as u8);
         }
     }
-    Some(out)
+    out
 }

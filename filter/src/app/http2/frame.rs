@@ -53,6 +53,11 @@ impl Head {
     /// Bytes of a head.
     pub const LENGTH: usize = 9;
 
+    /// One about the connection, without flags.
+    pub const fn of(kind: u8, length: usize) -> Head {
+        Head { length, kind, flags: 0, stream: 0 }
+    }
+
     /// Reads one.
     pub fn read(reader: &mut Reader<'_>) -> Option<Head> {
         let length = reader.be24()? as usize;

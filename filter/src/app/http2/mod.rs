@@ -93,19 +93,7 @@ impl Parser for Http2 {
     }
 
     fn inherit(&mut self, said: &[(Buffer, Vec<u8>)]) {
-        let mut stream = Stream::new(1, self.list.next_number());
-        for (buffer, value) in said {
-            let name: &[u8] = match buffer {
-                Buffer::HttpMethod => b":method",
-                Buffer::HttpUriRaw => b":path",
-                Buffer::HttpHostRaw => b":authority",
-                _ => continue,
-            };
-            stream.client.headers.push(hpack::Header { name: name.into(), value: value.as_slice().into() });
-        }
-        stream.client.progress = progress::COMPLETE;
-        self.highest[1] = 1;
-        self.list.push(stream);
+        self.upgraded(said);
     }
 
     fn feed(&mut self, way: Direction, input: Input<'_>, context: &mut Context<'_>) -> Fed {
@@ -186,6 +174,11 @@ impl Http2 {
         let head = Head::read(&mut ahead).ok_or(Stop::Need(Head::LENGTH))?;
         if head.kind == kind::DATA {
             return self.data(way, head, reader, ahead);
+        }
+        if head.kind == kind::SETTINGS && head.length == 0 {
+            // An acknowledgment says nothing.
+            *reader = ahead;
+            return Ok(());
         }
         if head.length > FRAME {
             if matches!(head.kind, kind::HEADERS | kind::CONTINUATION | kind::PUSH_PROMISE) {

@@ -195,8 +195,18 @@ impl Pgsql {
     }
 
     fn answer(&mut self, answer: Answer, done: bool) {
-        if matches!(answer, Answer::Ready) && self.list.iter_mut().all(|exchange| exchange.done) {
-            return;
+        if self.list.iter_mut().all(|exchange| exchange.done) {
+            match answer {
+                Answer::Ready => return,
+                // What the server tells of its own accord belongs to what was asked last, if that is still alive.
+                Answer::Notification { .. } | Answer::Parameter(..) | Answer::Notice(_) => {
+                    if let Some(last) = self.list.last_mut().filter(|last| last.answers.len() < ANSWERS) {
+                        last.answers.push(answer);
+                    }
+                    return;
+                }
+                _ => {}
+            }
         }
         let Some(exchange) = self.current() else { return };
         if exchange.answers.len() < ANSWERS && !matches!(answer, Answer::Ready) {
