@@ -18,6 +18,7 @@ use super::verdict;
 use super::{Alert, AppFacts, Direction, Findings, FlowVerdict, Program, Scene, Shared, Sink, Step};
 use crate::app::core::{Found, Outcome};
 use crate::app::{Anomaly, App, Chunk, Context, Expectation, Mark};
+use crate::decode::View;
 use crate::event::Tuple;
 
 /// Anomalies of protocol detection that a flow remembers.
@@ -39,6 +40,8 @@ pub struct Inspection {
     talker: Option<Direction>,
     /// What a direction speaks has become known, and no packet that goes its way was judged since.
     found: [bool; 2],
+    /// Rules on the protocol alone that have matched.
+    known: Vec<u32>,
     /// The verdict on the flow.
     verdict: Option<FlowVerdict>,
     /// What protocol detection met.
@@ -58,6 +61,7 @@ impl Inspection {
             marks: FlowMarks::default(),
             talker: None,
             found: [false; 2],
+            known: Vec::new(),
             verdict: None,
             events: Vec::new(),
             tag: None,
@@ -162,6 +166,7 @@ impl Inspection {
         *to_client |= before.to_client != after.to_client;
         let found = match step.way {
             _ if !step.packet && !step.end => false,
+            _ if step.end => *to_server || *to_client,
             Direction::Original => std::mem::take(to_server),
             Direction::Reply => std::mem::take(to_client),
         };
@@ -263,6 +268,7 @@ impl Inspection {
             marks: &mut self.marks,
             hosts: &mut shared.hosts,
             scratch: &mut shared.scratch,
+            known: &mut self.known,
             undecided: false,
             overflows: 0,
         };
@@ -295,6 +301,8 @@ impl Inspection {
         let metadata = self.metadata();
         let tuple = oriented(&self.tuple, step.way);
         let program = Arc::clone(&self.program);
+        // At the end of a flow the other direction is judged as well.
+        let back = View { tuple: Some(oriented(&tuple, Direction::Reply)), ..*step.view };
         for told in &shared.told {
             let Some(rule) = program.rule(told.matched.rule) else { continue };
             for tag in &rule.tags {
@@ -314,7 +322,14 @@ impl Inspection {
                 (Some(stream), Some(_)) => stream.text,
                 _ => step.view.payload,
             };
-            let scene = self.scene(step, &metadata);
+            let turned;
+            let scene = match told.matched.way == step.way {
+                true => self.scene(step, &metadata),
+                false => {
+                    turned = Step { view: &back, way: told.matched.way, ..*step };
+                    self.scene(&turned, &metadata)
+                }
+            };
             let refuses =
                 matches!(told.action, weir_ids_rules::rule::Action::Drop | weir_ids_rules::rule::Action::Reject(_));
             let extra = shared.scratch.room.alert_members(rule.signature.gid, rule.signature.sid);
@@ -433,6 +448,7 @@ impl Inspection {
 fn transactions(app: &mut App, judge: &mut Judge<'_>, step: &Step<'_>, hits: &[u32]) {
     let tuple = *judge.facts.tuple;
     let turned = (oriented(&tuple, Direction::Reply), Step { way: opposite(step.way), ..*step });
+    let over = app.is_over();
     for nth in 0..app.parsers() {
         let Some(parser) = app.parser_mut(nth) else { continue };
         let protocol = parser.protocol();
@@ -444,7 +460,7 @@ fn transactions(app: &mut App, judge: &mut Judge<'_>, step: &Step<'_>, hits: &[u
                 if only.is_some_and(|only| only != way) || (way != step.way && !step.end) {
                     continue;
                 }
-                let view = TxView { protocol, transaction, way, parser: nth, end: step.end };
+                let view = TxView { protocol, transaction, way, parser: nth, end: step.end, over };
                 if way == step.way {
                     judge_tx::judge(judge, &view, mark, hits);
                 } else {

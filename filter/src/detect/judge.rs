@@ -1,6 +1,7 @@
 //! Rules judged on a packet and on the stream: which of those worth judging match, in the order in which they act.
 
 use weir_ids_rules::rule::Protocol;
+use weir_wire::numbers::PROTOCOL_TCP;
 
 use super::asks::Facts;
 use super::check::Outcome;
@@ -21,6 +22,8 @@ pub struct Judge<'j> {
     pub marks: &'j mut FlowMarks,
     pub hosts: &'j mut HostMarks,
     pub scratch: &'j mut Scratch,
+    /// Rules on the protocol alone that have matched in the flow.
+    pub known: &'j mut Vec<u32>,
     /// A rule that refuses could not be decided within its bound on work.
     pub undecided: bool,
     /// Rules that were not judged further for want of room.
@@ -43,6 +46,7 @@ impl<'j> Judge<'j> {
             marks: self.marks,
             hosts: self.hosts,
             scratch: self.scratch,
+            known: self.known,
             undecided: false,
             overflows: 0,
         };
@@ -84,8 +88,11 @@ impl<'j> Judge<'j> {
             && (!rule.protocol.is_app() || self.speaks(rule.protocol))
     }
 
+    /// The flow speaks it; of a connection that is not established nothing is believed.
     fn speaks(&self, protocol: Protocol) -> bool {
-        self.facts.identity.flow.protocol().is_some_and(|spoken| protocol.takes_app(spoken))
+        let step = self.facts.step;
+        (step.established || step.end || self.facts.tuple.protocol != PROTOCOL_TCP)
+            && self.facts.identity.flow.protocol().is_some_and(|spoken| protocol.takes_app(spoken))
     }
 
     /// A rule matched: it leaves its marks, and waits for the verdict.
@@ -101,7 +108,7 @@ impl<'j> Judge<'j> {
         for &number in &self.program.ends {
             let Some(rule) = self.program.rule(number) else { continue };
             if rule.takes_protocol(class_of(self.facts.tuple.protocol)) && self.takes(rule) {
-                self.matched(rule, Matched::new(number));
+                self.matched(rule, Matched::new(number, self.facts.step.way));
             }
         }
     }
@@ -111,7 +118,7 @@ impl<'j> Judge<'j> {
         for &number in &self.program.oddities {
             let Some(rule) = self.program.rule(number) else { continue };
             if self.asks(rule) && self.takes(rule) {
-                self.matched(rule, Matched::new(number));
+                self.matched(rule, Matched::new(number, self.facts.step.way));
             }
         }
     }
@@ -176,11 +183,15 @@ impl<'j> Judge<'j> {
                         side.payload_hits.push(candidate.rule);
                     }
                 }
+                Outcome::Match if rule.kind == Kind::ProtocolOnly && self.known.contains(&candidate.rule) => {}
                 Outcome::Match => {
+                    if rule.kind == Kind::ProtocolOnly {
+                        self.known.push(candidate.rule);
+                    }
                     if let Some(place) = on_stream {
                         side.remember(candidate.rule, place);
                     }
-                    self.matched(rule, Matched { stream: on_stream, ..Matched::new(candidate.rule) });
+                    self.matched(rule, Matched { stream: on_stream, ..Matched::new(candidate.rule, step.way) });
                 }
             }
         }
@@ -207,7 +218,9 @@ impl<'j> Judge<'j> {
         if !rule.acts.is_empty() {
             Marks { transaction: Some(bits), ..self.marks() }.apply(&rule.acts);
         }
-        self.scratch.matched.push(Matched { transaction: Some(transaction), ..Matched::new(number) });
+        self.scratch
+            .matched
+            .push(Matched { transaction: Some(transaction), ..Matched::new(number, self.facts.step.way) });
     }
 
     /// As [`Judge::takes`], for a rule on a transaction, which may have bits of its own.

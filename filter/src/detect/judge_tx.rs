@@ -68,6 +68,8 @@ pub struct TxView<'t> {
     pub parser: usize,
     /// The flow's end: nothing more will come.
     pub end: bool,
+    /// The parser could not go on: the flow is judged for what ended it, once.
+    pub over: bool,
 }
 
 impl TxView<'_> {
@@ -98,7 +100,10 @@ pub fn judge(judge: &mut Judge<'_>, view: &TxView<'_>, mark: &mut Mark, hits: &[
         judge.scratch.round.begin(program.rule_count());
         search(judge, view, table, memory);
         if anomalies.len() > memory.anomalies {
-            table.anomalies.iter().for_each(|&rule| judge.scratch.round.add(rule));
+            // A rule that means either direction is told of what ended the parsing in one of them.
+            let told = |rule: u32| view.over && other.fired.iter().any(|&(fired, _)| fired == rule);
+            let fresh = table.anomalies.iter().filter(|&&rule| !told(rule));
+            fresh.for_each(|&rule| judge.scratch.round.add(rule));
         }
         memory.waiting.iter().for_each(|waiting| judge.scratch.round.add(waiting.rule));
         let both = |rule: u32| program.rule(rule).is_some_and(|rule| rule.arrow == Arrow::Transaction);

@@ -1,5 +1,6 @@
 //! Lists that one step fills and the next one fills again, so that none is allocated once warm.
 
+use super::Direction;
 use super::check::Room;
 
 /// A rule to be judged.
@@ -22,12 +23,14 @@ pub struct Matched {
     pub stream: Option<u64>,
     /// A transaction: which parser's, and its number.
     pub transaction: Option<(usize, u64)>,
+    /// The direction in which it matched.
+    pub way: Direction,
 }
 
 impl Matched {
     /// A match of a rule on a packet.
-    pub fn new(rule: u32) -> Matched {
-        Matched { rule, stream: None, transaction: None }
+    pub fn new(rule: u32, way: Direction) -> Matched {
+        Matched { rule, stream: None, transaction: None, way }
     }
 }
 
