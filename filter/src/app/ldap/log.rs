@@ -30,14 +30,7 @@ fn write_body(body: &Body, number: u8, json: &mut Json<'_>) {
     match body {
         Body::Bind { version, name, sasl } => {
             json.number("version", *version).bytes("name", name);
-            if let Some((mechanism, credentials)) = sasl {
-                json.nested("sasl", |json| {
-                    json.bytes("mechanism", mechanism);
-                    if let Some(credentials) = credentials {
-                        json.hex("credentials", credentials, "");
-                    }
-                });
-            }
+            write_sasl(sasl, json);
         }
         Body::Search(search) => {
             json.bytes("base_object", &search.base);
@@ -96,6 +89,16 @@ fn write_body(body: &Body, number: u8, json: &mut Json<'_>) {
         }
         Body::Other => {}
     }
+}
+
+fn write_sasl(sasl: &Option<(Vec<u8>, Option<Vec<u8>>)>, json: &mut Json<'_>) {
+    let Some((mechanism, credentials)) = sasl else { return };
+    json.nested("sasl", |json| {
+        json.bytes("mechanism", mechanism);
+        if let Some(credentials) = credentials {
+            json.hex("credentials", credentials, "");
+        }
+    });
 }
 
 fn optional(json: &mut Json<'_>, key: &str, value: &Option<Vec<u8>>) {
