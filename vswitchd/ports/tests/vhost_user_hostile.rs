@@ -10,7 +10,7 @@ mod guest;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use guest::{Guest, frame, serve};
+use guest::{Guest, ID, frame, serve};
 use weir_ports::event::{Epoll, EventFd};
 use weir_ports::vhost_user::features;
 use weir_ports::vhost_user::frontend::queue::Place;
@@ -91,6 +91,41 @@ fn hostile() -> Guest {
 /// The guest's memory ends here.
 fn end(guest: &Guest) -> u64 {
     GUEST_BASE + guest.frontend.memory().len() as u64
+}
+
+// -- frames that are held
+
+#[test]
+fn a_header_that_changes_after_it_was_taken_does_not_reach_the_receiver() {
+    let (mut a, mut b) = (hostile(), hostile());
+    let bytes = frame(1200, 9);
+    assert!(a.frontend.send(0, &[0; 12], &bytes));
+    a.frontend.flush(0);
+    let mut packets = Vec::new();
+    assert_eq!(a.port.rx_parts(ID, &mut a.pool, &mut packets, 64), 1);
+    let buffer = a.place(1).buffers;
+    a.frontend.memory().write(buffer, &[0xee; 12 + 128]).unwrap();
+    b.port.tx_from(&a.port, &mut a.pool, &mut packets);
+    b.port.flush();
+    a.port.release();
+    let got = b.guest_received();
+    assert_eq!(got[0].1, bytes);
+}
+
+#[test]
+fn a_ring_that_is_stopped_while_a_frame_is_held_takes_the_rest_with_it() {
+    let mut a = hostile();
+    assert!(a.frontend.send(0, &[0; 12], &frame(1200, 9)));
+    a.frontend.flush(0);
+    let mut packets = Vec::new();
+    assert_eq!(a.port.rx_parts(ID, &mut a.pool, &mut packets, 64), 1);
+    a.frontend.hang_up();
+    a.port.on_event();
+    let mut packet = packets.remove(0);
+    assert!(!a.port.fill(&mut packet, &mut a.pool) && !packet.is_whole());
+    assert!(a.port.rest(&packet).is_none());
+    a.pool.give(packet.buffer);
+    assert_eq!(a.pool.outstanding(), 0);
 }
 
 // -- descriptors

@@ -1,0 +1,96 @@
+//! The short way of settled flows, and everything that closes it.
+
+use super::*;
+
+fn udp(data: &[u8]) -> Frame {
+    Frame::udp(A4, 1000, B4, 53, data)
+}
+
+fn answer() -> Frame {
+    Frame::udp(B4, 53, A4, 1000, b"yes")
+}
+
+/// A flow of UDP that both ends have spoken in.
+fn answered() -> World {
+    let mut world = World::new(&spec(Action::Allow, vec![]));
+    world.send(&udp(b"hello"), A, B).unwrap();
+    world.send(&answer(), B, A).unwrap();
+    world
+}
+
+fn carries(world: &mut World, frame: &Frame, from: u16, to: u16) -> bool {
+    let mut packet = frame.packet_in(from, &mut world.pool);
+    let carried = world.carry(&mut packet, to);
+    world.pool.give(packet.buffer);
+    carried
+}
+
+#[test]
+fn a_settled_flow_is_carried_both_ways_and_counted() {
+    let mut world = answered();
+    world.pass_time(7);
+    assert!(carries(&mut world, &udp(b"hello"), A, B) && carries(&mut world, &answer(), B, A));
+    let flow = world.engine.flows(1, |_| true).remove(0);
+    assert_eq!((flow.packets, flow.last), ([2, 2], world.now));
+    assert_eq!(flow.bytes, [2 * udp(b"hello").bytes.len() as u64, 2 * answer().bytes.len() as u64]);
+}
+
+#[test]
+fn a_flow_that_is_not_known_or_not_answered_is_not_carried() {
+    let mut world = World::new(&spec(Action::Allow, vec![]));
+    assert!(!carries(&mut world, &udp(b"hello"), A, B));
+    world.send(&udp(b"hello"), A, B).unwrap();
+    // More of the same may pass, but the first answer changes how dear the flow is.
+    assert!(carries(&mut world, &udp(b"hello"), A, B));
+    assert!(!carries(&mut world, &answer(), B, A));
+    assert_eq!(world.engine.flows(1, |_| true)[0].packets, [2, 0]);
+}
+
+#[test]
+fn other_ports_than_the_verdict_was_given_for_go_the_long_way() {
+    let mut world = answered();
+    assert!(!carries(&mut world, &udp(b"hello"), A, C) && !carries(&mut world, &udp(b"hello"), C, B));
+}
+
+#[test]
+fn another_policy_is_asked_before_anything_is_carried() {
+    let mut world = answered();
+    world.install(&spec(Action::Drop, vec![web_to_db(Action::Allow, PROTOCOL_UDP, 53)]));
+    assert!(!carries(&mut world, &udp(b"hello"), A, B));
+    assert_eq!(world.send(&udp(b"hello"), A, B), Ok(()));
+    assert_eq!(world.send(&udp(b"hello"), A, B), Ok(()));
+    assert!(carries(&mut world, &udp(b"hello"), A, B) && carries(&mut world, &answer(), B, A));
+    world.install(&spec(Action::Drop, vec![]));
+    assert_eq!(world.send(&udp(b"hello"), A, B), POLICY);
+    assert_eq!(world.send(&answer(), B, A), POLICY);
+    assert!(!carries(&mut world, &udp(b"hello"), A, B) && !carries(&mut world, &answer(), B, A));
+}
+
+#[test]
+fn a_flow_that_was_killed_is_not_carried() {
+    let mut world = answered();
+    assert_eq!(world.engine.kill_flows(world.now, |_| true), 1);
+    assert!(!carries(&mut world, &udp(b"hello"), A, B) && !carries(&mut world, &answer(), B, A));
+    assert_eq!(world.send(&udp(b"hello"), A, B), Err(DropReason::FlowBlocked));
+}
+
+#[test]
+fn a_connection_is_carried_inside_its_window_and_between_handshake_and_end() {
+    let mut world = World::new(&spec(Action::Allow, vec![]));
+    let syn = seg(A4, 1000, B4, 80, TCP_SYN, 100, 0, b"");
+    assert!(!carries(&mut world, &syn, A, B));
+    world.handshake(A, 1000, B, 80).unwrap();
+    let data = seg(A4, 1000, B4, 80, TCP_ACK | TCP_PSH, 101, 501, b"data");
+    assert!(carries(&mut world, &data, A, B));
+    assert!(carries(&mut world, &seg(B4, 80, A4, 1000, TCP_ACK, 501, 105, b""), B, A));
+    // Outside of the window, or what was never sent.
+    assert!(!carries(&mut world, &seg(A4, 1000, B4, 80, TCP_ACK, 900_000, 501, b"x"), A, B));
+    assert!(!carries(&mut world, &seg(B4, 80, A4, 1000, TCP_ACK, 501, 106, b""), B, A));
+    for flags in [TCP_SYN, TCP_RST, TCP_RST | TCP_ACK, TCP_FIN | TCP_ACK, 0] {
+        assert!(!carries(&mut world, &seg(A4, 1000, B4, 80, flags, 105, 501, b""), A, B), "{flags}");
+    }
+    // What the short way has carried is known on the long one.
+    let late = seg(B4, 80, A4, 1000, TCP_ACK, 501, 105, b"");
+    assert_eq!(world.send_long(late.packet_in(B, &mut Pool::default()), A), Ok(()));
+    assert_eq!(world.engine.flows(1, |_| true)[0].state, "established");
+}
