@@ -48,6 +48,10 @@ impl App {
             return self.find_next(way, end, time, context);
         }
         match self.guess(way, end, context) {
+            // What the parser has refined already looks like its beginning from the other side.
+            Guess::Is(protocol) if self.identity.original == Some(protocol) => {
+                self.found(way, self.identity.flow.protocol().unwrap_or(protocol), end, time, context)
+            }
             Guess::Is(protocol) => self.found(way, protocol, end, time, context),
             Guess::Reversed(protocol) => {
                 if !self.midstream || self.identity.side(other(way)) != Found::Unknown {

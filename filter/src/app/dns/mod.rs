@@ -310,6 +310,11 @@ impl Transaction for Exchange {
         log::flags(&self.message, json);
         log::body(&self.message, json);
     }
+
+    fn is_logged(&self) -> bool {
+        // EVE has no event for LLMNR.
+        self.protocol != AppProtocol::Llmnr
+    }
 }
 
 const TCP: u8 = 6;
