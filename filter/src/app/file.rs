@@ -112,6 +112,10 @@ impl Content {
 
     /// Where the window begins.
     fn from(&self) -> u64 {
+        // Part by part, each look goes back only so far: else the first parts would be looked at again and again.
+        if self.limits.at_once && self.inspected > self.limits.window {
+            return self.inspected.saturating_sub((self.limits.window / 4).max(4 << 10));
+        }
         if self.inspected <= self.limits.minimum {
             return self.base;
         }
@@ -336,6 +340,20 @@ mod tests {
         content.mark_inspected();
         content.append(b"ABCDEFGHIJKLM");
         assert_eq!(content.window(), Some((&b"abABCDEFGHIJKLM"[..], 10)));
+    }
+
+    #[test]
+    fn inline_every_part_is_looked_at_as_it_comes() {
+        let mut content = Content::new(Limits { limit: 0, minimum: 40 << 10, window: 16 << 10, at_once: true });
+        let mut looked_at = 0;
+        for nth in 0..100 {
+            content.append(&[b'x'; 1000]);
+            let (bytes, at) = content.window().unwrap();
+            assert_eq!(at + bytes.len() as u64, 1000 * (nth + 1));
+            looked_at += bytes.len();
+            content.mark_inspected();
+        }
+        assert!(looked_at < 800_000, "{looked_at} bytes looked at");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use weir_wire::PortId;
 
 use crate::app::Settings;
+use crate::app::http1::Options;
 use crate::detect::Shared;
 
 /// The bytes of stream data held for all flows of one engine, and their bounds. While more than half of all is held, a
@@ -32,6 +33,8 @@ pub struct StreamMemory {
 impl StreamMemory {
     /// Nothing held; bounds in bytes, for all flows and for one direction of one.
     pub fn new(limit: usize, per_direction: usize) -> StreamMemory {
+        // Bodies are judged part by part: what waited for its minimum would be delivered before.
+        let http = Options { inline: true, ..Options::default() };
         StreamMemory {
             used: 0,
             limit,
@@ -40,7 +43,7 @@ impl StreamMemory {
             work: 0,
             by_port: Vec::new(),
             holders: 0,
-            shared: Shared::new(Settings::default(), true),
+            shared: Shared::new(Settings { http, ..Settings::default() }, true),
             text: Vec::new(),
         }
     }
