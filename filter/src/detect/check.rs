@@ -40,10 +40,10 @@ enum Test {
     Pcre { expression: Box<Expression>, negated: bool, relative: bool, captures: Box<[Capture]> },
     IsDataAt(IsDataAt),
     Size(Bounds),
-    ByteTest(Box<ByteTest>),
-    ByteJump(Box<ByteJump>),
-    ByteExtract(ByteExtract),
-    ByteMath(Box<ByteMath>),
+    Compare(Box<ByteTest>),
+    Jump(Box<ByteJump>),
+    Extract(ByteExtract),
+    Compute(Box<ByteMath>),
     Base64 { decode: Box<Base64Decode>, inner: Box<[Element]> },
     Entropy(Entropy),
     DataSet(Box<DataSet>),
@@ -199,10 +199,10 @@ fn compile_match(m: &Match) -> Result<Test, Refusal> {
         }
         Match::IsDataAt(is) => Test::IsDataAt(*is),
         Match::Size(bounds) => Test::Size(*bounds),
-        Match::ByteTest(test) => Test::ByteTest(Box::new(*test)),
-        Match::ByteJump(jump) => Test::ByteJump(Box::new(*jump)),
-        Match::ByteExtract(extract) => Test::ByteExtract(*extract),
-        Match::ByteMath(math) => Test::ByteMath(Box::new(*math)),
+        Match::ByteTest(test) => Test::Compare(Box::new(*test)),
+        Match::ByteJump(jump) => Test::Jump(Box::new(*jump)),
+        Match::ByteExtract(extract) => Test::Extract(*extract),
+        Match::ByteMath(math) => Test::Compute(Box::new(*math)),
         Match::Base64(decode) => {
             let inner = compile(&decode.matches)?;
             let decode = Base64Decode { matches: Vec::new(), ..*decode };

@@ -8,7 +8,6 @@
 //! the whole segment. What the rules are, and how they are judged, is [`crate::detect`]'s.
 
 mod flow;
-mod literal;
 mod memory;
 pub(crate) mod pcre;
 mod program;

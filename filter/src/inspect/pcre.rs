@@ -4,11 +4,7 @@
 //! back-references, possessive quantifiers) goes to PCRE2 with a limit on its work. An expression that runs into the
 //! limit has not been decided; [`Found::Undecided`] says so, and the caller does not take it for "no match".
 
-use regex_syntax::hir::Look;
-use regex_syntax::hir::literal::{ExtractKind, Extractor};
 use weir_ids_rules::rule::{Pcre, PcreFlags};
-
-use super::literal::Literal;
 
 /// Steps that PCRE2 may take on one search.
 const MATCH_LIMIT: u32 = 20_000;
@@ -19,8 +15,6 @@ const SIZE_LIMIT: usize = 2 << 20;
 #[derive(Debug)]
 pub struct Expression {
     engine: Engine,
-    /// Every match ends in one of these; empty where that is not known.
-    endings: Box<[Literal]>,
 }
 
 #[derive(Debug)]
@@ -59,17 +53,11 @@ impl Expression {
                 .dfa_size_limit(SIZE_LIMIT)
                 .build();
             if let Ok(regex) = built {
-                let endings = endings(&pattern, pcre.flags).unwrap_or_default();
-                return Ok(Expression { engine: Engine::Linear(Box::new(regex)), endings });
+                return Ok(Expression { engine: Engine::Linear(Box::new(regex)) });
             }
         }
         let engine = Engine::Backtracking(Box::new(backtracking(pcre)?));
-        Ok(Expression { engine, endings: Box::default() })
-    }
-
-    /// Literals of which every match has one at its end; empty where that is not known.
-    pub fn endings(&self) -> &[Literal] {
-        &self.endings
+        Ok(Expression { engine })
     }
 
     /// The first match in `text` that starts at `from` or behind it. `text` starts where `^` matches.
@@ -125,31 +113,6 @@ impl Expression {
             }
         }
     }
-}
-
-/// What every match of `pattern` (in the syntax of `regex`) ends in; `None` where that cannot be said in a few
-/// literals, or where a match may depend on the byte behind it.
-fn endings(pattern: &str, flags: PcreFlags) -> Option<Box<[Literal]>> {
-    let hir = regex_syntax::ParserBuilder::new()
-        .unicode(false)
-        .utf8(false)
-        .case_insensitive(flags.caseless)
-        .dot_matches_new_line(flags.dotall)
-        .multi_line(flags.multiline)
-        .swap_greed(flags.ungreedy)
-        .build()
-        .parse(pattern)
-        .ok()?;
-    let mut found = Extractor::new().kind(ExtractKind::Suffix).limit_total(32).extract(&hir);
-    found.optimize_for_suffix_by_preference();
-    let literals = found.literals().filter(|all| !all.is_empty() && all.iter().all(|l| !l.as_bytes().is_empty()))?;
-    // A word boundary behind a letter holds at the end of what is at hand; others may wait for the byte behind.
-    let looks = hir.properties().look_set_suffix_any();
-    let word = |l: &regex_syntax::hir::literal::Literal| {
-        l.as_bytes().last().is_some_and(|&b| b.is_ascii_alphanumeric() || b == b'_')
-    };
-    let settled = looks.iter().all(|look| look == Look::WordAscii && literals.iter().all(word));
-    settled.then(|| literals.iter().map(|l| Literal::new(l.as_bytes(), false)).collect())
 }
 
 fn backtracking(pcre: &Pcre) -> Result<pcre2::bytes::Regex, String> {
@@ -327,7 +290,7 @@ mod tests {
         let pcre =
             Pcre { pattern: pattern.into(), negated: false, relative: false, flags, captures: Vec::new(), at: 0 };
         let engine = Engine::Backtracking(Box::new(backtracking(&pcre).unwrap()));
-        Expression { engine, endings: Box::default() }.find(text, 0)
+        Expression { engine }.find(text, 0)
     }
 
     #[test]
@@ -420,20 +383,6 @@ mod tests {
     fn a_search_that_reaches_the_limit_is_undecided() {
         let text = [&[b'a'; 60][..], b"!"].concat();
         assert_eq!(compile(r"^(a+)+(?!x)$", PcreFlags::default()).find(&text, 0), Found::Undecided);
-    }
-
-    #[test]
-    fn endings_are_known_where_a_match_needs_no_byte_behind_it() {
-        let known = |p| !compile(p, PcreFlags::default()).endings().is_empty();
-        assert!(known(r"^curl .*\|\s*(?:ba|da)?sh"));
-        assert!(known(r"sh\b"));
-        assert!(known(r"[a-z]+\.(?:php|asp)"));
-        assert!(!known(r"x-\b"));
-        assert!(!known(r"sh\B"));
-        assert!(!known(r"a[^b]"));
-        assert!(!known(r"end$"));
-        assert!(!known(r"a*"));
-        assert!(!known(r"(.)\1"));
     }
 
     #[test]

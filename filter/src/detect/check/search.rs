@@ -105,19 +105,19 @@ impl Search<'_, '_> {
                 next(holds, is.relative || Self::is_variable(is.offset), self)
             }
             Test::Size(bounds) => next(bounds.contains(self.text.len() as u64), false, self),
-            Test::ByteTest(test) => {
+            Test::Compare(test) => {
                 let holds = self.source(previous).test(test);
                 next(holds, true, self)
             }
-            Test::ByteJump(jump) => match self.jump(jump, previous) {
+            Test::Jump(jump) => match self.jump(jump, previous) {
                 Some(place) => self.run(rest, place),
                 None => Step::Elsewhere,
             },
-            Test::ByteExtract(extract) => match self.source(previous).extract(extract) {
+            Test::Extract(extract) => match self.source(previous).extract(extract) {
                 Some((value, end)) => self.keep(extract.variable, value, rest, end),
                 None => Step::Elsewhere,
             },
-            Test::ByteMath(math) => match self.source(previous).math(math) {
+            Test::Compute(math) => match self.source(previous).math(math) {
                 Some((value, end)) => self.keep(math.variable, value, rest, end),
                 None => Step::Elsewhere,
             },
