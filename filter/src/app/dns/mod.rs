@@ -74,11 +74,16 @@ pub struct Exchange {
 
 impl Exchange {
     fn new(protocol: AppProtocol, way: Direction, number: u64, message: Message) -> Exchange {
-        let response_names = match way {
-            Direction::Original => Vec::new(),
-            Direction::Reply => response_names(&message),
-        };
-        Exchange { protocol, way, number, message, response_names }
+        let mut exchange = Exchange { protocol, way, number, message, response_names: Vec::new() };
+        if exchange.is_response() {
+            exchange.response_names = response_names(&exchange.message);
+        }
+        exchange
+    }
+
+    /// It answers. Among many listeners the message tells, otherwise its direction.
+    fn is_response(&self) -> bool {
+        if multicast(self.protocol) { self.message.header.is_response() } else { self.way == Direction::Reply }
     }
 
     fn section(&self, nth: usize, at: usize) -> Option<&[u8]> {
@@ -113,24 +118,29 @@ enum Outcome {
     Refused(Odd),
 }
 
-fn read(bytes: &[u8], way: Direction) -> Outcome {
+fn read(bytes: &[u8], way: Direction, protocol: AppProtocol) -> Outcome {
     let mut reader = Reader::new(bytes);
     let Some(header) = Header::read(&mut reader, bytes.len()) else { return Outcome::NoHeader };
     match Message::read(header, reader, bytes) {
         None => Outcome::Refused(Odd::MalformedData),
-        Some(message) if way == Direction::Original && message.header.is_response() => {
+        Some(message) if !multicast(protocol) && way == Direction::Original && message.header.is_response() => {
             Outcome::Refused(Odd::NotARequest)
         }
         Some(message) => Outcome::Message(message),
     }
 }
 
+/// Questions and answers go the same way, to many.
+const fn multicast(protocol: AppProtocol) -> bool {
+    matches!(protocol, AppProtocol::Mdns | AppProtocol::Llmnr)
+}
+
 /// What is odd in a message that could be read.
-fn oddities(message: &Message, way: Direction) -> impl Iterator<Item = Odd> {
+fn oddities(message: &Message, way: Direction, protocol: AppProtocol) -> impl Iterator<Item = Odd> {
     let header = message.header;
     let odd = message.odd;
     [
-        (way == Direction::Reply && !header.is_response(), Odd::NotAResponse),
+        (!multicast(protocol) && way == Direction::Reply && !header.is_response(), Odd::NotAResponse),
         (header.flags & 0x40 != 0, Odd::ZFlagSet),
         (header.opcode() >= 7, Odd::InvalidOpcode),
         (odd.name_too_long, Odd::NameTooLong),
@@ -145,7 +155,7 @@ fn oddities(message: &Message, way: Direction) -> impl Iterator<Item = Odd> {
 
 /// A DNS message that came in another protocol (DNS over HTTPS); `None` where it is none.
 pub(super) fn carried(bytes: &[u8], way: Direction, number: u64) -> Option<Exchange> {
-    match read(bytes, way) {
+    match read(bytes, way, AppProtocol::Dns) {
         Outcome::Message(message) => Some(Exchange::new(AppProtocol::Dns, way, number, message)),
         Outcome::NoHeader | Outcome::Refused(_) => None,
     }
@@ -169,7 +179,7 @@ impl Dns {
 
     /// Takes one message. `false`: the flow cannot go on.
     fn message(&mut self, bytes: &[u8], way: Direction, context: &Context<'_>) -> bool {
-        match read(bytes, way) {
+        match read(bytes, way, self.protocol) {
             Outcome::NoHeader => !self.stream,
             Outcome::Refused(odd) => {
                 self.list.anomaly(odd.anomaly(self.protocol));
@@ -179,7 +189,7 @@ impl Dns {
                 if self.list.count() >= context.settings.transactions {
                     return false;
                 }
-                let odd: Vec<Odd> = oddities(&message, way).collect();
+                let odd: Vec<Odd> = oddities(&message, way, self.protocol).collect();
                 let protocol = self.protocol;
                 self.list.push(Exchange::new(protocol, way, self.made, message));
                 self.made += 1;
@@ -297,10 +307,7 @@ impl Transaction for Exchange {
     }
 
     fn log(&self, json: &mut Json<'_>) {
-        let kind = match self.way {
-            Direction::Original => "request",
-            Direction::Reply => "response",
-        };
+        let kind = if self.is_response() { "response" } else { "request" };
         if self.protocol == AppProtocol::Mdns {
             json.text("type", kind).number("id", self.message.header.id);
         } else {
@@ -380,6 +387,7 @@ const MDNS_BUFFERS: &[Provides] = &[
     Provides::new(Buffer::MdnsAuthoritiesName, BOTH[1], 1),
     Provides::new(Buffer::MdnsAdditionalsName, BOTH[0], 1),
     Provides::new(Buffer::MdnsAdditionalsName, BOTH[1], 1),
+    Provides::new(Buffer::MdnsResponseName, BOTH[0], 1),
     Provides::new(Buffer::MdnsResponseName, BOTH[1], 1),
 ];
 

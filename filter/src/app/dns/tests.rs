@@ -151,7 +151,7 @@ fn a_message_of_pointers_to_a_long_name_stays_small() {
     let mut bytes = header(0x8180, [1, 4000, 0, 0]);
     bytes.extend(question(&long, 1));
     (0..4000).for_each(|_| bytes.extend(record(&[0xc0, 12], types::A, &[1, 2, 3, 4])));
-    let Outcome::Message(message) = read(&bytes, Direction::Reply) else { panic!("refused") };
+    let Outcome::Message(message) = read(&bytes, Direction::Reply, AppProtocol::Dns) else { panic!("refused") };
     assert!(message.odd.name_too_long);
     assert_eq!(message.sections[0].len(), 4000);
 }
@@ -190,4 +190,14 @@ fn a_storm_of_changed_messages_breaks_nothing() {
             logged(&*parser, 0);
         }
     }
+}
+
+#[test]
+fn announcements_to_many_are_responses() {
+    let mut parser = (MDNS.start)(&Settings::default(), &tuple(17));
+    feed(&mut *parser, Direction::Original, &answer(), 17);
+    assert!(logged(&*parser, 0).starts_with("{\"type\":\"response\""), "{}", logged(&*parser, 0));
+    let name = value(&*parser, Buffer::MdnsResponseName, Direction::Original, 0);
+    assert_eq!(name, Some(b"www.example.org".to_vec()));
+    assert!(parser.transactions().get(0).unwrap().0.anomalies.is_empty());
 }
