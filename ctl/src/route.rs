@@ -1,5 +1,7 @@
 //! `vswitchctl route`.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
 use clap::{Args, Subcommand, ValueEnum};
 use weir_proto::v1;
 
@@ -114,7 +116,7 @@ fn text(routers: &[v1::RouterSpec]) -> String {
     for router in routers {
         for interface in &router.interfaces {
             for address in &interface.addresses {
-                table.row(vec![router.name.clone(), address.clone(), "direct".into(), interface.name.clone()]);
+                table.row(vec![router.name.clone(), network(address), "direct".into(), interface.name.clone()]);
             }
         }
         for route in &router.routes {
@@ -132,6 +134,25 @@ fn text(routers: &[v1::RouterSpec]) -> String {
     if table.is_empty() { "no routes\n".into() } else { table.text() }
 }
 
+/// The network of an address with the length of its prefix: 10.0.0.0/24 for 10.0.0.1/24.
+fn network(text: &str) -> String {
+    let masked = || {
+        let (address, length) = text.split_once('/')?;
+        let length: u32 = length.parse().ok()?;
+        Some(match address.parse().ok()? {
+            IpAddr::V4(v4) => {
+                let mask = u32::MAX.checked_shl(32_u32.checked_sub(length)?).unwrap_or(0);
+                format!("{}/{length}", Ipv4Addr::from(u32::from(v4) & mask))
+            }
+            IpAddr::V6(v6) => {
+                let mask = u128::MAX.checked_shl(128_u32.checked_sub(length)?).unwrap_or(0);
+                format!("{}/{length}", Ipv6Addr::from(u128::from(v6) & mask))
+            }
+        })
+    };
+    masked().unwrap_or_else(|| text.to_owned())
+}
+
 fn found(answer: &v1::LookUpRouteResponse) -> String {
     let mut text = match answer.kind.as_str() {
         "none" => "no route\n".to_owned(),
@@ -145,4 +166,22 @@ fn found(answer: &v1::LookUpRouteResponse) -> String {
         text += &format!("  {gateway} by {} ({mac})\n", way.interface);
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_shown_as_their_networks() {
+        for (address, expected) in [
+            ("10.0.1.9/24", "10.0.1.0/24"),
+            ("10.0.1.9/32", "10.0.1.9/32"),
+            ("10.0.1.9/0", "0.0.0.0/0"),
+            ("fd00::1:9/112", "fd00::1:0/112"),
+            ("something else", "something else"),
+        ] {
+            assert_eq!(network(address), expected);
+        }
+    }
 }
