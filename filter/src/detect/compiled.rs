@@ -5,8 +5,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use weir_ids_rules::rule::{
-    Absent, Action, AppTest, Arrow, Condition, Content, Endpoint, FileStore, FileTest, Flow, FlowDirection, FlowState,
-    Match, NumberTest, Position, Protocol, Section, Tag, Threshold, Value,
+    Absent, Action, AppTest, Arrow, Condition, Content, Endpoint, FileTest, Flow, FlowDirection, FlowState, Match,
+    NumberTest, Position, Protocol, Section, Tag, Threshold, Value,
 };
 use weir_ids_rules::{Buffer, Rule, classification};
 use weir_wire::numbers::{PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_TCP, PROTOCOL_UDP};
@@ -117,7 +117,6 @@ pub struct Compiled {
     pub suppressions: Box<[Suppression]>,
     pub rate: Option<RateFilter>,
     pub tags: Box<[Tag]>,
-    pub store: Option<FileStore>,
 }
 
 /// Why a rule could not be compiled: the place in its text, and the reason.
@@ -177,7 +176,6 @@ impl Compiled {
             suppressions: Box::default(),
             rate: None,
             tags: rule.tags.clone().into(),
-            store: rule.filestore,
         })
     }
 

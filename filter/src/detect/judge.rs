@@ -8,9 +8,9 @@ use super::check::Outcome;
 use super::compiled::{Compiled, Kind};
 use super::marks::{FlowMarks, HostMarks, Marks};
 use super::program::Program;
-use super::scratch::{Matched, Scratch};
+use super::scratch::{Candidate, Matched, Scratch};
 use super::side::Side;
-use super::{Direction, Step, View};
+use super::{Direction, Step, StreamBytes, View};
 use crate::event::Tuple;
 use weir_ids_rules::Buffer;
 
@@ -126,73 +126,82 @@ impl<'j> Judge<'j> {
     /// Judges the rules of the side's groups on the packet and on the stream of the step.
     pub fn packet_and_stream(&mut self, side: &mut Side) {
         let step = self.facts.step;
-        self.scratch.round.begin(self.program.rule_count());
         // What a flow speaks may become known with its last bytes, and no packet follows.
         let late = step.end && !step.packet && self.facts.found;
-        let packet = (step.packet || late) && side.wants_packets;
-        if packet {
-            let payload = step.view.payload;
-            for group in self.program.groups.of(side.selection) {
-                group.packet.find(payload, 0, |rule, _| self.scratch.round.add(rule));
-                group.packet.always.iter().for_each(|&rule| self.scratch.round.add(rule));
-            }
-            self.scratch.room.work += 1 + payload.len() as u64 / 64;
-        }
-        if step.packet && side.wants_stream && step.view.loose {
-            for group in self.program.groups.of(side.selection) {
-                group.stream.find(step.view.payload, 0, |rule, _| self.scratch.round.add(rule));
-                group.stream.always.iter().for_each(|&rule| self.scratch.round.add(rule));
-            }
-        }
         let stream = step.stream.as_ref().filter(|s| side.wants_stream && s.text.len() > s.fresh);
-        if let Some(stream) = stream {
-            side.find(self.program, stream, &mut self.scratch.round);
-            self.scratch.room.work += 1 + (stream.text.len() - stream.fresh) as u64 / 64;
-        }
-        self.scratch.round.sort();
+        self.find(side, late, stream);
         let mut next = 0;
         while let Some(candidate) = self.scratch.round.get(next) {
             next += 1;
             let Some(rule) = self.program.rule(candidate.rule) else { continue };
-            if (rule.kind == Kind::ProtocolOnly && !self.facts.found)
-                || (late && !candidate.stream && !of_protocol(rule))
-            {
+            let untimely = rule.kind == Kind::ProtocolOnly && !self.facts.found;
+            if untimely || (late && !candidate.stream && !of_protocol(rule)) {
                 continue;
             }
-            if !self.takes(rule) || !self.headers(rule) {
-                continue;
+            if self.takes(rule) && self.headers(rule) {
+                self.check(side, rule, candidate, stream);
             }
-            let mut outcome = Outcome::NoMatch;
-            let mut on_stream = None;
-            if let (true, Some(stream)) = (candidate.stream, stream) {
-                outcome = side.check((rule, candidate.rule, candidate.place), stream, &mut self.scratch.room);
-                on_stream = Some(stream.at + stream.text.len() as u64);
+        }
+    }
+
+    /// Makes candidates of the rules worth judging. `late`: on the packet, though there is none.
+    fn find(&mut self, side: &mut Side, late: bool, stream: Option<&StreamBytes<'_>>) {
+        let (program, step) = (self.program, self.facts.step);
+        let payload = step.view.payload;
+        let Scratch { round, room, .. } = &mut *self.scratch;
+        round.begin(program.rule_count());
+        if (step.packet || late) && side.wants_packets {
+            for group in program.groups.of(side.selection) {
+                group.packet.find(payload, 0, |rule, _| round.add(rule));
+                group.packet.always.iter().for_each(|&rule| round.add(rule));
             }
-            if outcome != Outcome::Match && candidate.packet {
-                on_stream = None;
-                outcome = match &rule.payload {
-                    None => Outcome::Match,
-                    Some(check) => check.run(step.view.payload, &mut self.scratch.room),
-                };
+            room.work += 1 + payload.len() as u64 / 64;
+        }
+        if step.packet && side.wants_stream && step.view.loose {
+            for group in program.groups.of(side.selection) {
+                group.stream.find(payload, 0, |rule, _| round.add(rule));
+                group.stream.always.iter().for_each(|&rule| round.add(rule));
             }
-            match outcome {
-                Outcome::NoMatch => {}
-                Outcome::Undecided => self.undecided |= rule.blocks(),
-                Outcome::Match if rule.kind == Kind::Transaction => {
-                    if side.payload_hits.len() < 64 && !side.payload_hits.contains(&candidate.rule) {
-                        side.payload_hits.push(candidate.rule);
-                    }
+        }
+        if let Some(stream) = stream {
+            side.find(program, stream, round);
+            room.work += 1 + (stream.text.len() - stream.fresh) as u64 / 64;
+        }
+        round.sort();
+    }
+
+    /// Checks a candidate's payload, and takes note of a match.
+    fn check(&mut self, side: &mut Side, rule: &Compiled, found: Candidate, stream: Option<&StreamBytes<'_>>) {
+        let step = self.facts.step;
+        let (mut outcome, mut on_stream) = (Outcome::NoMatch, None);
+        if let (true, Some(stream)) = (found.stream, stream) {
+            outcome = side.check((rule, found.rule, found.place), stream, &mut self.scratch.room);
+            on_stream = Some(stream.at + stream.text.len() as u64);
+        }
+        if outcome != Outcome::Match && found.packet {
+            on_stream = None;
+            outcome = match &rule.payload {
+                None => Outcome::Match,
+                Some(check) => check.run(step.view.payload, &mut self.scratch.room),
+            };
+        }
+        match outcome {
+            Outcome::NoMatch => {}
+            Outcome::Undecided => self.undecided |= rule.blocks(),
+            Outcome::Match if rule.kind == Kind::Transaction => {
+                if !side.hit(found.rule) {
+                    self.overflow(rule);
                 }
-                Outcome::Match if rule.kind == Kind::ProtocolOnly && self.known.contains(&candidate.rule) => {}
-                Outcome::Match => {
-                    if rule.kind == Kind::ProtocolOnly {
-                        self.known.push(candidate.rule);
-                    }
-                    if let Some(place) = on_stream {
-                        side.remember(candidate.rule, place);
-                    }
-                    self.matched(rule, Matched { stream: on_stream, ..Matched::new(candidate.rule, step.way) });
+            }
+            Outcome::Match if rule.kind == Kind::ProtocolOnly && self.known.contains(&found.rule) => {}
+            Outcome::Match => {
+                if rule.kind == Kind::ProtocolOnly {
+                    self.known.push(found.rule);
                 }
+                if let Some(place) = on_stream {
+                    side.remember(found.rule, place);
+                }
+                self.matched(rule, Matched { stream: on_stream, ..Matched::new(found.rule, step.way) });
             }
         }
     }

@@ -18,6 +18,8 @@ use crate::event::Tuple;
 
 const PENDING: usize = 64;
 const FIRED: usize = 64;
+/// Rules on transactions of which it is remembered that their payload's part has matched.
+const HITS: usize = 1024;
 
 /// One direction of a flow.
 #[derive(Debug, Default)]
@@ -36,7 +38,7 @@ pub struct Side {
     search_again: u64,
     /// Rules that fired, with the place up to which they have been told.
     fired: Vec<(u32, u64)>,
-    /// Rules on transactions whose payload's part has matched.
+    /// Rules on transactions whose payload's part has matched, sorted.
     pub payload_hits: Vec<u32>,
 }
 
@@ -72,6 +74,18 @@ impl Side {
     pub fn take_over(&mut self, old: &mut Side) {
         (self.turn, self.ends_done) = (old.turn, old.ends_done);
         self.search_again = u64::MAX;
+    }
+
+    /// The payload's part of a rule on transactions has matched. `false` where there is no room to remember it.
+    pub fn hit(&mut self, rule: u32) -> bool {
+        match self.payload_hits.binary_search(&rule) {
+            Ok(_) => true,
+            Err(_) if self.payload_hits.len() >= HITS => false,
+            Err(place) => {
+                self.payload_hits.insert(place, rule);
+                true
+            }
+        }
     }
 
     /// A rule has been told of the bytes up to `place`; it fires again for later ones only.
