@@ -5,4 +5,6 @@ mod harness;
 mod rules;
 mod segmentation;
 mod starter;
+mod starter_paths;
+mod starter_services;
 mod stream;

@@ -12,14 +12,14 @@ fn starter() -> Arc<RuleSetProgram> {
 }
 
 /// An attack over TCP and an ordinary message to the same port.
-struct Case {
-    sid: u32,
-    port: u16,
-    attack: &'static [u8],
-    ordinary: &'static [u8],
+pub struct Case {
+    pub sid: u32,
+    pub port: u16,
+    pub attack: &'static [u8],
+    pub ordinary: &'static [u8],
 }
 
-const fn case(sid: u32, port: u16, attack: &'static [u8], ordinary: &'static [u8]) -> Case {
+pub const fn case(sid: u32, port: u16, attack: &'static [u8], ordinary: &'static [u8]) -> Case {
     Case { sid, port, attack, ordinary }
 }
 
@@ -189,46 +189,73 @@ const CASES: &[Case] = &[
     case(9000076, 9000, b"XX$EICAR-STANDARD-ANTIVIRUS-TEST-FILE!XX", b"EICAR STANDARD ANTIVIRUS TEST FILE"),
 ];
 
+/// All cases.
+fn cases() -> impl Iterator<Item = &'static Case> {
+    CASES.iter().chain(super::starter_paths::CASES).chain(super::starter_services::CASES)
+}
+
 /// NetBIOS header, SMB header of 32 bytes, 14 words of parameters, and the subcommand in the first setup word.
 const DOUBLEPULSAR: &[u8] = b"\x00\x00\x00\x4e\xff\x53\x4d\x42\x32\x00\x00\x00\x00\x18\x07\xc0\x00\x00\x00\x00\x00\x00\x00\x00\
 \x00\x00\x00\x00\x00\x08\xff\xfe\x00\x08\x41\x00\x0f\x0c\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\xa6\xd9\xa4\x00\x00\
 \x00\x0c\x00\x42\x00\x00\x00\x4e\x00\x01\x00\x0e\x00\x0d\x00";
 
+/// Nothing is in the list of what went wrong.
+#[track_caller]
+fn nothing_wrong(wrong: Vec<String>) {
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
 #[test]
 fn every_rule_on_tcp_fires_on_its_attack_and_not_on_the_ordinary() {
     let rules = starter();
-    for Case { sid, port, attack, ordinary } in CASES {
+    let mut wrong = Vec::new();
+    for Case { sid, port, attack, ordinary } in cases() {
         let told = Conversation::tcp(&rules, *port).data(CLIENT, 0, attack);
-        assert!(told.sids.contains(sid), "{sid} does not fire: {:?}", told.sids);
+        if !told.sids.contains(sid) {
+            wrong.push(format!("{sid} does not fire: {:?}", told.sids));
+        }
         let told = Conversation::tcp(&rules, *port).data(CLIENT, 0, ordinary);
-        assert_eq!((told.judgement, told.sids), (Pass, vec![]), "{sid} has a false alarm");
+        if (told.judgement, told.sids.len()) != (Pass, 0) {
+            wrong.push(format!("{sid} has a false alarm: {:?}", told.sids));
+        }
     }
+    nothing_wrong(wrong);
 }
 
 #[test]
 fn every_rule_on_tcp_fires_wherever_its_attack_is_cut() {
     let rules = starter();
-    for Case { sid, port, attack, .. } in CASES {
+    let mut wrong = Vec::new();
+    for Case { sid, port, attack, .. } in cases() {
         for cut in 1..attack.len() {
             let mut c = Conversation::tcp(&rules, *port);
             let first = c.data(CLIENT, 0, &attack[..cut]);
             let second = c.data(CLIENT, cut as u32, &attack[cut..]);
-            assert!(first.sids.contains(sid) || second.sids.contains(sid), "{sid} cut at {cut}");
+            let in_order = first.sids.contains(sid) || second.sids.contains(sid);
             let mut c = Conversation::tcp(&rules, *port);
-            assert_eq!(c.data(CLIENT, cut as u32, &attack[cut..]).judgement, Pass, "{sid} cut at {cut}");
-            assert!(c.data(CLIENT, 0, &attack[..cut]).sids.contains(sid), "{sid} out of order, cut at {cut}");
+            let early = c.data(CLIENT, cut as u32, &attack[cut..]).judgement == Pass;
+            let out_of_order = c.data(CLIENT, 0, &attack[..cut]).sids.contains(sid);
+            if !(in_order && early && out_of_order) {
+                wrong.push(format!("{sid} cut at {cut}: {in_order} {early} {out_of_order}"));
+                break;
+            }
         }
     }
+    nothing_wrong(wrong);
 }
 
 #[test]
 fn one_byte_at_a_time_is_no_way_around() {
     let rules = starter();
-    for Case { sid, port, attack, .. } in CASES {
+    let mut wrong = Vec::new();
+    for Case { sid, port, attack, .. } in cases() {
         let mut c = Conversation::tcp(&rules, *port);
         let fired = (0..attack.len()).any(|i| c.data(CLIENT, i as u32, &attack[i..=i]).sids.contains(sid));
-        assert!(fired, "{sid}");
+        if !fired {
+            wrong.push(format!("{sid}"));
+        }
     }
+    nothing_wrong(wrong);
 }
 
 #[test]
@@ -283,7 +310,7 @@ fn every_rule_has_a_case() {
     let elsewhere = [9000030, 9000031, 9000045, 9000072, 9000073, 9000074];
     for line in text.lines().filter(|l| !l.starts_with('#') && !l.is_empty()) {
         let sid: u32 = line.split("sid:").nth(1).unwrap().split(';').next().unwrap().parse().unwrap();
-        assert!(CASES.iter().any(|c| c.sid == sid) || elsewhere.contains(&sid), "{sid}");
+        assert!(cases().any(|c| c.sid == sid) || elsewhere.contains(&sid), "{sid}");
         assert!(line.contains("msg:\"WEIR ") && line.contains("classtype:"), "{sid}");
     }
 }
