@@ -73,7 +73,7 @@ fn a_table_finds_what_it_holds_after_any_removals() {
         assert!(gone.is_none());
         live.push((key, slot));
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        if state % 3 == 0 {
+        if state.is_multiple_of(3) {
             let (key, slot) = live.swap_remove(state as usize / 3 % live.len());
             assert_eq!(table.remove(slot).unwrap().key, key);
         }

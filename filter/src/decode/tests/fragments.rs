@@ -28,7 +28,7 @@ fn v4(id: u16, offset: u16, more: bool, data: &[u8]) -> Vec<u8> {
     let mut packet = vec![0x45, 0];
     packet.extend((20 + data.len() as u16).to_be_bytes());
     packet.extend(id.to_be_bytes());
-    packet.extend((offset / 8 | if more { 0x2000 } else { 0 }).to_be_bytes());
+    packet.extend(((offset / 8) | if more { 0x2000 } else { 0 }).to_be_bytes());
     packet.extend([64, 253, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
     let sum = !weir_wire::checksum::sum(&packet).fold();
     packet[10..12].copy_from_slice(&sum.to_be_bytes());
