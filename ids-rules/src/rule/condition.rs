@@ -238,7 +238,6 @@ pub enum Condition {
     },
     /// `iprep`
     Reputation(Reputation),
-    /// `tls.cert_expired`-like and other yes-or-no questions stand in [`super::AppTest`]; this one is `bypass`: the
-    /// flow is looked at no further once the rule matches.
+    /// `bypass`: the flow is looked at no further once the rule matches. It always holds.
     Bypass,
 }

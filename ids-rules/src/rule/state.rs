@@ -298,7 +298,6 @@ pub enum ConfigScope {
     Flow,
 }
 
-/// Keeps the names of this module's helpers together where they are compared with addresses.
 impl HostSide {
     /// Whether the source's address is looked up.
     pub const fn looks_at_source(self) -> bool {
