@@ -18,6 +18,7 @@ use crate::inspect::Direction;
 use crate::json::Json;
 
 pub mod asn1;
+pub mod bittorrent;
 pub mod core;
 pub mod dcerpc;
 pub mod decompress;
@@ -479,4 +480,5 @@ pub const PROTOCOLS: &[&Description] = &[
     &ntp::DESCRIPTION,
     &dhcp::DESCRIPTION,
     &modbus::DESCRIPTION,
+    &bittorrent::DESCRIPTION,
 ];

@@ -58,6 +58,7 @@ fn object_name(protocol: AppProtocol) -> &'static str {
     match protocol {
         AppProtocol::Http1 | AppProtocol::Http2 => "http",
         AppProtocol::FtpData => "ftp_data",
+        AppProtocol::BitTorrentDht => "bittorrent_dht",
         AppProtocol::Doh2 | AppProtocol::Llmnr => "dns",
         other => other.name(),
     }

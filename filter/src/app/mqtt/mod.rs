@@ -93,10 +93,11 @@ impl Mqtt {
                 self.answered(way, message, CONNECT_ID, true, "mqtt.missing_connect", limit);
             }
             kind::PUBLISH => {
-                let lacks = message.qos() > 0 && id.is_none();
-                let wanted = if message.qos() > 0 { id } else { None };
+                let (lacks, invalid) = (message.qos() > 0 && id.is_none(), message.qos() > 2);
+                let wanted = if (1..=2).contains(&message.qos()) { id } else { None };
                 self.push(way, message, wanted, limit);
                 self.note(lacks, "mqtt.missing_msg_id");
+                self.note(invalid, "mqtt.invalid_qos_level");
                 self.note(!greeted, "mqtt.unintroduced_message");
             }
             kind::SUBSCRIBE | kind::UNSUBSCRIBE => {
@@ -153,11 +154,6 @@ impl Parser for Mqtt {
                 Err(message::Refusal::Short) => return Fed::Wait { used, need: reader.len() + 1 },
                 Err(message::Refusal::Bad) => return Fed::Failed,
             };
-            if head.qos() > 2 {
-                self.push(way, Message::empty(head), None, limit);
-                self.note(true, "mqtt.invalid_qos_level");
-                return Fed::Failed;
-            }
             if head.length > MESSAGE {
                 let skipped = ahead.take_up_to(head.length).len();
                 if let Some(skip) = self.skip.get_mut(way as usize) {
