@@ -8,7 +8,7 @@ use crate::Format;
 use crate::connect::Connection;
 use crate::failure::Failure;
 use crate::table::{print, print_json};
-use crate::{port, switch};
+use crate::{port, router, switch};
 
 /// The whole state.
 #[derive(Args)]
@@ -26,6 +26,7 @@ struct Whole {
     epoch: u64,
     switches: Vec<v1::SwitchStatus>,
     ports: Vec<v1::PortStatus>,
+    routers: Vec<v1::RouterStatus>,
 }
 
 /// Runs the command.
@@ -39,13 +40,15 @@ pub async fn run(show: Show, daemon: &Connection, format: Format) -> Result<(), 
     }
     let switches = daemon.switches().await?.list(v1::ListSwitchesRequest::default()).await?.into_inner().switches;
     let ports = daemon.ports().await?.list(v1::ListPortsRequest::default()).await?.into_inner().ports;
+    let routers = daemon.routers().await?.list(v1::ListRoutersRequest::default()).await?.into_inner().routers;
     let v1::ShowConfigResponse { revision, epoch, version, .. } = state;
     match format {
-        Format::Json => print_json(&Whole { version, revision, epoch, switches, ports }),
+        Format::Json => print_json(&Whole { version, revision, epoch, switches, ports, routers }),
         Format::Table => print(&format!(
-            "vswitchd {version}, revision {revision}, epoch {epoch}\n\n{}\n{}",
+            "vswitchd {version}, revision {revision}, epoch {epoch}\n\n{}\n{}{}",
             switch::text(&switches),
-            port::text(&ports)
+            port::text(&ports),
+            if routers.is_empty() { String::new() } else { format!("\n{}", router::text(&routers)) }
         )),
     }
 }

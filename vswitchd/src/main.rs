@@ -159,10 +159,11 @@ fn check(file: &std::path::Path) -> Result<(), String> {
     let config = store::read(file).map_err(|e| e.message)?;
     config.check().map_err(|problems| problems.join("\n"))?;
     println!(
-        "{}: {} switches, {} ports, {} rules, {} rule sets; nothing is wrong",
+        "{}: {} switches, {} ports, {} routers, {} rules, {} rule sets; nothing is wrong",
         file.display(),
         config.switches.len(),
         config.ports.len(),
+        config.routers.len(),
         config.rules.len(),
         config.rule_sets.len()
     );
