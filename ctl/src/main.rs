@@ -14,6 +14,7 @@ mod nat;
 mod neighbor;
 mod policy;
 mod port;
+mod replay;
 mod route;
 mod router;
 mod rule_set;
@@ -117,6 +118,8 @@ enum Command {
     Why(trace::Why),
     /// Walk one frame through the switch without sending it, and tell each stop's decision.
     Trace(Box<trace::Trace>),
+    /// Inspect a capture by rules, without the daemon; "--help" says how.
+    Replay(replay::Replay),
     /// Print a completion script for a shell.
     Completions {
         /// The shell.
@@ -171,6 +174,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Show(show) => show::run(show, &daemon, format).await,
         Command::Why(why) => trace::why(why, &daemon, format).await,
         Command::Trace(trace) => trace::run(*trace, &daemon, format).await,
+        Command::Replay(replay) => replay::run(replay),
         Command::Completions { shell } => {
             // Into memory first: the generator panics where the reader of a pipe has gone.
             let mut script = Vec::new();
