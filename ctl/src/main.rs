@@ -73,7 +73,7 @@ enum Command {
     Switch(switch::Command),
     /// Ports: the ways in and out of a switch.
     #[command(subcommand)]
-    Port(port::Command),
+    Port(Box<port::Command>),
     /// Uplinks: network cards that host and guests share.
     #[command(subcommand)]
     Uplink(uplink::Command),
@@ -156,7 +156,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
     let daemon = Connection::new(cli.target);
     match cli.command {
         Command::Switch(command) => switch::run(command, &daemon, format).await,
-        Command::Port(command) => port::run(command, &daemon, format).await,
+        Command::Port(command) => port::run(*command, &daemon, format).await,
         Command::Uplink(command) => uplink::run(command, &daemon, format).await,
         Command::Router(command) => router::run(command, &daemon, format).await,
         Command::Route(command) => route::run(command, &daemon, format).await,

@@ -145,6 +145,21 @@ pub struct Settings {
     /// Learn at most this many addresses from it; 0 for no limit of its own.
     #[arg(long, value_name = "NUMBER")]
     fdb_limit: Option<u32>,
+    /// Take at most this from it, bits a second ("500m", "1.5g"); "none" for no limit.
+    #[arg(long, value_name = "BITS")]
+    rate_in: Option<String>,
+    /// Send at most this to it, bits a second; "none" for no limit.
+    #[arg(long, value_name = "BITS")]
+    rate_out: Option<String>,
+    /// It gets this much of a port with a rate, however many others want it; "none" for nothing promised.
+    #[arg(long, value_name = "BITS")]
+    guarantee: Option<String>,
+    /// It gets at most this much of a port with a rate; "none" for no limit.
+    #[arg(long, value_name = "BITS")]
+    peak: Option<String>,
+    /// Its part of what is left, in relation to the others', 1 to 1000.
+    #[arg(long, value_name = "NUMBER")]
+    weight: Option<u32>,
 }
 
 /// Who makes the socket.
@@ -275,8 +290,38 @@ impl Settings {
             fields.push("fdb_limit");
             spec.fdb_limit = limit;
         }
+        if self.rate_in.is_some() || self.rate_out.is_some() {
+            fields.push("rate");
+            let (in_bits, out_bits) = (rate("--rate-in", self.rate_in)?, rate("--rate-out", self.rate_out)?);
+            spec.rate = (in_bits.is_some() || out_bits.is_some()).then(|| v1::Rate {
+                in_bits,
+                out_bits,
+                ..v1::Rate::default()
+            });
+        }
+        if self.guarantee.is_some() || self.peak.is_some() || self.weight.is_some() {
+            fields.push("share");
+            spec.share = Some(v1::Share {
+                guarantee_bits: rate("--guarantee", self.guarantee)?,
+                peak_bits: rate("--peak", self.peak)?,
+                weight: self.weight.unwrap_or(1),
+            });
+        }
         Ok(fields.into_iter().map(str::to_owned).collect())
     }
+}
+
+/// Bits a second as people write them: "64k", "500m", "1.5g".
+fn rate(option: &str, text: Option<String>) -> Result<Option<u64>, Failure> {
+    let Some(text) = text.filter(|text| text != "none") else { return Ok(None) };
+    let wrong = || Failure::usage(format!("{option} {text}: write bits a second, as in 64000, 500m or 1.5g"));
+    let unit = [('t', 1e12), ('g', 1e9), ('m', 1e6), ('k', 1e3)];
+    let lower = text.to_ascii_lowercase();
+    let (number, unit) =
+        unit.iter().find_map(|&(letter, unit)| Some((lower.strip_suffix(letter)?, unit))).unwrap_or((&lower, 1.0));
+    let number: f64 = number.parse().map_err(|_| wrong())?;
+    let bits = number * unit;
+    if (1.0..=1e13).contains(&bits) { Ok(Some(bits.round() as u64)) } else { Err(wrong()) }
 }
 
 /// Runs a command.
@@ -381,6 +426,8 @@ pub fn detail(port: &v1::PortStatus) -> String {
         ("mtu".into(), port.mtu.to_string()),
         ("vlan".into(), vlan(spec.vlan.as_ref())),
         ("flags".into(), flags(&spec)),
+        ("rate".into(), spec.rate.as_ref().map(rates).unwrap_or_default()),
+        ("share".into(), spec.share.as_ref().map(share).unwrap_or_default()),
     ];
     lines.extend(port.details.iter().map(|d| (d.name.clone(), d.value.clone())));
     let moved = |packets: u64, octets: u64| format!("{packets} packets, {octets} bytes");
@@ -397,6 +444,18 @@ pub fn detail(port: &v1::PortStatus) -> String {
     lines.retain(|(_, value)| !value.is_empty());
     let width = lines.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
     lines.iter().map(|(name, value)| format!("{name:<width$}  {value}\n")).collect()
+}
+
+fn rates(rate: &v1::Rate) -> String {
+    let part = |way: &str, bits: Option<u64>| bits.map(|bits| format!("{way} {}bit/s", crate::table::count(bits)));
+    [part("in", rate.in_bits), part("out", rate.out_bits)].into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+fn share(share: &v1::Share) -> String {
+    let part = |name: &str, bits: Option<u64>| bits.map(|bits| format!("{name} {}bit/s", crate::table::count(bits)));
+    let weight = Some(format!("weight {}", share.weight));
+    let parts = [part("guarantee", share.guarantee_bits), part("peak", share.peak_bits), weight];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 fn vlan(vlan: Option<&v1::Vlan>) -> String {

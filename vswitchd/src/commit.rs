@@ -290,7 +290,8 @@ impl Controller {
         }
         let names = Arc::new(Names::of(&desired, &ids, policy.epoch(), clock::monotonic()));
         self.board.announce(Arc::clone(&names));
-        let transaction = Transaction { steps, add_ports, remove_ports, policy: Arc::clone(&policy) };
+        let carriages = state::carriages(&desired, &ids);
+        let transaction = Transaction { steps, add_ports, remove_ports, carriages, policy: Arc::clone(&policy) };
         let applied = self.worker.apply(transaction).await?;
         state.epoch = applied.epoch;
         let revision = current.revision + 1;

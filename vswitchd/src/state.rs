@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use weir_fabric::shape::{Limit, Share};
 use weir_fabric::{Flood, PortConfig, Step, SwitchConfig, VlanMode};
 use weir_filter::policy::spec;
 use weir_wire::{InterfaceId, PortId, RouterId, SwitchId, Vid};
 
-use crate::config::{self, Config};
+use crate::config::{self, Bits, Config};
 use crate::plan::Change;
+use crate::worker::Carriage;
 
 mod routers;
 
@@ -166,6 +168,31 @@ fn set_port(name: &str, desired: &Config, ids: &Ids) -> Option<Step> {
         fdb_limit: port.fdb_limit as usize,
     };
     Some(Step::SetPort(ids.port(name)?, config))
+}
+
+/// What the ports that have rates may carry. Whoever has a share has it of every port that it sends to.
+pub fn carriages(desired: &Config, ids: &Ids) -> Vec<(PortId, Carriage)> {
+    let limit = |bits: Option<Bits>, packets: u64, burst: u64| Limit { bits: bits.map_or(0, |b| b.0), packets, burst };
+    let shares: Vec<(PortId, Share)> = desired
+        .ports
+        .iter()
+        .filter_map(|port| {
+            let share = port.share.as_ref()?;
+            let bits = |bits: Option<Bits>| bits.map_or(0, |bits| bits.0);
+            let share = Share { guarantee: bits(share.guarantee), peak: bits(share.peak), weight: share.weight };
+            Some((ids.port(&port.name)?, share))
+        })
+        .collect();
+    let carried = desired.ports.iter().filter_map(|port| {
+        let rate = port.rate.as_ref()?;
+        let carriage = Carriage {
+            inward: limit(rate.inward, rate.in_packets, rate.burst),
+            outward: limit(rate.outward, rate.out_packets, rate.burst),
+            shares: shares.clone(),
+        };
+        Some((ids.port(&port.name)?, carriage))
+    });
+    carried.filter(|(_, carriage)| !carriage.is_free()).collect()
 }
 
 fn vlan_mode(vlan: Option<&config::Vlan>) -> VlanMode {

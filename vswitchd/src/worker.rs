@@ -10,6 +10,7 @@
 
 mod handle;
 mod port_table;
+mod shaping;
 #[cfg(test)]
 mod tests;
 mod window;
@@ -25,13 +26,16 @@ use std::time::Duration;
 use weir_fabric::{Egress, Fabric};
 use weir_filter::{Event, Limits};
 use weir_ports::event::Epoll;
-use weir_ports::{Armed, FromPort, clock};
+use weir_ports::{Armed, FromPort, Port, clock};
 use weir_wire::buffer::PoolLimits;
 use weir_wire::{Epoch, Instant, Packet, Pool, PortId};
 
 pub use handle::{Applied, Gone, Handle, Transaction, View};
 use handle::{Bell, Command};
 pub use port_table::PortTable;
+use port_table::Slot;
+pub use shaping::Carriage;
+use shaping::Shaping;
 use window::Window;
 
 /// Packets taken from one port before the next port has its turn.
@@ -189,6 +193,7 @@ impl Worker {
         for index in 0..self.ports.ids().len() {
             received += self.serve(now, index);
         }
+        received += self.release_held(now);
         if now >= self.next_tick {
             self.tick(now);
         }
@@ -220,14 +225,20 @@ impl Worker {
     fn serve(&mut self, now: Instant, index: usize) -> usize {
         let Some(&id) = self.ports.ids().get(index) else { return 0 };
         let Some(slot) = self.ports.slot(id) else { return 0 };
+        if slot.shaping.as_mut().is_some_and(|shaping| !shaping.may_receive(now)) {
+            return 0;
+        }
         let received = slot.port.rx_parts(id, &mut self.pool, &mut self.burst, BURST);
         if received == 0 {
             return 0;
         }
+        if let Some(shaping) = &mut slot.shaping {
+            shaping.received(&self.burst);
+        }
         slot.touched = true;
         let origin = FromPort(&*slot.port);
         self.fabric.process_from(&origin, now, &mut self.burst, &mut self.pool, &mut self.egress);
-        self.transmit(Some(id));
+        self.transmit(now, Some(id));
         if let Some(slot) = self.ports.slot(id) {
             slot.port.release();
         }
@@ -235,11 +246,14 @@ impl Worker {
     }
 
     /// Hands what came out of the fabric to the ports. Packets that are not whole came in by `from`.
-    fn transmit(&mut self, from: Option<PortId>) {
+    fn transmit(&mut self, now: Instant, from: Option<PortId>) {
         for index in 0..self.ports.ids().len() {
             let Some(&id) = self.ports.ids().get(index) else { return };
             let Some(queue) = self.egress.queue(id) else { continue };
             match self.ports.with_origin(id, from) {
+                Some((slot, origin)) if slot.shaping.is_some() => {
+                    hold(now, slot, origin, queue, &mut self.pool);
+                }
                 Some((slot, Some(origin))) => {
                     slot.port.tx_from(origin, &mut self.pool, queue);
                     slot.touched = true;
@@ -258,6 +272,20 @@ impl Worker {
         }
     }
 
+    /// Sends what had to wait for a port's rate and may leave; returns how many packets.
+    fn release_held(&mut self, now: Instant) -> usize {
+        let mut released = 0;
+        for slot in self.ports.slots() {
+            let Some(shaping) = slot.shaping.as_mut() else { continue };
+            if shaping.release(now) {
+                released += shaping.ready.len();
+                slot.port.tx(&mut self.pool, &mut shaping.ready);
+                slot.touched = true;
+            }
+        }
+        released
+    }
+
     /// Publishes what the turn has done to the other sides, once a port.
     fn flush(&mut self) {
         for slot in self.ports.slots() {
@@ -270,7 +298,7 @@ impl Worker {
     fn tick(&mut self, now: Instant) {
         let next = self.fabric.tick(now, &mut self.pool, &mut self.egress);
         self.next_tick = next.unwrap_or(now.after(LONGEST_SLEEP));
-        self.transmit(None);
+        self.transmit(now, None);
         self.flush();
     }
 
@@ -289,14 +317,21 @@ impl Worker {
     /// Turns all notifications on, looks once more, and sleeps until something comes.
     fn sleep(&mut self, now: Instant) {
         let mut ready = self.bell.rung.load(Ordering::Acquire);
-        for slot in self.ports.slots() {
-            ready |= slot.port.arm() == Armed::Ready;
+        let mut wake = self.next_tick;
+        for (_, slot) in self.ports.entries() {
+            // A port that may bring nothing in would only wake us.
+            let may_receive = slot.shaping.as_mut().is_none_or(|shaping| shaping.may_receive(now));
+            if let Some(shaping) = &mut slot.shaping {
+                wake = shaping.due().map_or(wake, |due| wake.min(due));
+                shaping.is_unheard = !may_receive && self.epoll.remove(slot.port.event_fd()).is_ok();
+            }
+            ready |= may_receive && slot.port.arm() == Armed::Ready;
         }
         let mut tokens = std::mem::take(&mut self.tokens);
         tokens.clear();
         if !ready {
             self.stats.sleeps += 1;
-            let timeout = self.next_tick.since(now).min(LONGEST_SLEEP);
+            let timeout = wake.since(now).min(LONGEST_SLEEP);
             if let Err(error) = self.epoll.wait(&mut tokens, Some(timeout)) {
                 tracing::error!("the worker cannot sleep: {error}; it polls");
             }
@@ -312,8 +347,11 @@ impl Worker {
             }
         }
         self.tokens = tokens;
-        for slot in self.ports.slots() {
+        for (id, slot) in self.ports.entries() {
             slot.port.disarm();
+            if slot.shaping.as_mut().is_some_and(|shaping| std::mem::take(&mut shaping.is_unheard)) {
+                hear(&self.epoll, id, slot);
+            }
         }
     }
 
@@ -341,10 +379,10 @@ impl Worker {
         let mut removed = Vec::new();
         let added: Vec<PortId> = transaction.add_ports.iter().map(|&(id, _)| id).collect();
         for (id, port) in transaction.add_ports {
-            if let Err(error) = self.epoll.add(port.event_fd(), u64::from(id.0)) {
-                tracing::error!("port {} cannot wake the worker: {error}", id.0);
-            }
             removed.extend(self.ports.insert(id, port));
+            if let Some(slot) = self.ports.slot(id) {
+                hear(&self.epoll, id, slot);
+            }
         }
         for step in transaction.steps {
             self.fabric.apply(now, step);
@@ -354,12 +392,16 @@ impl Worker {
             self.fabric.set_link(id, false);
         }
         for id in transaction.remove_ports {
-            if let Some(port) = self.ports.remove(id) {
+            if let Some(mut slot) = self.ports.remove(id) {
                 // The kernel drops a closed descriptor from epoll by itself, but this one is closed later.
-                drop(self.epoll.remove(port.event_fd()));
-                removed.push(port);
+                drop(self.epoll.remove(slot.port.event_fd()));
+                if let Some(shaping) = &mut slot.shaping {
+                    shaping.clear(&mut self.pool);
+                }
+                removed.push(slot.port);
             }
         }
+        self.set_carriages(now, transaction.carriages);
         // What the steps have ended was of the policy before.
         self.tell();
         let epoch = transaction.policy.epoch();
@@ -367,6 +409,19 @@ impl Worker {
         self.stats.epoch = epoch.0;
         self.next_tick = now;
         Applied { epoch, removed, old_policy }
+    }
+
+    /// Holds ports to their rates; those that are not named have none.
+    fn set_carriages(&mut self, now: Instant, mut carriages: Vec<(PortId, Carriage)>) {
+        for (id, slot) in self.ports.entries() {
+            let at = carriages.iter().position(|(port, _)| *port == id);
+            let wanted = at.map(|at| carriages.swap_remove(at).1).unwrap_or_default();
+            match &mut slot.shaping {
+                Some(shaping) => shaping.set(wanted, now),
+                None if wanted.is_free() => {}
+                None => slot.shaping = Some(Box::new(Shaping::new(wanted, now))),
+            }
+        }
     }
 
     fn stats(&self) -> WorkerStats {
@@ -377,4 +432,23 @@ impl Worker {
             ..self.stats
         }
     }
+}
+
+/// Lets a port wake the worker.
+fn hear(epoll: &Epoll, id: PortId, slot: &Slot) {
+    if let Err(error) = epoll.add(slot.port.event_fd(), u64::from(id.0)) {
+        tracing::error!("port {} cannot wake the worker: {error}", id.0);
+    }
+}
+
+/// Hands packets to a port that is held to a rate. What waits must be whole: its origin lets go of the rest.
+fn hold(now: Instant, slot: &mut Slot, origin: Option<&dyn Port>, queue: &mut Vec<Packet>, pool: &mut Pool) {
+    for packet in queue.iter_mut().filter(|packet| !packet.is_whole()) {
+        // What finds no buffer is dropped, and counted, where it is to be sent.
+        origin.unwrap_or(&*slot.port).fill(packet, pool);
+    }
+    let Some(shaping) = &mut slot.shaping else { return };
+    shaping.accept(now, queue, pool);
+    slot.port.tx(pool, &mut shaping.ready);
+    slot.touched = true;
 }

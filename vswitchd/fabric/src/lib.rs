@@ -40,6 +40,7 @@ pub mod nat;
 mod path;
 mod rewrite;
 pub mod router;
+pub mod shape;
 mod stages;
 mod steps;
 mod trace;

@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Attachment, Config, Port, RuleSet, Switch, Vlan};
+use super::{Attachment, Config, Port, Rate, RuleSet, Share, Switch, Vlan};
 
 /// Switches at most.
 pub const SWITCHES_MAX: usize = 1024;
@@ -118,6 +118,12 @@ impl Config {
         if let Some(vlan) = &port.vlan {
             check_vlan(name, vlan, problems);
         }
+        if let Some(rate) = &port.rate {
+            check_rate(name, rate, problems);
+        }
+        if let Some(share) = &port.share {
+            check_share(name, share, problems);
+        }
         match port.attachment() {
             Ok(attachment) => check_attachment(name, attachment, problems),
             Err(given) if given.is_empty() => {
@@ -211,6 +217,30 @@ fn check_vlan(port: &str, vlan: &Vlan, problems: &mut Problems) {
             format!("port {port}: native belongs to a trunk; on an access port all frames are of VLAN access")
         }),
         (None, false) => {}
+    }
+}
+
+/// The least rate that is one, in bits a second.
+const RATE_MIN: u64 = 8000;
+
+fn check_rate(port: &str, rate: &Rate, problems: &mut Problems) {
+    for (field, bits) in [("in", rate.inward), ("out", rate.outward)] {
+        problems.unless(bits.is_none_or(|bits| bits.0 >= RATE_MIN), || {
+            format!("port {port}: rate.{field} is below {RATE_MIN} bits a second; use \"down\" to close a port")
+        });
+    }
+    let largest = rate.in_packets.max(rate.out_packets).max(rate.burst);
+    problems.unless(largest <= 1 << 40, || format!("port {port}: rate: {largest} is above 2^40"));
+}
+
+fn check_share(port: &str, share: &Share, problems: &mut Problems) {
+    problems.unless((1..=1000).contains(&share.weight), || {
+        format!("port {port}: share.weight = {} is outside 1 to 1000", share.weight)
+    });
+    if let (Some(guarantee), Some(peak)) = (share.guarantee, share.peak) {
+        problems.unless(guarantee.0 <= peak.0, || {
+            format!("port {port}: share.guarantee {guarantee} is above share.peak {peak}")
+        });
     }
 }
 

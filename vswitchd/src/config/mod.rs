@@ -34,11 +34,13 @@ use std::collections::BTreeMap;
 pub use check::{PORTS_MAX, RULES_MAX, SWITCHES_MAX};
 pub use check_router::{INTERFACES_MAX, ROUTERS_MAX, ROUTES_MAX};
 pub use nat::{Forward, Masquerade, OneToOne};
-pub use port::{Attachment, Mem, Pcap, Port, Tap, Uplink, VhostProfile, VhostRole, VhostUser, Vlan, Xdp, XdpMode};
+pub use port::{
+    Attachment, Mem, Pcap, Port, Rate, Share, Tap, Uplink, VhostProfile, VhostRole, VhostUser, Vlan, Xdp, XdpMode,
+};
 pub use router::{Advertise, Interface, Neighbor, Route, RouteAction, Router};
 pub use rule::{Action, Rule, Side};
 pub use settings::{Limits, OnFailure, Settings, Timeouts};
-pub use values::{Icmp, Mac, Protocol, Range};
+pub use values::{Bits, Icmp, Mac, Protocol, Range};
 
 /// Everything that is wanted. The order of switches, ports and rule sets has no meaning; that of rules has.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::is_default;
-use super::values::{Mac, Range, one_or_many};
+use super::values::{Bits, Mac, Range, one_or_many};
 
 /// A port. Exactly one of `vhost_user`, `tap`, `xdp`, `uplink`, `pcap` and `mem` is given.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -31,6 +31,12 @@ pub struct Port {
     /// How its frames belong to VLANs; absent: untagged frames only, no VLANs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vlan: Option<Vlan>,
+    /// What it may carry; absent: as much as it can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Rate>,
+    /// Its share of the ports with a rate that it sends to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share: Option<Share>,
     /// A guest by shared memory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vhost_user: Option<VhostUser>,
@@ -129,6 +135,46 @@ impl Port {
         self.pcap = from.pcap;
         self.mem = from.mem;
     }
+}
+
+/// What a port may carry: `{ in = "1g", out = "500m" }`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rate {
+    /// Bits a second from the port into the switch. What is too much waits with the guest; nothing is lost.
+    #[serde(default, rename = "in", skip_serializing_if = "Option::is_none")]
+    pub inward: Option<Bits>,
+    /// Bits a second out of the switch to the port.
+    #[serde(default, rename = "out", skip_serializing_if = "Option::is_none")]
+    pub outward: Option<Bits>,
+    /// Frames a second from the port; 0 for no limit.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub in_packets: u64,
+    /// Frames a second to the port; 0 for no limit.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub out_packets: u64,
+    /// Bytes that may pass at once after a pause; 0: what passes in 10 ms.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub burst: u64,
+}
+
+/// A port's share of the ports with a rate that it sends to: `{ guarantee = "1g", peak = "3g" }`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Share {
+    /// Bits a second that it gets however many others want the port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guarantee: Option<Bits>,
+    /// Bits a second that it gets at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peak: Option<Bits>,
+    /// Its part of what is left, in relation to the others': 1 to 1000.
+    #[serde(default = "one_weight")]
+    pub weight: u32,
+}
+
+fn one_weight() -> u32 {
+    1
 }
 
 /// How a port's frames belong to VLANs: `{ access = 10 }` or `{ trunk = ["10", "20-30"], native = 1 }`.

@@ -142,6 +142,45 @@ impl FromStr for Icmp {
     }
 }
 
+/// Bits a second: `"1.5g"`, `"500m"`, `"64k"`, or the number itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bits(pub u64);
+
+/// What the letters behind a number of bits stand for.
+const BIT_UNITS: [(char, u64); 4] = [('t', 1_000_000_000_000), ('g', 1_000_000_000), ('m', 1_000_000), ('k', 1000)];
+
+impl fmt::Display for Bits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match BIT_UNITS.iter().find(|(_, unit)| self.0 > 0 && self.0.is_multiple_of(*unit)) {
+            Some((letter, unit)) => write!(f, "{}{letter}", self.0 / unit),
+            None => write!(f, "{}", self.0),
+        }
+    }
+}
+
+impl FromStr for Bits {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Bits, String> {
+        let wrong = || format!("\"{text}\" is not a rate: write bits a second, as in 64000, \"500m\" or \"1.5g\"");
+        let lower = text.trim().to_ascii_lowercase();
+        let lower = lower.strip_suffix("bit/s").or(lower.strip_suffix("bit")).unwrap_or(&lower).trim_end();
+        let unit = BIT_UNITS.iter().find_map(|&(letter, unit)| Some((lower.strip_suffix(letter)?, unit)));
+        let (number, unit) = unit.unwrap_or((lower, 1));
+        let (whole, part) = number.trim_end().split_once('.').unwrap_or((number.trim_end(), ""));
+        if part.len() > 9 || !part.bytes().all(|digit| digit.is_ascii_digit()) {
+            return Err(wrong());
+        }
+        let whole: u64 = whole.parse().map_err(|_| wrong())?;
+        let parts: u64 = format!("{part:0<9}").parse().map_err(|_| wrong())?;
+        let bits = u128::from(whole) * u128::from(unit) + u128::from(parts) * u128::from(unit) / 1_000_000_000;
+        u64::try_from(bits).ok().filter(|&bits| bits <= BITS_MAX).map(Bits).ok_or_else(wrong)
+    }
+}
+
+/// The highest rate: ten terabits.
+const BITS_MAX: u64 = 10_000_000_000_000;
+
 /// A MAC address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mac(pub MacAddr);
@@ -201,7 +240,7 @@ macro_rules! serde_as_text {
     };
 }
 
-serde_as_text!(Range, Protocol, Icmp, Mac);
+serde_as_text!(Range, Protocol, Icmp, Mac, Bits);
 
 struct OneOrMany<T>(PhantomData<T>);
 

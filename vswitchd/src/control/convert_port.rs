@@ -5,7 +5,8 @@ use weir_proto::v1::port_spec::Attachment as Proto;
 
 use super::convert::{filled, narrow, text, texts};
 use crate::config::{
-    Attachment, Mac, Mem, Pcap, Port, Tap, Uplink, VhostProfile, VhostRole, VhostUser, Vlan, Xdp, XdpMode,
+    Attachment, Bits, Mac, Mem, Pcap, Port, Rate, Share, Tap, Uplink, VhostProfile, VhostRole, VhostUser, Vlan, Xdp,
+    XdpMode,
 };
 use crate::refusal::Refusal;
 
@@ -20,6 +21,8 @@ pub(super) fn port_of(spec: &v1::PortSpec) -> Result<Port, Refusal> {
         learning: !spec.no_learning,
         fdb_limit: spec.fdb_limit,
         vlan: spec.vlan.as_ref().map(|v| vlan_of(&object, v)).transpose()?,
+        rate: spec.rate.as_ref().map(rate_of),
+        share: spec.share.as_ref().map(share_of),
         ..Port::default()
     };
     match &spec.attachment {
@@ -42,6 +45,20 @@ fn optional_u16(object: &str, field: &str, number: Option<u32>) -> Result<Option
 
 fn optional_mac(object: &str, field: &str, mac: &str) -> Result<Option<Mac>, Refusal> {
     filled(mac).map(|m| text(object, field, &m)).transpose()
+}
+
+fn rate_of(rate: &v1::Rate) -> Rate {
+    Rate {
+        inward: rate.in_bits.map(Bits),
+        outward: rate.out_bits.map(Bits),
+        in_packets: rate.in_packets,
+        out_packets: rate.out_packets,
+        burst: rate.burst,
+    }
+}
+
+fn share_of(share: &v1::Share) -> Share {
+    Share { guarantee: share.guarantee_bits.map(Bits), peak: share.peak_bits.map(Bits), weight: share.weight.max(1) }
 }
 
 fn vlan_of(object: &str, vlan: &v1::Vlan) -> Result<Vlan, Refusal> {
@@ -122,6 +139,18 @@ pub(super) fn port_to_proto(port: &Port) -> v1::PortSpec {
         down: port.down,
         no_learning: !port.learning,
         fdb_limit: port.fdb_limit,
+        rate: port.rate.as_ref().map(|rate| v1::Rate {
+            in_bits: rate.inward.map(|bits| bits.0),
+            out_bits: rate.outward.map(|bits| bits.0),
+            in_packets: rate.in_packets,
+            out_packets: rate.out_packets,
+            burst: rate.burst,
+        }),
+        share: port.share.as_ref().map(|share| v1::Share {
+            guarantee_bits: share.guarantee.map(|bits| bits.0),
+            peak_bits: share.peak.map(|bits| bits.0),
+            weight: share.weight,
+        }),
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tonic::{Request, Response, Status};
 use weir_proto::v1;
 use weir_proto::v1::ports_server::Ports;
-use weir_wire::PortId;
+use weir_wire::{DropReason, PortId};
 
 use super::Service;
 use super::convert::{drops, required, unknown_field};
@@ -19,7 +19,8 @@ use crate::refusal::Refusal;
 use crate::worker::View;
 
 /// What [`set_field`] knows.
-const FIELDS: [&str; 8] = ["switch", "groups", "attachment", "vlan", "isolated", "down", "no_learning", "fdb_limit"];
+const FIELDS: [&str; 10] =
+    ["switch", "groups", "attachment", "vlan", "isolated", "down", "no_learning", "fdb_limit", "rate", "share"];
 
 /// How long hosts have to answer that are to be watched.
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
@@ -140,6 +141,8 @@ impl Watched {
 /// What a port has counted; copied on the worker, put into words elsewhere.
 pub(super) struct Counted {
     pub(super) link: bool,
+    /// Packets that wait because of the port's rate.
+    held: usize,
     port: weir_ports::Counters,
     fabric: weir_fabric::PortCounters,
 }
@@ -147,9 +150,13 @@ pub(super) struct Counted {
 /// Asks for the counters of one port, on the worker.
 pub(super) fn counted(view: &View<'_>, id: PortId) -> Counted {
     let port = view.ports.get(id);
+    let (held, dropped) = view.ports.shaped(id);
+    let mut counters = port.map(|port| port.counters().clone()).unwrap_or_default();
+    counters.tx_dropped.add(DropReason::RateLimit, dropped);
     Counted {
         link: port.is_some_and(|port| port.link()),
-        port: port.map(|port| port.counters().clone()).unwrap_or_default(),
+        held,
+        port: counters,
         fabric: view.fabric.counters(id).cloned().unwrap_or_default(),
     }
 }
@@ -169,7 +176,7 @@ fn facts(view: &View<'_>, id: PortId) -> Facts {
 
 /// A port's counters in one message.
 pub(super) fn counters(counted: &Counted) -> v1::PortCounters {
-    let Counted { port, fabric, .. } = counted;
+    let Counted { port, fabric, held, .. } = counted;
     v1::PortCounters {
         rx_packets: port.rx_packets,
         rx_bytes: port.rx_bytes,
@@ -182,6 +189,7 @@ pub(super) fn counters(counted: &Counted) -> v1::PortCounters {
         tx_dropped: drops(&port.tx_dropped),
         copied: fabric.copied,
         originated: fabric.originated,
+        tx_held: *held as u64,
     }
 }
 
@@ -226,6 +234,8 @@ fn set_field(port: &mut Port, wanted: &Port, field: &str) -> Result<(), Refusal>
         "down" => port.down = wanted.down,
         "no_learning" => port.learning = wanted.learning,
         "fdb_limit" => port.fdb_limit = wanted.fdb_limit,
+        "rate" => port.rate = wanted.rate,
+        "share" => port.share = wanted.share,
         other => return Err(unknown_field(&format!("port {}", wanted.name), other, &FIELDS)),
     }
     Ok(())

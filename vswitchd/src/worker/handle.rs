@@ -12,7 +12,7 @@ use weir_ports::Port;
 use weir_ports::event::EventFd;
 use weir_wire::{Epoch, Instant, PortId};
 
-use super::{PortTable, WorkerStats};
+use super::{Carriage, PortTable, WorkerStats};
 
 /// A change that is applied whole, between two bursts.
 pub struct Transaction {
@@ -22,6 +22,8 @@ pub struct Transaction {
     pub add_ports: Vec<(PortId, Box<dyn Port>)>,
     /// Ports that go.
     pub remove_ports: Vec<PortId>,
+    /// Of all ports that have rates, what they may carry.
+    pub carriages: Vec<(PortId, Carriage)>,
     /// The policy compiled for the state after the change.
     pub policy: Arc<Policy>,
 }

@@ -3,6 +3,8 @@
 use weir_ports::Port;
 use weir_wire::PortId;
 
+use super::shaping::Shaping;
+
 /// The ports a worker owns.
 #[derive(Default)]
 pub struct PortTable {
@@ -17,12 +19,20 @@ pub(super) struct Slot {
     pub link: bool,
     /// It received or sent since its last flush.
     pub touched: bool,
+    /// What holds it to its rates, where it has any.
+    pub shaping: Option<Box<Shaping>>,
 }
 
 impl PortTable {
     /// A port by its number.
     pub fn get(&self, id: PortId) -> Option<&dyn Port> {
         self.slots.get(usize::from(id.0))?.as_ref().map(|slot| &*slot.port)
+    }
+
+    /// Packets that wait for a port because of its rate, and packets dropped for it.
+    pub fn shaped(&self, id: PortId) -> (usize, u64) {
+        let slot = self.slots.get(usize::from(id.0)).and_then(Option::as_ref);
+        slot.and_then(|slot| slot.shaping.as_ref()).map_or((0, 0), |shaping| shaping.counted())
     }
 
     /// The ports there are, in order of their numbers.
@@ -59,15 +69,17 @@ impl PortTable {
         if index >= self.slots.len() {
             self.slots.resize_with(index + 1, || None);
         }
-        let old = self.slots[index].replace(Slot { port, link: false, touched: false });
+        let Some(slot) = self.slots.get_mut(index) else { return Some(port) };
+        let shaping = slot.as_mut().and_then(|old| old.shaping.take());
+        let old = slot.replace(Slot { port, link: false, touched: false, shaping });
         if let Err(at) = self.active.binary_search(&id) {
             self.active.insert(at, id);
         }
         old.map(|slot| slot.port)
     }
 
-    pub(super) fn remove(&mut self, id: PortId) -> Option<Box<dyn Port>> {
+    pub(super) fn remove(&mut self, id: PortId) -> Option<Slot> {
         self.active.retain(|&p| p != id);
-        self.slots.get_mut(usize::from(id.0))?.take().map(|slot| slot.port)
+        self.slots.get_mut(usize::from(id.0))?.take()
     }
 }

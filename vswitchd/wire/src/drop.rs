@@ -144,6 +144,8 @@ reasons! {
     TxError = "tx-error",
     /// The egress queue of the turn is full.
     EgressLimit = "egress-limit",
+    /// The port's rate is used up and the sender's queue for it is full.
+    RateLimit = "rate-limit",
 }
 
 /// One counter a reason.

@@ -353,7 +353,8 @@ impl Frontend {
         let wanted = offered & self.config.features & !features::LOG_ALL;
         if offered & features::PROTOCOL_FEATURES != 0 {
             let offered = self.ask(n::GET_PROTOCOL_FEATURES, &[], idle)?.value();
-            let taken = if uml { offered & (protocol::REPLY_ACK | protocol::CONFIG) } else { offered } & self.config.protocol;
+            let taken =
+                if uml { offered & (protocol::REPLY_ACK | protocol::CONFIG) } else { offered } & self.config.protocol;
             self.protocol = taken;
             self.tell(n::SET_PROTOCOL_FEATURES, &taken.to_ne_bytes(), &[], idle)?;
         }

@@ -1,0 +1,75 @@
+//! Bandwidth as a resource, with the kernel's TCP: rates are held in both directions, shares are what was promised.
+
+use weir_tests::lab::{Attach, Failure, Lan, Transfer, Wanted, skip_unless_root, switch_with_rules, transfer};
+
+const MEGABYTE: u64 = 1 << 20;
+
+/// Payload is this part of the bits on the link: 1448 bytes of 1514.
+const PAYLOAD: f64 = 1448.0 / 1514.0;
+
+fn host<'a>(name: &'a str, more: &'a str) -> Wanted<'a> {
+    Wanted { name, attach: Attach::Tap, more }
+}
+
+fn is_near(got: f64, wanted: f64, part: f64) -> bool {
+    (got / wanted - 1.0).abs() < part
+}
+
+fn send(lan: &Lan, from: usize, to: usize, port: u16, bytes: u64) -> Result<Transfer, Failure> {
+    transfer(&lan.hosts[from].namespace, &lan.hosts[to].namespace, lan.hosts[to].at(port), bytes)
+}
+
+#[test]
+fn a_rate_holds_in_either_direction_and_changes_live() -> Result<(), Failure> {
+    if skip_unless_root() {
+        return Ok(());
+    }
+    let lan =
+        Lan::start(&switch_with_rules(""), &[host("a", "rate = { in = \"80m\", out = \"40m\" }"), host("b", "")])?;
+    let inward = send(&lan, 0, 1, 5001, 20 * MEGABYTE)?.bits_per_second();
+    assert!(is_near(inward, 80e6 * PAYLOAD, 0.1), "in: {inward:.0} bit/s");
+    let outward = send(&lan, 1, 0, 5001, 10 * MEGABYTE)?.bits_per_second();
+    assert!(is_near(outward, 40e6 * PAYLOAD, 0.1), "out: {outward:.0} bit/s");
+    lan.daemon.ctl(&["port", "set", "a", "--rate-out", "160m"])?;
+    let faster = send(&lan, 1, 0, 5002, 40 * MEGABYTE)?.bits_per_second();
+    assert!(is_near(faster, 160e6 * PAYLOAD, 0.1), "changed: {faster:.0} bit/s");
+    lan.daemon.ctl(&["port", "set", "a", "--rate-out", "none", "--rate-in", "none"])?;
+    let free = send(&lan, 1, 0, 5003, 100 * MEGABYTE)?.bits_per_second();
+    assert!(free > 320e6, "without a rate: {free:.0} bit/s");
+    Ok(())
+}
+
+#[test]
+fn guests_that_contend_get_what_they_were_promised() -> Result<(), Failure> {
+    if skip_unless_root() {
+        return Ok(());
+    }
+    // 60 of 100 are promised to one and 10 to the other; the rest, 30, goes 1 to 2.
+    let lan = Lan::start(
+        &switch_with_rules(""),
+        &[
+            host("server", "rate = { out = \"100m\" }"),
+            host("gold", "share = { guarantee = \"60m\", weight = 1 }"),
+            host("tin", "share = { guarantee = \"10m\", weight = 2 }"),
+        ],
+    )?;
+    let alone = send(&lan, 2, 0, 5001, 20 * MEGABYTE)?.bits_per_second();
+    assert!(is_near(alone, 100e6 * PAYLOAD, 0.1), "alone: {alone:.0} bit/s");
+    // 70 to 30: what takes both of them equally long.
+    let (gold, tin) = std::thread::scope(|scope| {
+        let gold = scope.spawn(|| send(&lan, 1, 0, 5002, 42 * MEGABYTE));
+        let tin = scope.spawn(|| send(&lan, 2, 0, 5003, 18 * MEGABYTE));
+        (gold.join(), tin.join())
+    });
+    let rate = |result: std::thread::Result<Result<Transfer, Failure>>| match result {
+        Ok(transfer) => transfer.map(|transfer| transfer.bits_per_second()),
+        Err(panic) => std::panic::resume_unwind(panic),
+    };
+    let (gold, tin) = (rate(gold)?, rate(tin)?);
+    println!("gold {:.1} Mbit/s, tin {:.1} Mbit/s", gold / 1e6, tin / 1e6);
+    assert!(is_near(gold, 70e6 * PAYLOAD, 0.05), "gold: {gold:.0} bit/s");
+    assert!(is_near(tin, 30e6 * PAYLOAD, 0.05), "tin: {tin:.0} bit/s");
+    let stats = lan.daemon.ctl(&["port", "show", "server"])?;
+    assert!(stats.contains("rate"), "{stats}");
+    Ok(())
+}
