@@ -8,7 +8,6 @@
 pub mod buffer;
 pub mod build;
 pub mod checksum;
-mod common;
 pub mod drop;
 pub mod fields;
 pub mod ids;
@@ -17,6 +16,7 @@ pub mod numbers;
 pub mod offload;
 pub mod packet;
 mod parse;
+mod plain;
 pub mod segment;
 pub mod time;
 

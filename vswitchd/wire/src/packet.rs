@@ -4,7 +4,7 @@
 //! fail on a well-formed packet and answer `None` on one that lacks the header asked for. Padding behind the IP
 //! datagram is kept in the frame but belongs to no header ([`Headers::end`]).
 
-use crate::{Buffer, DropReason, MacAddr, Offload, Pool, PortId, Vid, common, parse};
+use crate::{Buffer, DropReason, MacAddr, Offload, Pool, PortId, Vid, parse, plain};
 
 /// The network-layer kind of a frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -208,7 +208,7 @@ impl Packet {
     /// frame; it is for `parse` then.
     #[inline]
     pub fn parse_common(&mut self) -> bool {
-        match common::headers(self.buffer.bytes(), self.len(), self.offload) {
+        match plain::headers(self.buffer.bytes(), self.len(), self.offload) {
             Some(headers) => {
                 self.headers = headers;
                 true
