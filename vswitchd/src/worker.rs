@@ -225,10 +225,11 @@ impl Worker {
     fn serve(&mut self, now: Instant, index: usize) -> usize {
         let Some(&id) = self.ports.ids().get(index) else { return 0 };
         let Some(slot) = self.ports.slot(id) else { return 0 };
-        if slot.shaping.as_mut().is_some_and(|shaping| !shaping.may_receive(now)) {
+        let room = slot.shaping.as_mut().map_or(BURST, |shaping| shaping.room(now, BURST));
+        if room == 0 {
             return 0;
         }
-        let received = slot.port.rx_parts(id, &mut self.pool, &mut self.burst, BURST);
+        let received = slot.port.rx_parts(id, &mut self.pool, &mut self.burst, room);
         if received == 0 {
             return 0;
         }

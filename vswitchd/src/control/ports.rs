@@ -6,7 +6,7 @@ use std::time::Duration;
 use tonic::{Request, Response, Status};
 use weir_proto::v1;
 use weir_proto::v1::ports_server::Ports;
-use weir_wire::{DropReason, PortId};
+use weir_wire::PortId;
 
 use super::Service;
 use super::convert::{drops, required, unknown_field};
@@ -150,9 +150,7 @@ pub(super) struct Counted {
 /// Asks for the counters of one port, on the worker.
 pub(super) fn counted(view: &View<'_>, id: PortId) -> Counted {
     let port = view.ports.get(id);
-    let (held, dropped) = view.ports.shaped(id);
-    let mut counters = port.map(|port| port.counters().clone()).unwrap_or_default();
-    counters.tx_dropped.add(DropReason::RateLimit, dropped);
+    let (counters, held) = view.ports.counters(id).unwrap_or_default();
     Counted {
         link: port.is_some_and(|port| port.link()),
         held,

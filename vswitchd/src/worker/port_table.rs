@@ -1,7 +1,7 @@
 //! The ports a worker owns.
 
-use weir_ports::Port;
-use weir_wire::PortId;
+use weir_ports::{Counters, Port};
+use weir_wire::{DropReason, PortId};
 
 use super::shaping::Shaping;
 
@@ -29,10 +29,13 @@ impl PortTable {
         self.slots.get(usize::from(id.0))?.as_ref().map(|slot| &*slot.port)
     }
 
-    /// Packets that wait for a port because of its rate, and packets dropped for it.
-    pub fn shaped(&self, id: PortId) -> (usize, u64) {
-        let slot = self.slots.get(usize::from(id.0)).and_then(Option::as_ref);
-        slot.and_then(|slot| slot.shaping.as_ref()).map_or((0, 0), |shaping| shaping.counted())
+    /// What a port has counted, with what could not be sent because of its rate; and the packets that wait for it.
+    pub fn counters(&self, id: PortId) -> Option<(Counters, usize)> {
+        let slot = self.slots.get(usize::from(id.0))?.as_ref()?;
+        let mut counters = slot.port.counters().clone();
+        let (held, dropped) = slot.shaping.as_ref().map_or((0, 0), |shaping| shaping.counted());
+        counters.tx_dropped.add(DropReason::RateLimit, dropped);
+        Some((counters, held))
     }
 
     /// The ports there are, in order of their numbers.

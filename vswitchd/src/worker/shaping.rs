@@ -3,7 +3,7 @@
 //! What comes in is limited by not looking: a guest's frames wait in its own ring, and none is lost. What goes out waits
 //! in the queues of a [`Shaper`], which shares the rate out among the ports that send here.
 
-use weir_fabric::shape::{Bucket, Limit, Shaper, Share};
+use weir_fabric::shape::{Bucket, Limit, Shaper, Share, on_wire};
 use weir_wire::{Instant, Packet, Pool, PortId};
 
 /// What a port may carry, as the control side wants it.
@@ -69,14 +69,21 @@ impl Shaping {
 
     /// Whether the port may bring something in.
     pub(super) fn may_receive(&mut self, now: Instant) -> bool {
+        self.room(now, 1) > 0
+    }
+
+    /// How many frames the port may bring in, at most `most`.
+    pub(super) fn room(&mut self, now: Instant, most: usize) -> usize {
         self.inward.refill(now);
-        self.inward.is_open()
+        self.inward.room(most)
     }
 
     /// The port has brought these in.
     pub(super) fn received(&mut self, packets: &[Packet]) {
-        let bytes = packets.iter().map(|packet| packet.len() as u64).sum();
-        self.inward.take(bytes, packets.len() as u64);
+        for packet in packets {
+            let (bytes, frames) = on_wire(packet);
+            self.inward.take(bytes, frames);
+        }
     }
 
     /// Takes whole packets for the port, emptying `packets`; those that may leave are `ready`.

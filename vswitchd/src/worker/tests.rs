@@ -1,10 +1,11 @@
 //! The worker with real threads and memory ports.
 
+use weir_fabric::shape::Limit;
 use weir_fabric::{PortConfig, Step, SwitchConfig};
 use weir_filter::Policy;
 use weir_filter::spec::Spec;
 use weir_ports::mem::{MemPeer, MemPort};
-use weir_wire::{Capabilities, Epoch, Offload, SwitchId};
+use weir_wire::{Capabilities, DropReason, Epoch, Offload, SwitchId};
 
 use super::window::SHORTEST_WINDOW;
 use super::*;
@@ -171,4 +172,30 @@ fn a_stopped_worker_says_so() {
     started.handle.stop();
     started.thread.join().expect("the worker ends");
     assert_eq!(block_on(started.handle.ask(|_| ())), Err(Gone));
+}
+
+#[test]
+fn what_a_rate_has_no_room_for_is_dropped_with_its_reason() {
+    let pool = PoolLimits { frames: 8192, supers: 16 };
+    let started = start(Settings { pool, ..settings() }).expect("a worker");
+    let (mut transaction, a, b) = two_ports();
+    let outward = Limit { bits: 8_000, packets: 0, burst: 0 };
+    transaction.carriages = vec![(PortId(1), Carriage { outward, ..Carriage::default() })];
+    block_on(started.handle.apply(transaction)).expect("applied");
+    // The rate lets a burst pass, a queue holds as much again; then it is full.
+    let counted = || block_on(started.handle.ask(|view| view.ports.counters(PortId(1)))).expect("an answer");
+    let deadline = std::time::Instant::now() + PATIENCE;
+    let (mut dropped, mut held) = (0, 0);
+    while dropped == 0 {
+        assert!(std::time::Instant::now() < deadline, "nothing is dropped, {held} packets wait");
+        for tag in 0..64 {
+            a.inject(&frame(tag), Offload::default());
+        }
+        while b.take().is_some() {}
+        let (counters, waiting) = counted().expect("the port");
+        (dropped, held) = (counters.tx_dropped.get(DropReason::RateLimit), waiting);
+    }
+    assert!(held > 500, "{held} packets wait");
+    started.handle.stop();
+    started.thread.join().expect("the worker ends");
 }

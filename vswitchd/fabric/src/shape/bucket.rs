@@ -137,6 +137,17 @@ impl Bucket {
         (self.limit.bits == 0 || self.bits.there > 0) && (self.limit.packets == 0 || self.packets.there > 0)
     }
 
+    /// How many frames of any size may pass without a debt of more than one of them; at most `most`.
+    pub fn room(&self, most: usize) -> usize {
+        if !self.is_open() {
+            return 0;
+        }
+        let whole = |tokens: i128, each: u64| usize::try_from(tokens / (i128::from(each) * NANOS as i128)).unwrap_or(0);
+        let bits = if self.limit.bits > 0 { whole(self.bits.there, BURST_MIN * 8) } else { most };
+        let packets = if self.limit.packets > 0 { whole(self.packets.there, 64) } else { most };
+        bits.min(packets).saturating_add(1).min(most)
+    }
+
     /// Takes the tokens of `frames` frames with `bytes` bytes in all.
     #[inline]
     pub fn take(&mut self, bytes: u64, frames: u64) {
@@ -202,6 +213,18 @@ mod tests {
     fn the_slowest_rates_do_not_lose_their_fractions() {
         let sent = frames_in_a_second(Limit::bits(8_000), 10);
         assert!((99..=101).contains(&sent), "{sent}");
+    }
+
+    #[test]
+    fn a_burst_of_the_largest_frames_makes_a_debt_of_one() {
+        let mut bucket = Bucket::new(Limit::bits(800_000_000), Instant::ZERO);
+        let room = bucket.room(64);
+        assert!(room > 1 && room < 64, "{room}");
+        bucket.take((room as u64 - 1) * BURST_MIN, room as u64 - 1);
+        assert!(bucket.is_open());
+        bucket.take(BURST_MIN, 1);
+        assert_eq!(bucket.room(64), if bucket.is_open() { 1 } else { 0 });
+        assert_eq!(Bucket::new(Limit::default(), Instant::ZERO).room(64), 64);
     }
 
     #[test]

@@ -14,7 +14,7 @@ mod bucket;
 
 use std::collections::VecDeque;
 
-use weir_wire::{Instant, Packet, Pool, PortId};
+use weir_wire::{Instant, Packet, Pool, PortId, Segmentation};
 
 pub use bucket::{BURST_MIN, Bucket, Limit};
 
@@ -26,8 +26,6 @@ pub const QUEUE_MIN: u64 = 256 << 10;
 pub const QUEUE_MAX: u64 = 2 << 20;
 /// The most packets that a sender's queue holds.
 pub const QUEUE_PACKETS: usize = 1024;
-/// Bytes of a super-segment that count as one frame.
-const FRAME: u64 = 1514;
 
 /// A sender's share of the ports it sends to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,9 +73,19 @@ impl Queue {
     }
 }
 
-/// The frames that a packet will be on the wire.
-fn frames(packet: &Packet) -> u64 {
-    (packet.len() as u64).div_ceil(FRAME).max(1)
+/// The bytes and frames that a packet will be on a wire: of a super-segment, those it will be cut into, so that it has
+/// no advantage over frames. Headers count with their usual length.
+pub fn on_wire(packet: &Packet) -> (u64, u64) {
+    let bytes = packet.len() as u64;
+    let (size, headers) = match packet.offload.segmentation {
+        Segmentation::None => return (bytes, 1),
+        Segmentation::Tcp4 { size, .. } => (size, 66),
+        Segmentation::Tcp6 { size, .. } => (size, 86),
+        Segmentation::Udp { size } => (size, 42),
+        Segmentation::Fragments { size, .. } => (size, 34),
+    };
+    let frames = bytes.saturating_sub(headers).div_ceil(u64::from(size.max(1))).max(1);
+    (bytes + (frames - 1) * headers, frames)
 }
 
 /// What leaves by one port.
@@ -183,7 +191,8 @@ impl Shaper {
             let Some(&sender) = self.active.get(at) else { return };
             let Some(Some(queue)) = self.queues.get_mut(usize::from(sender)) else { return };
             let Some(packet) = queue.waiting.pop_front() else { return };
-            let (bytes, frames) = (packet.len() as u64, frames(&packet));
+            let (bytes, frames) = on_wire(&packet);
+            queue.bytes = queue.bytes.saturating_sub(packet.len() as u64);
             self.present = self.present.max(queue.start);
             if queue.is_guaranteed() {
                 queue.guarantee.take(bytes, frames);
@@ -192,7 +201,6 @@ impl Shaper {
                 queue.start += (bytes << 8) / u64::from(queue.share.weight.max(1));
             }
             queue.peak.take(bytes, frames);
-            queue.bytes -= bytes;
             self.bucket.take(bytes, frames);
             self.held -= 1;
             if queue.waiting.is_empty() {

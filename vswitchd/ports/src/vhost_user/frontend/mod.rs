@@ -353,10 +353,9 @@ impl Frontend {
         let wanted = offered & self.config.features & !features::LOG_ALL;
         if offered & features::PROTOCOL_FEATURES != 0 {
             let offered = self.ask(n::GET_PROTOCOL_FEATURES, &[], idle)?.value();
-            let taken =
-                if uml { offered & (protocol::REPLY_ACK | protocol::CONFIG) } else { offered } & self.config.protocol;
-            self.protocol = taken;
-            self.tell(n::SET_PROTOCOL_FEATURES, &taken.to_ne_bytes(), &[], idle)?;
+            let known = if uml { protocol::REPLY_ACK | protocol::CONFIG } else { u64::MAX };
+            self.protocol = offered & known & self.config.protocol;
+            self.tell(n::SET_PROTOCOL_FEATURES, &self.protocol.to_ne_bytes(), &[], idle)?;
         }
         if !uml {
             if self.protocol & protocol::MQ != 0 {
