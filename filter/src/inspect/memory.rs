@@ -43,7 +43,8 @@ impl StreamMemory {
             work: 0,
             by_port: Vec::new(),
             holders: 0,
-            shared: Shared::new(Settings { http, ..Settings::default() }, true),
+            // Digest lists are read for captures only, so nothing asks for a file's digests here.
+            shared: Shared::new(Settings { http, hash_files: false, ..Settings::default() }, true),
             text: Vec::new(),
         }
     }
