@@ -184,14 +184,15 @@ impl Guests {
         let traffic = self.traffic;
         let senders = 1 + usize::from(traffic.both_ways);
         for (number, guest) in self.both.iter_mut().take(senders).enumerate() {
-            let mut room = BURST;
+            let (mut room, mut least) = (BURST, BURST / 2);
             if traffic.rate > 0 {
                 let gap = 1_000_000_000 / traffic.rate.max(1);
+                least = 1;
                 room = (now.saturating_sub(guest.due) / gap.max(1)).min(BURST as u64) as usize;
             }
             let Guest { frontend, next, due } = guest;
             let Some(queue) = frontend.queue(1) else { continue };
-            let sent = queue.send_loaded(room, |frame| {
+            let sent = queue.send_loaded(least, room, |frame| {
                 if traffic.flows > 1 {
                     set_flow(frame, number == 0, *next);
                     *next = if *next + 1 == traffic.flows { 0 } else { *next + 1 };

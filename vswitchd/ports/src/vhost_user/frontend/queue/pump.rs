@@ -31,10 +31,14 @@ impl Queue {
         true
     }
 
-    /// Makes up to `limit` loaded frames available whose buffers the back end has given back; `touch` may change each
-    /// before it goes. Shows them, and kicks where that is wanted. Returns how many.
-    pub fn send_loaded(&mut self, limit: usize, mut touch: impl FnMut(&mut [u8])) -> usize {
+    /// Makes up to `limit` loaded frames available whose buffers the back end has given back, or none where fewer than
+    /// `least` buffers are there: guests send in bursts. `touch` may change each before it goes. Shows them, and kicks
+    /// where that is wanted. Returns how many.
+    pub fn send_loaded(&mut self, least: usize, limit: usize, mut touch: impl FnMut(&mut [u8])) -> usize {
         self.take_back();
+        if self.free.len() < least {
+            return 0;
+        }
         let header = self.agreed.header_len();
         let mut sent = 0;
         while sent < limit {
