@@ -313,7 +313,7 @@ mod tests {
                     Step::RemoveSwitch(_) => "remove-switch",
                     Step::SetPort(..) => "set-port",
                     Step::RemovePort(_) => "remove-port",
-                    Step::FlushFdb(_) | Step::FlushNeighbors(_) | Step::FlushNat => "flush",
+                    Step::FlushFdb(_) | Step::FlushNeighbors(_) | Step::FlushNat | Step::SetServed(_) => "flush",
                     Step::SetRouter(..) => "set-router",
                     Step::RemoveRouter(_) => "remove-router",
                 })

@@ -23,6 +23,8 @@ use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use tokio::sync::mpsc as punt_queue;
+use weir_fabric::serve::Punt;
 use weir_fabric::{Egress, Fabric};
 use weir_filter::{Event, Limits};
 use weir_ports::event::Epoll;
@@ -30,7 +32,7 @@ use weir_ports::{Armed, FromPort, Port, clock};
 use weir_wire::buffer::PoolLimits;
 use weir_wire::{Epoch, Instant, Packet, Pool, PortId};
 
-pub use handle::{Applied, Gone, Handle, Transaction, View};
+pub use handle::{Applied, Gone, Handle, Outgoing, Transaction, View};
 use handle::{Bell, Command};
 pub use port_table::PortTable;
 use port_table::Slot;
@@ -42,6 +44,8 @@ use window::Window;
 const BURST: usize = 64;
 /// Batches of events that may wait for the control side.
 const EVENT_BATCHES: usize = 256;
+/// Packets that may wait for the services; more wait in the fabric.
+const PUNTS_WAITING: usize = 256;
 /// The token of the wake-up descriptor among the ports' in epoll.
 const WAKE: u64 = u64::MAX;
 /// While packets come in, the tables are aged at least this often.
@@ -102,6 +106,8 @@ pub struct Started {
     pub handle: Handle,
     /// What it has to tell, in batches, oldest first.
     pub events: Receiver<Batch>,
+    /// Packets for the services of routers.
+    pub punts: punt_queue::Receiver<Punt>,
     /// Its thread; ends after [`Handle::stop`] with its last counters.
     pub thread: JoinHandle<WorkerStats>,
 }
@@ -114,6 +120,7 @@ pub fn start(settings: Settings) -> io::Result<Started> {
     let bell = Arc::new(Bell::new()?);
     let (handle, inbox) = Handle::new(Arc::clone(&bell));
     let (outbox, events) = mpsc::sync_channel(EVENT_BATCHES);
+    let (for_services, punts) = punt_queue::channel(PUNTS_WAITING);
     let epoll = Epoll::new()?;
     epoll.add(bell.wake.as_fd(), WAKE)?;
     let worker = Worker {
@@ -129,12 +136,13 @@ pub fn start(settings: Settings) -> io::Result<Started> {
         bell,
         inbox,
         outbox,
+        for_services,
         stats: WorkerStats::default(),
         next_tick: Instant::ZERO,
         stopping: false,
     };
     let thread = std::thread::Builder::new().name("worker-0".into()).spawn(move || worker.run())?;
-    Ok(Started { handle, events, thread })
+    Ok(Started { handle, events, punts, thread })
 }
 
 struct Worker {
@@ -149,6 +157,7 @@ struct Worker {
     bell: Arc<Bell>,
     inbox: Receiver<Command>,
     outbox: SyncSender<Batch>,
+    for_services: punt_queue::Sender<Punt>,
     stats: WorkerStats,
     window: Window,
     next_tick: Instant,
@@ -205,6 +214,7 @@ impl Worker {
             self.stats.empty_turns += 1;
         }
         self.tell();
+        self.hand_over_punts();
         self.stats.turns += 1;
         self.stats.packets += received as u64;
         received
@@ -315,6 +325,36 @@ impl Worker {
         }
     }
 
+    /// Hands packets for the services over. What finds no room waits in the fabric, which is bounded.
+    fn hand_over_punts(&mut self) {
+        while self.fabric.has_punts() {
+            match self.for_services.try_reserve() {
+                Ok(room) => {
+                    if let Some(punt) = self.fabric.take_punt() {
+                        room.send(punt);
+                    }
+                }
+                Err(punt_queue::error::TrySendError::Full(())) => return,
+                // Nobody serves any more: the daemon is on its way down.
+                Err(punt_queue::error::TrySendError::Closed(())) => drop(self.fabric.take_punt()),
+            }
+        }
+    }
+
+    /// Sends what the services have made.
+    fn send_for_services(&mut self, now: Instant, frames: Vec<Outgoing>) {
+        let (fabric, pool, egress) = (&mut self.fabric, &mut self.pool, &mut self.egress);
+        for outgoing in frames {
+            match outgoing {
+                Outgoing::Put { interface, port, frame } => fabric.put(now, (interface, port), &frame, pool, egress),
+                Outgoing::Answer { to, frame } => fabric.answer(now, to, &frame, pool, egress),
+                Outgoing::Probe { interface, address } => fabric.probe(now, (interface, address), pool, egress),
+            }
+        }
+        self.transmit(now, None);
+        self.flush();
+    }
+
     /// Turns all notifications on, looks once more, and sleeps until something comes.
     fn sleep(&mut self, now: Instant) {
         let mut ready = self.bell.rung.load(Ordering::Acquire);
@@ -371,6 +411,7 @@ impl Worker {
                     let (fabric, ports) = (&mut self.fabric, &mut self.ports);
                     question(&mut View { now, fabric, ports, stats });
                 }
+                Command::Send(frames) => self.send_for_services(now, frames),
                 Command::Stop => self.stopping = true,
             }
         }

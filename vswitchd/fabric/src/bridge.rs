@@ -11,6 +11,7 @@ use weir_wire::{DropReason, L3, MacAddr, Packet, PortId, SwitchId, Vid};
 use crate::config::{Flood, PortConfig, SwitchConfig};
 use crate::counters::PortCounters;
 use crate::fdb::{Fdb, Source};
+use crate::serve::asks_for_addresses;
 use crate::vlan::{Tagging, Vlans};
 use crate::why::Drops;
 
@@ -79,10 +80,13 @@ pub(crate) struct Switch {
     pub fdb: Fdb,
     /// VLANs in which routers listen, in order.
     pub listeners: Vec<Vid>,
+    /// VLANs in which routers give addresses, in order.
+    pub givers: Vec<Vid>,
 }
 
 impl Switch {
-    /// Whether routers on this switch want a packet that is sent to many: address resolution.
+    /// Whether routers on this switch want a packet that is sent to many: address resolution, and
+    /// where they give addresses, requests for these.
     #[inline]
     pub fn hears(&self, packet: &Packet) -> bool {
         !self.listeners.is_empty()
@@ -90,7 +94,8 @@ impl Switch {
             && self.listeners.binary_search(&packet.vid).is_ok()
             && (packet.headers.l3_kind == L3::Arp
                 || packet.headers.l3_kind == L3::Ipv6
-                    && matches!(packet.icmp(), Some((ROUTER_SOLICITATION..=NEIGHBOR_ADVERTISEMENT, _))))
+                    && matches!(packet.icmp(), Some((ROUTER_SOLICITATION..=NEIGHBOR_ADVERTISEMENT, _)))
+                || self.givers.binary_search(&packet.vid).is_ok() && asks_for_addresses(packet))
     }
 }
 

@@ -3,6 +3,7 @@
 use weir_wire::{InterfaceId, MacAddr, PortId, RouterId, SwitchId, Vid};
 
 use crate::router::RouterConfig;
+use crate::serve::Serves;
 
 /// What to do with a kind of frame that has no single destination.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -119,4 +120,6 @@ pub enum Step {
     FlushNat,
     /// Forgets what was learned of the neighbours of an interface.
     FlushNeighbors(InterfaceId),
+    /// What interfaces of routers serve; all others serve nothing.
+    SetServed(Vec<(InterfaceId, Serves)>),
 }

@@ -40,6 +40,7 @@ pub mod nat;
 mod path;
 mod rewrite;
 pub mod router;
+pub mod serve;
 pub mod shape;
 mod stages;
 mod steps;
@@ -59,6 +60,7 @@ use nat::{Nat, NatCounters};
 use path::Paths;
 use router::neighbor::{Found, NeighborEntry};
 use router::{InterfaceStatus, RouteTable, Routers};
+use serve::Serving;
 use stages::Lane;
 use why::Drops;
 
@@ -72,6 +74,7 @@ pub struct Fabric {
     bridge: Bridge,
     routers: Routers,
     nat: Nat,
+    serving: Serving,
     strays: Strays,
     seed: u64,
     // Room used again by every burst.
@@ -110,6 +113,7 @@ impl Fabric {
             bridge: Bridge::default(),
             routers: Routers::new(seed),
             nat: Nat::new(seed),
+            serving: Serving::default(),
             strays: Strays { counters: PortCounters::default(), drops: Drops::new(), sequence: 0 },
             seed,
             lanes: Vec::new(),

@@ -21,7 +21,7 @@ mod announce;
 pub mod config;
 pub mod hop;
 pub mod icmp;
-mod limit;
+pub(crate) mod limit;
 mod local;
 pub mod neighbor;
 pub mod path;

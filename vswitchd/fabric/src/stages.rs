@@ -23,6 +23,7 @@ use crate::path::Paths;
 use crate::rewrite::rewrite;
 use crate::router::walk::Departure;
 use crate::router::{Routers, is_routable};
+use crate::serve::Serving;
 use crate::vlan::Tagging;
 use crate::{Fabric, Strays, coarse};
 
@@ -83,6 +84,7 @@ impl Fabric {
             bridge: &mut self.bridge,
             routers: &mut self.routers,
             nat: &mut self.nat,
+            serving: &mut self.serving,
             strays: &mut self.strays,
             to: &mut self.to,
             replies: &mut self.replies,
@@ -100,6 +102,7 @@ pub(crate) struct Walk<'a> {
     pub bridge: &'a mut Bridge,
     pub routers: &'a mut Routers,
     pub nat: &'a mut Nat,
+    pub serving: &'a mut Serving,
     pub strays: &'a mut Strays,
     pub to: &'a mut Vec<PortId>,
     pub replies: &'a mut Vec<(PortId, Cleared)>,
@@ -304,7 +307,7 @@ impl Walk<'_> {
     }
 
     /// Stop 7 for a port that was not asked yet.
-    fn send(&mut self, to: PortId, cleared: Cleared) {
+    pub(crate) fn send(&mut self, to: PortId, cleared: Cleared) {
         if to == PortId::LOCAL {
             return self.deliver(cleared);
         }

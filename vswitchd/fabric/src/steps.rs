@@ -8,6 +8,7 @@ use crate::counters::PortCounters;
 use crate::fdb::Fdb;
 use crate::nat::NatConfig;
 use crate::router::Door;
+use crate::serve::Serving;
 use crate::vlan::Vlans;
 use crate::why::Drops;
 use crate::{Fabric, coarse};
@@ -34,6 +35,7 @@ impl Fabric {
                 self.routers.set(now, id, config);
                 self.nat.set(id, zone, nat, self.routers.addresses_of(id));
                 self.tell_switches(now);
+                self.tell_givers();
             }
             Step::RemoveRouter(id) => {
                 self.routers.remove(id);
@@ -42,6 +44,10 @@ impl Fabric {
             }
             Step::FlushNat => drop(self.nat.flush()),
             Step::FlushNeighbors(id) => drop(self.routers.flush_neighbors(Some(id))),
+            Step::SetServed(served) => {
+                self.serving.set(served);
+                self.tell_givers();
+            }
         }
     }
 
@@ -67,7 +73,7 @@ impl Fabric {
             .collect();
         let Some(slot) = self.bridge.switches.get_mut(index) else { return };
         let doors = self.routers.doors_on(id);
-        let listeners = listeners(doors);
+        let (listeners, givers) = (listeners(doors), givers(doors, &self.serving));
         let fdb = match slot.take() {
             None => table(self.seed, &config, doors, None, coarse(now)),
             Some(old) if needs_new_table(&old.config, &config) => {
@@ -78,7 +84,7 @@ impl Fabric {
                 old.fdb
             }
         };
-        *slot = Some(Switch { config, members, fdb, listeners });
+        *slot = Some(Switch { config, members, fdb, listeners, givers });
     }
 
     /// Switches know the MACs of routers as addresses that nobody else may use.
@@ -91,6 +97,15 @@ impl Fabric {
             if doors.len() != statics || !doors.iter().all(known) {
                 switch.fdb = table(self.seed, &switch.config, doors, Some(&switch.fdb), coarse(now));
                 switch.listeners = listeners(doors);
+            }
+        }
+    }
+
+    /// Switches know in which VLANs routers give addresses.
+    fn tell_givers(&mut self) {
+        for (index, switch) in self.bridge.switches.iter_mut().enumerate() {
+            if let Some(switch) = switch {
+                switch.givers = givers(self.routers.doors_on(SwitchId(index as u16)), &self.serving);
             }
         }
     }
@@ -145,6 +160,17 @@ impl Fabric {
 /// The VLANs of doors, in order.
 fn listeners(doors: &[Door]) -> Vec<Vid> {
     let mut vids: Vec<Vid> = doors.iter().map(|door| door.vid).collect();
+    vids.dedup();
+    vids
+}
+
+/// The VLANs of doors behind which addresses are given, in order.
+fn givers(doors: &[Door], serving: &Serving) -> Vec<Vid> {
+    let gives = |door: &&Door| {
+        let serves = serving.of(door.interface);
+        serves.dhcp || serves.dhcp6
+    };
+    let mut vids: Vec<Vid> = doors.iter().filter(gives).map(|door| door.vid).collect();
     vids.dedup();
     vids
 }

@@ -50,6 +50,7 @@ impl Config {
             check_networks(router, problems);
             check_routes(router, problems);
             router.check_nat(problems);
+            router.check_services(problems);
         }
         self.check_neighbors_on_switches(problems);
     }

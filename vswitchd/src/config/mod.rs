@@ -21,10 +21,12 @@
 
 mod check;
 mod check_router;
+mod check_services;
 mod nat;
 mod port;
 mod router;
 mod rule;
+mod services;
 mod settings;
 mod values;
 
@@ -39,6 +41,7 @@ pub use port::{
 };
 pub use router::{Advertise, Interface, Neighbor, Route, RouteAction, Router};
 pub use rule::{Action, Rule, Side};
+pub use services::{Addresses, Dhcp, Dhcp6, Dns, GuestHost, GuestOption, GuestRoute, NameRecord, Resolver, unhex};
 pub use settings::{Limits, OnFailure, Settings, Timeouts};
 pub use values::{Bits, Icmp, Mac, Protocol, Range};
 

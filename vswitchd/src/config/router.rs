@@ -9,6 +9,7 @@ use weir_wire::MacAddr;
 use super::is_default;
 use super::nat::{Forward, Masquerade, OneToOne};
 use super::rule::Action;
+use super::services::{Dhcp, Dhcp6, Dns};
 use super::values::{Mac, one_or_many};
 
 /// What lies between switches: interfaces on them, and routes of its own.
@@ -38,6 +39,9 @@ pub struct Router {
     /// Addresses of its that belong to hosts inside.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub one_to_one: Vec<OneToOne>,
+    /// Names for its networks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dns: Option<Dns>,
 }
 
 /// An interface of a router.
@@ -69,6 +73,12 @@ pub struct Interface {
     /// Tell its network of the router and its IPv6 prefixes, so that hosts configure themselves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub advertise: Option<Advertise>,
+    /// Give its network IPv4 addresses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dhcp: Option<Dhcp>,
+    /// Give its network IPv6 addresses, or tell it of servers, by DHCPv6.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dhcp6: Option<Dhcp6>,
 }
 
 /// What a network is told of its router. The prefixes are the interface's networks of 64 bits.
@@ -111,6 +121,8 @@ impl Default for Interface {
             clamp_mss: false,
             neighbors: Vec::new(),
             advertise: None,
+            dhcp: None,
+            dhcp6: None,
         }
     }
 }
@@ -163,6 +175,14 @@ pub enum RouteAction {
 }
 
 impl Router {
+    /// Whether names are served to the network of one of its interfaces.
+    pub fn serves_names(&self, interface: &Interface) -> bool {
+        let gives = interface.dhcp.is_some() || interface.dhcp6.is_some();
+        let named =
+            |dns: &Dns| if dns.interfaces.is_empty() { gives } else { dns.interfaces.contains(&interface.name) };
+        self.dns.as_ref().is_some_and(named)
+    }
+
     /// An interface by name.
     pub fn interface(&self, name: &str) -> Option<&Interface> {
         self.interfaces.iter().find(|interface| interface.name == name)

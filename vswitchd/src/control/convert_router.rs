@@ -109,6 +109,7 @@ pub(super) fn interface_of(router: &str, spec: &v1::InterfaceSpec) -> Result<Int
         clamp_mss: spec.clamp_mss,
         neighbors: neighbors.collect::<Result<_, Refusal>>()?,
         advertise: spec.advertise.as_ref().map(|told| advertise_of(&object, told)).transpose()?,
+        ..usual
     })
 }
 

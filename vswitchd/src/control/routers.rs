@@ -16,7 +16,7 @@ use super::Service;
 use super::convert::{action_to_proto, required, text, texts, unknown_field};
 use super::convert_router::{interface_of, nat_of, route_of, router_of, router_to_proto};
 use crate::commit::Terms;
-use crate::config::{Config, Forward, Protocol, Router};
+use crate::config::{Config, Forward, Interface, Protocol, Router};
 use crate::published::Snapshot;
 use crate::refusal::Refusal;
 use crate::state::{Zones, default_of, inspect_of};
@@ -90,7 +90,11 @@ impl Routers for Service {
             let known = &mut find(config, &router)?.interfaces;
             match known.iter_mut().find(|interface| interface.name == wanted.name) {
                 Some(_) if only_new => return Err(Refusal::exists("interface", &wanted.name)),
-                Some(interface) => *interface = wanted,
+                // What it serves is set by calls of its own.
+                Some(interface) => {
+                    let (dhcp, dhcp6) = (interface.dhcp.take(), interface.dhcp6.take());
+                    *interface = Interface { dhcp, dhcp6, ..wanted };
+                }
                 None => known.push(wanted),
             }
             Ok(())

@@ -8,6 +8,7 @@ use ipnetwork::IpNetwork;
 use weir_fabric::Step;
 use weir_fabric::nat::{Forward, Masquerade, NatConfig, OneToOne};
 use weir_fabric::router::{Advertise, InterfaceConfig, NextHop, Prefix, Route, RouteTable, RouterConfig, Target};
+use weir_fabric::serve::Serves;
 use weir_filter::policy::spec;
 use weir_wire::{InterfaceId, SwitchId, Vid};
 
@@ -109,7 +110,20 @@ pub fn inspect_of(config: &Config, router: &Router) -> Option<String> {
 /// Tells the fabric of all routers.
 pub(super) fn steps(desired: &Config, ids: &Ids) -> Vec<Step> {
     let zones = Zones::of(desired, ids);
-    desired.routers.iter().filter_map(|router| set_router(router, ids, &zones)).collect()
+    let mut steps: Vec<Step> = desired.routers.iter().filter_map(|router| set_router(router, ids, &zones)).collect();
+    steps.push(Step::SetServed(served(desired, ids)));
+    steps
+}
+
+/// What the interfaces of all routers serve.
+fn served(desired: &Config, ids: &Ids) -> Vec<(InterfaceId, Serves)> {
+    let all = desired.routers.iter().flat_map(|router| router.interfaces.iter().map(move |i| (router, i)));
+    let serves = |(router, interface): (&Router, &Interface)| {
+        let (dhcp, dhcp6) = (interface.dhcp.is_some(), interface.dhcp6.is_some());
+        let serves = Serves { dhcp, dhcp6, dns: router.serves_names(interface) };
+        Some((ids.interface(&router.name, &interface.name)?, serves))
+    };
+    all.filter_map(serves).filter(|(_, serves)| *serves != Serves::default()).collect()
 }
 
 fn set_router(router: &Router, ids: &Ids, zones: &Zones) -> Option<Step> {

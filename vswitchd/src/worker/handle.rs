@@ -1,6 +1,7 @@
 //! The control side's end of a worker: changes and questions.
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -10,7 +11,7 @@ use weir_fabric::{Fabric, Step};
 use weir_filter::Policy;
 use weir_ports::Port;
 use weir_ports::event::EventFd;
-use weir_wire::{Epoch, Instant, PortId};
+use weir_wire::{Epoch, Instant, InterfaceId, PortId, Vid};
 
 use super::{Carriage, PortTable, WorkerStats};
 
@@ -62,6 +63,34 @@ pub struct View<'a> {
     pub stats: WorkerStats,
 }
 
+/// What a service wants sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outgoing {
+    /// A frame into the network of an interface: by a port, or to wherever its destination is.
+    Put {
+        /// The interface.
+        interface: InterfaceId,
+        /// The port, where it is known.
+        port: Option<PortId>,
+        /// The frame, untagged.
+        frame: Vec<u8>,
+    },
+    /// An IP packet of a guest's flow with the router: interface, port and VLAN of its question.
+    Answer {
+        /// Where the question came from.
+        to: (InterfaceId, PortId, Vid),
+        /// The frame, untagged.
+        frame: Vec<u8>,
+    },
+    /// Ask the network of an interface who has an address.
+    Probe {
+        /// The interface.
+        interface: InterfaceId,
+        /// The address.
+        address: IpAddr,
+    },
+}
+
 /// A question, to be run on the worker.
 pub(super) type Question = Box<dyn FnOnce(&mut View<'_>) + Send>;
 
@@ -69,6 +98,7 @@ pub(super) type Question = Box<dyn FnOnce(&mut View<'_>) + Send>;
 pub(super) enum Command {
     Apply(Box<Transaction>, oneshot::Sender<Applied>),
     Ask(Question),
+    Send(Vec<Outgoing>),
     Stop,
 }
 
@@ -121,6 +151,14 @@ impl Handle {
             drop(reply.send(question(view)));
         })))?;
         answer.await.map_err(|_| Gone)
+    }
+
+    /// Sends frames of the services, in order. Nothing is waited for; the services answer no more than they are asked.
+    ///
+    /// # Errors
+    /// [`Gone`] where the worker has ended.
+    pub fn send_out(&self, frames: Vec<Outgoing>) -> Result<(), Gone> {
+        if frames.is_empty() { Ok(()) } else { self.send(Command::Send(frames)) }
     }
 
     /// Asks the worker to end. Its thread can be joined afterwards.

@@ -95,6 +95,8 @@ reasons! {
     PathMtu = "path-mtu",
     /// A packet to the router itself, where nobody listens for it.
     NotServed = "not-served",
+    /// More packets for the routers' services (DHCP, DNS) than they take, or than one port may send them.
+    ServiceLimit = "service-limit",
     /// No outside port was free for the flow, or there is no room for another binding.
     NatExhausted = "nat-exhausted",
     /// The inside address has as many bindings as it may have.

@@ -1,4 +1,5 @@
-//! What is sent to a router itself: address resolution, echo requests, and what nobody listens for.
+//! What is sent to a router itself: address resolution, echo requests, what its services are asked (`serve`), and what
+//! nobody listens for.
 
 use weir_filter::{Cleared, Why};
 use weir_wire::build::neighbor::{Says, advertisement, says, solicits_routers};
@@ -17,6 +18,11 @@ const TTL: u8 = 64;
 impl Walk<'_> {
     /// The end of an inspected packet at the routers of its switch and VLAN.
     pub(crate) fn deliver(&mut self, cleared: Cleared) {
+        self.deliver_to(None, cleared);
+    }
+
+    /// The same of a packet to a router's address, which it reached by interface `at`.
+    pub(crate) fn deliver_to(&mut self, at: Option<InterfaceId>, cleared: Cleared) {
         let packet = cleared.into_packet();
         if packet.offload.checksum == weir_wire::Checksum::Complete && !checksum::verify_l4(&packet) {
             return self.end(packet, Why::reason(DropReason::BadL4Checksum));
@@ -35,7 +41,11 @@ impl Walk<'_> {
         match (packet.icmp(), packet.headers.l3_kind) {
             (Some((ICMP_ECHO_REQUEST, 0)), L3::Ipv4) | (Some((ICMPV6_ECHO_REQUEST, 0)), L3::Ipv6) => self.echo(packet),
             (Some(_), _) | (None, L3::Arp | L3::Other) => self.delivered(packet),
-            (None, L3::Ipv4 | L3::Ipv6) => self.unserved(packet),
+            (None, L3::Ipv4 | L3::Ipv6) => match self.punt(packet, at) {
+                Some(packet) if at.is_none() => self.delivered(packet),
+                Some(packet) => self.unserved(packet),
+                None => {}
+            },
         }
     }
 
@@ -112,6 +122,7 @@ impl Walk<'_> {
 
     /// Somebody says that it has `address`.
     fn told(&mut self, id: InterfaceId, address: IpAddr, mac: MacAddr, solicited: bool) {
+        self.serving.told(id, address, mac);
         let Some(interface) = self.routers.interface(id) else { return };
         if interface.addresses.iter().any(|a| a.prefix.address == address) {
             return self.routers.contest(self.now, id, address, mac);

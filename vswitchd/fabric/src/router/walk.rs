@@ -39,8 +39,8 @@ impl Walk<'_> {
         }
         match self.routers.path(from, &packet) {
             Ok(Path::Out { interface, next, hops }) => self.seek(packet, ticket, from, (interface, next), hops),
-            Ok(Path::Local(_)) => match self.engine.inspect(self.now, packet, ticket, PortId::LOCAL, self.pool) {
-                Inspected::Forward(cleared) => self.deliver(cleared),
+            Ok(Path::Local(at)) => match self.engine.inspect(self.now, packet, ticket, PortId::LOCAL, self.pool) {
+                Inspected::Forward(cleared) => self.deliver_to(Some(at), cleared),
                 Inspected::Dropped(packet, why) => self.end(packet, why),
             },
             Err(refused) => self.turn_away(packet, refused),
@@ -273,7 +273,7 @@ impl Walk<'_> {
     }
 
     /// Puts a frame of ours into a VLAN of a switch.
-    fn put(&mut self, switch: SwitchId, vid: Vid, frame: &[u8]) {
+    pub(crate) fn put(&mut self, switch: SwitchId, vid: Vid, frame: &[u8]) {
         let Some(mut packet) = parsed(frame, PortId::LOCAL, self.pool) else { return };
         packet.vid = vid;
         self.counters(PortId::LOCAL).originated += 1;

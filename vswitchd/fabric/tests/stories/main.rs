@@ -11,6 +11,7 @@ mod limits;
 mod routing;
 mod routing_limits;
 mod routing_storm;
+mod serving;
 mod storm;
 mod trace;
 mod translation;
