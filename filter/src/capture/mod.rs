@@ -111,6 +111,7 @@ impl Capture {
     pub fn new(settings: Settings, program: Arc<Program>, mut shared: Shared) -> Capture {
         shared.errors_hide = settings.app_error != Policy::Ignore;
         let decoder = Decoder::new(settings.decode.clone());
+        let teller = Teller::new(settings.kinds.clone());
         let core = Core {
             flows: Table::new(settings.flows, settings.seed),
             settings,
@@ -120,7 +121,7 @@ impl Capture {
             announced: Announced::default(),
             counters: Counters::default(),
             findings: Findings::default(),
-            teller: Teller::default(),
+            teller,
             next_flow: 0,
             reassembly: 0,
             established: false,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::flow::State;
 use crate::decode::{self, defrag};
+use crate::eve::kinds::Kinds;
 
 /// What is done where something cannot be inspected as it should.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -176,6 +177,8 @@ pub struct Settings {
     pub app_error: Policy,
     /// Seed of the flow table.
     pub seed: u64,
+    /// Events that are written.
+    pub kinds: Kinds,
 }
 
 /// Named options, as the configuration has them.
@@ -261,6 +264,7 @@ impl Settings {
             vlan_tracking: options.flag("vlan.use-for-tracking", true),
             app_error: policy(options, "app-layer.error-policy", ips, false),
             seed: options.number("flow.seed", 0x5bd1_e995),
+            kinds: options.get("outputs.eve-log.types").map(Kinds::from_list).unwrap_or_default(),
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::app::{Anomaly, Mark, Transaction};
 use crate::decode::{Event, Events, Source, View};
 use crate::detect::{Alert, AppFacts, FlowFacts, Marked, Scene, Sink, Verdict};
 use crate::eve;
+use crate::eve::kinds::Kinds;
 use crate::event::{Signature, Tuple};
 use crate::inspect::Direction;
 use crate::json::Json;
@@ -25,6 +26,7 @@ pub struct Teller {
     pub decided: Option<Arc<Signature>>,
     /// Alerts told.
     pub alerts: u64,
+    kinds: Kinds,
     lines: String,
     /// Alerts whose verdict is not known yet: lines without their end, and the protocol number.
     open: Vec<(String, u8)>,
@@ -65,6 +67,11 @@ fn object_name(protocol: AppProtocol) -> &'static str {
 }
 
 impl Teller {
+    /// A teller that writes events of these kinds.
+    pub fn new(kinds: Kinds) -> Teller {
+        Teller { kinds, ..Teller::default() }
+    }
+
     /// Begins with a frame; number 0 where there is none.
     pub fn begin(&mut self, number: u64, lines: &mut String) {
         self.number = Some(number).filter(|&number| number > 0);
@@ -148,7 +155,7 @@ impl Teller {
         self.at = Some((view.time, view.tuple));
         self.reject = None;
         (self.flow, self.vlan, self.vlans) = (0, view.vlan, view.vlans);
-        if view.events.is_empty() {
+        if view.events.is_empty() || !self.kinds.anomaly {
             return;
         }
         for event in view.events.told() {
@@ -160,6 +167,9 @@ impl Teller {
 
     /// Anomalies of the TCP engine.
     pub fn stream_anomalies(&mut self, events: &Events) {
+        if !self.kinds.anomaly {
+            return;
+        }
         let tuple = self.at.and_then(|(_, tuple)| tuple);
         for event in events.told() {
             self.anomaly_line("stream", event.name(), tuple.as_ref(), None);
@@ -194,6 +204,9 @@ impl Teller {
         reason: &str,
         decided: Option<&Signature>,
     ) {
+        if !self.kinds.drop {
+            return;
+        }
         self.of_packet(flow);
         let (vlan, vlans) = self.vlan_of(view);
         let vlan = vlan.get(..vlans).unwrap_or_default();
@@ -225,6 +238,9 @@ impl Teller {
 
     /// A flow has ended.
     pub fn flow_line(&mut self, flow: &Flow, _now: Instant) {
+        if !self.kinds.flow {
+            return;
+        }
         self.flow = flow.id;
         let vlan = flow.vlan.get(..usize::from(flow.vlans)).unwrap_or_default();
         let ether = flow.macs.map(|[source, destination]| (source, destination, None));
@@ -359,6 +375,9 @@ impl Sink for Teller {
     fn alert(&mut self, scene: &Scene<'_>, alert: &Alert<'_>) {
         self.alerts += 1;
         self.reject = self.reject.or(reject_of(Some(&alert.action)));
+        if !self.kinds.alerts() {
+            return;
+        }
         let view = scene.step.view;
         let tuple = Self::tuple_of(scene);
         let (vlan, vlans) = self.vlan_of(view);
@@ -395,6 +414,9 @@ impl Sink for Teller {
     }
 
     fn tagged(&mut self, scene: &Scene<'_>) {
+        if !self.kinds.alerts() {
+            return;
+        }
         let tuple = Self::tuple_of(scene);
         let (vlan, vlans) = self.vlan_of(scene.step.view);
         let head = self.scene_head("packet", scene, &tuple, vlan.get(..vlans).unwrap_or_default());
@@ -406,7 +428,7 @@ impl Sink for Teller {
 
     fn transaction(&mut self, scene: &Scene<'_>, mark: &Mark, transaction: &dyn Transaction) {
         self.transactions += 1;
-        let Some(protocol) = scene.app.protocol else { return };
+        let Some(protocol) = scene.app.protocol.filter(|&protocol| self.kinds.takes(protocol)) else { return };
         let tuple = directed(scene.tuple, transaction.shown_in());
         let (vlan, vlans) = self.vlan_of(scene.step.view);
         let kind = object_name(protocol);
@@ -424,6 +446,9 @@ impl Sink for Teller {
     }
 
     fn file(&mut self, scene: &Scene<'_>, way: Direction, of: Marked<'_>, file: &File) {
+        if !self.kinds.files {
+            return;
+        }
         let (mark, transaction) = of;
         let tuple = directed(scene.tuple, way);
         let (vlan, vlans) = self.vlan_of(scene.step.view);
@@ -439,6 +464,9 @@ impl Sink for Teller {
     }
 
     fn anomaly(&mut self, scene: &Scene<'_>, mark: Option<&Mark>, anomaly: Anomaly) {
+        if !self.kinds.anomaly {
+            return;
+        }
         let tuple = Self::tuple_of(scene);
         let (vlan, vlans) = self.vlan_of(scene.step.view);
         let head = self.scene_head("anomaly", scene, &tuple, vlan.get(..vlans).unwrap_or_default());

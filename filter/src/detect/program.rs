@@ -5,11 +5,11 @@
 //! flow bits before those that ask for them; then priority; then the order of the text. A rule's number is its place.
 
 use weir_ids_rules::diagnostic::Kind as Diagnosis;
-use weir_ids_rules::rule::{Action, Condition};
+use weir_ids_rules::rule::{Action, Condition, FileTest};
 use weir_ids_rules::{Diagnostic, Rule, RuleSet};
 
 use super::Direction;
-use super::compiled::{Compiled, Kind};
+use super::compiled::{Compiled, Kind, Part};
 use super::fast::{self, Fast, Place};
 use super::groups::{Groups, Selection};
 use super::judge::{class_of, oriented};
@@ -98,6 +98,16 @@ impl Program {
     /// Rules in use.
     pub fn rule_count(&self) -> usize {
         self.rules.len()
+    }
+
+    /// Whether a rule asks for digests of files.
+    pub fn compares_digests(&self) -> bool {
+        self.rules.iter().any(|rule| {
+            rule.parts.iter().any(|part| match part {
+                Part::Files(tests) => tests.iter().any(|test| matches!(test, FileTest::Hash { .. })),
+                _ => false,
+            })
+        })
     }
 
     /// Bytes of memory that the searches for fast patterns take.

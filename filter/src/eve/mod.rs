@@ -6,6 +6,7 @@
 mod alert;
 mod encode;
 mod flow;
+pub mod kinds;
 mod packet;
 #[cfg(test)]
 mod tests;

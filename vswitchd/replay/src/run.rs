@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant as Clock;
 
+use weir_filter::app;
 use weir_filter::capture::{Capture, Counters, Options, Settings};
 use weir_filter::decode::Link;
 use weir_filter::detect::sets::Sets;
@@ -104,7 +105,9 @@ fn inspect(
     let mut reader =
         Reader::of_any_link(BufReader::with_capacity(1 << 20, file)).map_err(|e| Fault::In(e.to_string()))?;
     let settings = Settings::from_options(options, arguments.ips);
-    let mut shared = Shared::new(options::app(options, arguments.ips), arguments.ips);
+    let hash_files = settings.kinds.files || program.compares_digests();
+    let app = app::Settings { hash_files, ..options::app(options, arguments.ips) };
+    let mut shared = Shared::new(app, arguments.ips);
     shared.alerts_per_packet = alerts_per_packet(options);
     shared.guess_transaction = options.flag("detect.guess-applayer-tx", false);
     *shared.sets() = sets.clone();
