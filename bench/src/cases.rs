@@ -9,6 +9,7 @@ use weir_wire::{DropReason, Offload, Packet, Pool, PortId, SwitchId};
 use crate::fabric::{BURST, Bench};
 use crate::inspection::{self, Text};
 use crate::measure::{Figure, Rounds, timed};
+use crate::routing::{self, Edge};
 use crate::traffic::Flows;
 
 /// Runs every case whose name contains `wanted` and hands its figure on.
@@ -17,7 +18,7 @@ use crate::traffic::Flows;
 /// The first case whose answer was wrong.
 pub fn run(rounds: &Rounds, wanted: &str, mut each: impl FnMut(Figure)) -> Result<(), String> {
     type Case = fn(&Rounds, &str) -> Result<Figure, String>;
-    let cases: [(&str, Case); 19] = [
+    let cases: [(&str, Case); 27] = [
         ("copy in, give back 60 B", |r, n| copy(r, n, 60)),
         ("copy in, give back 1514 B", |r, n| copy(r, n, 1514)),
         ("parse IPv4 UDP", |r, n| parse(r, n, &udp(Ends::ipv4(1, 2), (1, 2), &[0; 18]))),
@@ -29,6 +30,14 @@ pub fn run(rounds: &Rounds, wanted: &str, mut each: impl FnMut(Figure)) -> Resul
         ("forward 100k flows", |r, n| forward(r, n, 100_000, &few_rules())),
         ("forward 1M flows", |r, n| forward(r, n, 1_000_000, &few_rules())),
         ("forward 10k flows, 10k rules", |r, n| forward(r, n, 10_000, &many_rules(10_000))),
+        ("route 1 flow", |r, n| routing::forward(r, n, 1, Edge::Plain)),
+        ("route 10k flows", |r, n| routing::forward(r, n, 10_000, Edge::Plain)),
+        ("route 100k flows", |r, n| routing::forward(r, n, 100_000, Edge::Plain)),
+        ("route 1M flows", |r, n| routing::forward(r, n, 1_000_000, Edge::Plain)),
+        ("NAT 1 flow", |r, n| routing::forward(r, n, 1, Edge::Masquerade)),
+        ("NAT 10k flows", |r, n| routing::forward(r, n, 10_000, Edge::Masquerade)),
+        ("NAT 100k flows", |r, n| routing::forward(r, n, 100_000, Edge::Masquerade)),
+        ("NAT 1M flows", |r, n| routing::forward(r, n, 1_000_000, Edge::Masquerade)),
         ("drop by policy", |r, n| refuse(r, n)),
         ("drop by the switch", |r, n| reserved(r, n)),
         ("flood to 8 ports", |r, n| flood(r, n)),

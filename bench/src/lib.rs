@@ -10,6 +10,7 @@ pub mod fabric;
 pub mod inspection;
 pub mod measure;
 pub mod record;
+pub mod routing;
 pub mod traffic;
 
 pub use measure::Figure;

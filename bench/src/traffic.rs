@@ -60,7 +60,7 @@ fn ends(flow: u32) -> Ends {
 }
 
 /// 0 to `count`, in an order drawn from a fixed seed (Fisher and Yates; SplitMix64).
-fn shuffled(count: u32) -> Vec<u32> {
+pub(crate) fn shuffled(count: u32) -> Vec<u32> {
     let mut order: Vec<u32> = (0..count).collect();
     let mut state = 1u64;
     for last in (1..order.len()).rev() {

@@ -22,6 +22,7 @@ use weir_wire::{DropReason, Instant, InterfaceId, Packet, RouterId, SwitchId};
 pub mod bindings;
 pub mod ends;
 mod errors;
+mod short;
 
 use crate::router::Prefix;
 use crate::router::neighbor::Seeded;
@@ -46,6 +47,20 @@ pub struct Masquerade {
     pub endpoint_independent: bool,
     /// Bindings of one inside address at most; 0 for no limit of its own.
     pub limit_each: u32,
+}
+
+impl Default for Masquerade {
+    /// All of interface 0, by its own address and any port that is not reserved.
+    fn default() -> Masquerade {
+        Masquerade {
+            interface: InterfaceId(0),
+            from: Vec::new(),
+            addresses: Vec::new(),
+            ports: 1024..=u16::MAX,
+            endpoint_independent: false,
+            limit_each: 0,
+        }
+    }
 }
 
 /// A port of an outside address that belongs to a host inside.
@@ -112,6 +127,19 @@ pub(crate) struct Exit {
     pub opens: bool,
 }
 
+/// What a packet of a settled flow is renamed to when it leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Renaming {
+    /// It keeps its name.
+    None,
+    /// To the outside name of the binding at this place.
+    Bound(u32),
+    /// To that of a joined address.
+    Joined(End),
+    /// That has to be looked at.
+    Unknown,
+}
+
 /// A router that translates.
 #[derive(Debug)]
 struct Edge {
@@ -128,6 +156,8 @@ pub(crate) struct Nat {
     edges: Vec<Edge>,
     /// Outside addresses by zone, in order.
     outside: Vec<(u16, IpAddr)>,
+    /// Joined addresses by zone and outside address, in order, and by zone and inside address.
+    joined: [Vec<(u16, IpAddr, OneToOne)>; 2],
     bindings: Bindings,
     hash: Seeded,
     pub counters: NatCounters,
@@ -138,6 +168,7 @@ impl Nat {
         Nat {
             edges: Vec::new(),
             outside: Vec::new(),
+            joined: [Vec::new(), Vec::new()],
             bindings: Bindings::new(seed),
             hash: Seeded(seed ^ 2),
             counters: NatCounters::default(),
@@ -167,6 +198,12 @@ impl Nat {
         }
         self.outside.sort_unstable();
         self.outside.dedup();
+        let all = || self.edges.iter().flat_map(|e| e.config.one_to_one.iter().map(|joined| (e.zone.0, *joined)));
+        self.joined = [
+            all().map(|(zone, joined)| (zone, joined.outside, joined)).collect(),
+            all().map(|(zone, joined)| (zone, joined.inside, joined)).collect(),
+        ];
+        self.joined.iter_mut().for_each(|list| list.sort_by_key(|(zone, address, _)| (*zone, *address)));
         let outside = &self.outside;
         self.bindings.forget(|names| outside.binary_search(&(names.zone, names.outside.0)).is_err());
     }
@@ -174,7 +211,7 @@ impl Nat {
     /// Gives a packet that came to a router its inside destination; `true` where it was changed.
     pub fn inward(&mut self, now: Instant, zone: SwitchId, packet: &mut Packet, timeouts: &Timeouts) -> bool {
         let Some((_, to)) = packet.addresses() else { return false };
-        if self.outside.binary_search(&(zone.0, to)).is_err() {
+        if !self.is_outside(zone, to) {
             return false;
         }
         let Some(ends) = read(packet) else { return self.error_inward(zone, packet).is_some() };
@@ -187,7 +224,7 @@ impl Nat {
         if let Some(names) = self.bindings.pass(now, Way::In, (zone.0, protocol, destination, source), flags) {
             return Some(names.inside);
         }
-        if let Some(joined) = self.joined(zone, |joined| joined.outside == destination.0) {
+        if let Some(joined) = self.joined_outside(zone, destination.0) {
             return Some((joined.inside, destination.1));
         }
         let is_it =
@@ -226,7 +263,7 @@ impl Nat {
             write(packet, Side::Source, names.outside);
             return Ok(());
         }
-        if let Some(joined) = self.joined(exit.zone, |j| j.inside == source.0 && j.interface == exit.to) {
+        if let Some(joined) = self.joined_inside(exit.zone, source.0, Some(exit.to)) {
             write(packet, Side::Source, (joined.outside, source.1));
             return Ok(());
         }
@@ -245,37 +282,69 @@ impl Nat {
             self.error_outward(zone, packet);
             return;
         };
-        if let Some(names) = self.bindings.find(zone.0, protocol, Way::Out, source, destination) {
+        if let Some(names) = self.bindings.find(Way::Out, (zone.0, protocol, source, destination)) {
             write(packet, Side::Source, names.outside);
         }
     }
 
-    fn joined(&self, zone: SwitchId, wanted: impl Fn(&OneToOne) -> bool) -> Option<OneToOne> {
-        let edges = self.edges.iter().filter(|edge| edge.zone == zone);
-        edges.flat_map(|edge| &edge.config.one_to_one).find(|joined| wanted(joined)).copied()
+    /// Whether an address is one of those that stand for hosts inside.
+    #[inline]
+    fn is_outside(&self, zone: SwitchId, address: IpAddr) -> bool {
+        match &self.outside[..] {
+            [only] => *only == (zone.0, address),
+            several => several.binary_search(&(zone.0, address)).is_ok(),
+        }
+    }
+
+    /// The join of an outside address.
+    #[inline]
+    fn joined_outside(&self, zone: SwitchId, outside: IpAddr) -> Option<OneToOne> {
+        let [list, _] = &self.joined;
+        let at = list.partition_point(|(z, a, _)| (*z, *a) < (zone.0, outside));
+        list.get(at).filter(|(z, a, _)| (*z, *a) == (zone.0, outside)).map(|(_, _, joined)| *joined)
+    }
+
+    /// The join of an inside address, at this interface or at any.
+    #[inline]
+    fn joined_inside(&self, zone: SwitchId, inside: IpAddr, by: Option<InterfaceId>) -> Option<OneToOne> {
+        let [_, list] = &self.joined;
+        let at = list.partition_point(|(z, a, _)| (*z, *a) < (zone.0, inside));
+        let here = list.get(at..)?.iter().take_while(|(z, a, _)| (*z, *a) == (zone.0, inside));
+        here.map(|(_, _, joined)| *joined).find(|joined| by.is_none_or(|by| by == joined.interface))
+    }
+
+    /// The configured masquerade of a flow that leaves so.
+    fn covering(&self, exit: &Exit, source: IpAddr) -> Option<&Masquerade> {
+        let config = self.edges.iter().find(|edge| edge.router == exit.router).map(|edge| &edge.config);
+        let covers = |m: &&Masquerade| {
+            m.interface == exit.to && (m.from.is_empty() || m.from.iter().any(|network| network.contains(source)))
+        };
+        config.and_then(|config| config.masquerades.iter().find(covers))
+    }
+
+    /// Whether the first packet of a flow is masqueraded that leaves so.
+    fn is_masqueraded(&self, exit: &Exit, ends: &Ends) -> bool {
+        self.covering(exit, ends.source.0).is_some() || exit.from == exit.to && self.came_by_outside(exit, ends)
+    }
+
+    /// Whether a packet's destination was reached by an outside name.
+    fn came_by_outside(&self, exit: &Exit, ends: &Ends) -> bool {
+        let Ends { protocol, source, destination } = *ends;
+        self.bindings.find(Way::Out, (exit.zone.0, protocol, destination, source)).is_some()
     }
 
     /// The masquerade for a flow's first packet: a configured one, or one for a host that reached its neighbour by an
     /// outside address.
     fn masquerade(&self, exit: &Exit, ends: &Ends) -> Option<Masquerade> {
-        let Ends { protocol, source, destination } = *ends;
-        let config = self.edges.iter().find(|edge| edge.router == exit.router).map(|edge| &edge.config);
-        let covers = |m: &&Masquerade| {
-            m.interface == exit.to && (m.from.is_empty() || m.from.iter().any(|network| network.contains(source.0)))
-        };
-        if let Some(found) = config.and_then(|config| config.masquerades.iter().find(covers)) {
-            let same_family = found.addresses.iter().copied().find(|a| a.is_ipv4() == source.0.is_ipv4());
+        if let Some(found) = self.covering(exit, ends.source.0) {
+            let same_family = found.addresses.iter().copied().find(|a| a.is_ipv4() == ends.source.0.is_ipv4());
             let addresses = same_family.or(exit.own).into_iter().collect();
             return Some(Masquerade { addresses, ..found.clone() });
         }
-        let came_by_outside = self.bindings.find(exit.zone.0, protocol, Way::Out, destination, source).is_some();
-        (exit.from == exit.to && came_by_outside).then(|| Masquerade {
+        (exit.from == exit.to && self.came_by_outside(exit, ends)).then(|| Masquerade {
             interface: exit.to,
-            from: Vec::new(),
             addresses: exit.own.into_iter().collect(),
-            ports: 1024..=u16::MAX,
-            endpoint_independent: false,
-            limit_each: 0,
+            ..Masquerade::default()
         })
     }
 

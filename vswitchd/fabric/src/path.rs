@@ -4,10 +4,15 @@
 //! to the first of them and where the bridge sends it, and takes the counting of the others together. It lives for one
 //! burst and holds only while nothing the answers rest on can have changed: as soon as a packet with another source
 //! comes in, or one that takes the long way, what follows asks anew. So the tables stand as if every packet had asked.
+//!
+//! Of packets to a router the way knows the interface; their next hops are found once for each destination
+//! ([`crate::router::short`]), and what is changed in each of them when it leaves is noted as an [`Edit`].
 
-use weir_wire::{Packet, PortId, SwitchId, Vid};
+use weir_wire::{InterfaceId, Packet, PortId, SwitchId, Vid};
 
 use crate::bridge::{Bridge, Destination};
+use crate::router::Routers;
+use crate::router::short::{Edit, NextHops};
 use crate::vlan::Tagging;
 
 /// Ways between which a packet's own is looked for; with more at a time it asks anew.
@@ -23,19 +28,25 @@ pub(crate) struct Path {
     port: PortId,
     vid: Vid,
     switch: SwitchId,
+    /// The interface of the router that they are sent to.
+    door: Option<InterfaceId>,
     /// Where they go and how they leave; `None` until it was asked for, or where it is not one port.
     to: Option<(PortId, Tagging)>,
     resolved: bool,
     /// Packets that came in and were not counted one by one, and their bytes.
     received: [u64; 2],
-    /// Packets put out and not counted one by one, and their bytes.
-    sent: [u64; 2],
 }
 
 /// The ways of one burst.
 #[derive(Debug, Default)]
 pub(crate) struct Paths {
     all: Vec<Path>,
+    /// Next hops of packets that are routed.
+    pub hops: NextHops,
+    /// What is to be changed in the packets of the run at hand, one for each where they are routed.
+    pub edits: Vec<Edit>,
+    /// Packets whose binding is to be looked for, and the hash of that look-up; 0 where none is.
+    pub bound: Vec<(usize, u64)>,
     /// Those from here on have the same source, and nothing has been learned since the first of them.
     fresh: usize,
 }
@@ -57,15 +68,15 @@ impl Paths {
     }
 
     /// A way of its own for a packet that was admitted and counted.
-    pub fn begin(&mut self, packet: &Packet, switch: SwitchId) -> usize {
+    pub fn begin(&mut self, packet: &Packet, switch: SwitchId, door: Option<InterfaceId>) -> usize {
         let addresses: Addresses = packet.bytes().first_chunk().copied().unwrap_or_default();
         let (port, vid, at) = (packet.port, packet.vid, self.all.len());
         let follows = |path: &Path| path.port == port && path.addresses[6..] == addresses[6..];
         if !self.all.get(self.fresh..).unwrap_or(&[]).last().is_some_and(follows) {
             self.fresh = at;
         }
-        let (received, sent) = ([0; 2], [0; 2]);
-        self.all.push(Path { addresses, port, vid, switch, to: None, resolved: false, received, sent });
+        let (to, received) = (None, [0; 2]);
+        self.all.push(Path { addresses, port, vid, switch, door, to, resolved: false, received });
         at
     }
 
@@ -78,6 +89,12 @@ impl Paths {
     #[inline]
     pub fn switch(&self, at: usize) -> SwitchId {
         self.all.get(at).map_or(SwitchId(0), |path| path.switch)
+    }
+
+    /// The interface of the router that the packets of this way are sent to.
+    #[inline]
+    pub fn door(&self, at: usize) -> Option<InterfaceId> {
+        self.all.get(at)?.door
     }
 
     /// The port that the packets of this way go to, where it is one, and how they leave. `packet` is one of them.
@@ -101,29 +118,15 @@ impl Paths {
         path.to
     }
 
-    /// Counts a packet of this way that was put out.
-    #[inline]
-    pub fn count_sent(&mut self, at: usize, bytes: u64) {
-        if let Some(path) = self.all.get_mut(at) {
-            path.sent[0] += 1;
-            path.sent[1] += bytes;
-        }
-    }
-
-    /// Takes what was counted together into the ports' accounts, and forgets all.
-    pub fn settle(&mut self, bridge: &mut Bridge) {
+    /// Takes what was counted together into the accounts of ports and interfaces, and forgets all.
+    pub fn settle(&mut self, bridge: &mut Bridge, routers: &mut Routers) {
         for path in self.all.drain(..) {
             if let Some(port) = bridge.port_mut(path.port) {
                 port.counters.received += path.received[0];
                 port.counters.received_bytes += path.received[1];
             }
-            if let Some((to, _)) = path.to
-                && let Some(port) = bridge.port_mut(to)
-            {
-                port.counters.sent += path.sent[0];
-                port.counters.sent_bytes += path.sent[1];
-            }
         }
+        self.hops.settle(routers);
         self.fresh = 0;
     }
 }

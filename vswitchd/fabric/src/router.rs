@@ -6,7 +6,7 @@
 //! meet on a switch share a zone, so that a flow that passes several of them is one flow and is judged once.
 //!
 //! [`path`] decides where a packet goes, [`neighbor`] knows the MACs there, [`hop`] is what stop 7 changes, [`walk`]
-//! joins them to the other stages, [`local`] answers for the routers' own addresses, [`announce`] tells of them, [`advertise`] of the routers.
+//! joins them to the other stages, [`short`] is the way of settled flows, [`local`] answers for the routers' own addresses, [`announce`] tells of them, [`advertise`] of the routers.
 //!
 //! Limits: [`neighbor::NEIGHBORS_MAX`] neighbours and [`neighbor::HELD_MAX`] packets waiting for them, over all routers;
 //! ICMP errors at [`icmp::RATE`] for each interface. No redirects are sent, none are followed.
@@ -25,6 +25,7 @@ pub(crate) mod limit;
 mod local;
 pub mod neighbor;
 pub mod path;
+pub(crate) mod short;
 pub mod table;
 pub(crate) mod walk;
 

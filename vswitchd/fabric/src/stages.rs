@@ -32,9 +32,11 @@ pub(crate) type Admission = Result<SwitchId, DropReason>;
 
 /// Packets that leave one after the other by the same port.
 #[derive(Debug, Default)]
-struct Run {
-    to: PortId,
-    leaves: Leaves,
+pub(crate) struct Run {
+    pub to: PortId,
+    pub leaves: Leaves,
+    /// Bytes of all of them.
+    bytes: u64,
 }
 
 /// What the first pass leaves for the last.
@@ -42,6 +44,9 @@ struct Run {
 pub(crate) enum Lane {
     /// A packet of a common kind: its way, the switch, the name of its flow.
     Common(usize, SwitchId, FlowName),
+    /// The same in a zone whose routers translate: also the hash under which its outside name is looked for. The flow
+    /// has no name where no binding gives the packet its inside destination.
+    Edge(usize, SwitchId, FlowName, u64),
     /// Any other that was admitted.
     Long(SwitchId),
     /// It may not come in.
@@ -68,10 +73,17 @@ impl Fabric {
         let mut paths = std::mem::take(&mut self.paths);
         let mut walk = self.walk(now, pool, out);
         lanes.clear();
-        lanes.extend(burst.iter_mut().map(|packet| walk.arrive(packet, &mut paths, origin)));
+        lanes.extend(burst.iter_mut().enumerate().map(|(at, packet)| walk.arrive(at, packet, &mut paths, origin)));
+        if !paths.bound.is_empty() {
+            walk.translate_burst(burst, &mut lanes, &mut paths);
+        }
         walk.engine.fetch(burst);
         walk.cross(burst, &lanes, &mut paths, origin);
-        paths.settle(walk.bridge);
+        paths.settle(walk.bridge, walk.routers);
+        if !walk.routers.is_quiet() {
+            // A neighbour in use is asked again.
+            walk.send_originated();
+        }
         self.lanes = lanes;
         self.paths = paths;
     }
@@ -113,7 +125,7 @@ pub(crate) struct Walk<'a> {
 impl Walk<'_> {
     /// Stop 3, the door of the switch, and the name of the flow.
     #[inline]
-    fn arrive(&mut self, packet: &mut Packet, paths: &mut Paths, origin: &dyn Origin) -> Lane {
+    fn arrive(&mut self, at: usize, packet: &mut Packet, paths: &mut Paths, origin: &dyn Origin) -> Lane {
         if !packet.parse_common() {
             paths.interrupt();
             if !packet.is_whole() && !origin.fill(packet, self.pool) {
@@ -127,18 +139,45 @@ impl Walk<'_> {
                 Err(reason) => Lane::Refused(reason),
             };
         }
-        let at = match paths.find(packet) {
-            Some(at) => at,
+        let path = match paths.find(packet) {
+            Some(path) => path,
             None => match self.admit(packet, Parsed::Yes) {
-                Ok(switch) => paths.begin(packet, switch),
+                Ok(switch) => {
+                    let door = if switch.is_zone() { self.entrance(packet) } else { None };
+                    paths.begin(packet, switch, door)
+                }
                 Err(reason) => {
                     paths.interrupt();
                     return Lane::Refused(reason);
                 }
             },
         };
-        let switch = paths.switch(at);
-        Lane::Common(at, switch, self.engine.name(packet, switch))
+        let switch = paths.switch(path);
+        if switch.is_zone() && !self.nat.is_idle() {
+            paths.bound.push((at, self.nat.inward_hash(switch, packet)));
+            return Lane::Edge(path, switch, FlowName::default(), 0);
+        }
+        Lane::Common(path, switch, self.engine.name(packet, switch))
+    }
+
+    /// Gives the packets of a burst that come to routers which translate their inside destinations, as far as bindings
+    /// are known, and names their flows.
+    fn translate_burst(&mut self, burst: &mut [Packet], lanes: &mut [Lane], paths: &mut Paths) {
+        self.nat.touch(&paths.bound);
+        for (at, hash) in &mut paths.bound {
+            let (Some(packet), Some(Lane::Edge(_, zone, name, out))) = (burst.get_mut(*at), lanes.get_mut(*at)) else {
+                continue;
+            };
+            if *hash != 0 && !self.nat.inward_known(self.now, *zone, packet, *hash) {
+                *hash = 0;
+                continue;
+            }
+            *name = self.engine.name(packet, *zone);
+            *out = self.nat.outward_hash(*zone, packet);
+            *hash = *out;
+        }
+        self.nat.touch(&paths.bound);
+        paths.bound.clear();
     }
 
     /// A packet that cannot be made whole.
@@ -170,49 +209,102 @@ impl Walk<'_> {
     /// Stops 4 to 7 for a burst that was parsed and admitted.
     fn cross(&mut self, burst: &mut Vec<Packet>, lanes: &[Lane], paths: &mut Paths, origin: &dyn Origin) {
         let mut run = self.run(burst, lanes, paths);
-        if run.leaves.len() == burst.len() && self.out.push_all(run.to, burst, &mut run.leaves) {
-            return;
+        let (count, bytes) = (run.leaves.len(), run.bytes);
+        if count == burst.len() {
+            let edits = paths.edits.drain(..);
+            burst.iter_mut().zip(edits).for_each(|(packet, edit)| paths.hops.edit(edit, packet));
+            if self.out.push_all(run.to, burst, &mut run.leaves) {
+                return self.count_sent(run.to, count as u64, bytes);
+            }
         }
         let mut at = 0;
         let mut rest = burst.drain(..);
         loop {
             at += run.leaves.len();
-            let carried = rest.by_ref().take(run.leaves.len());
-            for packet in self.out.push_run(run.to, carried, run.leaves) {
-                self.end(packet, Why::reason(DropReason::EgressLimit));
-            }
+            self.send_run(run, rest.by_ref(), paths);
             let (Some(mut packet), Some(lane)) = (rest.next(), lanes.get(at)) else { return };
             match lane {
-                Lane::Common(..) if !packet.is_whole() && !origin.fill(&mut packet, self.pool) => {
+                Lane::Common(..) | Lane::Edge(..) if !packet.is_whole() && !origin.fill(&mut packet, self.pool) => {
                     self.end(packet, Why::reason(DropReason::NoBuffer));
                 }
-                Lane::Common(_, switch, _) | Lane::Long(switch) => self.forward(packet, *switch),
+                Lane::Common(_, switch, _) | Lane::Edge(_, switch, ..) | Lane::Long(switch) => {
+                    self.forward(packet, *switch);
+                }
                 Lane::Refused(reason) => self.end(packet, Why::reason(*reason)),
             }
+            paths.hops.forget();
             at += 1;
             run = self.run(rest.as_slice(), lanes.get(at..).unwrap_or(&[]), paths);
         }
     }
 
-    /// The packets at the front whose flows are settled and which leave by the same port as they are: stops 4 to 6 for
-    /// them, and their leave.
+    /// Sends the packets of a run, the next ones of `rest`.
+    fn send_run(&mut self, run: Run, rest: &mut impl Iterator<Item = Packet>, paths: &mut Paths) {
+        let Run { to, leaves, bytes } = run;
+        let (mut count, mut bytes) = (leaves.len() as u64, bytes);
+        if count == 0 {
+            return;
+        }
+        let (edits, hops) = (&paths.edits, &paths.hops);
+        let carried = rest.take(leaves.len()).enumerate().map(|(at, mut packet)| {
+            if let Some(edit) = edits.get(at) {
+                hops.edit(*edit, &mut packet);
+            }
+            packet
+        });
+        for packet in self.out.push_run(to, carried, leaves) {
+            count -= 1;
+            bytes -= packet.len() as u64;
+            self.end(packet, Why::reason(DropReason::EgressLimit));
+        }
+        paths.edits.clear();
+        self.count_sent(to, count, bytes);
+    }
+
+    fn count_sent(&mut self, to: PortId, packets: u64, bytes: u64) {
+        let counters = self.counters(to);
+        counters.sent += packets;
+        counters.sent_bytes += bytes;
+    }
+
+    /// The packets at the front whose flows are settled and which leave by the same port: stops 4 to 6 for them, and
+    /// their leave. Those that are bridged leave as they are, those that are routed with their edits.
     fn run(&mut self, packets: &[Packet], lanes: &[Lane], paths: &mut Paths) -> Run {
         let mut run = Run::default();
         for (packet, lane) in packets.iter().zip(lanes) {
-            let Lane::Common(path, _, name) = lane else { break };
-            let destination = paths.destination(*path, packet, self.now_s, self.bridge, self.to);
-            let Some((to, Tagging::Untagged)) = destination else { break };
-            if run.leaves.is_empty() {
-                run.to = to;
-            } else if run.to != to {
+            let carried = match lane {
+                Lane::Edge(path, _, name, out) => self.carry_routed(packet, (*path, name, *out), paths, &mut run),
+                Lane::Common(path, switch, name) if switch.is_zone() => {
+                    self.carry_routed(packet, (*path, name, 0), paths, &mut run)
+                }
+                Lane::Common(path, _, name) => self.carry_bridged(packet, (*path, name), paths, &mut run),
+                Lane::Long(_) | Lane::Refused(_) => false,
+            };
+            if !carried {
                 break;
             }
-            if !self.engine.carry(self.now, packet, name, to, &mut run.leaves) {
-                break;
-            }
-            paths.count_sent(*path, packet.len() as u64);
+            run.bytes += packet.len() as u64;
         }
         run
+    }
+
+    /// Stops 4 to 6 for a packet of a settled flow on a switch: adds its leave to the run.
+    #[inline]
+    fn carry_bridged(
+        &mut self,
+        packet: &Packet,
+        (path, name): (usize, &FlowName),
+        paths: &mut Paths,
+        run: &mut Run,
+    ) -> bool {
+        let destination = paths.destination(path, packet, self.now_s, self.bridge, self.to);
+        let Some((to, Tagging::Untagged)) = destination else { return false };
+        let joins = run.leaves.is_empty() || run.to == to && paths.edits.is_empty();
+        if !joins || !self.engine.carry(self.now, packet, name, to, &mut run.leaves) {
+            return false;
+        }
+        run.to = to;
+        true
     }
 
     /// Stops 4 to 7, and whatever of our own the packet has caused.

@@ -73,7 +73,7 @@ impl Fabric {
             }
             refused.reason
         })?;
-        let Path::Out { interface, next, hops } = path else {
+        let Path::Out { interface, next, hops, .. } = path else {
             lines.push("5 the router itself".to_owned());
             let decided = self.engine.trace(now, &packet, zone, PortId::LOCAL);
             lines.extend(decided.into_iter().map(|line| format!("6 to the router: {line}")));

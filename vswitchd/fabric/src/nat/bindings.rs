@@ -3,11 +3,15 @@
 //! A binding says that `inside` is `outside` to `remote`, or to everybody where the mapping is independent of the
 //! remote end (RFC 4787, 4.1). It serves both ways and lives as long as a flow of its kind. Limit: [`BINDINGS_MAX`];
 //! at the limit one of a few that were never answered, or idle for their time, makes room.
+//!
+//! A binding stands in the index twice, once for each way: under its place times two for what goes out, one more for
+//! what comes in. A burst first has what it will look up read ([`Bindings::touch`]), so that its cache misses overlap.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
+use weir_filter::flow::index::Index;
 use weir_filter::spec::Timeouts;
 use weir_wire::Instant;
 use weir_wire::numbers::*;
@@ -16,7 +20,7 @@ use super::ends::End;
 use crate::router::neighbor::Seeded;
 
 /// Bindings of all routers.
-pub const BINDINGS_MAX: usize = 1 << 18;
+pub const BINDINGS_MAX: usize = 1 << 20;
 /// How many are looked at to find one that makes room.
 const LOOKED_AT: usize = 32;
 /// How many are looked at in a tick.
@@ -25,15 +29,8 @@ const SWEPT_PER_TICK: usize = 4096;
 /// The remote end of a binding that holds for all.
 pub(super) const ANYBODY: End = (IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
-/// A conversation's place among others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Key {
-    zone: u16,
-    protocol: u8,
-    outward: bool,
-    end: End,
-    remote: End,
-}
+/// Where a binding is looked for: zone, protocol, the end that bears another name beyond the router, the remote end.
+pub(super) type At = (u16, u8, End, End);
 
 /// What names a binding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,10 +48,13 @@ pub struct Names {
 }
 
 impl Names {
-    fn keys(&self) -> [Key; 2] {
-        let Names { zone, protocol, inside, outside, remote } = *self;
-        let key = |outward, end| Key { zone, protocol, outward, end, remote };
-        [key(true, inside), key(false, outside)]
+    /// Where packets that go this way look for it.
+    fn at(&self, way: Way) -> At {
+        let end = match way {
+            Way::Out => self.inside,
+            Way::In => self.outside,
+        };
+        (self.zone, self.protocol, end, self.remote)
     }
 }
 
@@ -63,6 +63,35 @@ impl Names {
 pub(super) enum Way {
     Out = 0,
     In = 1,
+}
+
+/// Both halves of a 128-bit product, folded: one multiplication mixes two words well (as wyhash and foldhash do).
+#[inline]
+fn fold(a: u64, b: u64) -> u64 {
+    let product = u128::from(a) * u128::from(b);
+    (product as u64) ^ ((product >> 64) as u64)
+}
+
+/// An address and a port in two words.
+#[inline]
+fn words((address, port): End) -> (u64, u64) {
+    match address {
+        IpAddr::V4(v4) => (u64::from(u32::from(v4)), u64::from(port) | 1 << 32),
+        IpAddr::V6(v6) => {
+            let wide = u128::from(v6);
+            ((wide >> 64) as u64, wide as u64 ^ u64::from(port) << 40)
+        }
+    }
+}
+
+/// The place of a look-up in the index. Never zero.
+#[inline]
+pub(super) fn hash(seed: u64, way: Way, at: At) -> u64 {
+    let (zone, protocol, end, remote) = at;
+    let ((a, b), (c, d)) = (words(end), words(remote));
+    let kind = u64::from(zone) << 16 | u64::from(protocol) << 8 | way as u64;
+    let (k, l) = (seed ^ 0x9e37_79b9_7f4a_7c15, seed.rotate_left(32) ^ 0xa076_1d64_78bd_642f);
+    fold(fold(a ^ k, b ^ l) ^ kind ^ l, fold(c ^ l, d ^ k) ^ k).max(1)
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -108,7 +137,8 @@ pub struct BindingEntry {
 /// All bindings.
 #[derive(Debug)]
 pub(super) struct Bindings {
-    places: HashMap<Key, u32, Seeded>,
+    index: Index,
+    seed: u64,
     all: Vec<Option<Binding>>,
     free: Vec<u32>,
     /// Bindings that hold for all remote ends.
@@ -121,7 +151,8 @@ pub(super) struct Bindings {
 impl Bindings {
     pub fn new(seed: u64) -> Bindings {
         Bindings {
-            places: HashMap::with_hasher(Seeded(seed)),
+            index: Index::new(2 * BINDINGS_MAX),
+            seed,
             all: Vec::new(),
             free: Vec::new(),
             open: 0,
@@ -131,7 +162,25 @@ impl Bindings {
     }
 
     pub fn len(&self) -> usize {
-        self.places.len() / 2
+        self.all.len() - self.free.len()
+    }
+
+    /// The hash of a look-up.
+    #[inline]
+    pub fn hash(&self, way: Way, at: At) -> u64 {
+        hash(self.seed, way, at)
+    }
+
+    /// Reads what look-ups with these hashes will need: the index, then the bindings. Changes nothing.
+    #[inline]
+    pub fn touch(&self, hashes: impl Iterator<Item = u64> + Clone) {
+        let index = hashes.clone().fold(0, |seen, hash| seen ^ self.index.touch(hash));
+        std::hint::black_box(index);
+        let bindings = hashes.fold(0, |seen, hash| {
+            let place = self.index.candidate(hash) as usize / 2;
+            self.all.get(place).map_or(seen, |binding| seen ^ binding.as_ref().map_or(0, |b| b.used.0))
+        });
+        std::hint::black_box(bindings);
     }
 
     /// Bindings of an inside address.
@@ -140,47 +189,62 @@ impl Bindings {
     }
 
     /// The binding of `end`, inside or outside according to the way, towards `remote`.
-    pub fn find(&self, zone: u16, protocol: u8, way: Way, end: End, remote: End) -> Option<Names> {
-        self.place(zone, protocol, way, end, remote).and_then(|place| self.names(place))
+    pub fn find(&self, way: Way, at: At) -> Option<Names> {
+        self.place(way, at, self.hash(way, at)).and_then(|place| self.names(place))
     }
 
     /// The same for a packet that passes: the binding stays in use. `flags` are TCP's.
-    pub fn pass(&mut self, now: Instant, way: Way, at: (u16, u8, End, End), flags: u8) -> Option<Names> {
-        let (zone, protocol, end, remote) = at;
-        let place = self.place(zone, protocol, way, end, remote)?;
+    pub fn pass(&mut self, now: Instant, way: Way, at: At, flags: u8) -> Option<Names> {
+        let place = self.place(way, at, self.hash(way, at))?;
+        self.pass_at(now, way, place, flags)
+    }
+
+    /// The same for a binding whose place is known.
+    #[inline]
+    pub fn pass_at(&mut self, now: Instant, way: Way, place: u32, flags: u8) -> Option<Names> {
         let binding = self.all.get_mut(place as usize)?.as_mut()?;
         binding.used = now;
-        let is_tcp = protocol == PROTOCOL_TCP;
-        if let (Some(heard), Some(finished)) =
-            (binding.heard.get_mut(way as usize), binding.finished.get_mut(way as usize))
-        {
-            *heard = true;
-            *finished |= is_tcp && flags & (TCP_FIN | TCP_RST) != 0;
-        }
-        if is_tcp && flags & TCP_RST != 0 {
-            binding.finished = [true; 2];
-        }
-        if is_tcp && flags & (TCP_SYN | TCP_ACK) == TCP_SYN {
-            // Another connection between the same ends.
-            binding.finished = [false; 2];
+        let is_tcp = binding.names.protocol == PROTOCOL_TCP;
+        binding.heard[way as usize & 1] = true;
+        if is_tcp && flags & (TCP_FIN | TCP_RST | TCP_SYN) != 0 {
+            binding.finished[way as usize & 1] |= flags & (TCP_FIN | TCP_RST) != 0;
+            if flags & TCP_RST != 0 {
+                binding.finished = [true; 2];
+            }
+            if flags & (TCP_SYN | TCP_ACK) == TCP_SYN {
+                // Another connection between the same ends.
+                binding.finished = [false; 2];
+            }
         }
         Some(binding.names)
     }
 
-    fn place(&self, zone: u16, protocol: u8, way: Way, end: End, remote: End) -> Option<u32> {
-        let outward = way == Way::Out;
-        let exact = self.places.get(&Key { zone, protocol, outward, end, remote });
-        let open = || {
-            let any = Key { zone, protocol, outward, end, remote: ANYBODY };
-            if self.open == 0 { None } else { self.places.get(&any) }
+    /// The place of a binding whose look-up has this hash.
+    #[inline]
+    pub fn place(&self, way: Way, at: At, hash: u64) -> Option<u32> {
+        let exact = self.exact(way, at, hash);
+        if exact.is_some() || self.open == 0 {
+            return exact;
+        }
+        let (zone, protocol, end, _) = at;
+        let any = (zone, protocol, end, ANYBODY);
+        self.exact(way, any, self.hash(way, any))
+    }
+
+    #[inline]
+    fn exact(&self, way: Way, at: At, hash: u64) -> Option<u32> {
+        let is_it = |slot: u32| {
+            slot & 1 == way as u32
+                && self.all.get(slot as usize / 2).and_then(Option::as_ref).is_some_and(|b| b.names.at(way) == at)
         };
-        exact.or_else(open).copied()
+        self.index.find(hash, is_it).map(|slot| slot / 2)
     }
 
     /// Whether these names can be given: nobody inside or outside has them, or has not used them for their time.
     pub fn is_free(&mut self, now: Instant, names: &Names, timeouts: &Timeouts) -> bool {
-        for key in names.keys() {
-            let Some(&place) = self.places.get(&key) else { continue };
+        for way in [Way::Out, Way::In] {
+            let at = names.at(way);
+            let Some(place) = self.exact(way, at, self.hash(way, at)) else { continue };
             let over = self.all.get(place as usize).and_then(Option::as_ref).is_some_and(|b| b.is_over(now, timeouts));
             if !over {
                 return false;
@@ -200,17 +264,37 @@ impl Bindings {
             self.all.push(None);
         }
         let mut heard = [false; 2];
-        if let Some(heard) = heard.get_mut(way as usize) {
-            *heard = true;
-        }
+        heard[way as usize & 1] = true;
         if let Some(slot) = self.all.get_mut(place as usize) {
             *slot = Some(Binding { names, used: now, heard, finished: [false; 2] });
         }
-        for key in names.keys() {
-            self.places.insert(key, place);
+        if !self.enlist(place, &names) {
+            if let Some(slot) = self.all.get_mut(place as usize) {
+                *slot = None;
+            }
+            self.free.push(place);
+            return false;
         }
         self.open += usize::from(names.remote == ANYBODY);
         *self.owners.entry((names.zone, names.inside.0)).or_default() += 1;
+        true
+    }
+
+    /// Puts a binding into the index under both ways; `false` leaves the index as it was.
+    fn enlist(&mut self, place: u32, names: &Names) -> bool {
+        let (all, seed) = (&self.all, self.seed);
+        let hash_of = |slot: u32| {
+            let way = if slot & 1 == 0 { Way::Out } else { Way::In };
+            all.get(slot as usize / 2).and_then(Option::as_ref).map_or(1, |b| hash(seed, way, b.names.at(way)))
+        };
+        let [out, back] = [Way::Out, Way::In].map(|way| hash(seed, way, names.at(way)));
+        if self.index.insert(out, place * 2, hash_of).is_err() {
+            return false;
+        }
+        if self.index.insert(back, place * 2 + 1, hash_of).is_err() {
+            self.index.remove(out, place * 2);
+            return false;
+        }
         true
     }
 
@@ -258,14 +342,17 @@ impl Bindings {
         false
     }
 
-    fn names(&self, place: u32) -> Option<Names> {
+    /// The names of the binding at this place.
+    #[inline]
+    pub fn names(&self, place: u32) -> Option<Names> {
         self.all.get(place as usize)?.as_ref().map(|binding| binding.names)
     }
 
     fn remove(&mut self, place: usize) {
         let Some(binding) = self.all.get_mut(place).and_then(Option::take) else { return };
-        for key in binding.names.keys() {
-            self.places.remove(&key);
+        for way in [Way::Out, Way::In] {
+            let hash = self.hash(way, binding.names.at(way));
+            self.index.remove(hash, place as u32 * 2 + way as u32);
         }
         self.open -= usize::from(binding.names.remote == ANYBODY);
         let owner = (binding.names.zone, binding.names.inside.0);

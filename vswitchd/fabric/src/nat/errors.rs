@@ -86,11 +86,11 @@ impl Nat {
         let quoted = quoted(packet)?;
         let (sender, _) = packet.addresses()?;
         let Quoted { protocol, source, destination, .. } = quoted;
-        let names = self.bindings.find(zone.0, protocol, Way::Out, destination, source);
+        let names = self.bindings.find(Way::Out, (zone.0, protocol, destination, source));
         let outside = match names {
             Some(names) => names.outside,
             None => {
-                let joined = self.joined(zone, |joined| joined.inside == destination.0)?;
+                let joined = self.joined_inside(zone, destination.0, None)?;
                 (joined.outside, destination.1)
             }
         };
@@ -103,10 +103,10 @@ impl Nat {
 
     fn inside_name(&self, zone: SwitchId, quoted: &Quoted) -> Option<End> {
         let Quoted { protocol, source, destination, .. } = *quoted;
-        if let Some(names) = self.bindings.find(zone.0, protocol, Way::In, source, destination) {
+        if let Some(names) = self.bindings.find(Way::In, (zone.0, protocol, source, destination)) {
             return Some(names.inside);
         }
-        let joined = self.joined(zone, |joined| joined.outside == source.0)?;
+        let joined = self.joined_outside(zone, source.0)?;
         Some((joined.inside, source.1))
     }
 }

@@ -80,6 +80,22 @@ pub struct Advertise {
     pub dns: Vec<Ipv6Addr>,
 }
 
+impl Default for InterfaceConfig {
+    /// On the untagged LAN of switch 0, with the MTU of Ethernet, and without MAC and addresses.
+    fn default() -> InterfaceConfig {
+        InterfaceConfig {
+            switch: SwitchId(0),
+            vid: Vid(0),
+            mac: MacAddr::ZERO,
+            addresses: Vec::new(),
+            mtu: 1500,
+            clamp_mss: false,
+            neighbors: Vec::new(),
+            advertise: None,
+        }
+    }
+}
+
 impl InterfaceConfig {
     /// Whether neighbours and the state of addresses stay true.
     pub(crate) fn same_place(&self, other: &InterfaceConfig) -> bool {
@@ -98,6 +114,18 @@ pub struct RouterConfig {
     pub table: Arc<RouteTable>,
     /// Its address translations.
     pub nat: NatConfig,
+}
+
+impl Default for RouterConfig {
+    /// No interface, no route.
+    fn default() -> RouterConfig {
+        RouterConfig {
+            zone: SwitchId(SwitchId::FIRST_ZONE),
+            interfaces: Vec::new(),
+            table: Arc::new(RouteTable::default()),
+            nat: NatConfig::default(),
+        }
+    }
 }
 
 /// A way out of a router.

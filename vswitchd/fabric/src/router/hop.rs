@@ -70,6 +70,21 @@ impl Hop {
         Fit::Fits
     }
 
+    /// Whether a packet leaves as it is, with the marks that it has: what [`Hop::fit`] would not change.
+    #[inline]
+    pub fn takes(&self, packet: &Packet) -> bool {
+        let network = (packet.headers.end as usize).saturating_sub(usize::from(packet.headers.l3));
+        let mtu = self.mtu as usize;
+        let head = usize::from(packet.headers.payload.saturating_sub(packet.headers.l3));
+        match packet.offload.segmentation {
+            Segmentation::None => network <= mtu,
+            Segmentation::Tcp4 { size, .. } | Segmentation::Tcp6 { size, .. } | Segmentation::Udp { size } => {
+                network <= mtu || head + usize::from(size) <= mtu
+            }
+            Segmentation::Fragments { .. } => false,
+        }
+    }
+
     /// Makes the packet one that the interface sends.
     #[inline]
     pub fn rewrite(&self, packet: &mut Packet) {

@@ -26,6 +26,8 @@ pub enum Path {
         next: IpAddr,
         /// Routers passed: what the TTL is reduced by.
         hops: u8,
+        /// Every packet goes there that came in by the same interface for the same destination.
+        serves_all: bool,
     },
 }
 
@@ -53,11 +55,11 @@ impl Routers {
     pub(crate) fn path(&self, from: InterfaceId, packet: &Packet) -> Result<Path, Refused> {
         let refused = |reason| Refused { reason, error: None, at: from };
         let facts = facts(packet).map_err(refused)?;
-        let (mut at, mut hops) = (from, 0);
+        let (mut at, mut hops, mut serves_all) = (from, 0, true);
         loop {
-            match self.step(at, &facts, packet.hash, hops)? {
+            match self.step(at, &facts, packet.hash, hops, &mut serves_all)? {
                 Step::Here => return Ok(Path::Local(at)),
-                Step::Out(interface, next) => return Ok(Path::Out { interface, next, hops: hops + 1 }),
+                Step::Out(interface, next) => return Ok(Path::Out { interface, next, hops: hops + 1, serves_all }),
                 Step::On(peer) => {
                     (at, hops) = (peer, hops + 1);
                     if hops >= ROUTERS_MAX {
@@ -70,7 +72,14 @@ impl Routers {
 
     /// One router's decision on a packet that reached it by interface `at`, after `hops` others.
     #[inline]
-    fn step(&self, at: InterfaceId, facts: &Facts, hash: u64, hops: u8) -> Result<Step, Refused> {
+    fn step(
+        &self,
+        at: InterfaceId,
+        facts: &Facts,
+        hash: u64,
+        hops: u8,
+        serves_all: &mut bool,
+    ) -> Result<Step, Refused> {
         let refuse = |reason, error: Option<IcmpError>| Refused { reason, error, at };
         let interface = self.interface(at).ok_or(refuse(DropReason::NotRouted, None))?;
         let router = self.router(interface.router).ok_or(refuse(DropReason::NotRouted, None))?;
@@ -90,7 +99,10 @@ impl Routers {
             return Err(refuse(DropReason::HopLimit, Some(IcmpError::TimeExceeded)));
         }
         let way = match target {
-            Some(Target::Via(ways)) => self.choose(ways, facts.destination, hash),
+            Some(Target::Via(ways)) => {
+                *serves_all &= ways.len() == 1;
+                self.choose(ways, facts.destination, hash)
+            }
             Some(Target::Local) => return Ok(Step::Here),
             Some(Target::Edge) => return Err(refuse(DropReason::Martian, None)),
             Some(Target::Blackhole) => return Err(refuse(DropReason::RouteRefused, None)),

@@ -38,7 +38,7 @@ impl Walk<'_> {
             interface.counters.received += 1;
         }
         match self.routers.path(from, &packet) {
-            Ok(Path::Out { interface, next, hops }) => self.seek(packet, ticket, from, (interface, next), hops),
+            Ok(Path::Out { interface, next, hops, .. }) => self.seek(packet, ticket, from, (interface, next), hops),
             Ok(Path::Local(at)) => match self.engine.inspect(self.now, packet, ticket, PortId::LOCAL, self.pool) {
                 Inspected::Forward(cleared) => self.deliver_to(Some(at), cleared),
                 Inspected::Dropped(packet, why) => self.end(packet, why),
@@ -80,7 +80,7 @@ impl Walk<'_> {
         }
     }
 
-    fn departure(
+    pub(crate) fn departure(
         &self,
         from: InterfaceId,
         (to, next): (InterfaceId, IpAddr),
@@ -195,7 +195,7 @@ impl Walk<'_> {
     /// its way is not known: what it would say can be said again.
     pub(crate) fn route_own(&mut self, mut cleared: Cleared) {
         let way = self.entrance(cleared.packet()).and_then(|from| {
-            let Ok(Path::Out { interface, next, hops }) = self.routers.path(from, cleared.packet()) else {
+            let Ok(Path::Out { interface, next, hops, .. }) = self.routers.path(from, cleared.packet()) else {
                 return None;
             };
             let Some(Found::At(mac)) = self.routers.neighbors.peek(interface, next) else { return None };

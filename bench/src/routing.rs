@@ -1,0 +1,193 @@
+//! A router between two switches, with and without address translation, timed from parsing to egress.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use weir_fabric::nat::{Masquerade, NatConfig};
+use weir_fabric::router::{InterfaceConfig, Prefix, RouteTable, RouterConfig};
+use weir_fabric::{Egress, Fabric, PortConfig, Step, SwitchConfig};
+use weir_filter::{Limits, Policy, spec};
+use weir_wire::build::frames::{Ends, udp};
+use weir_wire::{Epoch, Instant, InterfaceId, MacAddr, Offload, Packet, Pool, PortId, RouterId, SwitchId, Vid};
+
+use crate::fabric::BURST;
+use crate::measure::{Figure, Rounds, timed};
+use crate::traffic::{FRAME, shuffled};
+
+/// Hosts on each side; flows share them.
+const HOSTS: u32 = 64;
+const ZONE: SwitchId = SwitchId(SwitchId::FIRST_ZONE);
+
+/// What the router does with what leaves it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Edge {
+    /// It leaves as it is.
+    Plain,
+    /// It leaves under the router's own address.
+    Masquerade,
+}
+
+struct Bench {
+    fabric: Fabric,
+    pool: Pool,
+    out: Egress,
+    burst: Vec<Packet>,
+    now: Instant,
+}
+
+fn mac(side: u8, host: u8) -> MacAddr {
+    MacAddr([2, 0, 0, 0, side, host])
+}
+
+fn address(side: u8, host: u8) -> Ipv4Addr {
+    Ipv4Addr::new(10, side, 0, host)
+}
+
+fn interface(side: u8) -> InterfaceConfig {
+    let hosts = (1..=HOSTS as u8).map(|host| (IpAddr::V4(address(side, host)), mac(side, host)));
+    InterfaceConfig {
+        switch: SwitchId(u16::from(side) - 1),
+        vid: Vid(0),
+        mac: mac(side, 254),
+        addresses: vec![Prefix { address: address(side, 254).into(), length: 24 }],
+        neighbors: hosts.collect(),
+        ..InterfaceConfig::default()
+    }
+}
+
+impl Bench {
+    fn new(edge: Edge) -> Result<Bench, String> {
+        let mut fabric = Fabric::new(Limits { flows: 1 << 21, flows_per_port: 1 << 21, ..Limits::default() }, 1);
+        for side in [1, 2] {
+            fabric.apply(Instant::ZERO, Step::SetSwitch(SwitchId(side - 1), SwitchConfig::default()));
+            let config = PortConfig { switch: SwitchId(side - 1), ..PortConfig::default() };
+            fabric.apply(Instant::ZERO, Step::SetPort(PortId(side), config));
+        }
+        let interfaces: Vec<_> = [1, 2].map(|side| (InterfaceId(u16::from(side) - 1), interface(side))).into();
+        let table = RouteTable::build(interfaces.iter().map(|(id, config)| (*id, config)), [])
+            .map_err(|full| format!("{full:?}"))?;
+        let masquerade = Masquerade { interface: InterfaceId(1), ..Masquerade::default() };
+        let masquerades = if edge == Edge::Masquerade { vec![masquerade] } else { Vec::new() };
+        let nat = NatConfig { masquerades, ..NatConfig::default() };
+        let config = RouterConfig { zone: ZONE, interfaces, table: Arc::new(table), nat };
+        fabric.apply(Instant::ZERO, Step::SetRouter(RouterId(0), config));
+        let policy = spec::Spec {
+            switches: vec![spec::Switch { id: ZONE, name: "edge".into(), default: spec::Action::Drop, inspect: None }],
+            rules: vec![spec::Rule { name: "udp".into(), protocols: vec![17], ..spec::Rule::default() }],
+            ..spec::Spec::default()
+        };
+        fabric.install(Arc::new(Policy::compile(&policy, Epoch(1)).map_err(|errors| errors.0.join("; "))?));
+        let (pool, out, burst) = (Pool::default(), Egress::default(), Vec::with_capacity(BURST));
+        let mut bench = Bench { fabric, pool, out, burst, now: Instant::from_secs(1) };
+        for side in [1, 2] {
+            // Switches learn where the hosts are.
+            for host in 1..=HOSTS as u8 {
+                let frame = [&mac(side, 253).0[..], &mac(side, host).0, &[0x88, 0xb5], &[0; 46]].concat();
+                bench.send(&frame, u16::from(side));
+            }
+        }
+        Ok(bench)
+    }
+
+    fn add(&mut self, frame: &[u8], port: u16) {
+        if let Some(buffer) = self.pool.copy(frame) {
+            self.burst.push(Packet::new(buffer, PortId(port), Offload::default()));
+        }
+    }
+
+    fn run(&mut self) {
+        self.now = Instant(self.now.0 + 10_000);
+        self.fabric.process(self.now, &mut self.burst, &mut self.pool, &mut self.out);
+    }
+
+    /// Takes what came out; returns the last frame by each port.
+    fn collect(&mut self) -> [Option<Vec<u8>>; 2] {
+        self.fabric.drain_events(|_| {});
+        [1, 2].map(|port| {
+            let queue = self.out.queue(PortId(port))?;
+            let last = queue.last().map(|packet| packet.bytes().to_vec());
+            queue.drain(..).for_each(|packet| self.pool.give(packet.buffer));
+            last
+        })
+    }
+
+    fn send(&mut self, frame: &[u8], port: u16) -> [Option<Vec<u8>>; 2] {
+        self.add(frame, port);
+        self.run();
+        self.collect()
+    }
+
+    /// Opens a flow both ways; returns its frames, there and back.
+    fn open(&mut self, flow: u32) -> Result<[Vec<u8>; 2], String> {
+        let host = (flow % HOSTS) as u8 + 1;
+        let ends = Ends {
+            source_mac: mac(1, host),
+            destination_mac: mac(1, 254),
+            source: address(1, host).into(),
+            destination: address(2, host).into(),
+        };
+        let out = udp(ends, (1024 + (flow / HOSTS) as u16, 53), &[0xa5; 18]);
+        let [_, Some(left)] = self.send(&out, 1) else { return Err(format!("flow {flow} did not pass")) };
+        let left = weir_wire::build::packet(&left, PortId(2), &mut self.pool).ok_or("what left cannot be read")?;
+        let (Some((source, destination)), Some((from, to))) = (left.addresses(), left.ports()) else {
+            return Err("what left is no datagram".into());
+        };
+        let ends =
+            Ends { source_mac: mac(2, host), destination_mac: mac(2, 254), source: destination, destination: source };
+        let back = udp(ends, (to, from), &[0xa5; 18]);
+        self.pool.give(left.buffer);
+        match self.send(&back, 2) {
+            [Some(_), _] => Ok([out, back]),
+            [None, _] => Err(format!("the answer of flow {flow} did not pass")),
+        }
+    }
+}
+
+/// Bursts of established flows, there and back in turns.
+///
+/// # Errors
+/// Where a packet did not arrive, or not under the name that it should have.
+pub fn forward(rounds: &Rounds, name: &str, count: u32, edge: Edge) -> Result<Figure, String> {
+    let mut bench = Bench::new(edge)?;
+    let mut frames = Vec::with_capacity(count as usize * 2 * FRAME);
+    for flow in 0..count {
+        let opened = bench.open(flow).map_err(|error| format!("\"{name}\": {error}"))?;
+        opened.iter().for_each(|frame| frames.extend_from_slice(frame));
+    }
+    let order = shuffled(count);
+    let frame = |flow: u32, way: usize| {
+        let at = (flow as usize * 2 + way) * FRAME;
+        frames.get(at..at + FRAME).unwrap_or(&[])
+    };
+    let before = bench.fabric.totals();
+    let (mut next, mut way) = (0, 0);
+    let figure = rounds.measure(name, || {
+        way ^= 1;
+        for _ in 0..BURST {
+            next = if next + 1 < order.len() { next + 1 } else { 0 };
+            let flow = order.get(next).copied().unwrap_or(0);
+            bench.add(frame(flow, way), 1 + way as u16);
+        }
+        let Bench { fabric, burst, pool, out, now } = &mut bench;
+        *now = Instant(now.0 + 10_000);
+        let ((), step) = timed(burst.len() as u64, || fabric.process(*now, burst, pool, out));
+        for port in [1, 2] {
+            if let Some(queue) = out.queue(PortId(port)) {
+                queue.drain(..).for_each(|packet| pool.give(packet.buffer));
+            }
+        }
+        step
+    });
+    let after = bench.fabric.totals();
+    let [received, sent] = [after.received - before.received, after.sent - before.sent];
+    if received != sent {
+        return Err(format!("\"{name}\" gave a wrong answer: {received} received, {sent} sent"));
+    }
+    let out = Some(bench.send(frame(0, 0), 1)).and_then(|[_, out]| out).ok_or("nothing came out")?;
+    let source = out.get(26..30).unwrap_or(&[]);
+    let wanted = if edge == Edge::Plain { address(1, 1) } else { address(2, 254) };
+    if source != wanted.octets() {
+        return Err(format!("\"{name}\" gave a wrong answer: it left as {source:?}, not as {wanted}"));
+    }
+    Ok(figure)
+}

@@ -1,0 +1,109 @@
+//! Address translation for packets of settled flows: what is known is applied, what is not is left to
+//! [`Nat::inward`] and [`Nat::outward`], which would decide the same.
+
+use weir_wire::numbers::ETHERTYPE_IPV4;
+use weir_wire::{Instant, Packet, SwitchId};
+
+use super::bindings::{At, Way};
+use super::ends::{End, Ends, Side, write};
+use super::{Exit, Nat, Renaming};
+
+/// The ends of a packet that [`Packet::parse_common`] has parsed: of TCP or UDP, with its headers at hand.
+#[inline]
+fn ends(packet: &Packet) -> Option<Ends> {
+    let frame = packet.bytes();
+    let (source, destination, ports) = if packet.headers.ether_type == ETHERTYPE_IPV4 {
+        let header: &[u8; 42] = frame.first_chunk()?;
+        let [.., a, b, c, d, e, f, g, h, s, t, u, v, _, _, _, _] = *header;
+        ([a, b, c, d].into(), [e, f, g, h].into(), [s, t, u, v])
+    } else {
+        let (source, rest) = frame.get(22..)?.split_first_chunk::<16>()?;
+        let (destination, rest) = rest.split_first_chunk::<16>()?;
+        ((*source).into(), (*destination).into(), *rest.first_chunk()?)
+    };
+    let [s, t, u, v] = ports;
+    let (from, to) = (u16::from_be_bytes([s, t]), u16::from_be_bytes([u, v]));
+    Some(Ends { protocol: packet.headers.protocol, source: (source, from), destination: (destination, to) })
+}
+
+impl Ends {
+    /// Where the binding is looked for that gives it an inside destination.
+    fn inward(&self, zone: SwitchId) -> At {
+        (zone.0, self.protocol, self.destination, self.source)
+    }
+
+    /// Where the binding is looked for that gives it an outside source.
+    fn outward(&self, zone: SwitchId) -> At {
+        (zone.0, self.protocol, self.source, self.destination)
+    }
+}
+
+impl Nat {
+    /// The hash under which the binding of a packet that comes in is looked for; 0 where it is not for an outside
+    /// address.
+    #[inline]
+    pub fn inward_hash(&self, zone: SwitchId, packet: &Packet) -> u64 {
+        match ends(packet) {
+            Some(ends) if self.is_outside(zone, ends.destination.0) => self.bindings.hash(Way::In, ends.inward(zone)),
+            _ => 0,
+        }
+    }
+
+    /// The hash under which the binding of a packet that goes out is looked for. Never 0.
+    #[inline]
+    pub fn outward_hash(&self, zone: SwitchId, packet: &Packet) -> u64 {
+        ends(packet).map_or(1, |ends| self.bindings.hash(Way::Out, ends.outward(zone)))
+    }
+
+    /// Reads what look-ups under these hashes will need.
+    pub fn touch(&self, hashes: &[(usize, u64)]) {
+        self.bindings.touch(hashes.iter().map(|(_, hash)| *hash).filter(|hash| *hash != 0));
+    }
+
+    /// Gives a packet for an outside address its inside destination, if that is known. `false` leaves the packet as it
+    /// was.
+    #[inline]
+    pub fn inward_known(&mut self, now: Instant, zone: SwitchId, packet: &mut Packet, hash: u64) -> bool {
+        let Some(ends) = ends(packet) else { return false };
+        let inside = match self.bindings.place(Way::In, ends.inward(zone), hash) {
+            Some(place) => {
+                let Some(names) = self.bindings.names(place) else { return false };
+                if self.is_outside(zone, names.inside.0) {
+                    return false;
+                }
+                self.bindings.pass_at(now, Way::In, place, packet.headers.tcp_flags);
+                names.inside
+            }
+            None => match self.joined_outside(zone, ends.destination.0) {
+                Some(joined) if !self.is_outside(zone, joined.inside) => (joined.inside, ends.destination.1),
+                Some(_) | None => return false,
+            },
+        };
+        write(packet, Side::Destination, inside).is_some()
+    }
+
+    /// What a packet of a settled flow is renamed to when it leaves by this exit. Changes nothing.
+    #[inline]
+    pub fn outward_known(&self, exit: &Exit, packet: &Packet, hash: u64) -> Renaming {
+        let Some(ends) = ends(packet) else { return Renaming::Unknown };
+        if let Some(place) = self.bindings.place(Way::Out, ends.outward(exit.zone), hash) {
+            return Renaming::Bound(place);
+        }
+        if let Some(joined) = self.joined_inside(exit.zone, ends.source.0, Some(exit.to)) {
+            return Renaming::Joined((joined.outside, ends.source.1));
+        }
+        // The first packet that would be masqueraded has a binding, so this flow is older than the masquerade, or it is
+        // the answer of a host that was called by its own name.
+        if self.is_masqueraded(exit, &ends) { Renaming::Unknown } else { Renaming::None }
+    }
+
+    /// The name that a packet which leaves is given; its binding stays in use.
+    #[inline]
+    pub fn rename(&mut self, now: Instant, renaming: Renaming, flags: u8) -> Option<End> {
+        match renaming {
+            Renaming::None | Renaming::Unknown => None,
+            Renaming::Bound(place) => self.bindings.pass_at(now, Way::Out, place, flags).map(|names| names.outside),
+            Renaming::Joined(outside) => Some(outside),
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! The short way of routed packets: the next hop of a destination is found once a burst, a binding of address
+//! translation once for each packet, and a packet of a settled flow is changed where it lies.
+//!
+//! What is found holds until a packet takes the long way, which may teach the tables something else: a route, a
+//! neighbour or a binding that changes takes effect at the next burst at the latest, as it does for everybody else. The
+//! short way decides what the long one ([`super::walk`]) would; where it is not sure it leaves the packet alone.
+//!
+//! Limit: one entry for each packet of a burst.
+
+use std::net::IpAddr;
+
+use weir_filter::FlowName;
+use weir_wire::numbers::ETHERTYPE_IPV4;
+use weir_wire::{InterfaceId, Packet, PortId};
+
+use super::Routers;
+use super::hop::Hop;
+use super::neighbor::Found;
+use super::path::Path;
+use crate::bridge::Destination;
+use crate::nat::ends::{End, Side, write};
+use crate::nat::{Exit, Renaming};
+use crate::path::Paths;
+use crate::router::walk::Departure;
+use crate::stages::{Run, Walk};
+use crate::vlan::Tagging;
+
+/// Entries by a few bits of the destination.
+const SLOTS: usize = 64;
+
+/// The next hop of the packets of one way to one destination.
+#[derive(Debug)]
+struct NextHop {
+    path: usize,
+    destination: IpAddr,
+    hop: Hop,
+    exit: Exit,
+    to: PortId,
+    /// Packets that took it.
+    passed: u64,
+}
+
+/// The next hops of one burst.
+#[derive(Debug)]
+pub(crate) struct NextHops {
+    all: Vec<NextHop>,
+    /// By bits of the destination: the place of the last one found, plus one.
+    slots: [u16; SLOTS],
+}
+
+impl Default for NextHops {
+    fn default() -> NextHops {
+        NextHops { all: Vec::new(), slots: [0; SLOTS] }
+    }
+}
+
+/// What is changed in a packet when it leaves a router.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Edit {
+    hop: usize,
+    /// Its outside name.
+    source: Option<End>,
+}
+
+fn slot(destination: IpAddr) -> usize {
+    let word = match destination {
+        IpAddr::V4(v4) => u32::from(v4),
+        IpAddr::V6(v6) => (u128::from(v6) >> 64) as u32 ^ u128::from(v6) as u32,
+    };
+    (word.wrapping_mul(0x9e37_79b1) >> 26) as usize & (SLOTS - 1)
+}
+
+impl NextHops {
+    fn find(&self, path: usize, destination: IpAddr) -> Option<usize> {
+        let at = usize::from(*self.slots.get(slot(destination))?).checked_sub(1)?;
+        let known = self.all.get(at)?;
+        (known.path == path && known.destination == destination).then_some(at)
+    }
+
+    fn add(&mut self, hop: NextHop, serves_all: bool) -> usize {
+        let at = self.all.len();
+        if serves_all
+            && let Some(slot) = self.slots.get_mut(slot(hop.destination))
+            && let Ok(place) = u16::try_from(at + 1)
+        {
+            *slot = place;
+        }
+        self.all.push(hop);
+        at
+    }
+
+    /// What was found may not be true any more.
+    pub fn forget(&mut self) {
+        if !self.all.is_empty() {
+            self.slots = [0; SLOTS];
+        }
+    }
+
+    /// Takes what was counted together into the accounts of the interfaces, and forgets all.
+    pub fn settle(&mut self, routers: &mut Routers) {
+        if self.all.is_empty() {
+            return;
+        }
+        for NextHop { exit, passed, .. } in self.all.drain(..) {
+            let mut count = |id: InterfaceId, count: fn(&mut super::InterfaceCounters) -> &mut u64| {
+                if let Some(interface) = routers.interface_mut(id) {
+                    *count(&mut interface.counters) += passed;
+                }
+            };
+            count(exit.from, |counters| &mut counters.received);
+            count(exit.to, |counters| &mut counters.forwarded);
+        }
+        self.slots = [0; SLOTS];
+    }
+
+    /// Makes a packet one that leaves its router.
+    #[inline]
+    pub fn edit(&self, edit: Edit, packet: &mut Packet) {
+        if let Some(source) = edit.source {
+            write(packet, Side::Source, source);
+        }
+        if let Some(known) = self.all.get(edit.hop) {
+            known.hop.rewrite(packet);
+        }
+    }
+}
+
+/// TTL or hop limit of a packet that [`Packet::parse_common`] has parsed.
+#[inline]
+fn ttl(packet: &Packet) -> u8 {
+    let at = if packet.headers.ether_type == ETHERTYPE_IPV4 { 22 } else { 21 };
+    packet.bytes().get(at).copied().unwrap_or(0)
+}
+
+impl Walk<'_> {
+    /// Stops 4 to 6 for a packet of a settled flow to a router: adds its leave to the run, and what is changed in it.
+    /// `bound` is the hash under which its binding is looked for; 0 where no router translates. `false` says nothing
+    /// about the packet.
+    #[inline]
+    pub(crate) fn carry_routed(
+        &mut self,
+        packet: &Packet,
+        (path, name, bound): (usize, &FlowName, u64),
+        paths: &mut Paths,
+        run: &mut Run,
+    ) -> bool {
+        let Some(at) = self.next_hop(path, packet, paths) else { return false };
+        let Some(next) = paths.hops.all.get_mut(at) else { return false };
+        let joins = run.leaves.is_empty() || run.to == next.to && run.leaves.len() == paths.edits.len();
+        if !joins || ttl(packet) <= next.hop.hops || !next.hop.takes(packet) {
+            return false;
+        }
+        let renaming = if bound == 0 { Renaming::None } else { self.nat.outward_known(&next.exit, packet, bound) };
+        if renaming == Renaming::Unknown || !self.engine.carry(self.now, packet, name, next.to, &mut run.leaves) {
+            return false;
+        }
+        run.to = next.to;
+        next.passed += 1;
+        let source = self.nat.rename(self.now, renaming, packet.headers.tcp_flags);
+        paths.edits.push(Edit { hop: at, source });
+        true
+    }
+
+    /// Where packets of this way to this destination go, if that is one port and no question is open.
+    #[inline]
+    fn next_hop(&mut self, path: usize, packet: &Packet, paths: &mut Paths) -> Option<usize> {
+        let (_, destination) = packet.addresses()?;
+        match paths.hops.find(path, destination) {
+            Some(at) => Some(at),
+            None => self.find_next_hop(path, packet, destination, paths),
+        }
+    }
+
+    #[inline(never)]
+    fn find_next_hop(&mut self, path: usize, packet: &Packet, destination: IpAddr, paths: &mut Paths) -> Option<usize> {
+        let from = paths.door(path)?;
+        let Ok(Path::Out { interface, next, hops, serves_all }) = self.routers.path(from, packet) else { return None };
+        let key = (interface, next);
+        let Found::At(mac) = self.routers.neighbors.find(self.now, key, &mut self.routers.emissions) else {
+            return None;
+        };
+        let Departure { hop, exit } = self.departure(from, key, mac, hops)?;
+        let target = self.bridge.toward(self.now_s, packet.port, (hop.switch, hop.vid), mac, self.to);
+        let Ok(Destination::Port(to, Tagging::Untagged)) = target else { return None };
+        Some(paths.hops.add(NextHop { path, destination, hop, exit, to, passed: 0 }, serves_all))
+    }
+}
