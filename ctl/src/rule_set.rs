@@ -61,6 +61,24 @@ pub struct Source {
     /// A variable's definition, as in HOME_NET=[10.0.0.0/8]; may be given several times.
     #[arg(long = "var", value_name = "NAME=VALUE", value_parser = variable)]
     variables: Vec<(String, String)>,
+    /// Folder on the daemon's host with the sets of values (dataset) that rules load and save.
+    #[arg(long, value_name = "DIRECTORY")]
+    data: Option<String>,
+    /// A threshold.config on the daemon's host.
+    #[arg(long, value_name = "PATH")]
+    thresholds: Option<String>,
+    /// A classification.config on the daemon's host.
+    #[arg(long, value_name = "PATH")]
+    classifications: Option<String>,
+    /// Categories of the reputation of addresses, a file on the daemon's host.
+    #[arg(long, value_name = "PATH", requires = "reputation")]
+    reputation_categories: Option<String>,
+    /// Reputation of addresses, a file on the daemon's host; may be given several times.
+    #[arg(long, value_name = "PATH", requires = "reputation_categories")]
+    reputation: Vec<String>,
+    /// A database of places (MaxMind's format) on the daemon's host.
+    #[arg(long, value_name = "PATH")]
+    geoip: Option<String>,
 }
 
 fn variable(text: &str) -> Result<(String, String), String> {
@@ -77,6 +95,12 @@ impl Source {
             text: self.upload.as_deref().map(read_text).transpose()?.unwrap_or_default(),
             strict: self.strict,
             variables: self.variables.into_iter().collect::<HashMap<_, _>>(),
+            data: self.data.unwrap_or_default(),
+            thresholds: self.thresholds.unwrap_or_default(),
+            classifications: self.classifications.unwrap_or_default(),
+            reputation_categories: self.reputation_categories.unwrap_or_default(),
+            reputation_addresses: self.reputation,
+            geoip: self.geoip.unwrap_or_default(),
         })
     }
 }

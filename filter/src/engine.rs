@@ -170,6 +170,8 @@ pub struct Engine {
     sweeps: Vec<Sweep>,
     /// The first time it was told of.
     started: Option<Instant>,
+    /// The time of the last tick.
+    last_tick: Instant,
 }
 
 impl Engine {
@@ -188,6 +190,7 @@ impl Engine {
             teller: Teller::new(limits.events),
             sweeps: Vec::new(),
             started: None,
+            last_tick: Instant::ZERO,
         }
     }
 
@@ -195,6 +198,8 @@ impl Engine {
     /// packet. The counters of the rules begin again.
     pub fn install(&mut self, policy: Arc<Policy>) -> Arc<Policy> {
         self.programs.renumber(&self.policy, &policy);
+        let sets = policy.programs().iter().map(|(_, program)| program.sets());
+        self.memory.renew(sets, policy.settings().tells);
         self.counters.clear();
         self.counters.resize(policy.rules() + 1, RuleCounter::default());
         std::mem::replace(&mut self.policy, policy)
@@ -226,6 +231,22 @@ impl Engine {
         if !self.replies.is_empty() {
             self.replies.drain().for_each(|(port, packet)| send(port, packet));
         }
+    }
+
+    /// What inspection has counted.
+    pub fn inspection(&self) -> InspectionCounters {
+        InspectionCounters {
+            alerts: self.memory.alerts,
+            stream_bytes: self.memory.used as u64,
+            undecided: self.memory.undecided,
+            overflows: self.memory.overflows(),
+            sets_refused: self.memory.sets().refused,
+        }
+    }
+
+    /// The sets that inspection rules ask and fill, as they stand.
+    pub fn sets(&self) -> &crate::detect::sets::Sets {
+        self.memory.sets()
     }
 
     /// What waits to be told to people, to be looked at.
@@ -278,6 +299,21 @@ impl Engine {
     pub fn policy(&self) -> &Policy {
         &self.policy
     }
+}
+
+/// What inspection has counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct InspectionCounters {
+    /// Alerts.
+    pub alerts: u64,
+    /// Bytes of streams that are held now.
+    pub stream_bytes: u64,
+    /// Packets refused because a rule that refuses could not be decided within its bound on work.
+    pub undecided: u64,
+    /// Matches that were not judged further for want of room.
+    pub overflows: u64,
+    /// Values that found no room in the sets.
+    pub sets_refused: u64,
 }
 
 /// How often a rule decided.

@@ -109,6 +109,29 @@ pub struct FlowRecord {
     pub epoch: Epoch,
     /// An inspection rule has fired on it.
     pub alerted: bool,
+    /// What it spoke, where that was found out.
+    pub app: Option<weir_ids_rules::AppProtocol>,
+}
+
+/// What inspection tells beside the bare alert.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tells {
+    /// Finished transactions of application protocols: "http", "dns", "tls" and the like.
+    pub transactions: bool,
+    /// Files that ended: "fileinfo".
+    pub files: bool,
+    /// Digests of files, where something is told of them.
+    pub digests: bool,
+    /// What protocols do not allow: "anomaly".
+    pub anomalies: bool,
+    /// The bytes in which a rule matched.
+    pub payloads: bool,
+}
+
+impl Default for Tells {
+    fn default() -> Tells {
+        Tells { transactions: true, files: true, digests: false, anomalies: true, payloads: true }
+    }
 }
 
 /// Something a person may want to know.
@@ -120,6 +143,18 @@ pub enum Event {
         scene: Scene,
         /// Which.
         signature: std::sync::Arc<Signature>,
+        /// Members of the event that say more: the object "alert", what the flow speaks, its transaction. JSON without
+        /// braces; empty where the rule is all that is known.
+        members: Box<str>,
+    },
+    /// The application layer has something to tell: a transaction, a file, an anomaly.
+    Record {
+        /// Where; without the packet's bytes.
+        scene: Scene,
+        /// `event_type`
+        kind: &'static str,
+        /// Members of the event behind its head: JSON without braces.
+        members: Box<str>,
     },
     /// A packet was dropped by a decision of the guard.
     Drop {

@@ -1,5 +1,7 @@
 //! The customary classtypes with what they mean and how urgent they are.
 
+use std::collections::BTreeMap;
+
 /// A classtype.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Classification {
@@ -17,6 +19,40 @@ pub const DEFAULT_PRIORITY: u8 = 3;
 /// Finds a classtype by name.
 pub fn find(name: &str) -> Option<&'static Classification> {
     ALL.iter().find(|c| c.name.eq_ignore_ascii_case(name))
+}
+
+/// Classtypes of a `classification.config`, by name in small letters: what they mean and how urgent they are.
+pub type Classes = BTreeMap<String, (String, u8)>;
+
+/// Classtypes that a file may name; what is beyond is refused.
+const CLASSES: usize = 4096;
+
+/// Reads a `classification.config`: lines of `config classification: name,meaning,priority`. Lines that are not
+/// understood are returned by their numbers.
+pub fn parse(text: &str) -> (Classes, Vec<usize>) {
+    let mut classes = Classes::new();
+    let mut wrong = Vec::new();
+    for (number, line) in (1..).zip(text.lines()) {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        match class(line).filter(|_| classes.len() < CLASSES) {
+            Some((name, class)) => {
+                classes.insert(name, class);
+            }
+            None => wrong.push(number),
+        }
+    }
+    (classes, wrong)
+}
+
+fn class(line: &str) -> Option<(String, (String, u8))> {
+    let rest = line.strip_prefix("config")?.trim_start().strip_prefix("classification")?.trim_start();
+    let mut fields = rest.strip_prefix(':')?.splitn(3, ',').map(str::trim);
+    let (name, meaning, priority) = (fields.next()?, fields.next()?, fields.next()?);
+    let priority = priority.parse().ok().filter(|&priority| priority > 0 && !name.is_empty())?;
+    Some((name.to_ascii_lowercase(), (meaning.to_owned(), priority)))
 }
 
 macro_rules! classifications {
@@ -84,5 +120,20 @@ mod tests {
             assert!((1..=4).contains(&c.priority));
             assert!(ALL[i + 1..].iter().all(|d| d.name != c.name));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_classtypes_is_read_and_its_wrong_lines_are_named() {
+        let text = "# ours\nconfig classification: Our-Own,Something of ours,4\nnonsense\n\
+                    config classification: x,y\nconfig classification:trojan-activity,Renamed, 9\n";
+        let (classes, wrong) = parse(text);
+        assert_eq!(classes["our-own"], ("Something of ours".to_owned(), 4));
+        assert_eq!(classes["trojan-activity"], ("Renamed".to_owned(), 9));
+        assert_eq!((classes.len(), wrong), (2, vec![3, 4]));
     }
 }

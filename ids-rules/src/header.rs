@@ -79,6 +79,11 @@ impl<'v> HeaderParser<'v> {
         Ok(Header { action, protocol, hook, source, arrow: Arrow::Forward, destination, snort: true })
     }
 
+    /// Classtypes beyond the customary ones.
+    pub(crate) fn classes(&self) -> Arc<crate::classification::Classes> {
+        Arc::clone(&self.variables.classes)
+    }
+
     pub(crate) fn addresses(&mut self, text: Piece<'_>) -> Result<Arc<AddressSet>, Fault> {
         if let Some(known) = self.addresses.get(text.text) {
             return Ok(Arc::clone(known));

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::classification;
+use crate::classification::{self, Classes};
 use crate::diagnostic::{Fault, Kind};
 use crate::header::{Header, HeaderParser};
 use crate::lexer::{Logical, split_options, split_rule};
@@ -30,6 +30,8 @@ pub(crate) struct Draft {
     pub passed_over: bool,
     /// The text is in Snort 3's dialect.
     pub snort: bool,
+    /// Classtypes beyond the customary ones.
+    pub classes: Arc<Classes>,
 }
 
 /// What became of a rule's text.
@@ -58,6 +60,7 @@ pub(crate) fn parse_rule(
             .and_then(|value| value.text.parse().ok());
         let origin = Origin { source: Arc::clone(source), line: logical.line, text: Arc::from(text) };
         let mut draft = Draft::new(headers.parse(header)?, origin);
+        draft.classes = headers.classes();
         draft.snort |= keywords::is_snort(&options);
         keywords::requires(&mut draft, &options)?;
         if draft.passed_over {
@@ -94,6 +97,7 @@ impl Draft {
             rev: 0,
             msg: String::new(),
             classtype: String::new(),
+            category: String::new(),
             priority: classification::DEFAULT_PRIORITY,
             references: Vec::new(),
             metadata: Vec::new(),
@@ -127,6 +131,7 @@ impl Draft {
             rev_given: false,
             passed_over: false,
             snort: header.snort,
+            classes: Arc::default(),
         }
     }
 

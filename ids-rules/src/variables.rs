@@ -1,6 +1,9 @@
 //! What `$HOME_NET` and its like stand for.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::classification::Classes;
 
 /// Definitions of the variables that rule headers name. Values are in the language of the headers: addresses or
 /// ports, lists, negations, other variables.
@@ -10,6 +13,8 @@ pub struct Variables {
     pub addresses: BTreeMap<String, String>,
     /// Port variables by name, without the dollar sign.
     pub ports: BTreeMap<String, String>,
+    /// Classtypes beyond the customary ones; those of the same name are replaced by them.
+    pub classes: Arc<Classes>,
 }
 
 /// The customary names. Everything inside is home, and since the threat may be a neighbour, everything is external.
@@ -52,7 +57,7 @@ const PORTS: &[(&str, &str)] = &[
 impl Default for Variables {
     fn default() -> Variables {
         let own = |table: &[(&str, &str)]| table.iter().map(|&(k, v)| (k.to_owned(), v.to_owned())).collect();
-        Variables { addresses: own(ADDRESSES), ports: own(PORTS) }
+        Variables { addresses: own(ADDRESSES), ports: own(PORTS), classes: Arc::default() }
     }
 }
 

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use crate::commit::{Controller, Terms};
 use crate::config::Config;
 use crate::eve::{self, EveFile, Feed};
+use crate::keeper;
 use crate::listen::{self, Access, BoundSocket, Listen};
 use crate::notify::{Notice, notify};
 use crate::open::HostOpener;
@@ -224,6 +225,7 @@ async fn serve(
     });
     first.await.map_err(failure)?;
     let (stop, stopped) = watch::channel(false);
+    let kept = tokio::spawn(keeper::run(Arc::clone(&controller), feed.clone()));
     let routes = server::routes(Arc::clone(&controller), feed, stopped.clone()).await.map_err(failure)?;
     let mut servers = tokio::task::JoinSet::new();
     for listener in bound {
@@ -250,6 +252,8 @@ async fn serve(
     if tokio::time::timeout(GRACE, all).await.is_err() {
         tracing::warn!("requests that were still under way are cut");
     }
+    kept.abort();
+    keeper::save(&controller).await;
     result
 }
 

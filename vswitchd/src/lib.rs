@@ -9,6 +9,7 @@ pub mod config;
 pub mod control;
 pub mod daemon;
 pub mod eve;
+pub mod keeper;
 pub mod listen;
 pub mod notify;
 pub mod open;

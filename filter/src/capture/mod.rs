@@ -7,7 +7,7 @@
 //! Bounds: flows (the one that would end first gives way), bytes held for reassembly by direction and together,
 //! fragments, announced flows.
 
-mod announced;
+pub(crate) mod announced;
 mod flow;
 mod key;
 mod session;
@@ -39,6 +39,7 @@ use key::Key;
 use table::{Slot, Table};
 use tell::Teller;
 
+pub(crate) use flow::reversed;
 pub use key::{counterpart_v4, counterpart_v6};
 pub use settings::{Options, Overlap, Policy, Settings, StreamSettings, Timeouts, Urgent, size};
 

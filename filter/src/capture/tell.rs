@@ -2,15 +2,14 @@
 
 use std::sync::Arc;
 
-use weir_ids_rules::AppProtocol;
 use weir_ids_rules::rule::{Action as RuleAction, RejectTo};
 use weir_wire::Instant;
 
-use super::flow::{Action, Flow, reversed};
+use super::flow::{Action, Flow};
 use crate::app::file::File;
 use crate::app::{Anomaly, Mark, Transaction};
 use crate::decode::{Event, Events, Source, View};
-use crate::detect::{Alert, AppFacts, FlowFacts, Marked, Scene, Sink, Verdict};
+use crate::detect::{Alert, Marked, Scene, Sink, Verdict};
 use crate::eve;
 use crate::eve::kinds::Kinds;
 use crate::event::{Signature, Tuple};
@@ -37,33 +36,6 @@ pub struct Teller {
     flow: u64,
     vlan: [u16; 3],
     vlans: u8,
-}
-
-/// The tuple as the sender of this direction sends it.
-pub fn directed(tuple: &Tuple, way: Direction) -> Tuple {
-    match way {
-        Direction::Original => *tuple,
-        Direction::Reply => reversed(tuple),
-    }
-}
-
-/// "to_server", "to_client".
-fn way_name(way: Direction) -> &'static str {
-    match way {
-        Direction::Original => "to_server",
-        Direction::Reply => "to_client",
-    }
-}
-
-/// The name of a protocol's object in an event, and of the event.
-fn object_name(protocol: AppProtocol) -> &'static str {
-    match protocol {
-        AppProtocol::Http1 | AppProtocol::Http2 => "http",
-        AppProtocol::FtpData => "ftp_data",
-        AppProtocol::BitTorrentDht => "bittorrent_dht",
-        AppProtocol::Doh2 | AppProtocol::Llmnr => "dns",
-        other => other.name(),
-    }
 }
 
 impl Teller {
@@ -102,18 +74,7 @@ impl Teller {
     }
 
     fn head<'h>(&self, kind: &'h str, time: Instant, vlan: &'h [u16]) -> eve::Head<'h> {
-        eve::Head {
-            time,
-            flow: self.flow,
-            number: self.number,
-            kind,
-            vlan,
-            tuple: None,
-            community: None,
-            source: None,
-            ether: None,
-            tunnel: None,
-        }
+        eve::Head { flow: self.flow, number: self.number, vlan, ..eve::Head::new(kind, time) }
     }
 
     /// The head of an event about a step.
@@ -221,11 +182,11 @@ impl Teller {
         let mut json = eve::head(&mut self.lines, &head);
         if let Some(flow) = flow {
             if let Some(inspection) = &flow.inspection {
-                app_fields(&mut json, &inspection.app());
+                eve::app_fields(&mut json, &inspection.app());
             }
-            flow_fields(&mut json, &flow.tuple, &flow.facts);
+            eve::flow_fields(&mut json, &flow.tuple, &flow.facts);
         }
-        eve::drop_line(&mut json, view, reason, way_name(way));
+        eve::drop_line(&mut json, view, reason, eve::way_name(way));
         if let Some(signature) = decided {
             eve::alert(&mut json, signature, true, view.tuple.as_ref(), "");
         }
@@ -253,7 +214,7 @@ impl Teller {
         let head = eve::Head { number: None, ..head };
         let mut json = eve::head(&mut self.lines, &head);
         if let Some(inspection) = &flow.inspection {
-            app_fields(&mut json, &inspection.app());
+            eve::app_fields(&mut json, &inspection.app());
         }
         let tcp = flow.session.as_ref().map(|session| {
             let [client, server] = &session.sides;
@@ -277,10 +238,11 @@ impl Teller {
                 Action::Pass => Some("pass"),
                 Action::Drop => Some("drop"),
             },
-            transactions: flow.transactions,
+            transactions: Some(flow.transactions),
             exception: flow
                 .exception
                 .map(|(exception, policy)| eve::Applied { target: exception.name(), policy: policy.name() }),
+            rule: None,
             tcp,
         };
         eve::flow(&mut json, &line);
@@ -292,7 +254,7 @@ impl Teller {
     fn tuple_of(scene: &Scene<'_>) -> Tuple {
         match scene.step.view.tuple {
             Some(tuple) if scene.step.packet => tuple,
-            Some(_) | None => directed(scene.tuple, scene.step.way),
+            Some(_) | None => eve::directed(scene.tuple, scene.step.way),
         }
     }
 }
@@ -315,62 +277,6 @@ fn reject_of(action: Option<&RuleAction>) -> Option<RejectTo> {
     }
 }
 
-/// What the flow speaks.
-fn app_fields(json: &mut Json<'_>, app: &AppFacts) {
-    match app.protocol {
-        Some(protocol) => json.text("app_proto", protocol.name()),
-        None if app.failed => json.text("app_proto", "failed"),
-        None => json,
-    };
-    let [ts, tc] = app.by_way;
-    for (name, protocol) in [
-        ("app_proto_ts", ts),
-        ("app_proto_tc", tc),
-        ("app_proto_orig", app.original),
-        ("app_proto_expected", app.expected),
-    ] {
-        if let Some(protocol) = protocol {
-            json.text(name, protocol.name());
-        }
-    }
-}
-
-/// The object "flow" of events that are not the flow's own.
-fn flow_fields(json: &mut Json<'_>, tuple: &Tuple, facts: &FlowFacts) {
-    json.nested("flow", |json| {
-        json.number("pkts_toserver", facts.packets[0]).number("pkts_toclient", facts.packets[1]);
-        json.number("bytes_toserver", facts.bytes[0]).number("bytes_toclient", facts.bytes[1]);
-        json.text("start", &eve::timestamp(facts.start));
-        json.text("src_ip", &eve::address(tuple.source)).text("dest_ip", &eve::address(tuple.destination));
-        if matches!(tuple.protocol, 6 | 17 | 132) {
-            json.number("src_port", tuple.source_port).number("dest_port", tuple.destination_port);
-        }
-    });
-}
-
-/// The object of a transaction, named after its protocol, and those beside it.
-fn transaction_fields(json: &mut Json<'_>, protocol: AppProtocol, transaction: &dyn Transaction) {
-    json.nested(object_name(protocol), |json| transaction.log(json));
-    transaction.log_beside(json);
-}
-
-fn file_fields(json: &mut Json<'_>, file: &File, number: u64) {
-    if !file.name.is_empty() {
-        json.bytes("filename", &file.name);
-    }
-    json.flag("gaps", file.gaps);
-    json.text("state", file.state.name());
-    for (name, hash) in [("md5", file.md5()), ("sha1", file.sha1()), ("sha256", file.sha256())] {
-        if let Some(hash) = hash {
-            json.hex(name, hash, "");
-        }
-    }
-    json.flag("stored", file.stored).number("size", file.size()).number("tx_id", number);
-    if let Some((start, end, _)) = file.range {
-        json.number("start", start).number("end", end);
-    }
-}
-
 impl Sink for Teller {
     fn alert(&mut self, scene: &Scene<'_>, alert: &Alert<'_>) {
         self.alerts += 1;
@@ -384,30 +290,16 @@ impl Sink for Teller {
         let head = self.scene_head("alert", scene, &tuple, vlan.get(..vlans).unwrap_or_default());
         let mut line = String::with_capacity(1024);
         let mut json = eve::head(&mut line, &head);
-        if !scene.metadata.is_empty() {
-            json.nested("metadata", |json| {
-                json.members(scene.metadata);
-            });
-        }
-        if let Some((mark, _)) = alert.transaction {
-            json.number("tx_id", mark.number);
-            if alert.guessed {
-                json.flag("tx_guessed", true);
-            }
-        }
+        eve::metadata_field(&mut json, scene.metadata);
+        eve::transaction_number(&mut json, alert);
         eve::alert(&mut json, alert.signature, alert.blocked, Some(&tuple), alert.extra);
-        app_fields(&mut json, &scene.app);
-        json.text("direction", way_name(scene.step.way));
+        eve::app_fields(&mut json, &scene.app);
+        json.text("direction", eve::way_name(scene.step.way));
         if self.flow != 0 {
-            flow_fields(&mut json, scene.tuple, scene.step.flow);
+            eve::flow_fields(&mut json, scene.tuple, scene.step.flow);
         }
-        if let (Some((mark, transaction)), Some(protocol)) = (alert.transaction, scene.app.protocol) {
-            transaction_fields(&mut json, protocol, transaction);
-            files_field(&mut json, mark, transaction, scene.step.way);
-        }
-        json.text("payload", &eve::base64(alert.payload));
-        json.text("payload_printable", &eve::printable(alert.payload));
-        json.number("stream", u8::from(alert.on_stream));
+        eve::alert_transaction(&mut json, scene, alert);
+        eve::payload_fields(&mut json, alert);
         eve::packet_fields(&mut json, view.frame, view.link);
         json.leave_open();
         self.open.push((line, tuple.protocol));
@@ -429,18 +321,14 @@ impl Sink for Teller {
     fn transaction(&mut self, scene: &Scene<'_>, mark: &Mark, transaction: &dyn Transaction) {
         self.transactions += 1;
         let Some(protocol) = scene.app.protocol.filter(|&protocol| self.kinds.takes(protocol)) else { return };
-        let tuple = directed(scene.tuple, transaction.shown_in());
+        let tuple = eve::directed(scene.tuple, transaction.shown_in());
         let (vlan, vlans) = self.vlan_of(scene.step.view);
-        let kind = object_name(protocol);
+        let kind = eve::object_name(protocol);
         let head = self.scene_head(kind, scene, &tuple, vlan.get(..vlans).unwrap_or_default());
         let mut json = eve::head(&mut self.lines, &head);
-        if !scene.metadata.is_empty() {
-            json.nested("metadata", |json| {
-                json.members(scene.metadata);
-            });
-        }
+        eve::metadata_field(&mut json, scene.metadata);
         json.number("tx_id", mark.number);
-        transaction_fields(&mut json, protocol, transaction);
+        eve::transaction_fields(&mut json, protocol, transaction);
         json.end();
         self.lines.push('\n');
     }
@@ -450,15 +338,15 @@ impl Sink for Teller {
             return;
         }
         let (mark, transaction) = of;
-        let tuple = directed(scene.tuple, way);
+        let tuple = eve::directed(scene.tuple, way);
         let (vlan, vlans) = self.vlan_of(scene.step.view);
         let head = self.scene_head("fileinfo", scene, &tuple, vlan.get(..vlans).unwrap_or_default());
         let mut json = eve::head(&mut self.lines, &head);
         if let Some(protocol) = scene.app.protocol {
-            transaction_fields(&mut json, protocol, transaction);
+            eve::transaction_fields(&mut json, protocol, transaction);
         }
-        app_fields(&mut json, &scene.app);
-        json.nested("fileinfo", |json| file_fields(json, file, mark.number));
+        eve::app_fields(&mut json, &scene.app);
+        json.nested("fileinfo", |json| eve::file_fields(json, file, mark.number));
         json.end();
         self.lines.push('\n');
     }
@@ -474,30 +362,8 @@ impl Sink for Teller {
         if let Some(mark) = mark {
             json.number("tx_id", mark.number);
         }
-        let (family, name) = anomaly.0.split_once('.').unwrap_or(("applayer", anomaly.0));
-        // Tables of the older parsers are in capitals.
-        let capitals = matches!(family, "http" | "tls" | "smtp" | "applayer" | "dnp3");
-        let name = if capitals { name.to_ascii_uppercase() } else { name.to_owned() };
-        json.nested("anomaly", |json| {
-            if let Some(protocol) = scene.app.protocol {
-                json.text("app_proto", protocol.name());
-            }
-            json.text("type", "applayer").text("event", &name);
-            json.text("layer", if family == "applayer" { "proto_detect" } else { "proto_parser" });
-        });
+        eve::anomaly_fields(&mut json, scene.app.protocol, anomaly);
         json.end();
         self.lines.push('\n');
-    }
-}
-
-/// Files that the direction of an alert carries.
-fn files_field(json: &mut Json<'_>, mark: &Mark, transaction: &dyn Transaction, way: Direction) {
-    let list = transaction.files(way).map_or(&[][..], |files| files.list.as_slice());
-    if list.iter().any(|file| file.announced) {
-        json.array("files", |array| {
-            for file in list.iter().filter(|file| file.announced) {
-                array.item(|json| file_fields(json, file, mark.number));
-            }
-        });
     }
 }

@@ -1,7 +1,9 @@
 //! What a rule asks of a packet and its flow, apart from bytes.
 
+use std::net::IpAddr;
+
 use weir_ids_rules::AppProtocol;
-use weir_ids_rules::rule::{Bounds, Condition, Directed, Protocol, Reputation, Rule, StreamSide, TcpWay};
+use weir_ids_rules::rule::{Bounds, Condition, Directed, HostSide, Protocol, Reputation, Rule, StreamSide, TcpWay};
 
 use super::compiled::is_flow_event;
 use super::sets::Sets;
@@ -30,8 +32,17 @@ pub enum Ask {
     Flow(Condition),
     /// The reputation of an address.
     Reputation(Reputation),
-    /// Cannot be answered here.
-    Never,
+    /// The country of an address.
+    Place(Place),
+}
+
+/// `geoip`
+#[derive(Debug)]
+pub struct Place {
+    side: HostSide,
+    /// Sorted.
+    countries: Box<[[u8; 2]]>,
+    negated: bool,
 }
 
 /// `app-layer-protocol`
@@ -91,8 +102,12 @@ fn of_condition(condition: &Condition) -> Ask {
         | Condition::FlowElephant(_)
         | Condition::StreamSize(..) => Ask::Flow(condition.clone()),
         Condition::Reputation(reputation) => Ask::Reputation(reputation.clone()),
-        // There is no table of countries.
-        Condition::GeoIp { .. } => Ask::Never,
+        Condition::GeoIp { side, countries, negated } => {
+            let codes = countries.iter().filter_map(|code| code.as_bytes().first_chunk().copied());
+            let mut countries: Vec<[u8; 2]> = codes.collect();
+            countries.sort_unstable();
+            Ask::Place(Place { side: *side, countries: countries.into(), negated: *negated })
+        }
         _ => Ask::Header(condition.clone()),
     }
 }
@@ -107,7 +122,22 @@ impl Ask {
             Ask::FlowEvent(name) => facts.events.iter().any(|anomaly| anomaly.0.eq_ignore_ascii_case(name)),
             Ask::Protocol(ask) => ask.holds(facts),
             Ask::Flow(condition) => of_flow(condition, facts.step),
-            Ask::Never => false,
+            Ask::Place(place) => place.holds(facts.tuple, sets),
+        }
+    }
+}
+
+impl Place {
+    /// An address whose country is not known is nowhere, and not elsewhere either.
+    fn holds(&self, tuple: &Tuple, sets: &Sets) -> bool {
+        let fits = |address: IpAddr| {
+            sets.country(address).is_some_and(|code| self.countries.binary_search(&code).is_ok() != self.negated)
+        };
+        match self.side {
+            HostSide::Source => fits(tuple.source),
+            HostSide::Destination => fits(tuple.destination),
+            HostSide::Both => fits(tuple.source) && fits(tuple.destination),
+            HostSide::Any => fits(tuple.source) || fits(tuple.destination),
         }
     }
 }

@@ -8,7 +8,7 @@ use weir_ids_rules::rule::{
     Absent, Action, AppTest, Arrow, Condition, Content, Endpoint, FileTest, Flow, FlowDirection, FlowState, Match,
     NumberTest, Position, Protocol, Section, Tag, Threshold, Value,
 };
-use weir_ids_rules::{Buffer, Rule, classification};
+use weir_ids_rules::{Buffer, Rule};
 use weir_wire::numbers::{PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_TCP, PROTOCOL_UDP};
 
 use super::Direction;
@@ -265,13 +265,12 @@ fn tells(rule: &Rule) -> bool {
 }
 
 fn signature(rule: &Rule) -> Signature {
-    let category = classification::find(&rule.classtype).map_or(rule.classtype.as_str(), |c| c.meaning);
     Signature {
         gid: rule.gid,
         sid: rule.sid,
         rev: rule.rev,
         msg: rule.msg.clone(),
-        category: category.to_owned(),
+        category: rule.category.clone(),
         severity: rule.priority,
         blocked: matches!(rule.action, Action::Drop | Action::Reject(_)),
         action: Some(rule.action),

@@ -222,7 +222,7 @@ impl<'j> Judge<'j> {
         rule: &Compiled,
         number: u32,
         transaction: (usize, u64),
-        bits: &mut Vec<u32>,
+        bits: &mut Vec<u64>,
     ) {
         if !rule.acts.is_empty() {
             Marks { transaction: Some(bits), ..self.marks() }.apply(&rule.acts);
@@ -233,7 +233,7 @@ impl<'j> Judge<'j> {
     }
 
     /// As [`Judge::takes`], for a rule on a transaction, which may have bits of its own.
-    pub fn takes_transaction(&mut self, rule: &Compiled, bits: &mut Vec<u32>) -> bool {
+    pub fn takes_transaction(&mut self, rule: &Compiled, bits: &mut Vec<u64>) -> bool {
         let step = self.facts.step;
         rule.takes_state(step.established)
             && rule.takes_ends(self.facts.tuple)

@@ -35,11 +35,20 @@ pub struct TxMemory {
     /// Anomalies that rules were asked about.
     anomalies: usize,
     /// `xbits` of the transaction.
-    pub bits: Vec<u32>,
+    pub bits: Vec<u64>,
     /// How often the transaction was guessed for a match on a packet.
     pub guessed: u32,
     /// All was judged that ever can be.
     pub done: bool,
+}
+
+impl TxMemory {
+    /// The program changed: `renumber` tells the new number of a rule. What was searched is searched anew.
+    pub fn renumber(&mut self, renumber: &impl Fn(u32) -> Option<u32>) {
+        (self.searched, self.anomalies, self.done) = (0, 0, false);
+        self.waiting.clear();
+        self.fired = self.fired.iter().filter_map(|&(rule, files)| Some((renumber(rule)?, files))).collect();
+    }
 }
 
 /// A rule of which some parts are satisfied.

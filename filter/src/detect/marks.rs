@@ -58,7 +58,7 @@ pub enum Mark {
     /// None of these.
     NoBit(Box<[u32]>),
     /// A bit of an address, pair or transaction.
-    Address { bit: u32, track: BitTrack, set: bool },
+    Address { bit: u64, track: BitTrack, set: bool },
     /// A counter that is set, or not.
     Counter { counter: u32, set: bool },
     /// A counter compared.
@@ -71,7 +71,7 @@ pub enum Act {
     /// Changes a flow bit.
     Bit(u32, Change),
     /// Changes a bit of an address, pair or transaction, for some seconds.
-    Address { bit: u32, track: BitTrack, change: Change, expire: u32 },
+    Address { bit: u64, track: BitTrack, change: Change, expire: u32 },
     /// `=`
     CounterSet(u32, Operand),
     /// `+`
@@ -118,7 +118,12 @@ pub fn rank(rule: &Rule) -> [u8; 3] {
 pub struct MarkNames {
     pub bits: Numbers,
     pub counters: Numbers,
-    pub hosts: Numbers,
+}
+
+/// What a bit of addresses is called by: a hash of its name (64-bit FNV-1a), so that the bits of all rule sets of a
+/// worker, and of those that follow them, mean the same.
+fn host_bit(name: &str) -> u64 {
+    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// Compiles the marks that a rule asks for and leaves.
@@ -135,7 +140,7 @@ pub fn compile(rule: &Rule, names: &mut MarkNames) -> (Box<[Mark]>, Box<[Act]>) 
     }
     for x in &rule.xbits {
         let name = if x.host { format!("host:{}", x.name) } else { x.name.clone() };
-        let (bit, track, expire) = (names.hosts.of(&name), x.track, x.expire);
+        let (bit, track, expire) = (host_bit(&name), x.track, x.expire);
         match x.command {
             BitCommand::IsSet => wants.push(Mark::Address { bit, track, set: true }),
             BitCommand::IsNotSet => wants.push(Mark::Address { bit, track, set: false }),
@@ -223,6 +228,18 @@ impl FlowMarks {
         self.bits.iter().all(|&word| word == 0) && self.counters.iter().all(Option::is_none)
     }
 
+    /// The same under another program, whose numbers these tell; what it does not name is forgotten.
+    pub fn renumber(&self, bit: impl Fn(u32) -> Option<u32>, counter: impl Fn(u32) -> Option<u32>) -> FlowMarks {
+        let mut marks = FlowMarks::default();
+        self.set_bits().filter_map(bit).for_each(|bit| marks.change(bit, Change::Set));
+        for (number, value) in self.counters() {
+            if let Some(number) = counter(number) {
+                marks.set_counter(number, value);
+            }
+        }
+        marks
+    }
+
     /// Numbers of the bits that are set.
     pub fn set_bits(&self) -> impl Iterator<Item = u32> {
         (0u32..).zip(&self.bits).flat_map(|(index, &word)| {
@@ -237,7 +254,7 @@ impl FlowMarks {
 }
 
 /// A bit of an address or of a pair.
-type HostKey = (u32, IpAddr, Option<IpAddr>);
+type HostKey = (u64, IpAddr, Option<IpAddr>);
 
 /// Bits of addresses and pairs, for all flows of a worker.
 #[derive(Debug, Default)]
@@ -277,7 +294,7 @@ impl HostMarks {
     }
 }
 
-fn host_key(bit: u32, track: BitTrack, packet: &Tuple) -> HostKey {
+fn host_key(bit: u64, track: BitTrack, packet: &Tuple) -> HostKey {
     match track {
         BitTrack::Source | BitTrack::Transaction => (bit, packet.source, None),
         BitTrack::Destination => (bit, packet.destination, None),
@@ -294,7 +311,7 @@ pub struct Marks<'m> {
     pub flow: &'m mut FlowMarks,
     pub hosts: &'m mut HostMarks,
     /// Bits of the transaction; none where the rule is judged on a packet.
-    pub transaction: Option<&'m mut Vec<u32>>,
+    pub transaction: Option<&'m mut Vec<u64>>,
 }
 
 impl Marks<'_> {
@@ -346,7 +363,7 @@ impl Marks<'_> {
         }
     }
 
-    fn change_transaction(&mut self, bit: u32, change: Change) {
+    fn change_transaction(&mut self, bit: u64, change: Change) {
         let Some(bits) = &mut self.transaction else { return };
         let there = bits.contains(&bit);
         let set = match change {

@@ -4,6 +4,7 @@
 //! The order is that of the actions (pass, drop, reject, alert, unless the settings say otherwise); then rules that set
 //! flow bits before those that ask for them; then priority; then the order of the text. A rule's number is its place.
 
+use weir_ids_rules::adjustment::Change;
 use weir_ids_rules::diagnostic::Kind as Diagnosis;
 use weir_ids_rules::rule::{Action, Condition, FileTest};
 use weir_ids_rules::{Diagnostic, Rule, RuleSet};
@@ -45,6 +46,8 @@ pub struct Program {
     /// Names of flow bits and counters, by number.
     pub(super) bits: Box<[Box<str>]>,
     pub(super) counters: Box<[Box<str>]>,
+    /// Numbers of rules by `gid` and `sid`, sorted.
+    by_sid: Box<[(u32, u32, u32)]>,
 }
 
 impl Program {
@@ -83,7 +86,11 @@ impl Program {
                 _ => fast::choose_in_payload(rule),
             })
             .collect();
+        let numbered = (0u32..).zip(&compiled);
+        let mut by_sid: Vec<_> = numbered.map(|(n, rule)| (rule.signature.gid, rule.signature.sid, n)).collect();
+        by_sid.sort_unstable();
         let program = Program {
+            by_sid: by_sid.into(),
             ends: of_kind(Kind::Ends),
             oddities: of_kind(Kind::Oddities),
             groups: Groups::new(&compiled, &in_payload),
@@ -175,6 +182,13 @@ impl Program {
         grouped || other(&[Kind::Ends, Kind::Transaction])
     }
 
+    /// The number of the rule that has `gid` and `sid` of this one.
+    pub(super) fn number_of(&self, rule: &Compiled) -> Option<u32> {
+        let wanted = (rule.signature.gid, rule.signature.sid);
+        let at = self.by_sid.partition_point(|&(gid, sid, _)| (gid, sid) < wanted);
+        self.by_sid.get(at).filter(|&&(gid, sid, _)| (gid, sid) == wanted).map(|&(_, _, number)| number)
+    }
+
     pub(super) fn rule(&self, number: u32) -> Option<&Compiled> {
         self.rules.get(number as usize)
     }
@@ -189,6 +203,18 @@ pub enum Adjustment {
     Rate(RateFilter),
     /// `threshold`, `event_filter`
     Threshold(weir_ids_rules::rule::Threshold),
+}
+
+impl From<Change> for Adjustment {
+    fn from(change: Change) -> Adjustment {
+        match change {
+            Change::Suppress { track, addresses } => Adjustment::Suppress(Suppression { track, addresses }),
+            Change::Threshold(threshold) => Adjustment::Threshold(threshold),
+            Change::Rate { track, count, seconds, action, timeout } => {
+                Adjustment::Rate(RateFilter { track, count, seconds, action, timeout })
+            }
+        }
+    }
 }
 
 /// An event of the decoder or of streams that the rule asks for and that there is not.

@@ -1,44 +1,40 @@
 //! Sets of values that rules ask and fill: `dataset`, `datarep`, the lists of `filemd5` and its like, `iprep`.
 //!
 //! Nothing here opens a file: whoever makes the sets hands over what the files hold, and is told at the end what is to
-//! be written. All sets together hold at most [`BYTES`]; a value beyond that is not taken up and counted.
+//! be written. All sets together hold at most [`BYTES`], one of them at most its `memcap`; a value beyond that is not
+//! taken up and counted. What files hold is shared by all copies, so that a copy costs only what rules have changed.
 
+mod geo;
 mod json;
 mod load;
+mod values;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use weir_ids_rules::rule::{
     Bounds, DataSet, DataSetCommand, DataSetKind, FileHash, FileTest, HostSide, Match, Reputation, Reputations,
 };
 use weir_ids_rules::{Diagnostic, Kind, Rule, RuleSet};
 
+use values::Set;
+
 /// Bytes of all values, with what is known of them.
 const BYTES: usize = 256 << 20;
-/// Bytes counted for a value beside its own.
-const OVERHEAD: usize = 64;
-
 /// All sets, by name.
 #[derive(Clone, Debug, Default)]
 pub struct Sets {
     sets: BTreeMap<Box<str>, Set>,
     /// Digests by the name of their list.
-    lists: BTreeMap<Box<str>, BTreeSet<Box<[u8]>>>,
+    lists: BTreeMap<Box<str>, Arc<BTreeSet<Box<[u8]>>>>,
     /// Scores of addresses by category.
-    reputations: BTreeMap<Box<str>, load::Repute>,
+    reputations: Arc<BTreeMap<Box<str>, load::Repute>>,
+    /// Where addresses are.
+    geo: Option<Arc<geo::Database>>,
     bytes: usize,
     /// Values that were not taken up for want of room.
     pub refused: u64,
-}
-
-/// One set.
-#[derive(Clone, Debug)]
-struct Set {
-    kind: DataSetKind,
-    values: BTreeMap<Box<[u8]>, Entry>,
-    /// The file that it is written to at the end.
-    save: Option<Box<str>>,
 }
 
 /// What is known of a value.
@@ -79,7 +75,8 @@ impl Sets {
             let FileTest::Hash { hash, list, .. } = test else { continue };
             if !self.lists.contains_key(list.as_str()) {
                 let bytes = read(list, source).ok_or_else(|| format!("the list '{list}' cannot be read"))?;
-                self.lists.insert(list.as_str().into(), load::digests(&bytes, digest_length(*hash))?);
+                let digests = load::digests(&bytes, digest_length(*hash))?;
+                self.lists.insert(list.as_str().into(), Arc::new(digests));
             }
         }
         Ok(())
@@ -91,11 +88,10 @@ impl Sets {
             return Err(format!("the set '{}' holds another type already ({:?})", set.name, known.kind));
         }
         let fresh = known.is_none();
-        let entry = self.sets.entry(set.name.as_str().into()).or_insert_with(|| Set {
-            kind: set.kind,
-            values: BTreeMap::new(),
-            save: None,
-        });
+        let entry = self.sets.entry(set.name.as_str().into()).or_insert_with(|| Set::new(set.kind));
+        if let Some(memcap) = set.memcap {
+            entry.limit = usize::try_from(memcap).unwrap_or(usize::MAX);
+        }
         if let Some(save) = set.save.as_ref().or(set.state.as_ref()) {
             entry.save = Some(save.as_str().into());
         }
@@ -126,38 +122,91 @@ impl Sets {
                 load::lines(&bytes, set.kind)?
             }
         };
-        self.sets.insert(set.name.as_str().into(), Set { kind: set.kind, values: BTreeMap::new(), save: None });
+        self.sets.insert(set.name.as_str().into(), Set::new(set.kind));
         self.fill(&set.name, values);
         Ok(())
     }
 
+    /// Takes up what a file holds. A value that stands there twice is kept once, as it stands first.
     fn fill(&mut self, name: &str, values: Vec<(Vec<u8>, Entry)>) {
-        for (value, entry) in values {
-            self.add(name, value, entry);
-        }
+        let Some(set) = self.sets.get_mut(name) else { return };
+        let room = BYTES.saturating_sub(self.bytes);
+        let (taken, refused) = set.fill(values, room);
+        self.bytes += taken;
+        self.refused += refused;
     }
 
     /// Adds a value; `true` where it was not there.
-    fn add(&mut self, name: &str, value: Vec<u8>, entry: Entry) -> bool {
-        let cost = OVERHEAD + value.len() + entry.context.as_ref().map_or(0, |context| context.len());
+    fn add(&mut self, name: &str, value: Vec<u8>) -> bool {
         let Some(set) = self.sets.get_mut(name) else { return false };
-        if set.values.contains_key(value.as_slice()) {
+        if set.get(&value).is_some() {
             return false;
         }
-        if self.bytes.saturating_add(cost) > BYTES {
-            self.refused += 1;
-            return false;
+        match set.add(value, BYTES.saturating_sub(self.bytes)) {
+            Some(cost) => {
+                self.bytes += cost;
+                true
+            }
+            None => {
+                self.refused += 1;
+                false
+            }
         }
-        self.bytes += cost;
-        set.values.insert(value.into(), entry);
-        true
+    }
+
+    /// Takes the place of `old` under new rules: a set that both have, by name and type, keeps what rules have put into
+    /// it and taken out of it; the rest is as the files say.
+    pub fn take_over(&mut self, old: Sets) {
+        self.refused += old.refused;
+        for (name, gone) in old.sets {
+            let Some(set) = self.sets.get_mut(&name).filter(|set| set.kind == gone.kind) else { continue };
+            let before = set.bytes();
+            set.take_over(gone);
+            self.bytes = self.bytes.saturating_sub(before) + set.bytes();
+        }
+    }
+
+    /// Adds the sets of another rule set of the same worker. Of two with the same name the first stays.
+    pub fn join(&mut self, other: &Sets) {
+        for (name, set) in &other.sets {
+            if !self.sets.contains_key(name) {
+                self.bytes += set.bytes();
+                self.sets.insert(name.clone(), set.clone());
+            }
+        }
+        for (name, list) in &other.lists {
+            self.lists.entry(name.clone()).or_insert_with(|| Arc::clone(list));
+        }
+        if self.reputations.is_empty() {
+            self.reputations = Arc::clone(&other.reputations);
+        }
+        self.geo = self.geo.take().or_else(|| other.geo.clone());
+    }
+
+    /// Whether rules ask for digests of files.
+    pub fn has_lists(&self) -> bool {
+        !self.lists.is_empty()
+    }
+
+    /// Takes up a database of places (MaxMind's format) for `geoip`.
+    ///
+    /// # Errors
+    /// Where the bytes are no such database.
+    pub fn add_places(&mut self, bytes: Vec<u8>) -> Result<(), String> {
+        self.geo = Some(Arc::new(geo::Database::new(bytes)?));
+        Ok(())
+    }
+
+    /// The ISO code of the country an address is in, where there is a database that knows it.
+    pub fn country(&self, address: IpAddr) -> Option<[u8; 2]> {
+        self.geo.as_ref()?.country(address)
     }
 
     /// Asks `dataset` of a buffer's bytes. What is known of a value found is added to `context`.
     pub fn ask(&mut self, asked: &DataSet, bytes: &[u8], context: &mut String) -> bool {
         let Some(value) = normal(asked.kind, bytes) else { return false };
         let set = self.sets.get_mut(asked.name.as_str()).filter(|set| set.kind == asked.kind);
-        let found = set.as_ref().and_then(|set| set.values.get(value.as_slice()));
+        let found = set.as_ref().and_then(|set| set.get(&value));
         match asked.command {
             DataSetCommand::IsSet => {
                 if let (Some(entry), Some(key)) = (found, &asked.context_key) {
@@ -166,13 +215,11 @@ impl Sets {
                 found.is_some()
             }
             DataSetCommand::IsNotSet => found.is_none(),
-            DataSetCommand::Set => found.is_none() && self.add(&asked.name, value, Entry::default()),
+            DataSetCommand::Set => found.is_none() && self.add(&asked.name, value),
             DataSetCommand::Unset => {
-                let gone = set.and_then(|set| set.values.remove(value.as_slice()));
-                if gone.is_some() {
-                    self.bytes = self.bytes.saturating_sub(OVERHEAD + value.len());
-                }
-                gone.is_some()
+                let Some(freed) = set.and_then(|set| set.remove(value)) else { return false };
+                self.bytes = self.bytes.saturating_sub(freed);
+                true
             }
         }
     }
@@ -180,7 +227,7 @@ impl Sets {
     /// Asks `datarep`: whether a buffer's bytes have a score within the bounds.
     pub fn score(&self, asked: &Reputations, bytes: &[u8]) -> bool {
         let Some(value) = normal(asked.kind, bytes) else { return false };
-        let entry = self.sets.get(asked.name.as_str()).and_then(|set| set.values.get(value.as_slice()));
+        let entry = self.sets.get(asked.name.as_str()).and_then(|set| set.get(&value));
         entry.is_some_and(|entry| asked.score.contains(entry.score))
     }
 
@@ -192,7 +239,7 @@ impl Sets {
     /// Takes up the reputation of addresses: the categories (`id,name,description` a line) and the addresses
     /// (`address,id,score` a line; a network in place of an address).
     pub fn add_reputation(&mut self, categories: &[u8], addresses: &[u8]) {
-        load::reputations(categories, addresses, &mut self.reputations);
+        load::reputations(categories, addresses, Arc::make_mut(&mut self.reputations));
     }
 
     /// Asks `iprep` of a packet from `source` to `destination`.
@@ -214,9 +261,28 @@ impl Sets {
         }
     }
 
+    /// Says where sets are written to: the path for a name in a rule, or `None` where it may not be written to; such
+    /// names are returned.
+    pub fn place_saves(&mut self, place: impl Fn(&str) -> Option<String>) -> Vec<String> {
+        let mut refused = Vec::new();
+        for set in self.sets.values_mut() {
+            let Some(name) = set.save.take() else { continue };
+            match place(&name) {
+                Some(path) => set.save = Some(path.into()),
+                None => refused.push(name.into()),
+            }
+        }
+        refused
+    }
+
+    /// Whether there are files to be written.
+    pub fn are_saved(&self) -> bool {
+        self.sets.values().any(|set| set.save.is_some())
+    }
+
     /// The files to be written at the end, with what they hold.
     pub fn saves(&self) -> impl Iterator<Item = (&str, String)> {
-        self.sets.values().filter_map(|set| Some((set.save.as_deref()?, load::write(set.kind, set.values.keys()))))
+        self.sets.values().filter_map(|set| Some((set.save.as_deref()?, load::write(set.kind, set.keys()))))
     }
 }
 

@@ -57,6 +57,11 @@ impl Shared {
         &mut self.scratch.room.sets
     }
 
+    /// The same, to be looked at.
+    pub fn known_sets(&self) -> &super::sets::Sets {
+        &self.scratch.room.sets
+    }
+
     /// Steps that searches and checks have taken, of about 64 bytes each.
     pub fn work(&self) -> u64 {
         self.scratch.room.work

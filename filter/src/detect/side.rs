@@ -70,9 +70,13 @@ impl Side {
         side
     }
 
-    /// The direction `old` goes on under another program, which has searched nothing yet.
-    pub fn take_over(&mut self, old: &mut Side) {
+    /// The direction `old` goes on under another program, which has searched nothing yet. `renumber` tells the new
+    /// number of a rule.
+    pub fn take_over(&mut self, old: &mut Side, renumber: &impl Fn(u32) -> Option<u32>) {
         (self.turn, self.ends_done) = (old.turn, old.ends_done);
+        self.fired = old.fired.iter().filter_map(|&(rule, place)| Some((renumber(rule)?, place))).collect();
+        self.payload_hits = old.payload_hits.iter().filter_map(|&rule| renumber(rule)).collect();
+        self.payload_hits.sort_unstable();
         self.search_again = u64::MAX;
     }
 

@@ -208,7 +208,8 @@ impl Entry {
                 None => self.has.ready(text.buffer, way).is_some(),
             },
             Part::Hook(name) => self.hooks.iter().any(|(hook, of, _)| **hook == **name && *of == way),
-            Part::State(name, _) => self.hooks.iter().any(|(hook, of, _)| **hook == **name && *of == way),
+            // A state is compared with where the direction at hand is, whichever direction it is named after.
+            Part::State(name, _) => self.hooks.iter().any(|(hook, ..)| **hook == **name),
             Part::Number(_) | Part::Event(_) | Part::Named { .. } | Part::Files(_) | Part::Payload => true,
         })
     }

@@ -1,13 +1,21 @@
 //! The content's part of stop 6: hands packets to inspection and acts on what it found.
 
+use std::sync::Arc;
+
 use weir_wire::{DropReason, Instant};
 
 use super::pass::{Passing, Refusal};
 use super::{Engine, Why};
-use crate::flow::Standing;
-use crate::inspect::{Direction, FlowInspect, Judgement, Seen};
+use crate::detect::FlowFacts;
+use crate::flow::{Flow, Standing};
+use crate::inspect::{Direction, Findings, FlowInspect, Judgement, Seen};
 use crate::policy::{Decision, Subject};
 use crate::spec::OnFailure;
+
+/// What is known of a flow of this number, before it is looked at.
+fn facts(id: u64) -> FlowFacts {
+    FlowFacts { id, ..FlowFacts::default() }
+}
 
 impl Engine {
     /// Inspects a packet of a flow that has something to match. `established`: both sides have spoken, this packet
@@ -23,13 +31,19 @@ impl Engine {
         let (depth, on_limit) = (settings.stream_depth, settings.on_stream_limit);
         let flow = self.table.at_mut(slot);
         let Some(inspect) = flow.inspect.as_mut() else { return Ok(()) };
-        self.findings.matched.clear();
-        (self.findings.judgement, self.findings.settled) = (Judgement::Pass, false);
-        let seen = Seen { now: p.now, direction, established, depth };
+        self.findings.clear();
+        let mut facts = FlowFacts { start: flow.start, packets: flow.packets, bytes: flow.bytes, ..facts(flow.number) };
+        if let (Some(packets), Some(bytes)) =
+            (facts.packets.get_mut(direction as usize), facts.bytes.get_mut(direction as usize))
+        {
+            (*packets, *bytes) = (*packets + 1, *bytes + p.packet.len() as u64);
+        }
+        let seen = Seen { now: p.now, direction, established, flow: facts, depth };
         inspect.inspect(seen, p.packet, &mut self.memory, &mut self.findings);
         flow.alerted |= !self.findings.matched.is_empty();
+        flow.app = inspect.speaks();
         let number = flow.number;
-        self.tell_alerts(p, number);
+        self.tell_findings(p, number, direction);
         let reason = match self.findings.judgement {
             Judgement::Pass => {
                 if self.findings.settled {
@@ -66,13 +80,13 @@ impl Engine {
         let Some(program) = self.program(decision) else { return Ok(()) };
         let Some(tuple) = Subject::tuple_of(p.packet) else { return Ok(()) };
         let Some(mut inspect) = FlowInspect::new(&program, &tuple, false) else { return Ok(()) };
-        self.findings.matched.clear();
-        (self.findings.judgement, self.findings.settled) = (Judgement::Pass, false);
+        self.findings.clear();
         let depth = self.policy.settings().stream_depth;
-        let seen = Seen { now: p.now, direction: Direction::Original, established: false, depth };
+        let flow = FlowFacts { start: p.now, packets: [1, 0], bytes: [p.packet.len() as u64, 0], ..facts(0) };
+        let seen = Seen { now: p.now, direction: Direction::Original, established: false, flow, depth };
         inspect.inspect(seen, p.packet, &mut self.memory, &mut self.findings);
         inspect.release(&mut self.memory);
-        self.tell_alerts(p, 0);
+        self.tell_findings(p, 0, Direction::Original);
         let reason = match self.findings.judgement {
             Judgement::Pass => return Ok(()),
             Judgement::Conflict => DropReason::StreamConflict,
@@ -90,9 +104,34 @@ impl Engine {
         Err(refusal)
     }
 
-    fn tell_alerts(&mut self, p: &Passing<'_, '_>, flow: u64) {
-        for signature in &self.findings.matched {
-            self.teller.alert(p.now, p.packet, (p.switch, flow), p.exits.sole(), signature);
+    fn tell_findings(&mut self, p: &Passing<'_, '_>, flow: u64, direction: Direction) {
+        let Findings { matched, members, records, .. } = &mut self.findings;
+        let to = p.exits.sole();
+        self.memory.alerts += matched.len() as u64;
+        for signature in matched.iter() {
+            let more = members.iter_mut().find(|(told, _)| Arc::ptr_eq(told, signature));
+            let more = more.map(|(_, text)| std::mem::take(text)).unwrap_or_default();
+            self.teller.alert(p.now, p.packet, (p.switch, flow), to, (signature, more));
+        }
+        for record in records.drain(..) {
+            let turned = record.way != direction;
+            self.teller.record(p.now, p.packet, (p.switch, flow), to, (turned, record));
+        }
+    }
+
+    /// Judges what waits for more as it is, and tells of it: the flow ends. Nothing of it can be refused any more.
+    pub(super) fn finish(&mut self, now: Instant, flow: &mut Flow) {
+        let Some(inspect) = flow.inspect.as_mut() else { return };
+        self.findings.clear();
+        let facts = FlowFacts { start: flow.start, packets: flow.packets, bytes: flow.bytes, ..facts(flow.number) };
+        inspect.finish(now, facts, &mut self.memory, &mut self.findings);
+        flow.alerted |= !self.findings.matched.is_empty();
+        let Findings { members, records, .. } = &mut self.findings;
+        for (signature, text) in members.drain(..) {
+            self.teller.alert_at_end(now, flow, signature, text);
+        }
+        for record in records.drain(..) {
+            self.teller.record_at_end(now, flow, record);
         }
     }
 

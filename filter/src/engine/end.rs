@@ -41,6 +41,7 @@ impl Engine {
     /// Ends a flow: its record is told, its memory given back.
     pub(super) fn end(&mut self, slot: u32, reason: &'static str) {
         let mut flow = self.table.remove(slot);
+        self.finish(self.last_tick.max(flow.last), &mut flow);
         if let Some(mut inspect) = flow.inspect.take() {
             inspect.release(&mut self.memory);
         }
@@ -55,6 +56,7 @@ impl Engine {
         if self.started.is_none() {
             self.started = Some(now);
         }
+        self.last_tick = now;
         self.fragments.expire(now);
         self.fragments.given_up(|(packet, reason)| dropped(packet, reason));
         let mut asked = 0;

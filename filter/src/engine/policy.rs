@@ -123,7 +123,13 @@ impl Engine {
             return;
         };
         flow.inspect = match old {
-            None => FlowInspect::new(program, &flow.key.tuple(flow.initiator_is_low), midstream),
+            None => {
+                let mut fresh = FlowInspect::new(program, &flow.key.tuple(flow.initiator_is_low), midstream);
+                if let Some(inspect) = &mut fresh {
+                    inspect.expect(&mut self.memory, flow.last);
+                }
+                fresh
+            }
             Some(mut old) => {
                 let goes_on = old.replace_program(program);
                 if !goes_on {

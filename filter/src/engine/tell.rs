@@ -7,11 +7,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use weir_wire::{Instant, Packet, PortId, RuleId, SwitchId};
+use weir_wire::{Instant, MacAddr, Packet, PortId, RuleId, SwitchId};
 
 use super::Why;
+use crate::detect::oriented;
 use crate::event::{Event, Events, SNAP, Scene, Signature};
 use crate::flow::Flow;
+use crate::inspect::{Direction, Record};
 use crate::policy::Subject;
 use crate::reject::Bucket;
 
@@ -119,14 +121,77 @@ impl Teller {
         packet: &Packet,
         (switch, flow): (SwitchId, u64),
         to: Option<PortId>,
-        signature: &Arc<Signature>,
+        (signature, members): (&Arc<Signature>, Box<str>),
     ) {
-        self.tell(|| Event::Alert { scene: scene(now, packet, switch, to, flow), signature: signature.clone() });
+        self.tell(|| Event::Alert {
+            scene: scene(now, packet, switch, to, flow),
+            signature: signature.clone(),
+            members,
+        });
+    }
+
+    /// The application layer has something to tell; `turned` where it is about what goes against the packet's way.
+    pub fn record(
+        &mut self,
+        now: Instant,
+        packet: &Packet,
+        (switch, flow): (SwitchId, u64),
+        to: Option<PortId>,
+        (turned, record): (bool, Record),
+    ) {
+        self.tell(|| {
+            let mut scene = scene(now, packet, switch, to, flow);
+            scene.packet = Box::default();
+            if turned {
+                std::mem::swap(&mut scene.source_mac, &mut scene.destination_mac);
+                scene.tuple = scene.tuple.map(|tuple| oriented(&tuple, Direction::Reply));
+                if let Some(out) = scene.out_port {
+                    scene.out_port = Some(std::mem::replace(&mut scene.in_port, out));
+                }
+            }
+            Event::Record { scene, kind: record.kind, members: record.members }
+        });
+    }
+
+    /// As [`Teller::record`], at the end of a flow.
+    pub fn record_at_end(&mut self, now: Instant, flow: &Flow, record: Record) {
+        self.tell(|| Event::Record {
+            scene: scene_at_end(now, flow, record.way),
+            kind: record.kind,
+            members: record.members,
+        });
+    }
+
+    /// A rule matched what a flow had left at its end.
+    pub fn alert_at_end(&mut self, now: Instant, flow: &Flow, signature: Arc<Signature>, members: Box<str>) {
+        self.tell(|| Event::Alert { scene: scene_at_end(now, flow, Direction::Original), signature, members });
     }
 
     /// A flow ended.
     pub fn flow_ended(&mut self, flow: &Flow, reason: &'static str) {
         self.tell(|| Event::Flow(Box::new(flow.record(reason))));
+    }
+}
+
+/// Where a flow was, when no packet is at hand.
+fn scene_at_end(now: Instant, flow: &Flow, way: Direction) -> Scene {
+    let record = flow.record("");
+    let (from, to) = match way {
+        Direction::Original => (record.in_port, record.out_port),
+        Direction::Reply => (record.out_port.unwrap_or(record.in_port), Some(record.in_port)),
+    };
+    Scene {
+        time: now,
+        switch: record.switch,
+        vid: record.vid,
+        in_port: from,
+        out_port: to,
+        source_mac: MacAddr::default(),
+        destination_mac: MacAddr::default(),
+        tuple: Some(oriented(&record.tuple, way)),
+        flow: record.flow,
+        packet: Box::default(),
+        length: 0,
     }
 }
 

@@ -17,7 +17,7 @@ pub struct Applied {
 
 /// A flow at its end.
 #[derive(Clone, Copy, Debug)]
-pub struct FlowLine {
+pub struct FlowLine<'l> {
     /// Packets from initiator and from responder.
     pub packets: [u64; 2],
     /// Bytes from initiator and from responder.
@@ -34,10 +34,12 @@ pub struct FlowLine {
     pub alerted: bool,
     /// "drop" or "pass", where that was decided.
     pub action: Option<&'static str>,
-    /// Transactions.
-    pub transactions: u64,
+    /// Transactions, where they are counted.
+    pub transactions: Option<u64>,
     /// What became of exceptions.
     pub exception: Option<Applied>,
+    /// The policy rule that decided, where there is a policy.
+    pub rule: Option<&'l str>,
     /// TCP.
     pub tcp: Option<TcpLine>,
 }
@@ -56,7 +58,7 @@ pub struct TcpLine {
 }
 
 /// The objects "flow" and "tcp".
-pub fn flow(json: &mut Json<'_>, line: &FlowLine) {
+pub fn flow(json: &mut Json<'_>, line: &FlowLine<'_>) {
     json.nested("flow", |json| {
         json.number("pkts_toserver", line.packets[0]).number("pkts_toclient", line.packets[1]);
         json.number("bytes_toserver", line.bytes[0]).number("bytes_toclient", line.bytes[1]);
@@ -73,7 +75,12 @@ pub fn flow(json: &mut Json<'_>, line: &FlowLine) {
                 });
             });
         }
-        json.number("tx_cnt", line.transactions);
+        if let Some(transactions) = line.transactions {
+            json.number("tx_cnt", transactions);
+        }
+        if let Some(rule) = line.rule {
+            json.text("rule", rule);
+        }
     });
     if let Some(tcp) = &line.tcp {
         json.nested("tcp", |json| tcp_fields(json, tcp));

@@ -8,6 +8,7 @@ mod encode;
 mod flow;
 pub mod kinds;
 mod packet;
+mod record;
 #[cfg(test)]
 mod tests;
 
@@ -23,6 +24,10 @@ pub use alert::{action_name, alert, signature, verdict};
 pub use encode::{base64, community_id, printable, timestamp};
 pub use flow::{Applied, FlowLine, TcpLine, flow};
 pub use packet::{drop_line, packet_fields};
+pub use record::{
+    alert_transaction, anomaly_fields, app_fields, directed, file_fields, flow_fields, metadata_field, object_name,
+    payload_fields, transaction_fields, transaction_number, way_name,
+};
 
 /// What all events begin with.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +52,38 @@ pub struct Head<'h> {
     pub ether: Option<([u8; 6], [u8; 6], Option<u16>)>,
     /// The outermost packet's tuple and the tunnel's depth.
     pub tunnel: Option<(&'h Tuple, u8)>,
+    /// Where it was seen, on a switch.
+    pub interfaces: Option<Interfaces<'h>>,
+}
+
+/// Ports of a switch by name.
+#[derive(Clone, Copy, Debug)]
+pub struct Interfaces<'h> {
+    /// `in_iface`
+    pub from: &'h str,
+    /// `out_iface`, where it is known.
+    pub to: Option<&'h str>,
+    /// The switch.
+    pub switch: &'h str,
+}
+
+impl<'h> Head<'h> {
+    /// A head that says of what kind the event is, and when it was.
+    pub fn new(kind: &'h str, time: Instant) -> Head<'h> {
+        Head {
+            time,
+            flow: 0,
+            number: None,
+            kind,
+            vlan: &[],
+            tuple: None,
+            community: None,
+            source: None,
+            ether: None,
+            tunnel: None,
+            interfaces: None,
+        }
+    }
 }
 
 /// Begins a line: the members of the head. The object is left open.
@@ -58,6 +95,13 @@ pub fn head<'t>(line: &'t mut String, head: &Head<'_>) -> Json<'t> {
     }
     if let Some(number) = head.number {
         json.number("pcap_cnt", number);
+    }
+    if let Some(interfaces) = head.interfaces {
+        json.text("in_iface", interfaces.from);
+        if let Some(to) = interfaces.to {
+            json.text("out_iface", to);
+        }
+        json.text("switch", interfaces.switch);
     }
     json.text("event_type", head.kind);
     if !head.vlan.is_empty() {

@@ -61,6 +61,7 @@ fn a_line_has_the_members_of_its_head_in_order() {
         source: Some(Source::Gre),
         ether: Some(([1; 6], [2; 6], None)),
         tunnel: Some((&outer, 1)),
+        interfaces: None,
     };
     let mut line = String::new();
     super::head(&mut line, &head).end();

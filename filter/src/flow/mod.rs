@@ -92,6 +92,8 @@ pub struct Flow {
     pub alerted: bool,
     /// Its end was told already.
     pub recorded: bool,
+    /// What it speaks, where inspection found out.
+    pub app: Option<weir_ids_rules::AppProtocol>,
 }
 
 impl Linked for Flow {
@@ -185,6 +187,7 @@ impl Flow {
             rule: self.decision.rule,
             epoch: self.epoch,
             alerted: self.alerted,
+            app: self.app,
         }
     }
 

@@ -6,18 +6,18 @@
 
 use std::sync::Arc;
 
+use weir_ids_rules::AppProtocol;
 use weir_ids_rules::rule::Action;
-use weir_wire::Packet;
 use weir_wire::numbers::{PROTOCOL_TCP, TCP_ACK, TCP_RST, TCP_SYN, TCP_URG};
+use weir_wire::{Instant, Packet};
 
 use super::program::RuleSetProgram;
 use super::stream::{Stream, Taken};
+use super::told::Told;
 use super::urgent::Urgent;
 use super::{Direction, Findings, Judgement, Seen, StreamMemory};
 use crate::decode::{Tcp, View};
-use crate::detect::{
-    self, Alert, FlowFacts, FlowVerdict, Inspection, Scene, Sink, Step, StreamBytes, Verdict, oriented,
-};
+use crate::detect::{self, FlowFacts, FlowVerdict, Inspection, Step, StreamBytes, Verdict, oriented};
 use crate::event::Tuple;
 
 /// Inspection state of one flow.
@@ -41,15 +41,6 @@ struct Side {
     stream: Stream,
     /// Urgent bytes among the recent ones.
     urgent: Urgent,
-}
-
-/// Takes the alerts of a step.
-struct Told<'f>(&'f mut Findings);
-
-impl Sink for Told<'_> {
-    fn alert(&mut self, _scene: &Scene<'_>, alert: &Alert<'_>) {
-        self.0.matched.push(Arc::clone(alert.signature));
-    }
 }
 
 impl FlowInspect {
@@ -109,6 +100,35 @@ impl FlowInspect {
         }
         (self.passed, self.undecided) = (false, false);
         program.program().concerns(&self.tuple)
+    }
+
+    /// What the flow speaks, where that is known.
+    pub fn speaks(&self) -> Option<AppProtocol> {
+        self.inspection.app().protocol
+    }
+
+    /// The flow was announced in another one.
+    pub fn expect(&mut self, memory: &mut StreamMemory, now: Instant) {
+        if let Some(expectation) = memory.announced.take(&self.tuple, now) {
+            self.inspection.expect(&expectation, &mut memory.shared);
+        }
+    }
+
+    /// The flow ends: what waits for more is judged as it is, and told of. `flow` is what is known of it.
+    pub fn finish(&mut self, now: Instant, flow: FlowFacts, memory: &mut StreamMemory, findings: &mut Findings) {
+        if self.passed || self.undecided {
+            return;
+        }
+        let tells = memory.tells;
+        for way in [Direction::Original, Direction::Reply] {
+            let tuple = oriented(&self.tuple, way);
+            let view = View { time: now, tuple: Some(tuple), sound: true, ..View::default() };
+            let step =
+                Step { view: &view, way, packet: false, established: true, stream: None, flow: &flow, end: true };
+            let mut found = detect::Findings::default();
+            self.inspection.step(&step, &mut memory.shared, &mut found, &mut Told { findings, tells });
+        }
+        memory.shared.expectations.clear();
     }
 
     /// Gives the bytes held back to `memory`; called when the flow ends.
@@ -177,17 +197,22 @@ impl FlowInspect {
         let view = view_of(seen, packet, &tuple);
         let Some(side) = self.sides.get(way as usize) else { return };
         let start = side.stream.start();
-        let stream = grown.map(|(from, _)| {
+        let end = self.wants_stream && side.stream.ends_with(packet);
+        let grown_from = grown.map(|(from, _)| from).or_else(|| end.then(|| side.stream.next()));
+        let stream = grown_from.map(|from| {
             let (text, at) = side.stream.bytes(from.saturating_sub(lookback));
-            let fresh = usize::try_from(from.saturating_sub(at)).unwrap_or(usize::MAX);
-            StreamBytes { text, at: at.saturating_sub(start), fresh, gap: 0, end: false }
+            let fresh = usize::try_from(from.saturating_sub(at)).unwrap_or(usize::MAX).min(text.len());
+            StreamBytes { text, at: at.saturating_sub(start), fresh, gap: 0, end }
         });
-        let facts = FlowFacts::default();
+        let stream_bytes = [0, 1].map(|side: usize| self.sides.get(side).map_or(0, |side| side.stream.length()));
+        let facts = FlowFacts { stream_bytes, ..seen.flow };
+        let tells = memory.tells;
         let step =
             Step { view: &view, way, packet: true, established: seen.established, stream, flow: &facts, end: false };
         let mut found = detect::Findings::default();
         let shared = &mut memory.shared;
-        self.inspection.step(&step, shared, &mut found, &mut Told(findings));
+        self.inspection.step(&step, shared, &mut found, &mut Told { findings, tells });
+        memory.announce(seen.now);
         conclude(&found, findings);
         self.passed = found.flow == Some(FlowVerdict::Pass);
         let mut undecided = found.undecided;
@@ -199,7 +224,8 @@ impl FlowInspect {
             let left_out = side.urgent.leave_out(start + stream.at, stream.text, &mut text);
             let stream = StreamBytes { text: &text, at: stream.at + left_out, fresh: 0, gap: 0, end: false };
             let again = Step { stream: Some(stream), packet: false, ..step };
-            self.inspection.look_again(&again, shared, &mut found, &mut Told(findings));
+            let shared = &mut memory.shared;
+            self.inspection.look_again(&again, shared, &mut found, &mut Told { findings, tells });
             conclude(&found, findings);
             undecided |= found.undecided;
             memory.text = text;

@@ -1,10 +1,15 @@
 //! What all flows of one engine share: the bytes of streams held, their bounds, and room to work in.
 
-use weir_wire::PortId;
+use std::sync::Arc;
+
+use weir_wire::{Instant, PortId};
 
 use crate::app::Settings;
 use crate::app::http1::Options;
+use crate::capture::announced::Announced;
 use crate::detect::Shared;
+use crate::detect::sets::Sets;
+use crate::event::Tells;
 
 /// The bytes of stream data held for all flows of one engine, and their bounds. While more than half of all is held, a
 /// port may not hold more than its share, so that what one guest leaves unread takes no memory from the others.
@@ -20,6 +25,8 @@ pub struct StreamMemory {
     pub undecided: u64,
     /// Steps that searches and checks have taken, of about 64 bytes each.
     pub work: u64,
+    /// Alerts.
+    pub alerts: u64,
     /// Bytes held by the port that sent them.
     by_port: Vec<usize>,
     /// Ports that hold something.
@@ -28,6 +35,10 @@ pub struct StreamMemory {
     pub(super) shared: Shared,
     /// Bytes of a stream without its urgent ones.
     pub(super) text: Vec<u8>,
+    /// What is told beside bare alerts.
+    pub(super) tells: Tells,
+    /// Flows that others have announced.
+    pub(super) announced: Announced,
 }
 
 impl StreamMemory {
@@ -41,11 +52,47 @@ impl StreamMemory {
             per_direction,
             undecided: 0,
             work: 0,
+            alerts: 0,
             by_port: Vec::new(),
             holders: 0,
-            // Digest lists are read for captures only, so nothing asks for a file's digests here.
+            // Digests are computed where a rule or the operator asks for them: see `renew`.
             shared: Shared::new(Settings { http, hash_files: false, ..Settings::default() }, true),
             text: Vec::new(),
+            tells: Tells::default(),
+            announced: Announced::default(),
+        }
+    }
+
+    /// Takes up the sets of new rule sets, and what is told from now on. A set that was there before, by name, keeps
+    /// what rules have put into it.
+    pub fn renew<'s>(&mut self, sets: impl Iterator<Item = &'s Sets>, tells: Tells) {
+        let mut fresh = Sets::default();
+        sets.for_each(|sets| fresh.join(sets));
+        let digests = tells.digests || fresh.has_lists();
+        let old = std::mem::take(self.shared.sets());
+        fresh.take_over(old);
+        *self.shared.sets() = fresh;
+        self.tells = tells;
+        if self.shared.settings.hash_files != digests {
+            let settings = Settings { hash_files: digests, ..Settings::clone(&self.shared.settings) };
+            self.shared.settings = Arc::new(settings);
+        }
+    }
+
+    /// The sets that rules ask and fill, as they stand.
+    pub fn sets(&self) -> &Sets {
+        self.shared.known_sets()
+    }
+
+    /// Matches that were not judged further for want of room.
+    pub fn overflows(&self) -> u64 {
+        self.shared.overflows
+    }
+
+    /// Takes up what parsers have announced.
+    pub(super) fn announce(&mut self, now: Instant) {
+        if !self.shared.expectations.is_empty() {
+            self.announced.add(self.shared.expectations.drain(..), now);
         }
     }
 

@@ -14,18 +14,21 @@ mod program;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod told;
 mod urgent;
 
 use std::sync::Arc;
 
 use weir_wire::Instant;
 
+use crate::detect::FlowFacts;
 use crate::event::Signature;
 
 pub use crate::detect::WINDOW;
 pub use flow::FlowInspect;
 pub use memory::StreamMemory;
 pub use program::RuleSetProgram;
+pub use told::Record;
 
 /// Which way a packet goes in its flow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -46,6 +49,8 @@ pub struct Seen {
     pub direction: Direction,
     /// The TCP handshake is complete, or (UDP, ICMP) both sides have sent.
     pub established: bool,
+    /// What is known of the flow, this packet counted; the bytes of its streams need not be.
+    pub flow: FlowFacts,
     /// Stop inspecting a direction after this many bytes of its stream.
     pub depth: u64,
 }
@@ -66,6 +71,16 @@ pub enum Judgement {
     Limit,
 }
 
+impl Findings {
+    /// Nothing found.
+    pub fn clear(&mut self) {
+        (self.judgement, self.settled) = (Judgement::Pass, false);
+        self.matched.clear();
+        self.members.clear();
+        self.records.clear();
+    }
+}
+
 /// What inspection found in one packet.
 #[derive(Debug, Default)]
 pub struct Findings {
@@ -73,6 +88,10 @@ pub struct Findings {
     pub judgement: Judgement,
     /// The rules that matched, in order of priority; the first of them decided when `judgement` is Drop or Reject.
     pub matched: Vec<Arc<Signature>>,
+    /// Members of the events of rules that matched, as [`Event::Alert`](crate::Event::Alert) has them.
+    pub members: Vec<(Arc<Signature>, Box<str>)>,
+    /// What the application layer has to tell.
+    pub records: Vec<Record>,
     /// Nothing is left to match on this flow: its state may be given up.
     pub settled: bool,
 }

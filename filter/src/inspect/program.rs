@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use weir_ids_rules::{Diagnostic, RuleSet};
 
+use crate::detect::sets::Sets;
 use crate::detect::{Program, ProgramSettings};
 
 /// A rule set (text of the rule language) compiled for inspection. Made once per text, shared by policies.
 #[derive(Debug, Default)]
 pub struct RuleSetProgram {
     program: Arc<Program>,
+    sets: Sets,
 }
 
 impl RuleSetProgram {
@@ -17,7 +19,17 @@ impl RuleSetProgram {
     /// diagnostic; the others are used.
     pub fn compile(set: &RuleSet) -> (RuleSetProgram, Vec<Diagnostic>) {
         let (program, diagnostics) = Program::compile(set, &ProgramSettings::default());
-        (RuleSetProgram { program: Arc::new(program) }, diagnostics)
+        (RuleSetProgram::new(program, Sets::default()), diagnostics)
+    }
+
+    /// A program that was compiled before, with the sets its rules name.
+    pub fn new(program: Program, sets: Sets) -> RuleSetProgram {
+        RuleSetProgram { program: Arc::new(program), sets }
+    }
+
+    /// The sets that its rules name, as their files have them.
+    pub fn sets(&self) -> &Sets {
+        &self.sets
     }
 
     /// Rules in use.

@@ -11,7 +11,8 @@
 //! Places in the stream are 64-bit and count from [`ORIGIN`], so that sequence numbers may wrap, and so that there is
 //! room below for bytes older than the first one seen.
 
-use weir_wire::PortId;
+use weir_wire::numbers::{TCP_FIN, TCP_RST, TCP_SYN};
+use weir_wire::{Packet, PortId};
 
 use super::StreamMemory;
 
@@ -91,6 +92,19 @@ impl Stream {
     /// The first place that is not readable yet.
     pub fn next(&self) -> u64 {
         self.next
+    }
+
+    /// Bytes of the stream that are readable, or were.
+    pub fn length(&self) -> u64 {
+        self.next - self.start
+    }
+
+    /// Whether the packet ends the direction: it has the FIN that follows the last readable byte.
+    pub fn ends_with(&self, packet: &Packet) -> bool {
+        let Some(tcp) = packet.tcp().filter(|tcp| tcp.has(TCP_FIN) && !tcp.has(TCP_RST)) else { return false };
+        let first = tcp.seq.wrapping_add(u32::from(tcp.has(TCP_SYN)));
+        let end = self.place(first).and_then(|place| place.checked_add(packet.payload().len() as u64));
+        end == Some(self.next)
     }
 
     /// Whether everything readable has been acknowledged.

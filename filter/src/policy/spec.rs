@@ -158,6 +158,8 @@ pub struct Settings {
     pub stream_depth: u64,
     /// When the stream memory is used up.
     pub on_stream_limit: OnFailure,
+    /// What inspection tells beside bare alerts.
+    pub tells: crate::event::Tells,
 }
 
 impl Default for Settings {
@@ -167,6 +169,7 @@ impl Default for Settings {
             midstream_grace: Duration::from_secs(60),
             stream_depth: 1 << 20,
             on_stream_limit: OnFailure::Closed,
+            tells: crate::event::Tells::default(),
         }
     }
 }

@@ -60,10 +60,15 @@ pub(super) fn rev(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault
 
 pub(super) fn classtype(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
     let value = required(option)?;
-    match classification::find(value.text) {
-        Some(known) => {
+    let own =
+        draft.classes.get(&value.text.to_ascii_lowercase()).map(|(meaning, priority)| (meaning.clone(), *priority));
+    let customary = || classification::find(value.text).map(|known| (known.meaning.to_owned(), known.priority));
+    value.text.clone_into(&mut draft.rule.category);
+    match own.or_else(customary) {
+        Some((meaning, priority)) => {
+            draft.rule.category = meaning;
             if !draft.priority_given {
-                draft.rule.priority = known.priority;
+                draft.rule.priority = priority;
             }
         }
         None => draft.warnings.push(

@@ -60,6 +60,8 @@ pub struct Rule {
     pub msg: String,
     /// `classtype`
     pub classtype: String,
+    /// What the classtype means, or the classtype itself where that is not known.
+    pub category: String,
     /// `priority`, or that of the classtype; 1 (highest) to 255.
     pub priority: u8,
     /// `reference`: system and id.

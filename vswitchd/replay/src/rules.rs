@@ -6,9 +6,8 @@ use std::sync::Arc;
 
 use weir_filter::capture::Options;
 use weir_filter::detect::sets::Sets;
-use weir_filter::detect::threshold::{RateFilter, Suppression};
 use weir_filter::detect::{Adjustment, Program};
-use weir_ids_rules::adjustment::{self, Change};
+use weir_ids_rules::adjustment;
 use weir_ids_rules::{Diagnostic, RuleSet, Severity, Source};
 
 use crate::arguments::Arguments;
@@ -35,6 +34,10 @@ pub fn load(arguments: &Arguments, options: &Options) -> Result<(Arc<Program>, S
     let (mut sets, unread) = sets(&set);
     more.extend(unread);
     reputations(&mut sets, options)?;
+    if let Some(path) = options.get("geoip.database").or_else(|| options.get("geoip-database")) {
+        let bytes = fs::read(path).map_err(|e| Failure::file(Path::new(path), &e))?;
+        sets.add_places(bytes).map_err(|e| Failure::usage(format!("{path}: {e}")))?;
+    }
     adjust(&mut program, options)?;
     let errors = problems.iter().filter(|p| p.severity == Severity::Error).chain(&more);
     let count = errors.clone().count();
@@ -80,14 +83,7 @@ fn adjust(program: &mut Program, options: &Options) -> Result<(), Failure> {
     let (found, problems) = adjustment::parse(&Source { name: path, text: &text }, &options::variables(options));
     problems.iter().take(SHOWN).for_each(|problem| eprintln!("{problem}"));
     for adjustment in found {
-        let change = match adjustment.change {
-            Change::Suppress { track, addresses } => Adjustment::Suppress(Suppression { track, addresses }),
-            Change::Threshold(threshold) => Adjustment::Threshold(threshold),
-            Change::Rate { track, count, seconds, action, timeout } => {
-                Adjustment::Rate(RateFilter { track, count, seconds, action, timeout })
-            }
-        };
-        program.adjust(adjustment.gid, adjustment.sid, &change);
+        program.adjust(adjustment.gid, adjustment.sid, &Adjustment::from(adjustment.change));
     }
     Ok(())
 }

@@ -163,6 +163,32 @@ pub struct RuleSet {
     /// Definitions of variables (`HOME_NET`) beyond the usual ones.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub variables: BTreeMap<String, String>,
+    /// The folder of the sets of values that rules read and save.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<String>,
+    /// A `threshold.config`: suppressions, thresholds and rate filters for rules of the set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thresholds: Option<String>,
+    /// A `classification.config`: classtypes beyond the customary ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub classifications: Option<String>,
+    /// The reputation of addresses, for `iprep`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reputation: Option<Reputation>,
+    /// A database of places in MaxMind's format, for `geoip`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub geoip: Option<String>,
+}
+
+/// Files of the reputation of addresses.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reputation {
+    /// Lines of `id,name,description`.
+    pub categories: String,
+    /// Lines of `address,id,score`; a network may stand in place of an address.
+    #[serde(default)]
+    pub addresses: Vec<String>,
 }
 
 fn default_ageing_s() -> u32 {

@@ -1,6 +1,7 @@
 //! Settings of the guard as a whole, and the bounds of its tables.
 
 use serde::{Deserialize, Serialize};
+use weir_filter::event::Tells;
 use weir_filter::policy::spec;
 use weir_wire::buffer::PoolLimits;
 
@@ -27,8 +28,52 @@ pub struct Settings {
     pub on_stream_limit: OnFailure,
     /// Idle times after which a flow is forgotten.
     pub timeouts: Timeouts,
+    /// What is told to people.
+    pub eve: Eve,
+    /// Seconds between two times the sets that rules fill are saved; 0: at the end only.
+    pub save_sets_s: u32,
     /// Bounds of tables. They are taken at the daemon's start and cannot change while it runs.
     pub limits: Limits,
+}
+
+/// What is told to people, as events.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Eve {
+    /// Types of events; empty for all.
+    pub types: Vec<String>,
+    /// Seconds between two events of the daemon's counters; 0 for none.
+    pub stats_s: u32,
+    /// Show the bytes in which a rule matched.
+    pub payload: bool,
+    /// Show digests of files.
+    pub digests: bool,
+}
+
+impl Default for Eve {
+    fn default() -> Eve {
+        Eve { types: Vec::new(), stats_s: 30, payload: true, digests: false }
+    }
+}
+
+impl Eve {
+    /// Whether events of this type are told.
+    pub fn tells(&self, kind: &str) -> bool {
+        self.types.is_empty() || self.types.iter().any(|wanted| wanted == kind)
+    }
+
+    /// As the guard takes it.
+    fn spec(&self) -> Tells {
+        // Transactions are made where any type is wanted that is none of the others.
+        const OTHERS: [&str; 7] = ["alert", "drop", "allow", "flow", "stats", "anomaly", "fileinfo"];
+        Tells {
+            transactions: self.types.is_empty() || self.types.iter().any(|kind| !OTHERS.contains(&kind.as_str())),
+            files: self.tells("fileinfo"),
+            digests: self.digests,
+            anomalies: self.tells("anomaly"),
+            payloads: self.payload,
+        }
+    }
 }
 
 /// Idle times after which a flow is forgotten, in seconds.
@@ -91,6 +136,8 @@ impl Default for Settings {
             stream_depth: of.stream_depth,
             on_stream_limit: OnFailure::Closed,
             timeouts: Timeouts::default(),
+            eve: Eve::default(),
+            save_sets_s: 300,
             limits: Limits::default(),
         }
     }
@@ -169,6 +216,7 @@ impl Settings {
                 OnFailure::Closed => spec::OnFailure::Closed,
                 OnFailure::Open => spec::OnFailure::Open,
             },
+            tells: self.eve.spec(),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use weir_proto::v1;
 use weir_wire::DropCounters;
 
-use crate::config::{Action, Flood, Mac, Rule, RuleSet, Side, StaticMac, Switch};
+use crate::config::{Action, Flood, Mac, Reputation, Rule, RuleSet, Side, StaticMac, Switch};
 use crate::refusal::Refusal;
 
 /// Reads a field's text; the refusal names object and field.
@@ -169,18 +169,25 @@ pub(super) fn rule_to_proto(rule: &Rule) -> v1::Rule {
 }
 
 pub(super) fn rule_set_of(spec: v1::RuleSetSpec) -> RuleSet {
-    let v1::RuleSetSpec { name, builtin, files, text, strict, variables } = spec;
+    let reputation = filled(&spec.reputation_categories)
+        .map(|categories| Reputation { categories, addresses: spec.reputation_addresses });
     RuleSet {
-        name,
-        builtin: filled(&builtin),
-        files,
-        text: filled(&text),
-        strict,
-        variables: variables.into_iter().collect(),
+        name: spec.name,
+        builtin: filled(&spec.builtin),
+        files: spec.files,
+        text: filled(&spec.text),
+        strict: spec.strict,
+        variables: spec.variables.into_iter().collect(),
+        data: filled(&spec.data),
+        thresholds: filled(&spec.thresholds),
+        classifications: filled(&spec.classifications),
+        reputation,
+        geoip: filled(&spec.geoip),
     }
 }
 
 pub(super) fn rule_set_to_proto(set: &RuleSet) -> v1::RuleSetSpec {
+    let reputation = set.reputation.as_ref();
     v1::RuleSetSpec {
         name: set.name.clone(),
         builtin: set.builtin.clone().unwrap_or_default(),
@@ -188,6 +195,12 @@ pub(super) fn rule_set_to_proto(set: &RuleSet) -> v1::RuleSetSpec {
         text: set.text.clone().unwrap_or_default(),
         strict: set.strict,
         variables: set.variables.clone().into_iter().collect(),
+        data: set.data.clone().unwrap_or_default(),
+        thresholds: set.thresholds.clone().unwrap_or_default(),
+        classifications: set.classifications.clone().unwrap_or_default(),
+        reputation_categories: reputation.map(|named| named.categories.clone()).unwrap_or_default(),
+        reputation_addresses: reputation.map(|named| named.addresses.clone()).unwrap_or_default(),
+        geoip: set.geoip.clone().unwrap_or_default(),
     }
 }
 

@@ -10,11 +10,8 @@ use weir_proto::v1;
 use weir_proto::v1::events_server::Events;
 
 use super::{Answers, Service};
-use crate::eve::{KEPT, Line};
+use crate::eve::{KEPT, Line, TYPES};
 use crate::refusal::Refusal;
-
-/// Types of events that can be asked for.
-const TYPES: [&str; 4] = ["alert", "drop", "allow", "flow"];
 
 #[tonic::async_trait]
 impl Events for Service {

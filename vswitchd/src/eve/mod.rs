@@ -6,10 +6,11 @@
 
 mod file;
 mod json;
+mod stats;
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -20,21 +21,66 @@ use weir_wire::Instant;
 
 pub use file::EveFile;
 pub use json::line;
+pub use stats::{Figures, line as stats_line};
 
 use crate::published::{Board, Names};
 use crate::worker::Batch;
 
 /// Lines that a slow reader may lag behind.
 const LAG_MAX: usize = 4096;
+/// How long a line that does not come from the worker may wait.
+pub const PAUSE: Duration = Duration::from_secs(1);
 /// Lines kept for those who ask what happened lately.
 pub const KEPT: usize = 1000;
+
+/// Types of events.
+pub const TYPES: [&str; 38] = [
+    "alert",
+    "drop",
+    "allow",
+    "flow",
+    "stats",
+    "anomaly",
+    "fileinfo",
+    "http",
+    "dns",
+    "mdns",
+    "tls",
+    "quic",
+    "ssh",
+    "smtp",
+    "smb",
+    "dcerpc",
+    "nfs",
+    "ftp",
+    "ftp_data",
+    "tftp",
+    "imap",
+    "pop3",
+    "sip",
+    "rdp",
+    "rfb",
+    "krb5",
+    "ldap",
+    "mqtt",
+    "pgsql",
+    "snmp",
+    "dhcp",
+    "ike",
+    "modbus",
+    "dnp3",
+    "enip",
+    "websocket",
+    "telnet",
+    "bittorrent_dht",
+];
 
 /// An event as readers get it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
     /// Counts the daemon's events.
     pub number: u64,
-    /// "alert", "drop", "allow" or "flow".
+    /// The event's type: one of [`TYPES`].
     pub kind: &'static str,
     /// When, in nanoseconds since 1970.
     pub wall_ns: u64,
@@ -52,6 +98,8 @@ pub struct Feed {
     lines: broadcast::Sender<Arc<Line>>,
     kept: Arc<Mutex<VecDeque<Arc<Line>>>>,
     counters: Arc<Counters>,
+    /// Lines that do not come from the worker, on their way to the file.
+    asides: Arc<Mutex<VecDeque<Line>>>,
 }
 
 #[derive(Debug, Default)]
@@ -63,7 +111,7 @@ struct Counters {
 impl Default for Feed {
     fn default() -> Feed {
         let (lines, _) = broadcast::channel(LAG_MAX);
-        Feed { lines, kept: Arc::default(), counters: Arc::default() }
+        Feed { lines, kept: Arc::default(), counters: Arc::default(), asides: Arc::default() }
     }
 }
 
@@ -80,6 +128,18 @@ impl Feed {
     /// Lines made, and lines that could not be written to the file.
     pub fn counters(&self) -> (u64, u64) {
         (self.counters.written.load(Ordering::Relaxed), self.counters.lost.load(Ordering::Relaxed))
+    }
+
+    /// Tells a line that does not come from the worker. It is written with the next batch of events, within [`PAUSE`].
+    pub fn tell(&self, line: Line) {
+        let mut asides = self.asides.lock().unwrap_or_else(PoisonError::into_inner);
+        if asides.len() < KEPT {
+            asides.push_back(line);
+        }
+    }
+
+    fn take_asides(&self) -> VecDeque<Line> {
+        std::mem::take(&mut *self.asides.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn push(&self, line: Line) {
@@ -130,29 +190,78 @@ pub struct Naming<'a> {
 }
 
 /// Takes the worker's events until it ends. Runs on a thread of its own.
-pub fn pump(events: &Receiver<Batch>, board: &Board, feed: &Feed, mut file: Option<EveFile>) {
-    let mut number = 0;
-    while let Ok(batch) = events.recv() {
-        let (clocks, names) = (Clocks::now(), board.names(batch.epoch));
-        for event in &batch.events {
-            number += 1;
-            // A flow may have been judged by a policy of long ago, whose rules had other numbers.
-            let judged_by = match event {
-                Event::Flow(record) => board.names(record.epoch),
-                Event::Alert { .. } | Event::Drop { .. } | Event::Allow { .. } => Arc::clone(&names),
-            };
-            let line = line(event, number, &clocks, &Naming { names: &names, judged_by: &judged_by });
-            feed.counters.written.fetch_add(1, Ordering::Relaxed);
-            if let Some(file) = &mut file
-                && !file.write(&line.eve)
-            {
-                feed.counters.lost.fetch_add(1, Ordering::Relaxed);
-            }
-            feed.push(line);
+pub fn pump(events: &Receiver<Batch>, board: &Board, feed: &Feed, file: Option<EveFile>) {
+    let mut writer = Writer { board, feed, file, number: 0 };
+    loop {
+        match events.recv_timeout(PAUSE) {
+            Ok(batch) => writer.batch(&batch),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => break,
         }
-        if let Some(file) = &mut file {
+        writer.asides();
+        if let Some(file) = &mut writer.file {
             file.flush();
         }
+    }
+}
+
+/// Makes lines of events and hands them on.
+struct Writer<'w> {
+    board: &'w Board,
+    feed: &'w Feed,
+    file: Option<EveFile>,
+    number: u64,
+}
+
+impl Writer<'_> {
+    fn batch(&mut self, batch: &Batch) {
+        let (clocks, names) = (Clocks::now(), self.board.names(batch.epoch));
+        let snapshot = self.board.read();
+        let wanted = &snapshot.config.settings.eve;
+        for event in &batch.events {
+            if !wanted.tells(kind(event)) {
+                continue;
+            }
+            // A flow may have been judged by a policy of long ago, whose rules had other numbers.
+            let judged_by = match event {
+                Event::Flow(record) => self.board.names(record.epoch),
+                Event::Alert { .. } | Event::Record { .. } | Event::Drop { .. } | Event::Allow { .. } => {
+                    Arc::clone(&names)
+                }
+            };
+            self.number += 1;
+            let naming = Naming { names: &names, judged_by: &judged_by };
+            let line = line(event, self.number, &clocks, &naming);
+            self.hand_on(line);
+        }
+    }
+
+    fn asides(&mut self) {
+        for line in self.feed.take_asides() {
+            self.number += 1;
+            self.hand_on(Line { number: self.number, ..line });
+        }
+    }
+
+    fn hand_on(&mut self, line: Line) {
+        self.feed.counters.written.fetch_add(1, Ordering::Relaxed);
+        if let Some(file) = &mut self.file
+            && !file.write(&line.eve)
+        {
+            self.feed.counters.lost.fetch_add(1, Ordering::Relaxed);
+        }
+        self.feed.push(line);
+    }
+}
+
+/// The type of an event.
+fn kind(event: &Event) -> &'static str {
+    match event {
+        Event::Alert { .. } => "alert",
+        Event::Record { kind, .. } => kind,
+        Event::Drop { .. } => "drop",
+        Event::Allow { .. } => "allow",
+        Event::Flow(_) => "flow",
     }
 }
 

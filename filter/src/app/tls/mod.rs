@@ -225,10 +225,16 @@ impl Tls {
         if too_long {
             odd.push(Anomaly("tls.handshake_invalid_length"));
         }
+        // Where a message cannot be read, what follows it is not to be trusted either.
+        let broken = odd.iter().any(|odd| is_fatal(odd.0));
+        if broken {
+            odd.push(Anomaly("tls.invalid_handshake_message"));
+            odd.push(Anomaly("tls.invalid_ssl_record"));
+        }
         odd.into_iter().for_each(|odd| {
             self.list.anomaly(odd);
         });
-        Next::Record
+        if broken { Next::Broken } else { Next::Record }
     }
 
     /// A heartbeat whose announced length exceeds its record reads the other side's memory (CVE-2014-0160).
@@ -302,6 +308,11 @@ impl Tls {
             connection.finish(way);
         }
     }
+}
+
+/// Whether what is odd in a handshake message means that it could not be read.
+fn is_fatal(name: &str) -> bool {
+    name == "tls.handshake_invalid_length" || name == "tls.invalid_certificate" || name.starts_with("tls.certificate_")
 }
 
 /// Whether bytes look like a record of SSL 2 that begins a connection.

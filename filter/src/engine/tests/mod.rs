@@ -189,6 +189,7 @@ impl World {
     pub fn events(&mut self) -> Vec<String> {
         let short = |event: Event| match event {
             Event::Alert { signature, .. } => format!("alert {}", signature.sid),
+            Event::Record { kind, .. } => (*kind).to_owned(),
             Event::Drop { reason, .. } => format!("drop {}", reason.label()),
             Event::Allow { rule, .. } => format!("allow {}", rule.0),
             Event::Flow(record) => format!("flow {} {}", record.state, record.reason),

@@ -147,7 +147,8 @@ impl Conversation {
         let frame = frame(&self.tuple, direction, l4);
         let mut packet = Packet::new(self.pool.copy(&frame).unwrap(), PortId(1), Offload::default());
         packet.parse().unwrap();
-        let seen = Seen { now: self.now, direction, established: self.established, depth: self.depth };
+        let flow = crate::detect::FlowFacts::default();
+        let seen = Seen { now: self.now, direction, established: self.established, flow, depth: self.depth };
         let mut findings = Findings::default();
         if let Some(flow) = &mut self.flow {
             flow.inspect(seen, &packet, &mut self.memory, &mut findings);

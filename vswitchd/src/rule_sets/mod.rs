@@ -3,19 +3,21 @@
 //! Compiling a large set takes seconds, so it runs on a thread of its own, and a set whose text and variables are the
 //! same as before is not compiled again, whatever it is called.
 
-use std::fs;
+mod files;
+
 use std::sync::Arc;
 use std::time::Instant;
 
 use ring::digest;
+use weir_filter::detect::{Adjustment, Program, ProgramSettings};
 use weir_filter::policy::RuleSetProgram;
-use weir_ids_rules::{RuleSet, Severity, Source, Variables, builtin};
+use weir_ids_rules::{Diagnostic, RuleSet, Severity, Source, Variables, adjustment, builtin};
+
+use files::Files;
 
 use crate::config;
 use crate::refusal::Refusal;
 
-/// Bytes of rule text a set has at most.
-const TEXT_MAX: u64 = 256 << 20;
 /// Diagnostics that are kept of a set.
 const DIAGNOSTICS_KEPT: usize = 100;
 
@@ -30,8 +32,12 @@ pub struct Loaded {
     pub refused: usize,
     /// The first of what is wrong with it.
     pub diagnostics: Vec<String>,
-    /// SHA-256 of text, names and variables, in hexadecimal digits.
+    /// SHA-256 of text, names, variables and of all files that it was made of, in hexadecimal digits.
     pub digest: String,
+    /// The same of what is known before a rule is read.
+    text_digest: String,
+    /// Files that its rules named, and what they held.
+    named: files::Seen,
     /// Time it took to read and compile, in milliseconds.
     pub compile_ms: u64,
 }
@@ -83,15 +89,26 @@ impl Cache {
 pub fn load(set: &config::RuleSet, known: &[Arc<Loaded>]) -> Result<Arc<Loaded>, Refusal> {
     let started = Instant::now();
     let texts = read(set)?;
-    let digest = digest_of(set, &texts);
-    if let Some(loaded) = known.iter().find(|l| l.digest == digest) {
+    let files = Files::read(set)?;
+    let text_digest = digest_of(set, &texts, &files);
+    if let Some(loaded) = known.iter().find(|l| l.text_digest == text_digest && l.named.is_as_it_was()) {
         return Ok(Arc::clone(loaded));
     }
     let sources: Vec<Source<'_>> = texts.iter().map(|(name, text)| Source { name, text }).collect();
-    let (rules, mut diagnostics) = RuleSet::parse(&sources, &variables(set));
-    let (program, late) = RuleSetProgram::compile(&rules);
-    let refused = rules.summary().refused + late.iter().filter(|d| d.severity == Severity::Error).count();
+    let variables = variables(set, &files);
+    let (rules, mut diagnostics) = RuleSet::parse(&sources, &variables);
+    let (mut program, late) = Program::compile(&rules, &ProgramSettings::default());
+    let mut named = files::Seen::default();
+    let (sets, unread) = files.sets(set, &rules, &mut named)?;
+    let errors = |all: &[Diagnostic]| all.iter().filter(|d| d.severity == Severity::Error).count();
+    let refused = rules.summary().refused + errors(&late);
     diagnostics.extend(late);
+    diagnostics.extend(unread);
+    if let (Some(name), Some(text)) = (&set.thresholds, &files.thresholds) {
+        diagnostics.extend(adjust(&mut program, &Source { name, text }, &variables));
+    }
+    let program = RuleSetProgram::new(program, sets);
+    let digest = named.digest(&text_digest);
     let shown: Vec<String> = diagnostics.iter().take(DIAGNOSTICS_KEPT).map(ToString::to_string).collect();
     if set.strict && refused > 0 {
         let first = shown.first().map_or("", String::as_str);
@@ -106,6 +123,8 @@ pub fn load(set: &config::RuleSet, known: &[Arc<Loaded>]) -> Result<Arc<Loaded>,
         refused,
         diagnostics: shown,
         digest,
+        text_digest,
+        named,
         compile_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
     }))
 }
@@ -123,24 +142,23 @@ fn read(set: &config::RuleSet) -> Result<Vec<(String, String)>, Refusal> {
     if let Some(text) = &set.text {
         return Ok(vec![(name.clone(), text.clone())]);
     }
-    let mut texts = Vec::new();
-    let mut total = 0;
-    for file in &set.files {
-        let wrong = |e: std::io::Error| Refusal::invalid(format!("rule_set {name}: {file}: {e}"));
-        total += fs::metadata(file).map_err(wrong)?.len();
-        if total > TEXT_MAX {
-            return Err(Refusal::invalid(format!("rule_set {name}: its files are larger than 256 MiB")));
-        }
-        // Rules of all ages are around, some of them in Latin-1: what is not UTF-8 is for the parser to refuse.
-        let bytes = fs::read(file).map_err(wrong)?;
-        texts.push((file.clone(), String::from_utf8_lossy(&bytes).into_owned()));
+    let mut room = files::BYTES;
+    // Rules of all ages are around, some of them in Latin-1: what is not UTF-8 is for the parser to refuse.
+    set.files.iter().map(|file| Ok((file.clone(), files::text(name, file, &mut room)?))).collect()
+}
+
+/// Changes rules as a `threshold.config` says.
+fn adjust(program: &mut Program, source: &Source<'_>, variables: &Variables) -> Vec<Diagnostic> {
+    let (found, problems) = adjustment::parse(source, variables);
+    for adjustment in found {
+        program.adjust(adjustment.gid, adjustment.sid, &Adjustment::from(adjustment.change));
     }
-    Ok(texts)
+    problems
 }
 
 /// The usual variables and the set's own. A name that is known as a port variable, or ends in `_PORTS`, is one.
-fn variables(set: &config::RuleSet) -> Variables {
-    let mut variables = Variables::default();
+fn variables(set: &config::RuleSet, files: &Files) -> Variables {
+    let mut variables = Variables { classes: Arc::clone(&files.classes), ..Variables::default() };
     for (name, value) in &set.variables {
         let is_port = variables.ports.contains_key(name) || name.ends_with("_PORTS");
         let table = if is_port { &mut variables.ports } else { &mut variables.addresses };
@@ -149,7 +167,7 @@ fn variables(set: &config::RuleSet) -> Variables {
     variables
 }
 
-fn digest_of(set: &config::RuleSet, texts: &[(String, String)]) -> String {
+fn digest_of(set: &config::RuleSet, texts: &[(String, String)], files: &Files) -> String {
     let mut context = digest::Context::new(&digest::SHA256);
     let variables = set.variables.iter().map(|(n, v)| (n.as_str(), v.as_str()));
     for (name, text) in texts.iter().map(|(n, t)| (n.as_str(), t.as_str())).chain(variables) {
@@ -159,7 +177,12 @@ fn digest_of(set: &config::RuleSet, texts: &[(String, String)]) -> String {
         }
     }
     context.update(&[u8::from(set.strict)]);
-    context.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    context.update(files.digest.as_ref());
+    hexadecimal(&context.finish())
+}
+
+fn hexadecimal(digest: &digest::Digest) -> String {
+    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

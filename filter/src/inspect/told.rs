@@ -1,0 +1,107 @@
+//! What the inspection of a flow tells people: members of EVE events, written where the transaction is at hand.
+//!
+//! The members are JSON without braces; who writes the event puts its head before them. How many there are in a step is
+//! bounded by the transactions of a flow; those that find no room among the engine's events are counted there.
+
+use std::sync::Arc;
+
+use crate::app::file::File;
+use crate::app::{Anomaly, Mark, Transaction};
+use crate::detect::{Alert, Marked, Scene, Sink};
+use crate::eve;
+use crate::event::Tells;
+use crate::json::Json;
+
+use super::{Direction, Findings};
+
+/// An event of the application layer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// `event_type`: "http", "dns", "fileinfo", "anomaly" and the like.
+    pub kind: &'static str,
+    /// The direction of the addresses it shows.
+    pub way: Direction,
+    /// Its members behind the head.
+    pub members: Box<str>,
+}
+
+/// Takes what a step has to tell.
+#[derive(Debug)]
+pub struct Told<'f> {
+    pub findings: &'f mut Findings,
+    /// What is wanted.
+    pub tells: Tells,
+}
+
+/// Members without the braces around them.
+fn members(fill: impl FnOnce(&mut Json<'_>)) -> Box<str> {
+    let mut text = String::with_capacity(512);
+    let mut json = Json::object(&mut text);
+    fill(&mut json);
+    json.leave_open();
+    text.strip_prefix('{').unwrap_or(&text).into()
+}
+
+impl Sink for Told<'_> {
+    fn alert(&mut self, scene: &Scene<'_>, alert: &Alert<'_>) {
+        self.findings.matched.push(Arc::clone(alert.signature));
+        let payload = self.tells.payloads;
+        let text = members(|json| {
+            eve::metadata_field(json, scene.metadata);
+            eve::transaction_number(json, alert);
+            let ends = scene.step.view.tuple.as_ref();
+            eve::alert(json, alert.signature, alert.blocked, ends, alert.extra);
+            eve::app_fields(json, &scene.app);
+            json.text("direction", eve::way_name(scene.step.way));
+            eve::flow_fields(json, scene.tuple, scene.step.flow);
+            eve::alert_transaction(json, scene, alert);
+            if payload {
+                eve::payload_fields(json, alert);
+            }
+        });
+        self.findings.members.push((Arc::clone(alert.signature), text));
+    }
+
+    fn transaction(&mut self, scene: &Scene<'_>, mark: &Mark, transaction: &dyn Transaction) {
+        let Some(protocol) = scene.app.protocol.filter(|_| self.tells.transactions) else { return };
+        let text = members(|json| {
+            eve::metadata_field(json, scene.metadata);
+            json.number("tx_id", mark.number);
+            eve::transaction_fields(json, protocol, transaction);
+        });
+        self.record(eve::object_name(protocol), transaction.shown_in(), text);
+    }
+
+    fn file(&mut self, scene: &Scene<'_>, way: Direction, (mark, transaction): Marked<'_>, file: &File) {
+        if !self.tells.files {
+            return;
+        }
+        let text = members(|json| {
+            if let Some(protocol) = scene.app.protocol {
+                eve::transaction_fields(json, protocol, transaction);
+            }
+            eve::app_fields(json, &scene.app);
+            json.nested("fileinfo", |json| eve::file_fields(json, file, mark.number));
+        });
+        self.record("fileinfo", way, text);
+    }
+
+    fn anomaly(&mut self, scene: &Scene<'_>, mark: Option<&Mark>, anomaly: Anomaly) {
+        if !self.tells.anomalies {
+            return;
+        }
+        let text = members(|json| {
+            if let Some(mark) = mark {
+                json.number("tx_id", mark.number);
+            }
+            eve::anomaly_fields(json, scene.app.protocol, anomaly);
+        });
+        self.record("anomaly", scene.step.way, text);
+    }
+}
+
+impl Told<'_> {
+    fn record(&mut self, kind: &'static str, way: Direction, members: Box<str>) {
+        self.findings.records.push(Record { kind, way, members });
+    }
+}

@@ -1,0 +1,122 @@
+//! What the daemon does by the clock: it tells of its counters, and saves the sets that rules fill.
+//!
+//! The intervals are settings, read anew each second, so that a change of the state takes effect at once.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::time::{MissedTickBehavior, interval};
+use weir_filter::detect::sets::Sets;
+use weir_wire::{DropCounters, PortId};
+
+use crate::commit::Controller;
+use crate::eve::{self, Clocks, Feed, Figures};
+use crate::worker::{Gone, View};
+
+/// How often it is looked whether something is due.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Runs until the worker is gone.
+pub async fn run(controller: Arc<Controller>, feed: Feed) {
+    let started = Instant::now();
+    let (mut told, mut saved) = (started, started);
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    loop {
+        ticks.tick().await;
+        let snapshot = controller.snapshot();
+        let settings = &snapshot.config.settings;
+        let due =
+            |last: Instant, seconds: u32| seconds > 0 && last.elapsed() >= Duration::from_secs(u64::from(seconds));
+        if due(told, settings.eve.stats_s) {
+            told = Instant::now();
+            if settings.eve.tells("stats") && tell(&controller, &feed, started).await.is_err() {
+                return;
+            }
+        }
+        if due(saved, settings.save_sets_s) {
+            saved = Instant::now();
+            save(&controller).await;
+        }
+    }
+}
+
+async fn tell(controller: &Controller, feed: &Feed, started: Instant) -> Result<(), Gone> {
+    let ids: Vec<PortId> = controller.snapshot().ids.ports().map(|(_, id)| id).collect();
+    let figures = controller.worker().ask(move |view| figures(view, &ids)).await?;
+    feed.tell(eve::stats_line(&Figures { uptime: started.elapsed(), ..figures }, &Clocks::now()));
+    Ok(())
+}
+
+fn figures(view: &mut View<'_>, ids: &[PortId]) -> Figures {
+    let (mut drops, mut bytes) = (DropCounters::default(), 0);
+    for &id in ids {
+        let (port, _) = view.ports.counters(id).unwrap_or_default();
+        bytes += port.rx_bytes;
+        drops.merge(&port.rx_dropped);
+        drops.merge(&port.tx_dropped);
+        if let Some(fabric) = view.fabric.counters(id) {
+            drops.merge(&fabric.dropped);
+        }
+    }
+    let engine = view.fabric.engine();
+    Figures {
+        uptime: Duration::ZERO,
+        totals: view.fabric.totals(),
+        bytes,
+        flows: engine.flow_count() as u64,
+        drops,
+        inspection: engine.inspection(),
+        worker: view.stats,
+    }
+}
+
+/// Saves the sets that rules have asked to be saved; what fails is told and tried again the next time.
+pub async fn save(controller: &Controller) {
+    let snapshot = controller.snapshot();
+    if !snapshot.policy.programs().iter().any(|(_, program)| program.sets().are_saved()) {
+        return;
+    }
+    // What files hold is shared: only what rules have changed is copied while traffic waits.
+    let Ok(sets) = controller.worker().ask(|view| view.fabric.engine().sets().clone()).await else { return };
+    if let Err(error) = tokio::task::spawn_blocking(move || write(&sets)).await {
+        tracing::error!("the sets could not be saved: {error}; please report this");
+    }
+}
+
+fn write(sets: &Sets) {
+    for (path, text) in sets.saves() {
+        if let Err(error) = replace(Path::new(path), &text) {
+            tracing::error!("{path}: the set cannot be saved: {error}");
+        }
+    }
+}
+
+/// Puts a file in place whole: who reads it meanwhile sees the old one or the new one.
+fn replace(path: &Path, text: &str) -> std::io::Result<()> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    let mut name = path.as_os_str().to_owned();
+    name.push(".new");
+    fs::write(&name, text)?;
+    fs::rename(&name, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_saved_set_is_replaced_whole() {
+        let folder = std::env::temp_dir().join(format!("weir-keeper-{}", std::process::id()));
+        let path = folder.join("deep/seen.lst");
+        replace(&path, "one\n").expect("written");
+        replace(&path, "two\n").expect("written");
+        assert_eq!(fs::read_to_string(&path).expect("there"), "two\n");
+        assert_eq!(fs::read_dir(path.parent().expect("has one")).expect("there").count(), 1);
+        fs::remove_dir_all(&folder).expect("removed");
+    }
+}
