@@ -22,12 +22,15 @@ use values::Set;
 
 /// Bytes of all values, with what is known of them.
 const BYTES: usize = 256 << 20;
+/// The digests of a list.
+type Digests = BTreeSet<Box<[u8]>>;
+
 /// All sets, by name.
 #[derive(Clone, Debug, Default)]
 pub struct Sets {
     sets: BTreeMap<Box<str>, Set>,
     /// Digests by the name of their list.
-    lists: BTreeMap<Box<str>, Arc<BTreeSet<Box<[u8]>>>>,
+    lists: BTreeMap<Box<str>, Arc<Digests>>,
     /// Scores of addresses by category.
     reputations: Arc<BTreeMap<Box<str>, load::Repute>>,
     /// Where addresses are.
@@ -396,6 +399,24 @@ mod tests {
         let (rules, _) = RuleSet::parse(&[Source { name: "t", text }], &Variables::default());
         let (_, problems) = Sets::new(&rules, &mut |_, _| None);
         assert_eq!(problems.len(), 1);
+    }
+
+    #[test]
+    fn new_rules_take_over_what_old_ones_have_set_by_name_and_type() {
+        let text = "http.uri; dataset:set,a,type string; http.host; dataset:isset,a;";
+        let (mut old, asked) = sets(text, "");
+        assert!(ask(&mut old, &asked[0], b"v").0);
+        let (fresh, _) = sets(text, "");
+        let (other, _) =
+            sets("ip.src; dataset:set,a,type ip; http.host; dataset:isset,b,type string,load f;", "YWJj\n");
+        let mut new = Sets::default();
+        new.join(&fresh);
+        new.join(&other);
+        new.take_over(old.clone());
+        assert!(ask(&mut new, &asked[1], b"v").0);
+        let mut retyped = other;
+        retyped.take_over(old);
+        assert!(!ask(&mut retyped, &asked[1], b"v").0);
     }
 
     #[test]

@@ -229,6 +229,27 @@ fn a_new_program_keeps_the_stream_and_sees_what_is_at_hand() {
 }
 
 #[test]
+fn what_rules_remember_of_a_flow_outlives_new_rules() {
+    let mut c = Conversation::tcp(
+        &program(concat!(
+            "alert tcp any any -> any any (content:\"one\"; flowbits:set,seen; flowint:n,=,7; sid:1;)\n",
+            "alert tcp any any -> any any (content:\"one\"; sid:3;)\n",
+        )),
+        80,
+    );
+    c.data(CLIENT, 0, b"one ").is(Judgement::Pass, &[1, 3]);
+    let next = program(concat!(
+        "alert tcp any any -> any any (content:\"zero\"; flowbits:set,other; flowint:m,=,1; sid:5;)\n",
+        "alert tcp any any -> any any (content:\"two\"; flowbits:isset,seen; flowint:n,==,7; sid:2;)\n",
+        "alert tcp any any -> any any (content:\"two\"; flowbits:isset,other; sid:4;)\n",
+        "alert tcp any any -> any any (content:\"one\"; sid:3;)\n",
+    ));
+    assert!(c.flow.as_mut().unwrap().replace_program(&next));
+    // The third rule has fired on these bytes before, under the old rules.
+    c.data(CLIENT, 4, b"two").is(Judgement::Pass, &[2]);
+}
+
+#[test]
 fn super_segments_are_searched_whole() {
     let mut c = start();
     let mut data = vec![b'x'; 65_000];
