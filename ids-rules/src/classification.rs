@@ -121,11 +121,6 @@ mod tests {
             assert!(ALL[i + 1..].iter().all(|d| d.name != c.name));
         }
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
 
     #[test]
     fn a_file_of_classtypes_is_read_and_its_wrong_lines_are_named() {
