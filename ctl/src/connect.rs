@@ -51,6 +51,8 @@ clients! {
     flows: flows_client::FlowsClient;
     /// Counters.
     stats: stats_client::StatsClient;
+    /// What inspection costs.
+    inspection: inspection_client::InspectionClient;
     /// Events.
     events: events_client::EventsClient;
     /// The state as a whole.

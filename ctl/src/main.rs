@@ -10,6 +10,7 @@ mod failure;
 mod fdb;
 mod flow;
 mod frame;
+mod inspect;
 mod nat;
 mod neighbor;
 mod policy;
@@ -101,6 +102,9 @@ enum Command {
     /// Flows: conversations that are going on.
     #[command(subcommand)]
     Flow(flow::Command),
+    /// What inspection costs, and who uses it.
+    #[command(subcommand)]
+    Inspect(inspect::Command),
     /// Addresses that switches know.
     #[command(subcommand)]
     Fdb(fdb::Command),
@@ -167,6 +171,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Rules(command) => rules::run(command, format),
         Command::Flow(command) => flow::run(command, &daemon, format).await,
         Command::Fdb(command) => fdb::run(command, &daemon, format).await,
+        Command::Inspect(command) => inspect::run(command, &daemon, format).await,
         Command::Stats(stats) => stats::run(stats, &daemon, format).await,
         Command::Events(events) => events::run(events, &daemon, format).await,
         Command::Apply(apply) => apply::run(apply, &daemon, format).await,

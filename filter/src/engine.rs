@@ -1,6 +1,7 @@
 //! Stops 4 and 6 of a packet's walk: the flow it belongs to, and what the policy and the rules say of it.
 
 mod aside;
+pub mod budget;
 mod carry;
 mod content;
 mod end;
@@ -24,6 +25,7 @@ use crate::policy::Policy;
 use crate::reject::Replies;
 pub use carry::{FlowName, Leaves};
 use end::Sweep;
+use budget::Budget;
 use exits::Exits;
 use policy::Programs;
 use tell::Teller;
@@ -168,6 +170,7 @@ pub struct Engine {
     replies: Replies,
     teller: Teller,
     sweeps: Vec<Sweep>,
+    budget: Budget,
     /// The first time it was told of.
     started: Option<Instant>,
     /// The time of the last tick.
@@ -189,6 +192,7 @@ impl Engine {
             replies: Replies::default(),
             teller: Teller::new(limits.events),
             sweeps: Vec::new(),
+            budget: Budget::default(),
             started: None,
             last_tick: Instant::ZERO,
         }
@@ -200,6 +204,8 @@ impl Engine {
         self.programs.renumber(&self.policy, &policy);
         let sets = policy.programs().iter().map(|(_, program)| program.sets());
         self.memory.renew(sets, policy.settings().tells);
+        self.budget.set_terms(policy.settings().cpu_budget);
+        self.budget.retain_programs(self.programs.numbers());
         self.counters.clear();
         self.counters.resize(policy.rules() + 1, RuleCounter::default());
         std::mem::replace(&mut self.policy, policy)
@@ -293,6 +299,23 @@ impl Engine {
     /// last.
     pub fn rule_counters(&self) -> &[RuleCounter] {
         &self.counters
+    }
+
+    /// What inspection costs and gives up.
+    pub fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
+    /// The same, to be charged by whoever measures.
+    pub fn budget_mut(&mut self) -> &mut Budget {
+        &mut self.budget
+    }
+
+    /// What inspection with each rule set took, by the rule set's name.
+    pub fn usage_of_programs(&self) -> Vec<(String, budget::Usage)> {
+        let names = self.policy.programs().iter().map(|(name, _)| name).zip(self.programs.numbers());
+        let named = |number| names.clone().find(|&(_, &known)| known == number).map(|(name, _)| name.clone());
+        self.budget.of_programs().filter_map(|(number, usage)| Some((named(number)?, usage))).collect()
     }
 
     /// The policy that judges.

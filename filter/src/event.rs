@@ -174,6 +174,13 @@ pub enum Event {
         /// The rule.
         rule: RuleId,
     },
+    /// Inspection of a flow was given up because the budget of processor time was used up; the flow goes on.
+    Shed {
+        /// Where: the packet that would have been inspected next.
+        scene: Scene,
+        /// The stage of the guard.
+        stage: crate::engine::budget::Stage,
+    },
     /// A flow ended.
     Flow(Box<FlowRecord>),
 }

@@ -249,6 +249,7 @@ fn rule(rule: &config::Rule) -> spec::Rule {
         action: action(rule.action),
         log: rule.log,
         inspect: rule.inspect.clone(),
+        overload: rule.overload.map(Into::into),
         switches: rule.switches.clone(),
         from: side(&rule.from),
         to: side(&rule.to),

@@ -9,6 +9,7 @@
 //! to the thread that asked.
 
 mod handle;
+mod meter;
 mod port_table;
 mod shaping;
 #[cfg(test)]
@@ -34,6 +35,7 @@ use weir_wire::{Epoch, Instant, Packet, Pool, PortId};
 
 pub use handle::{Applied, Gone, Handle, Outgoing, Transaction, View};
 use handle::{Bell, Command};
+use meter::Meter;
 pub use port_table::PortTable;
 use port_table::Slot;
 pub use shaping::Carriage;
@@ -127,6 +129,7 @@ pub fn start(settings: Settings) -> io::Result<Started> {
         fabric: Fabric::new(settings.limits, settings.seed),
         pool: Pool::new(settings.pool),
         window: Window::new(settings.poll_window),
+        meter: Meter::default(),
         settings,
         ports: PortTable::default(),
         egress: Egress::default(),
@@ -160,6 +163,7 @@ struct Worker {
     for_services: punt_queue::Sender<Punt>,
     stats: WorkerStats,
     window: Window,
+    meter: Meter,
     next_tick: Instant,
     stopping: bool,
 }
@@ -248,7 +252,9 @@ impl Worker {
         }
         slot.touched = true;
         let origin = FromPort(&*slot.port);
+        let running = self.meter.begin(&self.fabric);
         self.fabric.process_from(&origin, now, &mut self.burst, &mut self.pool, &mut self.egress);
+        self.meter.end(running, &mut self.fabric, (id, received));
         self.transmit(now, Some(id));
         if let Some(slot) = self.ports.slot(id) {
             slot.port.release();

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use weir_wire::{DropReason, Instant};
 
+use super::budget::{Asked, Course, Stage};
 use super::pass::{Passing, Refusal};
 use super::{Engine, Why};
 use crate::detect::FlowFacts;
@@ -31,6 +32,20 @@ impl Engine {
         let (depth, on_limit) = (settings.stream_depth, settings.on_stream_limit);
         let flow = self.table.at_mut(slot);
         let Some(inspect) = flow.inspect.as_mut() else { return Ok(()) };
+        let carried = flow.bytes.iter().sum();
+        let asked = Asked { carried, alerted: flow.alerted, class: flow.decision.overload };
+        match self.budget.course(&asked) {
+            Course::Inspect => {}
+            Course::GiveUp(stage) => {
+                self.shed(p, slot, stage);
+                return Ok(());
+            }
+            Course::Refuse => {
+                self.budget.count_refused();
+                return Err(Refusal::of(slot, DropReason::InspectionBudget));
+            }
+        }
+        let work = self.memory.work;
         self.findings.clear();
         let mut facts = FlowFacts { start: flow.start, packets: flow.packets, bytes: flow.bytes, ..facts(flow.number) };
         if let (Some(packets), Some(bytes)) =
@@ -43,6 +58,8 @@ impl Engine {
         flow.alerted |= !self.findings.matched.is_empty();
         flow.app = inspect.speaks();
         let number = flow.number;
+        let (program, work) = (flow.program, self.memory.work.saturating_sub(work));
+        self.budget.count(p.packet.port, program, p.packet.len() as u64, work);
         self.tell_findings(p, number, direction);
         let reason = match self.findings.judgement {
             Judgement::Pass => {
@@ -133,6 +150,14 @@ impl Engine {
         for record in records.drain(..) {
             self.teller.record_at_end(now, flow, record);
         }
+    }
+
+    /// Gives a flow's inspection up because it cannot be paid for: counted, and told once.
+    pub(super) fn shed(&mut self, p: &Passing<'_, '_>, slot: u32, stage: Stage) {
+        self.budget.count_shed(stage);
+        let number = self.table.at(slot).number;
+        self.teller.shed(p.now, p.packet, (p.switch, number), p.exits.sole(), stage);
+        self.settle(slot);
     }
 
     /// Gives a flow's inspection up: nothing is left to match.

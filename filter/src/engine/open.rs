@@ -76,6 +76,12 @@ impl Engine {
         let slot = self.admit(p.now, flow)?;
         self.inspect_with(slot, decision);
         let flow = self.table.at(slot);
+        if flow.inspect.is_some()
+            && let Some(stage) = self.budget.leaves_out(flow.number, decision.overload)
+        {
+            self.shed(p, slot, stage);
+        }
+        let flow = self.table.at(slot);
         if decision.log {
             self.teller.allow(p.now, p.packet, (p.switch, flow.number), p.exits.sole(), decision.rule);
         }

@@ -36,6 +36,11 @@ impl Programs {
         }
     }
 
+    /// The numbers, in the policy's order.
+    pub fn numbers(&self) -> &[u32] {
+        &self.numbers
+    }
+
     fn number(&self, decision: Decision) -> u32 {
         decision.program.and_then(|at| self.numbers.get(usize::from(at)).copied()).unwrap_or(0)
     }

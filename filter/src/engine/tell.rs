@@ -10,6 +10,7 @@ use std::time::Duration;
 use weir_wire::{Instant, MacAddr, Packet, PortId, RuleId, SwitchId};
 
 use super::Why;
+use super::budget::Stage;
 use crate::detect::oriented;
 use crate::event::{Event, Events, SNAP, Scene, Signature};
 use crate::flow::Flow;
@@ -112,6 +113,18 @@ impl Teller {
         rule: RuleId,
     ) {
         self.tell(|| Event::Allow { scene: scene(now, packet, switch, to, flow), rule });
+    }
+
+    /// Inspection of a flow was given up for want of processor time.
+    pub fn shed(
+        &mut self,
+        now: Instant,
+        packet: &Packet,
+        (switch, flow): (SwitchId, u64),
+        to: Option<PortId>,
+        stage: Stage,
+    ) {
+        self.tell(|| Event::Shed { scene: scene(now, packet, switch, to, flow), stage });
     }
 
     /// An inspection rule matched.

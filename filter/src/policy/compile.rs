@@ -26,10 +26,11 @@ pub(super) fn compile(spec: &Spec, epoch: Epoch) -> Result<Policy, PolicyErrors>
         rule: RuleId(number as u32),
         log: rule.log,
         program: program(rule.inspect.as_deref()),
+        overload: rule.overload,
     });
     let switches = spec.switches.iter().map(|switch| {
         let program = program(switch.inspect.as_deref());
-        (switch.id, Decision { action: switch.default, rule: RuleId::DEFAULT, log: false, program })
+        (switch.id, Decision { action: switch.default, rule: RuleId::DEFAULT, log: false, program, overload: None })
     });
     Ok(Policy {
         epoch,

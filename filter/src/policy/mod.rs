@@ -16,7 +16,7 @@ use weir_wire::{Epoch, RuleId, SwitchId};
 pub use crate::inspect::RuleSetProgram;
 pub use tables::Subject;
 
-use spec::{Action, Settings};
+use spec::{Action, OnFailure, Settings};
 use tables::Tables;
 
 /// What the rules say of a flow, or of a frame without one.
@@ -30,11 +30,13 @@ pub struct Decision {
     pub log: bool,
     /// The rule set to inspect it with, as a place in [`Policy::programs`].
     pub program: Option<u16>,
+    /// What becomes of it where inspection cannot be paid for; `None` takes the budget's.
+    pub overload: Option<OnFailure>,
 }
 
 impl Default for Decision {
     fn default() -> Decision {
-        Decision { action: Action::Allow, rule: RuleId::DEFAULT, log: false, program: None }
+        Decision { action: Action::Allow, rule: RuleId::DEFAULT, log: false, program: None, overload: None }
     }
 }
 

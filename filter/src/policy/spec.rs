@@ -64,6 +64,8 @@ pub struct Rule {
     pub log: bool,
     /// Inspect allowed flows with this rule set; `None` takes the switch's; `Some("none")` inspects nothing.
     pub inspect: Option<String>,
+    /// What becomes of allowed flows that inspection cannot pay for; `None` takes the budget's.
+    pub overload: Option<OnFailure>,
     /// Switches by name; empty for all.
     pub switches: Vec<String>,
     /// The initiator's side.
@@ -160,6 +162,23 @@ pub struct Settings {
     pub on_stream_limit: OnFailure,
     /// What inspection tells beside bare alerts.
     pub tells: crate::event::Tells,
+    /// What inspection may cost; `None`: whatever it takes.
+    pub cpu_budget: Option<CpuBudget>,
+}
+
+/// What inspection may cost, and what is given up beyond.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CpuBudget {
+    /// Nanoseconds of processor time in a second.
+    pub ns_per_second: u64,
+    /// Flows that have carried more bytes than this without an alert are given up first.
+    pub elephant_bytes: u64,
+    /// Bytes that a flow carries before it is given up where depth is.
+    pub short_depth: u64,
+    /// One of so many new flows is inspected where flows are sampled.
+    pub sample: u32,
+    /// What becomes of what cannot be paid for, unless its rule says otherwise.
+    pub beyond: OnFailure,
 }
 
 impl Default for Settings {
@@ -170,6 +189,7 @@ impl Default for Settings {
             stream_depth: 1 << 20,
             on_stream_limit: OnFailure::Closed,
             tells: crate::event::Tells::default(),
+            cpu_budget: None,
         }
     }
 }

@@ -26,6 +26,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use weir_filter::engine::budget::Budget;
 use weir_filter::event::FlowRecord;
 use weir_filter::{Cleared, Engine, Event, Limits, Policy, Why};
 use weir_wire::{Instant, InterfaceId, Pool, PortId, RouterId, SwitchId};
@@ -237,6 +238,17 @@ impl Fabric {
     /// Hands over what is to be told to people.
     pub fn drain_events(&mut self, each: impl FnMut(Event)) {
         self.engine.events().drain().for_each(each);
+    }
+
+    /// Some flows are inspected by rules.
+    #[inline]
+    pub fn inspects(&self) -> bool {
+        !self.engine.policy().programs().is_empty()
+    }
+
+    /// What inspection costs, to be charged by whoever measures.
+    pub fn budget(&mut self) -> &mut Budget {
+        self.engine.budget_mut()
     }
 
     /// The guard, to be asked for flows and counters.

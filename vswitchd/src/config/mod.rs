@@ -22,6 +22,7 @@
 mod check;
 mod check_router;
 mod check_services;
+mod inspection;
 mod nat;
 mod port;
 mod router;
@@ -35,6 +36,7 @@ use std::collections::BTreeMap;
 
 pub use check::{PORTS_MAX, RULES_MAX, SWITCHES_MAX};
 pub use check_router::{INTERFACES_MAX, ROUTERS_MAX, ROUTES_MAX};
+pub use inspection::{Inspection, Percent, Whole};
 pub use nat::{Forward, Masquerade, OneToOne};
 pub use port::{
     Attachment, Mem, Pcap, Port, Rate, Share, Tap, Uplink, VhostProfile, VhostRole, VhostUser, Vlan, Xdp, XdpMode,

@@ -4,6 +4,7 @@ use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
 use super::is_default;
+use super::settings::OnFailure;
 use super::values::{Icmp, Mac, Protocol, Range, one_or_many};
 
 /// What is done with a new flow.
@@ -33,6 +34,9 @@ pub struct Rule {
     /// Rule set for the flows it allows; absent: the switch's; "none": no inspection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inspect: Option<String>,
+    /// What becomes of the flows it allows where inspection has no processor time left; absent: the budget's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overload: Option<OnFailure>,
     /// Switches by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "one_or_many")]
     pub switches: Vec<String>,

@@ -5,6 +5,8 @@ use weir_filter::event::Tells;
 use weir_filter::policy::spec;
 use weir_wire::buffer::PoolLimits;
 
+use super::inspection::Inspection;
+
 /// What to do when something cannot be inspected.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -14,6 +16,15 @@ pub enum OnFailure {
     Closed,
     /// Forward uninspected, count and log.
     Open,
+}
+
+impl From<OnFailure> for spec::OnFailure {
+    fn from(on_failure: OnFailure) -> spec::OnFailure {
+        match on_failure {
+            OnFailure::Closed => spec::OnFailure::Closed,
+            OnFailure::Open => spec::OnFailure::Open,
+        }
+    }
 }
 
 /// Settings of the guard as a whole.
@@ -26,6 +37,8 @@ pub struct Settings {
     pub stream_depth: u64,
     /// When the memory for streams is used up.
     pub on_stream_limit: OnFailure,
+    /// What inspection may cost.
+    pub inspection: Inspection,
     /// Idle times after which a flow is forgotten.
     pub timeouts: Timeouts,
     /// What is told to people.
@@ -135,6 +148,7 @@ impl Default for Settings {
             midstream_grace_s: seconds(of.midstream_grace),
             stream_depth: of.stream_depth,
             on_stream_limit: OnFailure::Closed,
+            inspection: Inspection::default(),
             timeouts: Timeouts::default(),
             eve: Eve::default(),
             save_sets_s: 300,
@@ -212,11 +226,9 @@ impl Settings {
             },
             midstream_grace: s(self.midstream_grace_s),
             stream_depth: self.stream_depth,
-            on_stream_limit: match self.on_stream_limit {
-                OnFailure::Closed => spec::OnFailure::Closed,
-                OnFailure::Open => spec::OnFailure::Open,
-            },
+            on_stream_limit: self.on_stream_limit.into(),
             tells: self.eve.spec(),
+            cpu_budget: self.inspection.spec(std::thread::available_parallelism().map_or(1, usize::from)),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use weir_proto::v1;
 use weir_wire::DropCounters;
 
-use crate::config::{Action, Flood, Mac, Reputation, Rule, RuleSet, Side, StaticMac, Switch};
+use crate::config::{Action, Flood, Mac, OnFailure, Reputation, Rule, RuleSet, Side, StaticMac, Switch};
 use crate::refusal::Refusal;
 
 /// Reads a field's text; the refusal names object and field.
@@ -127,6 +127,22 @@ fn side_to_proto(side: &Side) -> v1::Side {
     }
 }
 
+fn overload_of(object: &str, text: &str) -> Result<Option<OnFailure>, Refusal> {
+    match text {
+        "" => Ok(None),
+        "open" => Ok(Some(OnFailure::Open)),
+        "closed" => Ok(Some(OnFailure::Closed)),
+        other => Err(Refusal::invalid(format!("{object}: overload = \"{other}\" is neither open nor closed"))),
+    }
+}
+
+fn overload_name(overload: OnFailure) -> &'static str {
+    match overload {
+        OnFailure::Open => "open",
+        OnFailure::Closed => "closed",
+    }
+}
+
 pub(super) fn rule_of(rule: &v1::Rule) -> Result<Rule, Refusal> {
     let object = format!("rule {}", rule.name);
     if rule.action == i32::from(v1::Action::Unspecified) {
@@ -138,6 +154,7 @@ pub(super) fn rule_of(rule: &v1::Rule) -> Result<Rule, Refusal> {
         action: action_of(&object, rule.action)?,
         log: rule.log,
         inspect: filled(&rule.inspect),
+        overload: overload_of(&object, &rule.overload)?,
         switches: rule.switches.clone(),
         vlans: texts(&object, "vlans", &rule.vlans)?,
         ether_types: ether_types.collect::<Result<_, _>>()?,
@@ -156,6 +173,7 @@ pub(super) fn rule_to_proto(rule: &Rule) -> v1::Rule {
         action: action_to_proto(rule.action),
         log: rule.log,
         inspect: rule.inspect.clone().unwrap_or_default(),
+        overload: rule.overload.map_or("", overload_name).to_owned(),
         switches: rule.switches.clone(),
         from: Some(side_to_proto(&rule.from)),
         to: Some(side_to_proto(&rule.to)),

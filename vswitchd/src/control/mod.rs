@@ -7,6 +7,7 @@ mod convert_port;
 mod convert_router;
 mod events;
 mod flows;
+mod inspection;
 mod policies;
 mod ports;
 mod routers;
@@ -76,6 +77,7 @@ impl Service {
             rule_sets_server::RuleSetsServer,
             flows_server::FlowsServer,
             stats_server::StatsServer,
+            inspection_server::InspectionServer,
             events_server::EventsServer,
             config_server::ConfigServer,
             trace_server::TraceServer

@@ -38,6 +38,11 @@ pub fn line(event: &Event, number: u64, clocks: &Clocks, naming: &Naming<'_>) ->
             json.text("rule", &naming.judged_by.rule(*rule));
             packet(json, scene);
         }),
+        Event::Shed { scene, stage } => of("inspection", scene).write(|json| {
+            json.nested("inspection", |json| {
+                json.text("given_up", stage.name()).text("reason", stage.meaning());
+            });
+        }),
         Event::Flow(record) => flow(record, number, clocks, naming),
     }
 }

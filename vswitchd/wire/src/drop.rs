@@ -116,6 +116,8 @@ reasons! {
     IcmpUnrelated = "icmp-unrelated",
     /// The flow was ended by a verdict; its later packets are dropped too.
     FlowBlocked = "flow-blocked",
+    /// The budget of processor time for inspection is used up, and the flow may not pass uninspected.
+    InspectionBudget = "inspection-budget",
     /// A fragment overlaps another, or does not fit its datagram.
     FragmentOverlap = "fragment-overlap",
     /// Fragments of a datagram that did not become whole in time.

@@ -6,20 +6,20 @@ use super::*;
 use crate::inspect::RuleSetProgram;
 use crate::spec::OnFailure;
 
-fn program(text: &str) -> Arc<RuleSetProgram> {
+pub(super) fn program(text: &str) -> Arc<RuleSetProgram> {
     let (set, problems) = RuleSet::parse(&[Source { name: "test", text }], &Variables::default());
     assert!(problems.is_empty(), "{problems:?}");
     Arc::new(RuleSetProgram::compile(&set).0)
 }
 
-fn inspecting(program: &Arc<RuleSetProgram>) -> Spec {
+pub(super) fn inspecting(program: &Arc<RuleSetProgram>) -> Spec {
     let mut spec = spec(Action::Allow, vec![]);
     spec.rule_sets = vec![("guard".into(), program.clone())];
     spec.switches[0].inspect = Some("guard".into());
     spec
 }
 
-const DROP: &str = r#"drop tcp any any -> any 80 (msg:"evil"; content:"evil"; sid:7;)"#;
+pub(super) const DROP: &str = r#"drop tcp any any -> any 80 (msg:"evil"; content:"evil"; sid:7;)"#;
 const REJECT: &str = r#"reject tcp any any -> any 80 (msg:"evil"; content:"evil"; sid:8;)"#;
 
 #[test]

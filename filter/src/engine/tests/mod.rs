@@ -1,5 +1,6 @@
 //! Stories: packets between three hosts behind ports 1, 2 and 3 of switch 1, and what becomes of each.
 
+mod budget;
 mod carry;
 mod change;
 mod content;
@@ -192,6 +193,7 @@ impl World {
             Event::Record { kind, .. } => (*kind).to_owned(),
             Event::Drop { reason, .. } => format!("drop {}", reason.label()),
             Event::Allow { rule, .. } => format!("allow {}", rule.0),
+            Event::Shed { stage, .. } => format!("shed {}", stage.name()),
             Event::Flow(record) => format!("flow {} {}", record.state, record.reason),
         };
         self.engine.events().drain().map(short).collect()

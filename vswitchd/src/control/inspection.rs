@@ -1,0 +1,47 @@
+//! `weir.v1.Inspection`.
+
+use tonic::{Request, Response, Status};
+use weir_filter::engine::budget::{Stage, Usage};
+use weir_proto::v1;
+use weir_proto::v1::inspection_server::Inspection;
+
+use super::Service;
+use crate::refusal::Refusal;
+
+#[tonic::async_trait]
+impl Inspection for Service {
+    async fn get(&self, _: Request<v1::GetInspectionRequest>) -> Result<Response<v1::InspectionStatus>, Status> {
+        let names = self.controller.snapshot();
+        let asked = self.controller.worker().ask(move |view| {
+            let engine = view.fabric.engine();
+            let budget = engine.budget();
+            let port = |(port, usage): (_, &Usage)| used(names.names.port(port), usage);
+            v1::InspectionStatus {
+                monotonic_ns: view.now.0,
+                budget_ns: budget.terms().map_or(0, |terms| terms.ns_per_second),
+                spent_ns: budget.spent_ns(),
+                stage: budget.stage().name().to_owned(),
+                ports: budget.of_ports().map(port).collect(),
+                rule_sets: engine.usage_of_programs().into_iter().map(|(name, usage)| used(name, &usage)).collect(),
+                shed: shed(&budget.shed()),
+                refused: budget.refused(),
+            }
+        });
+        Ok(Response::new(asked.await.map_err(Refusal::from)?))
+    }
+}
+
+fn used(name: String, usage: &Usage) -> v1::InspectionUse {
+    v1::InspectionUse { name, packets: usage.packets, bytes: usage.bytes, ns: usage.ns }
+}
+
+/// Flows given up, where there were any.
+fn shed(counts: &[u64]) -> Vec<v1::Count> {
+    let named = Stage::ALL.iter().zip(counts).filter(|&(_, &count)| count > 0);
+    let count = |(stage, &count): (&Stage, &u64)| v1::Count {
+        name: stage.name().to_owned(),
+        count,
+        meaning: stage.meaning().to_owned(),
+    };
+    named.map(count).collect()
+}
