@@ -225,9 +225,11 @@ impl Writer<'_> {
             // A flow may have been judged by a policy of long ago, whose rules had other numbers.
             let judged_by = match event {
                 Event::Flow(record) => self.board.names(record.epoch),
-                Event::Alert { .. } | Event::Record { .. } | Event::Drop { .. } | Event::Allow { .. } => {
-                    Arc::clone(&names)
-                }
+                Event::Alert { .. }
+                | Event::Record { .. }
+                | Event::Drop { .. }
+                | Event::Allow { .. }
+                | Event::Shed { .. } => Arc::clone(&names),
             };
             self.number += 1;
             let naming = Naming { names: &names, judged_by: &judged_by };
@@ -261,6 +263,7 @@ fn kind(event: &Event) -> &'static str {
         Event::Record { kind, .. } => kind,
         Event::Drop { .. } => "drop",
         Event::Allow { .. } => "allow",
+        Event::Shed { .. } => "inspection",
         Event::Flow(_) => "flow",
     }
 }
