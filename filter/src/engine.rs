@@ -4,6 +4,7 @@ mod aside;
 pub mod budget;
 mod carry;
 mod content;
+mod deny;
 mod end;
 mod enter;
 mod exits;
@@ -15,7 +16,7 @@ mod trace;
 
 use std::sync::Arc;
 
-use weir_wire::{DropReason, Instant, Packet, Pool, PortId, RuleId, SwitchId};
+use weir_wire::{DropReason, Epoch, Instant, Packet, Pool, PortId, RuleId, SwitchId};
 
 use crate::event::{Events, FlowRecord, Signature};
 use crate::flow::table::Table;
@@ -161,6 +162,8 @@ pub enum Inspected {
 pub struct Engine {
     policy: Arc<Policy>,
     programs: Programs,
+    /// The first policy of those since which the content filter has had rules.
+    watched_from: Epoch,
     counters: Vec<RuleCounter>,
     table: Table,
     flows_per_port: usize,
@@ -183,6 +186,7 @@ impl Engine {
         Engine {
             policy: Arc::new(Policy::default()),
             programs: Programs::default(),
+            watched_from: Epoch::default(),
             counters: vec![RuleCounter::default()],
             table: Table::new(limits.flows, seed),
             flows_per_port: limits.flows_per_port,
@@ -206,6 +210,9 @@ impl Engine {
         self.memory.renew(sets, policy.settings().tells);
         self.budget.set_terms(policy.settings().cpu_budget);
         self.budget.retain_programs(self.programs.numbers());
+        if self.policy.content().is_idle() && !policy.content().is_idle() {
+            self.watched_from = policy.epoch();
+        }
         self.counters.clear();
         self.counters.resize(policy.rules() + 1, RuleCounter::default());
         std::mem::replace(&mut self.policy, policy)

@@ -181,6 +181,13 @@ pub enum Event {
         /// The stage of the guard.
         stage: crate::engine::budget::Stage,
     },
+    /// A content rule told of a site, or denied it.
+    Content {
+        /// Where.
+        scene: Scene,
+        /// Which, and by which rule.
+        finding: Box<crate::content::Finding>,
+    },
     /// A flow ended.
     Flow(Box<FlowRecord>),
 }

@@ -7,6 +7,7 @@
 
 pub mod app;
 pub mod capture;
+pub mod content;
 pub mod decode;
 pub mod detect;
 pub mod engine;

@@ -3,7 +3,9 @@
 //! Answers are built from the packet that caused them, leave by the port of whom they are for, and are limited in
 //! number: whoever sends faster than [`RATE`] refused packets a second gets no answer to the rest.
 
-use weir_wire::build::{Reset, Toward, Unreachable, reset, reset_numbers, unreachable};
+use weir_wire::build::{
+    Reset, Toward, Unreachable, datagram_back, last_segment, reset, reset_numbers, unreachable,
+};
 use weir_wire::{Instant, Packet, Pool, PortId};
 
 use crate::engine::Cleared;
@@ -75,6 +77,16 @@ impl Replies {
         pool: &mut Pool,
     ) {
         self.push(now, to, || reset(packet, Toward::Receiver, Reset { seq, ack: Some(ack) }, pool));
+    }
+
+    /// Says this to the sender of a TCP segment in its receiver's name, and ends the connection.
+    pub fn say_last(&mut self, now: Instant, packet: &Packet, payload: &[u8], pool: &mut Pool) {
+        self.push(now, packet.port, || last_segment(packet, payload, pool));
+    }
+
+    /// Answers a datagram in its receiver's name.
+    pub fn answer(&mut self, now: Instant, packet: &Packet, payload: &[u8], pool: &mut Pool) {
+        self.push(now, packet.port, || datagram_back(packet, payload, pool));
     }
 
     fn push(&mut self, now: Instant, to: PortId, make: impl FnOnce() -> Option<Packet>) {

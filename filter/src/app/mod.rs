@@ -229,6 +229,8 @@ pub struct Mark {
     pub detection: [crate::detect::TxMemory; 2],
     /// Its log line was written.
     pub logged: bool,
+    /// The content filter has judged the site that it names.
+    pub judged: bool,
     /// Anomalies met in it.
     pub anomalies: Vec<Anomaly>,
     /// Anomalies already told.

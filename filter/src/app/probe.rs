@@ -52,7 +52,12 @@ pub fn guess(
     end: bool,
 ) -> Guess {
     let end = end || bytes.len() >= PROBED;
-    let bytes = bytes.get(..PROBED).unwrap_or(bytes);
+    let mut bytes = bytes.get(..PROBED).unwrap_or(bytes);
+    // Servers skip empty lines before a request (RFC 9112, 2.2); what is refused inline must not hide behind them.
+    if settings.http.inline && way == Direction::Original {
+        let empty = bytes.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+        bytes = bytes.get(empty..).unwrap_or_default();
+    }
     if bytes.is_empty() {
         return Guess::Unknown;
     }

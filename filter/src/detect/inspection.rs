@@ -115,6 +115,11 @@ impl Inspection {
         self.sides.iter().map(|side| side.lookback).max().unwrap_or(0)
     }
 
+    /// Its application layer.
+    pub fn layer(&self) -> &App {
+        &self.app
+    }
+
     /// What the flow speaks.
     pub fn app(&self) -> AppFacts {
         let identity = self.app.identity();
@@ -181,6 +186,7 @@ impl Inspection {
         if self.feed(&step, shared, findings) == Outcome::Reversed {
             step.way = opposite(step.way);
         }
+        sink.heard(&mut self.app, step.way, findings.app_error);
         let after = *self.app.identity();
         let [to_server, to_client] = &mut self.found;
         *to_server |= before.to_server != after.to_server;

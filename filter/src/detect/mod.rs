@@ -219,6 +219,10 @@ pub trait Sink {
     /// A rule matched and is to be told of.
     fn alert(&mut self, _scene: &Scene<'_>, _alert: &Alert<'_>) {}
 
+    /// The application layer was fed with what the step brought, and nothing of it is judged or forgotten yet. `failed`:
+    /// its parser gave up.
+    fn heard(&mut self, _app: &mut crate::app::App, _way: Direction, _failed: bool) {}
+
     /// A packet of a session or host that a rule tagged.
     fn tagged(&mut self, _scene: &Scene<'_>) {}
 

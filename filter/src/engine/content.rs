@@ -61,6 +61,7 @@ impl Engine {
         let (program, work) = (flow.program, self.memory.work.saturating_sub(work));
         self.budget.count(p.packet.port, program, p.packet.len() as u64, work);
         self.tell_findings(p, number, direction);
+        self.tell_sites(p, number);
         let reason = match self.findings.judgement {
             Judgement::Pass => {
                 if self.findings.settled {
@@ -82,6 +83,7 @@ impl Engine {
                 self.reset_both(p, slot, direction);
                 DropReason::Inspection
             }
+            Judgement::Deny => return Err(self.deny(p, slot, direction)),
         };
         let mut refusal = Refusal::of(slot, reason);
         if reason == DropReason::Inspection {
@@ -108,7 +110,8 @@ impl Engine {
             Judgement::Pass => return Ok(()),
             Judgement::Conflict => DropReason::StreamConflict,
             Judgement::Limit => DropReason::StreamLimit,
-            Judgement::Drop => DropReason::Inspection,
+            // Sites are named in flows only.
+            Judgement::Drop | Judgement::Deny => DropReason::Inspection,
             Judgement::Reject => {
                 self.replies.refuse(p.now, p.packet, p.pool);
                 DropReason::Inspection
@@ -158,6 +161,13 @@ impl Engine {
         let number = self.table.at(slot).number;
         self.teller.shed(p.now, p.packet, (p.switch, number), p.exits.sole(), stage);
         self.settle(slot);
+    }
+
+    /// Tells of the sites that content rules noted or denied.
+    fn tell_sites(&mut self, p: &Passing<'_, '_>, flow: u64) {
+        for finding in self.findings.content.drain(..) {
+            self.teller.site(p.now, p.packet, (p.switch, flow), p.exits.sole(), finding);
+        }
     }
 
     /// Gives a flow's inspection up: nothing is left to match.

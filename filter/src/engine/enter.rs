@@ -57,7 +57,7 @@ impl Engine {
                     packet.hash = self.table.hash(&key);
                 }
                 match self.look_up(&key, packet.hash, from_low) {
-                    Place::Known { slot, .. } if self.table.at(slot).blocked => {
+                    Place::Known { slot, .. } if self.table.at(slot).blocked && !self.table.at(slot).shown_out => {
                         return Entered::Dropped(packet, Why::reason(DropReason::FlowBlocked));
                     }
                     place => place,

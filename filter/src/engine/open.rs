@@ -74,7 +74,7 @@ impl Engine {
             ..Flow::default()
         };
         let slot = self.admit(p.now, flow)?;
-        self.inspect_with(slot, decision);
+        self.inspect_with(slot, decision, None);
         let flow = self.table.at(slot);
         if flow.inspect.is_some()
             && let Some(stage) = self.budget.leaves_out(flow.number, decision.overload)

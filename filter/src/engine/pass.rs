@@ -102,7 +102,7 @@ impl Engine {
     fn known(&mut self, p: &mut Passing<'_, '_>, slot: u32, direction: Direction) -> Result<(), Refusal> {
         let flow = self.table.at(slot);
         if flow.blocked {
-            return Err(Refusal::of(slot, DropReason::FlowBlocked));
+            return Err(if flow.shown_out { self.after_end(p, slot) } else { Refusal::of(slot, DropReason::FlowBlocked) });
         }
         let mut tcp = None;
         if flow.key.is_tcp() {
@@ -201,6 +201,11 @@ impl Engine {
     /// Tells both ends of a flow that a verdict ended it.
     pub(super) fn reset_both(&mut self, p: &mut Passing<'_, '_>, slot: u32, direction: Direction) {
         self.replies.refuse(p.now, p.packet, p.pool);
+        self.reset_other(p, slot, direction);
+    }
+
+    /// Tells the end that a packet goes to that a verdict ended the flow.
+    pub(super) fn reset_other(&mut self, p: &mut Passing<'_, '_>, slot: u32, direction: Direction) {
         let flow = self.table.at(slot);
         let [initiator, responder] = flow.ports;
         let known: PortId = if direction == Direction::Original { responder } else { initiator };

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use weir_wire::{DropReason, Instant, PortId, RuleId};
+use weir_wire::numbers::{PROTOCOL_TCP, PROTOCOL_UDP};
+use weir_wire::{DropReason, Epoch, Instant, PortId, RuleId};
 
 use super::pass::Passing;
 use super::{Engine, Exits, Why};
+use crate::content::{Watch, Who};
 use crate::flow::UNKNOWN_PORT;
 use crate::inspect::{Direction, FlowInspect, RuleSetProgram};
 use crate::policy::{Decision, Policy, Subject};
@@ -103,25 +105,37 @@ impl Engine {
             return Err(decision);
         }
         let flow = self.table.at_mut(slot);
-        (flow.ports, flow.epoch, flow.decision) = (now_ports, epoch, decision);
+        let before = std::mem::replace(&mut flow.epoch, epoch);
+        (flow.ports, flow.decision) = (now_ports, decision);
         flow.settled = false;
-        self.inspect_with(slot, decision);
+        self.inspect_with(slot, decision, Some(before));
         judged.map(|_| ())
     }
 
     /// Gives a flow the inspection that its verdict asks for, and takes away what it had where that is another.
-    pub(super) fn inspect_with(&mut self, slot: u32, decision: Decision) {
+    /// `before`: the policy that judged it last.
+    pub(super) fn inspect_with(&mut self, slot: u32, decision: Decision, before: Option<Epoch>) {
         let number = if decision.refuses() { 0 } else { self.programs.number(decision) };
         let program = decision.program.and_then(|at| self.policy.programs().get(usize::from(at))).map(|(_, p)| p);
+        let watch = if decision.refuses() { None } else { self.watch(slot) };
         let flow = self.table.at_mut(slot);
         if number == flow.program {
-            return;
+            match flow.inspect.as_mut() {
+                Some(inspect) => {
+                    inspect.set_watch(watch);
+                    return;
+                }
+                // It has named all its sites, unless nobody listened when it did.
+                None if watch.is_none() || before.is_some_and(|before| before >= self.watched_from) => return,
+                None => {}
+            }
         }
         // A flow that had no inspection so far is met in its midst.
         let midstream = flow.midstream || flow.packets != [0, 0];
         flow.program = number;
         let old = flow.inspect.take();
-        let Some(program) = program.filter(|_| number != 0) else {
+        let program = program.filter(|_| number != 0).or_else(|| watch.is_some().then(|| self.policy.no_rules()));
+        let Some(program) = program else {
             if let Some(mut old) = old {
                 old.release(&mut self.memory);
             }
@@ -129,20 +143,35 @@ impl Engine {
         };
         flow.inspect = match old {
             None => {
-                let mut fresh = FlowInspect::new(program, &flow.key.tuple(flow.initiator_is_low), midstream);
+                let mut fresh = FlowInspect::watched(program, &flow.key.tuple(flow.initiator_is_low), midstream, watch);
                 if let Some(inspect) = &mut fresh {
                     inspect.expect(&mut self.memory, flow.last);
                 }
                 fresh
             }
             Some(mut old) => {
-                let goes_on = old.replace_program(program);
+                let goes_on = old.replace_program(program, watch);
                 if !goes_on {
                     old.release(&mut self.memory);
                 }
                 goes_on.then_some(old)
             }
         };
+    }
+
+    /// The content filter's part in a flow.
+    fn watch(&self, slot: u32) -> Option<Box<Watch>> {
+        let content = self.policy.content();
+        if content.is_idle() {
+            return None;
+        }
+        let flow = self.table.at(slot);
+        let tuple = flow.key.tuple(flow.initiator_is_low);
+        if !matches!(tuple.protocol, PROTOCOL_TCP | PROTOCOL_UDP) {
+            return None;
+        }
+        let who = Who { switch: flow.key.switch(), port: flow.ports[0], address: tuple.source };
+        Watch::new(content, who, tuple.destination)
     }
 
     /// The rule set of a verdict.

@@ -180,6 +180,18 @@ impl Teller {
         self.tell(|| Event::Alert { scene: scene_at_end(now, flow, Direction::Original), signature, members });
     }
 
+    /// A content rule told of a site, or denied it.
+    pub fn site(
+        &mut self,
+        now: Instant,
+        packet: &Packet,
+        (switch, flow): (SwitchId, u64),
+        to: Option<PortId>,
+        finding: crate::content::Finding,
+    ) {
+        self.tell(|| Event::Content { scene: scene(now, packet, switch, to, flow), finding: Box::new(finding) });
+    }
+
     /// A flow ended.
     pub fn flow_ended(&mut self, flow: &Flow, reason: &'static str) {
         self.tell(|| Event::Flow(Box::new(flow.record(reason))));

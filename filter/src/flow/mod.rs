@@ -94,6 +94,8 @@ pub struct Flow {
     pub recorded: bool,
     /// What it speaks, where inspection found out.
     pub app: Option<weir_ids_rules::AppProtocol>,
+    /// It was ended by an answer to its initiator, who will close its side.
+    pub shown_out: bool,
 }
 
 impl Linked for Flow {

@@ -13,9 +13,10 @@ use weir_wire::{Instant, Packet};
 
 use super::program::RuleSetProgram;
 use super::stream::{Stream, Taken};
-use super::told::Told;
+use super::told::{Beside, Told};
 use super::urgent::Urgent;
 use super::{Direction, Findings, Judgement, Seen, StreamMemory};
+use crate::content::Watch;
 use crate::decode::{Tcp, View};
 use crate::detect::{self, FlowFacts, FlowVerdict, Inspection, Step, StreamBytes, Verdict, oriented};
 use crate::event::Tuple;
@@ -33,6 +34,8 @@ pub struct FlowInspect {
     passed: bool,
     /// A rule that refuses could not be decided on bytes of a stream, so none of it goes on.
     undecided: bool,
+    /// The content filter's part, while sites may still be named.
+    watch: Option<Box<Watch>>,
 }
 
 /// One direction.
@@ -47,26 +50,46 @@ impl FlowInspect {
     /// State for a flow whose initiator sends `tuple`; `None` where no rule of `program` can ever match it (the flow
     /// is settled from the start). `midstream`: the flow's start was not seen.
     pub fn new(program: &Arc<RuleSetProgram>, tuple: &Tuple, midstream: bool) -> Option<Box<FlowInspect>> {
-        if !program.program().concerns(tuple) {
+        FlowInspect::watched(program, tuple, midstream, None)
+    }
+
+    /// As [`FlowInspect::new`], for a flow whose sites are judged too.
+    pub fn watched(
+        program: &Arc<RuleSetProgram>,
+        tuple: &Tuple,
+        midstream: bool,
+        watch: Option<Box<Watch>>,
+    ) -> Option<Box<FlowInspect>> {
+        if watch.is_none() && !program.program().concerns(tuple) {
             return None;
         }
         let inspection = Inspection::start(program.program(), tuple, midstream);
-        let wants_stream = inspection.wants_stream();
+        let wants_stream = inspection.wants_stream() || watch.is_some();
         let mut sides = [Side::default(), Side::default()];
         if midstream {
             sides.iter_mut().for_each(|side| side.stream.join_late());
         }
         let tuple = *tuple;
-        Some(Box::new(FlowInspect { inspection, tuple, sides, wants_stream, passed: false, undecided: false }))
+        Some(Box::new(FlowInspect { inspection, tuple, sides, wants_stream, passed: false, undecided: false, watch }))
     }
 
     /// Inspects one packet; fills `findings`, which the caller has cleared. Allocates nothing once warm where nothing
     /// matches.
     pub fn inspect(&mut self, seen: Seen, packet: &Packet, memory: &mut StreamMemory, findings: &mut Findings) {
-        if self.passed || self.undecided {
+        if self.undecided || (self.passed && self.watch.is_none()) {
             findings.settled = self.passed;
             findings.judgement = if self.passed { Judgement::Pass } else { Judgement::Limit };
             return;
+        }
+        let mut seen = seen;
+        if let Some(watch) = self.watch.as_deref_mut() {
+            // A connection names sites as long as it lasts.
+            seen.depth = u64::MAX;
+            findings.denial = watch.address(&mut findings.content);
+            if findings.denial.is_some() {
+                findings.judgement = Judgement::Deny;
+                return;
+            }
         }
         let mut grown = None;
         if self.tuple.protocol == PROTOCOL_TCP && self.wants_stream {
@@ -85,21 +108,32 @@ impl FlowInspect {
         if let Some(side) = self.sides.get_mut(seen.direction as usize) {
             side.stream.trim(lookback, memory);
         }
-        findings.settled = self.passed || self.is_settled(&seen);
+        if self.watch.as_ref().is_some_and(|watch| watch.is_done(self.inspection.layer())) {
+            self.watch = None;
+        }
+        findings.settled = self.watch.is_none() && (self.passed || self.is_settled(&seen));
     }
 
     /// Takes a new policy's program: what the rules remember belongs to the old one and is dropped, the stream's
     /// position and the bytes held stay, and the recent ones are searched by the new rules too. Returns `false` where
     /// nothing of the new program can match (the flow is settled).
-    pub fn replace_program(&mut self, program: &Arc<RuleSetProgram>) -> bool {
+    pub fn replace_program(&mut self, program: &Arc<RuleSetProgram>, watch: Option<Box<Watch>>) -> bool {
         self.inspection.replace_program(program.program());
-        let wanted = std::mem::replace(&mut self.wants_stream, self.inspection.wants_stream());
+        self.watch = watch;
+        let wants = self.inspection.wants_stream() || self.watch.is_some();
+        let wanted = std::mem::replace(&mut self.wants_stream, wants);
         if !wanted || !self.wants_stream {
             // What an untracked stream has passed on is not known, so it is taken up where it stands.
             self.sides.iter_mut().for_each(|side| side.stream.forget());
         }
         (self.passed, self.undecided) = (false, false);
-        program.program().concerns(&self.tuple)
+        self.watch.is_some() || program.program().concerns(&self.tuple)
+    }
+
+    /// Takes the content filter of a new policy; what the flow named before stays judged. `None`: nothing of its sites
+    /// is asked any more.
+    pub fn set_watch(&mut self, watch: Option<Box<Watch>>) {
+        self.watch = watch;
     }
 
     /// What the flow speaks, where that is known.
@@ -126,7 +160,7 @@ impl FlowInspect {
             let step =
                 Step { view: &view, way, packet: false, established: true, stream: None, flow: &flow, end: true };
             let mut found = detect::Findings::default();
-            self.inspection.step(&step, &mut memory.shared, &mut found, &mut Told { findings, tells });
+            self.inspection.step(&step, &mut memory.shared, &mut found, &mut Told { findings, tells, beside: Beside::default() });
         }
         memory.shared.expectations.clear();
     }
@@ -211,10 +245,12 @@ impl FlowInspect {
             Step { view: &view, way, packet: true, established: seen.established, stream, flow: &facts, end: false };
         let mut found = detect::Findings::default();
         let shared = &mut memory.shared;
-        self.inspection.step(&step, shared, &mut found, &mut Told { findings, tells });
+        let says = grown.is_some() || (packet.tcp().is_none() && !packet.payload().is_empty());
+        let beside = Beside { watch: self.watch.as_deref_mut(), says };
+        self.inspection.step(&step, shared, &mut found, &mut Told { findings, tells, beside });
         memory.announce(seen.now);
         conclude(&found, findings);
-        self.passed = found.flow == Some(FlowVerdict::Pass);
+        self.passed |= found.flow == Some(FlowVerdict::Pass);
         let mut undecided = found.undecided;
         if let (Some((_, to)), Some(stream)) = (grown, &stream)
             && side.urgent.is_among(start + stream.at, to)
@@ -225,7 +261,8 @@ impl FlowInspect {
             let stream = StreamBytes { text: &text, at: stream.at + left_out, fresh: 0, gap: 0, end: false };
             let again = Step { stream: Some(stream), packet: false, ..step };
             let shared = &mut memory.shared;
-            self.inspection.look_again(&again, shared, &mut found, &mut Told { findings, tells });
+            let beside = Beside::default();
+            self.inspection.look_again(&again, shared, &mut found, &mut Told { findings, tells, beside });
             conclude(&found, findings);
             undecided |= found.undecided;
             memory.text = text;
@@ -237,6 +274,9 @@ impl FlowInspect {
             if findings.judgement == Judgement::Pass {
                 findings.judgement = Judgement::Limit;
             }
+        }
+        if findings.denial.is_some() && matches!(findings.judgement, Judgement::Pass | Judgement::Limit) {
+            findings.judgement = Judgement::Deny;
         }
         memory.work = memory.shared.work();
     }

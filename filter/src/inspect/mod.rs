@@ -21,6 +21,7 @@ use std::sync::Arc;
 
 use weir_wire::Instant;
 
+use crate::content;
 use crate::detect::FlowFacts;
 use crate::event::Signature;
 
@@ -65,6 +66,8 @@ pub enum Judgement {
     Drop,
     /// A `reject` rule matched: refuse it, end the flow, tell both sides.
     Reject,
+    /// The content filter denies the site: refuse it, and answer as [`Findings::denial`] says.
+    Deny,
     /// Refuse it: it contradicts bytes already inspected at its place of the stream.
     Conflict,
     /// Refuse it: its bytes cannot be held for inspection. The sender will repeat it.
@@ -78,6 +81,8 @@ impl Findings {
         self.matched.clear();
         self.members.clear();
         self.records.clear();
+        self.content.clear();
+        self.denial = None;
     }
 }
 
@@ -92,6 +97,10 @@ pub struct Findings {
     pub members: Vec<(Arc<Signature>, Box<str>)>,
     /// What the application layer has to tell.
     pub records: Vec<Record>,
+    /// The sites that content rules told of or denied.
+    pub content: Vec<content::Finding>,
+    /// What a denied initiator is told.
+    pub denial: Option<content::Denial>,
     /// Nothing is left to match on this flow: its state may be given up.
     pub settled: bool,
 }

@@ -6,7 +6,8 @@
 use std::sync::Arc;
 
 use crate::app::file::File;
-use crate::app::{Anomaly, Mark, Transaction};
+use crate::app::{Anomaly, App, Mark, Transaction};
+use crate::content::Watch;
 use crate::detect::{Alert, Marked, Scene, Sink};
 use crate::eve;
 use crate::event::Tells;
@@ -31,6 +32,17 @@ pub struct Told<'f> {
     pub findings: &'f mut Findings,
     /// What is wanted.
     pub tells: Tells,
+    /// What looks at the flow besides the rules.
+    pub beside: Beside<'f>,
+}
+
+/// What looks at a flow besides the rules.
+#[derive(Debug, Default)]
+pub struct Beside<'f> {
+    /// The content filter's part.
+    pub watch: Option<&'f mut Watch>,
+    /// The step brings something that its sender says.
+    pub says: bool,
 }
 
 /// Members without the braces around them.
@@ -60,6 +72,17 @@ impl Sink for Told<'_> {
             }
         });
         self.findings.members.push((Arc::clone(alert.signature), text));
+    }
+
+    fn heard(&mut self, app: &mut App, way: Direction, failed: bool) {
+        let Some(watch) = self.beside.watch.as_deref_mut() else { return };
+        let told = &mut self.findings.content;
+        // The answer may be the first that tells what was asked.
+        let mut denial = watch.look(app, told);
+        if denial.is_none() {
+            denial = watch.gave_up(app, failed, way == Direction::Original && self.beside.says, told);
+        }
+        self.findings.denial = denial;
     }
 
     fn transaction(&mut self, scene: &Scene<'_>, mark: &Mark, transaction: &dyn Transaction) {

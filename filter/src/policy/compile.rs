@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use ipnetwork::IpNetwork;
 use weir_wire::{Epoch, MacAddr, RuleId};
@@ -11,6 +12,7 @@ use super::sets::{Intervals, Maker, Ranges, Row, Set, Value};
 use super::spec::{Rule, Side, Spec};
 use super::tables::{ByAddress, ByMac, ByPort, Tables};
 use super::{Decision, Policy, PolicyErrors};
+use crate::content::rules as content;
 
 pub(super) fn compile(spec: &Spec, epoch: Epoch) -> Result<Policy, PolicyErrors> {
     let errors = check::check(spec);
@@ -32,6 +34,11 @@ pub(super) fn compile(spec: &Spec, epoch: Epoch) -> Result<Policy, PolicyErrors>
         let program = program(switch.inspect.as_deref());
         (switch.id, Decision { action: switch.default, rule: RuleId::DEFAULT, log: false, program, overload: None })
     });
+    let known = content::Known {
+        switches: spec.switches.iter().map(|switch| (switch.name.as_str(), switch.id)).collect(),
+        ports: spec.ports.iter().map(|port| (port.name.as_str(), port.id, port.groups.as_slice())).collect(),
+    };
+    let content = content::Content::compile(&spec.content, &known).map_err(PolicyErrors)?;
     Ok(Policy {
         epoch,
         names: spec.rules.iter().map(|rule| rule.name.clone()).collect(),
@@ -40,6 +47,8 @@ pub(super) fn compile(spec: &Spec, epoch: Epoch) -> Result<Policy, PolicyErrors>
         tables: tables(spec)?,
         switches: switches.collect(),
         programs: spec.rule_sets.clone(),
+        no_rules: Arc::default(),
+        content: Arc::new(content),
         settings: spec.settings,
     })
 }

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use weir_wire::{Epoch, RuleId, SwitchId};
 
+use crate::content::Content;
 pub use crate::inspect::RuleSetProgram;
 pub use tables::Subject;
 
@@ -60,6 +61,9 @@ pub struct Policy {
     tables: Tables,
     switches: BTreeMap<SwitchId, Decision>,
     programs: Vec<(String, Arc<RuleSetProgram>)>,
+    /// For flows that are watched, but by no rule set.
+    no_rules: Arc<RuleSetProgram>,
+    content: Arc<Content>,
     settings: Settings,
 }
 
@@ -124,6 +128,16 @@ impl Policy {
     /// The rule sets by name, in the order that [`Decision::program`] counts them.
     pub fn programs(&self) -> &[(String, Arc<RuleSetProgram>)] {
         &self.programs
+    }
+
+    /// The content filter.
+    pub fn content(&self) -> &Arc<Content> {
+        &self.content
+    }
+
+    /// The rule set without rules.
+    pub fn no_rules(&self) -> &Arc<RuleSetProgram> {
+        &self.no_rules
     }
 
     /// The first rule that matches, or what the switch says to the rest. A switch that the policy does not know is

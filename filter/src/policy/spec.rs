@@ -205,6 +205,8 @@ pub struct Spec {
     pub rules: Vec<Rule>,
     /// The compiled rule sets by name.
     pub rule_sets: Vec<(String, Arc<RuleSetProgram>)>,
+    /// The content filter.
+    pub content: crate::content::Spec,
     /// Settings.
     pub settings: Settings,
 }

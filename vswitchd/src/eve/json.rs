@@ -43,6 +43,7 @@ pub fn line(event: &Event, number: u64, clocks: &Clocks, naming: &Naming<'_>) ->
                 json.text("given_up", stage.name()).text("reason", stage.meaning());
             });
         }),
+        Event::Content { scene, finding } => of("content", scene).write(|json| site(json, finding)),
         Event::Flow(record) => flow(record, number, clocks, naming),
     }
 }
@@ -88,6 +89,33 @@ fn dropped(json: &mut Json<'_>, scene: &Scene, reason: DropReason, rule: Option<
         json.number("len", scene.length).text("reason", reason.label());
         if let Some(rule) = rule {
             json.text("rule", &naming.judged_by.rule(rule));
+        }
+    });
+}
+
+/// A site as content rules judged it.
+fn site(json: &mut Json<'_>, finding: &weir_filter::content::Finding) {
+    use weir_filter::content::Action;
+    let action = match finding.action {
+        Action::Deny => "blocked",
+        Action::Allow | Action::Log => "allowed",
+    };
+    json.nested("content", |json| {
+        json.text("action", action).text("rule", &finding.rule).text("app_proto", finding.kind.name());
+        for (name, value) in [("list", &finding.list), ("category", &finding.category)] {
+            if let Some(value) = value {
+                json.text(name, value);
+            }
+        }
+        if let Some(score) = finding.score {
+            json.number("score", score);
+        }
+        json.bytes("hostname", finding.host.as_bytes());
+        if !finding.path.is_empty() {
+            json.bytes("url", finding.path.as_bytes());
+        }
+        if finding.encrypted {
+            json.text("encrypted_client_hello", "offered");
         }
     });
 }

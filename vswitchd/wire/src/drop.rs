@@ -131,6 +131,12 @@ reasons! {
     PolicyReject = "policy-reject",
     /// An inspection rule's drop matched.
     Inspection = "inspection",
+    /// The content filter does not allow the site, or could not read which it is.
+    Content = "content",
+    /// A file in it is infected, or could not be checked.
+    Virus = "virus",
+    /// The end of a file that waits for its verdict; the sender will repeat it.
+    ScanPending = "scan-pending",
     /// Data that contradicts what was already inspected at the same place of the stream.
     StreamConflict = "stream-conflict",
     /// The stream's memory limit is reached, so the data cannot be inspected.

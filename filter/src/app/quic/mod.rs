@@ -207,6 +207,11 @@ impl Transaction for Greeting {
         1
     }
 
+    fn special(&self, keyword: &str, _argument: &str, way: Direction) -> Option<bool> {
+        let asked = keyword == crate::content::watch::ENCRYPTED_HELLO && way == self.way;
+        asked.then(|| self.hello.as_ref().is_some_and(Hello::is_encrypted))
+    }
+
     fn only(&self) -> Option<Direction> {
         Some(self.way)
     }

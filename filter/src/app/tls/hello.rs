@@ -100,6 +100,11 @@ impl Hello {
         Some(Hello { legacy_version: version, version, random, session, ..Hello::default() })
     }
 
+    /// The true hello is an encrypted part of this one, or pretends to be (RFC 9849).
+    pub fn is_encrypted(&self) -> bool {
+        self.extensions.contains(&crate::content::watch::ENCRYPTED_HELLO_EXTENSION)
+    }
+
     fn extensions(&mut self, reader: &mut Reader<'_>, side: Side) -> Option<()> {
         if reader.is_empty() {
             return Some(());

@@ -371,6 +371,9 @@ impl Transaction for Connection {
             return None;
         }
         match keyword {
+            crate::content::watch::ENCRYPTED_HELLO => {
+                Some(side.hello.as_ref().is_some_and(super::hello::Hello::is_encrypted))
+            }
             "tls.version" => Some(super::log::version_is(side.version, argument)),
             "ssl_version" => Some(log::one_of_versions(side.version, argument)),
             "ssl_state" => Some(self.state(argument)),

@@ -8,6 +8,7 @@ mod fragments;
 mod limits;
 mod plain;
 mod replies;
+mod sites;
 mod storm;
 mod tcp;
 
@@ -194,6 +195,7 @@ impl World {
             Event::Drop { reason, .. } => format!("drop {}", reason.label()),
             Event::Allow { rule, .. } => format!("allow {}", rule.0),
             Event::Shed { stage, .. } => format!("shed {}", stage.name()),
+            Event::Content { finding, .. } => format!("content {} {}", finding.rule, finding.host),
             Event::Flow(record) => format!("flow {} {}", record.state, record.reason),
         };
         self.engine.events().drain().map(short).collect()

@@ -221,11 +221,11 @@ fn a_new_program_keeps_the_stream_and_sees_what_is_at_hand() {
     let mut c = start();
     c.data(CLIENT, 0, b"first half, ").passes();
     let other = program(r#"drop tcp any any -> any any (content:"half, second"; sid:9;)"#);
-    assert!(c.flow.as_mut().unwrap().replace_program(&other));
+    assert!(c.flow.as_mut().unwrap().replace_program(&other, None));
     c.data(CLIENT, 0, b"FIRST").is(Judgement::Conflict, &[]);
     c.data(CLIENT, 12, b"second half").is(Judgement::Drop, &[9]);
     let none = program(r#"drop udp any any -> any any (content:"x"; sid:9;)"#);
-    assert!(!c.flow.as_mut().unwrap().replace_program(&none));
+    assert!(!c.flow.as_mut().unwrap().replace_program(&none, None));
 }
 
 #[test]

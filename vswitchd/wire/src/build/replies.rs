@@ -65,6 +65,43 @@ pub fn reset(packet: &Packet, toward: Toward, numbers: Reset, pool: &mut Pool) -
     originate(packet, toward, &[network.bytes(), &header], pool)
 }
 
+/// A segment to the sender of `packet` that carries `payload` and ends its side of the connection, as if the other end
+/// had sent it. `None` as for [`reset`], and where the segment acknowledges nothing.
+pub fn last_segment(packet: &Packet, payload: &[u8], pool: &mut Pool) -> Option<Packet> {
+    let offending = packet.tcp()?;
+    if offending.has(TCP_RST) || !offending.has(TCP_ACK) || packet.dst_mac().is_multicast() {
+        return None;
+    }
+    let (source, destination) = packet.addresses()?;
+    let ack = offending.seq.wrapping_add(segment_length(packet, &offending));
+    let fields = TcpFields {
+        source_port: offending.destination_port,
+        destination_port: offending.source_port,
+        seq: offending.ack,
+        ack,
+        flags: TCP_ACK | TCP_PSH | TCP_FIN,
+        window: u16::MAX,
+    };
+    let header = tcp_header(&fields, 0);
+    let network = IpHeader::new(destination, source, PROTOCOL_TCP, header.len() + payload.len());
+    originate(packet, Toward::Sender, &[network.bytes(), &header, payload], pool)
+}
+
+/// A datagram to the sender of `packet`, a datagram itself, as if from its receiver.
+pub fn datagram_back(packet: &Packet, payload: &[u8], pool: &mut Pool) -> Option<Packet> {
+    let (source, destination) = packet.addresses()?;
+    let (source_port, destination_port) = packet.ports()?;
+    if packet.headers.protocol != PROTOCOL_UDP || packet.dst_mac().is_multicast() {
+        return None;
+    }
+    let length = u16::try_from(payload.len() + 8).ok()?;
+    let [a, b] = destination_port.to_be_bytes();
+    let [c, d] = source_port.to_be_bytes();
+    let [e, f] = length.to_be_bytes();
+    let network = IpHeader::new(destination, source, PROTOCOL_UDP, usize::from(length));
+    originate(packet, Toward::Sender, &[network.bytes(), &[a, b, c, d, e, f, 0, 0], payload], pool)
+}
+
 /// Why a destination cannot be reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unreachable {
