@@ -3,8 +3,21 @@
 use std::error::Error;
 use std::path::PathBuf;
 
-const FILES: [&str; 12] =
-    ["types", "switches", "ports", "routers", "policies", "rule_sets", "flows", "stats", "inspection", "events", "config", "trace"];
+const FILES: [&str; 13] = [
+    "types",
+    "switches",
+    "ports",
+    "routers",
+    "policies",
+    "rule_sets",
+    "flows",
+    "stats",
+    "inspection",
+    "events",
+    "config",
+    "trace",
+    "content",
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     let files: Vec<String> = FILES.iter().map(|name| format!("proto/weir/v1/{name}.proto")).collect();

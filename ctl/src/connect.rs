@@ -59,6 +59,8 @@ clients! {
     config: config_client::ConfigClient;
     /// Why packets go where they go.
     trace: trace_client::TraceClient;
+    /// The content filter.
+    content: content_filter_client::ContentFilterClient;
 }
 
 impl Connection {

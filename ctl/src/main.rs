@@ -5,6 +5,7 @@
 mod apply;
 mod attach;
 mod connect;
+mod content;
 mod events;
 mod failure;
 mod fdb;
@@ -99,6 +100,9 @@ enum Command {
     /// Rule files, without the daemon.
     #[command(subcommand)]
     Rules(rules::Command),
+    /// The content filter: which sites guests may visit.
+    #[command(subcommand)]
+    Content(content::Command),
     /// Flows: conversations that are going on.
     #[command(subcommand)]
     Flow(flow::Command),
@@ -169,6 +173,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Policy(command) => policy::run(command, &daemon, format).await,
         Command::Ruleset(command) => rule_set::run(command, &daemon, format).await,
         Command::Rules(command) => rules::run(command, format),
+        Command::Content(command) => content::run(command, &daemon, format).await,
         Command::Flow(command) => flow::run(command, &daemon, format).await,
         Command::Fdb(command) => fdb::run(command, &daemon, format).await,
         Command::Inspect(command) => inspect::run(command, &daemon, format).await,

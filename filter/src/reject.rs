@@ -3,9 +3,7 @@
 //! Answers are built from the packet that caused them, leave by the port of whom they are for, and are limited in
 //! number: whoever sends faster than [`RATE`] refused packets a second gets no answer to the rest.
 
-use weir_wire::build::{
-    Reset, Toward, Unreachable, datagram_back, last_segment, reset, reset_numbers, unreachable,
-};
+use weir_wire::build::{Reset, Toward, Unreachable, datagram_back, last_segment, reset, reset_numbers, unreachable};
 use weir_wire::{Instant, Packet, Pool, PortId};
 
 use crate::engine::Cleared;

@@ -14,6 +14,7 @@ use weir_ports::{Port, clock};
 use weir_wire::{Epoch, PortId};
 
 use crate::config::{self, Config, Limits};
+use crate::content;
 use crate::open::Opener;
 use crate::plan::{Change, plan};
 use crate::published::{Board, Names, Snapshot};
@@ -88,6 +89,7 @@ struct Prepared {
     changes: Vec<Change>,
     policy: Arc<Policy>,
     rule_sets: Vec<(String, Arc<Loaded>)>,
+    content: Vec<(String, content::Loaded)>,
     warnings: Vec<String>,
 }
 
@@ -274,7 +276,7 @@ impl Controller {
         prepared: Prepared,
         warnings: &[String],
     ) -> Result<u64, Refusal> {
-        let Prepared { desired, ids, changes, policy, rule_sets, .. } = prepared;
+        let Prepared { desired, ids, changes, policy, rule_sets, content, .. } = prepared;
         // From here on an early return drops what was opened, which closes it.
         let add_ports = self.open_ports(&changes, &desired, &ids)?;
         let remove_ports: Vec<PortId> = changes
@@ -296,7 +298,7 @@ impl Controller {
         state.epoch = applied.epoch;
         let revision = current.revision + 1;
         let (config, epoch) = (desired, applied.epoch);
-        self.board.publish(Snapshot { config, ids, revision, epoch, policy, rule_sets, names });
+        self.board.publish(Snapshot { config, ids, revision, epoch, policy, rule_sets, content, names });
         for change in &changes {
             tracing::info!(revision, epoch = applied.epoch.0, "{change}");
         }
@@ -344,14 +346,24 @@ async fn prepare(state: &mut State, current: &Snapshot, desired: Config) -> Resu
         rule_sets.push((set.name.clone(), loaded));
     }
     state.rule_sets.retain(&rule_sets);
+    let lists = content::load(&desired.content.lists, &current.content).await?;
+    for (name, loaded) in &lists {
+        warnings.extend(loaded.warning(name));
+        let before = current.content.iter().find(|(known, _)| known == name);
+        let same_files = current.config.content.lists == desired.content.lists;
+        if same_files && before.is_some_and(|(_, old)| old.digest != loaded.digest) {
+            changes.push(Change::ReloadContent(name.clone()));
+        }
+    }
     let mut spec = state::spec(&desired, &ids);
     spec.rule_sets = rule_sets.iter().map(|(name, loaded)| (name.clone(), Arc::clone(&loaded.program))).collect();
+    spec.content = content::spec(&desired, &ids, &lists);
     let epoch = Epoch(state.epoch.0 + 1);
     let compiled = tokio::task::spawn_blocking(move || Policy::compile(&spec, epoch)).await;
     let policy = compiled
         .map_err(|e| Refusal::internal(format!("the policy compiler failed: {e}; please report this")))?
         .map_err(|errors| Refusal::invalid(errors.0.join("\n")))?;
-    Ok(Prepared { desired, ids, changes, policy: Arc::new(policy), rule_sets, warnings })
+    Ok(Prepared { desired, ids, changes, policy: Arc::new(policy), rule_sets, content: lists, warnings })
 }
 
 /// Attachments that somebody else holds cannot be opened.

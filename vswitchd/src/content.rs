@@ -13,6 +13,7 @@ use weir_filter::content::{self, List};
 
 use crate::config::{self, Judgement, Met, OnFailure, Reply};
 use crate::refusal::Refusal;
+use crate::state::{Ids, Zones};
 
 /// Bytes of a list's files at most.
 const TEXT_MAX: u64 = 512 << 20;
@@ -79,7 +80,16 @@ fn read(wanted: &config::ContentList, known: &[(String, Loaded)]) -> Result<Load
 }
 
 /// The content policy as the guard takes it.
-pub fn spec(wanted: &config::Content, lists: &[(String, Loaded)]) -> content::Spec {
+pub fn spec(desired: &config::Config, ids: &Ids, lists: &[(String, Loaded)]) -> content::Spec {
+    let wanted = &desired.content;
+    let mut rules: Vec<content::Rule> = wanted.rules.iter().map(rule).collect();
+    // Routers that meet are one to the policy: what names one of them names them all.
+    let zones = Zones::of(desired, ids);
+    for name in rules.iter_mut().flat_map(|rule| &mut rule.switches) {
+        if let Some(zone) = zones.name_of(name) {
+            zone.clone_into(name);
+        }
+    }
     let v4 = wanted.sinkhole.iter().find_map(|address| match address {
         IpAddr::V4(v4) => Some(*v4),
         IpAddr::V6(_) => None,
@@ -89,7 +99,7 @@ pub fn spec(wanted: &config::Content, lists: &[(String, Loaded)]) -> content::Sp
         IpAddr::V4(_) => None,
     });
     content::Spec {
-        rules: wanted.rules.iter().map(rule).collect(),
+        rules,
         lists: lists.iter().map(|(name, loaded)| (name.clone(), Arc::clone(&loaded.list))).collect(),
         default: action(wanted.default),
         unreadable_passes: wanted.on_unreadable == OnFailure::Open,

@@ -6,6 +6,7 @@
 
 pub mod commit;
 pub mod config;
+pub mod content;
 pub mod control;
 pub mod daemon;
 pub mod eve;

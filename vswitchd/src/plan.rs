@@ -46,6 +46,10 @@ pub enum Change {
     SetRuleSet(String, Vec<FieldChange>),
     /// A rule set's files have another text. Found when they are read, not by [`plan`].
     ReloadRuleSet(String),
+    /// The content filter's settings, lists or rules change.
+    SetContent(Vec<FieldChange>),
+    /// A content list's files have another text. Found when they are read, not by [`plan`].
+    ReloadContent(String),
     /// A switch comes.
     AddSwitch(String),
     /// A switch's settings change.
@@ -80,6 +84,8 @@ impl fmt::Display for Change {
             Change::AddRuleSet(name) => ('+', format!("rule_set {name}"), &[]),
             Change::SetRuleSet(name, fields) => ('~', format!("rule_set {name}"), fields),
             Change::ReloadRuleSet(name) => ('~', format!("rule_set {name} (its files have changed)"), &[]),
+            Change::SetContent(fields) => ('~', "content".into(), fields),
+            Change::ReloadContent(name) => ('~', format!("content list {name} (its files have changed)"), &[]),
             Change::AddSwitch(name) => ('+', format!("switch {name}"), &[]),
             Change::SetSwitch(name, fields) => ('~', format!("switch {name}"), fields),
             Change::AddPort(name) => ('+', format!("port {name}"), &[]),
@@ -116,6 +122,10 @@ pub fn plan(current: &Config, desired: &Config) -> Vec<Change> {
     let settings = current.settings.changed_fields(&desired.settings);
     if !settings.is_empty() {
         changes.push(Change::SetSettings(settings));
+    }
+    let content = current.content.changed_fields(&desired.content);
+    if !content.is_empty() {
+        changes.push(Change::SetContent(content));
     }
     changes.extend(sets.added.into_iter().map(Change::AddRuleSet));
     changes.extend(sets.changed.into_iter().map(|(name, fields)| Change::SetRuleSet(name, fields)));

@@ -32,6 +32,8 @@ pub struct Snapshot {
     pub policy: Arc<Policy>,
     /// The rule sets by name.
     pub rule_sets: Vec<(String, Arc<Loaded>)>,
+    /// The content lists by name.
+    pub content: Vec<(String, crate::content::Loaded)>,
     /// Its names.
     pub names: Arc<Names>,
 }

@@ -122,6 +122,8 @@ pub fn steps(changes: &[Change], desired: &Config, before: &Ids, after: &Ids) ->
             | Change::AddRuleSet(_)
             | Change::SetRuleSet(..)
             | Change::ReloadRuleSet(_)
+            | Change::SetContent(_)
+            | Change::ReloadContent(_)
             | Change::AddRule(_)
             | Change::SetRule(..)
             | Change::OrderRules => None,
@@ -230,6 +232,7 @@ pub fn spec(desired: &Config, ids: &Ids) -> spec::Spec {
             .collect(),
         rules,
         rule_sets: Vec::new(),
+        content: Default::default(),
         settings: desired.settings.spec(),
     }
 }

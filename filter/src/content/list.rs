@@ -331,13 +331,14 @@ impl List {
                 segments += usize::from(byte == b'/');
                 so_far = so_far.push(byte);
             }
-            if segments <= SEGMENTS && let Some(mark) = self.table.get(so_far.key()) {
+            if segments <= SEGMENTS
+                && let Some(mark) = self.table.get(so_far.key())
+            {
                 return Some(mark);
             }
         }
-        let is_of = |entry: &str| {
-            host.strip_suffix(entry).is_some_and(|before| before.is_empty() || before.ends_with('.'))
-        };
+        let is_of =
+            |entry: &str| host.strip_suffix(entry).is_some_and(|before| before.is_empty() || before.ends_with('.'));
         self.begins.iter().find(|(entry, begin, _)| path.starts_with(begin) && is_of(entry)).map(|&(_, _, mark)| mark)
     }
 
@@ -360,7 +361,8 @@ mod tests {
 
     #[test]
     fn names_match_by_labels() {
-        let list = List::parse("bad.example\n=only.example\n*.below.example\n0.0.0.0 ads.example t.example # c\n||b.test^\n");
+        let list =
+            List::parse("bad.example\n=only.example\n*.below.example\n0.0.0.0 ads.example t.example # c\n||b.test^\n");
         assert_eq!((list.refused, list.len()), (0, 6));
         for host in ["bad.example", "www.bad.example", "a.b.c.bad.example", "only.example", "x.below.example"] {
             assert!(finds(&list, host, "/"), "{host}");
@@ -368,7 +370,9 @@ mod tests {
         for host in ["ads.example", "t.example", "x.b.test", "BAD.EXAMPLE.:80"] {
             assert!(finds(&list, host, "/"), "{host}");
         }
-        for host in ["example", "notbad.example", "www.only.example", "below.example", "x.ads.example", "bad.example.org"] {
+        for host in
+            ["example", "notbad.example", "www.only.example", "below.example", "x.ads.example", "bad.example.org"]
+        {
             assert!(!finds(&list, host, "/"), "{host}");
         }
     }
@@ -389,16 +393,21 @@ mod tests {
         ] {
             assert!(finds(&list, host, path), "{host}{path}");
         }
-        for (host, path) in
-            [("site.example", "/badly"), ("site.example", "/"), ("q.example", "/a"), ("w.example", "/pi"), ("nosite.example", "/bad")]
-        {
+        for (host, path) in [
+            ("site.example", "/badly"),
+            ("site.example", "/"),
+            ("q.example", "/a"),
+            ("w.example", "/pi"),
+            ("nosite.example", "/bad"),
+        ] {
             assert!(!finds(&list, host, path), "{host}{path}");
         }
     }
 
     #[test]
     fn addresses_and_scores_are_found() {
-        let list = List::parse("192.0.2.0/24,scanner,40\n192.0.2.7,malware,90\n2001:db8::/32\nrep.example,malware,100\n");
+        let list =
+            List::parse("192.0.2.0/24,scanner,40\n192.0.2.7,malware,90\n2001:db8::/32\nrep.example,malware,100\n");
         assert_eq!(list.refused, 0);
         let of = |address: &str| list.address(address.parse().unwrap());
         assert_eq!(of("192.0.2.9").map(|mark| (mark.score, list.category(mark))), Some((40, Some("scanner"))));

@@ -194,7 +194,10 @@ mod tests {
         }
         assert_eq!(host("b\u{fc}cher.example".as_bytes()).as_deref(), Some("xn--bcher-kva.example"));
         assert_eq!(host("B\u{dc}CHER.example".as_bytes()).as_deref(), Some("xn--bcher-kva.example"));
-        assert_eq!(host("\u{43f}\u{440}\u{438}\u{43c}\u{435}\u{440}.example".as_bytes()).as_deref(), Some("xn--e1afmkfd.example"));
+        assert_eq!(
+            host("\u{43f}\u{440}\u{438}\u{43c}\u{435}\u{440}.example".as_bytes()).as_deref(),
+            Some("xn--e1afmkfd.example")
+        );
         assert_eq!(host(b"[2001:DB8::1]:443").as_deref(), Some("[2001:db8::1]"));
         for no_name in [&b""[..], b"...", b"a b", &[b'a'; 300], b"a/b"] {
             assert_eq!(host(no_name), None, "{no_name:?}");

@@ -342,7 +342,8 @@ fn compile(rule: &Rule, spec: &Spec, known: &Known<'_>, errors: &mut Vec<String>
 mod tests {
     use super::*;
 
-    const WHO: Who = Who { switch: SwitchId(1), port: PortId(1), address: IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1)) };
+    const WHO: Who =
+        Who { switch: SwitchId(1), port: PortId(1), address: IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1)) };
 
     fn site(host: &str) -> Site<'_> {
         Site { kind: Kind::Http, host, path: Some(b"/"), server: "192.0.2.1".parse().unwrap(), encrypted: false }
@@ -354,10 +355,8 @@ mod tests {
             ("rep".to_owned(), Arc::new(List::parse("192.0.2.1,malware,90\nlow.example,spam,10"))),
         ];
         let kids = ["kids".to_owned()];
-        let known = Known {
-            switches: vec![("lan", SwitchId(1))],
-            ports: vec![("a", PortId(1), &kids), ("b", PortId(2), &[])],
-        };
+        let known =
+            Known { switches: vec![("lan", SwitchId(1))], ports: vec![("a", PortId(1), &kids), ("b", PortId(2), &[])] };
         Content::compile(&Spec { rules, lists, ..Spec::default() }, &known).unwrap()
     }
 
@@ -370,7 +369,10 @@ mod tests {
         let content = content(vec![rule("see", Action::Log, &[]), rule("no", Action::Deny, &["games"])]);
         let (noted, found) = content.judge(&WHO, &site("www.games.example"));
         assert_eq!((noted.len(), content.rule_name(&noted[0])), (1, "see"));
-        assert_eq!((found.action, content.rule_name(&found), content.list_name(&found)), (Action::Deny, "no", Some("games")));
+        assert_eq!(
+            (found.action, content.rule_name(&found), content.list_name(&found)),
+            (Action::Deny, "no", Some("games"))
+        );
         content.count(&found);
         assert_eq!(content.rule_hits().collect::<Vec<_>>(), [("see", 0), ("no", 1)]);
         assert_eq!((content.lists()[0].1.hits(), content.totals().1), (1, 1));
@@ -387,7 +389,8 @@ mod tests {
 
     #[test]
     fn scores_categories_and_addresses_are_conditions() {
-        let rules = vec![Rule { min_score: 50, categories: vec!["malware".into()], ..rule("bad", Action::Deny, &["rep"]) }];
+        let rules =
+            vec![Rule { min_score: 50, categories: vec!["malware".into()], ..rule("bad", Action::Deny, &["rep"]) }];
         let content = content(rules);
         assert!(content.asks_addresses());
         let found = content.judge(&WHO, &site("any.example")).1;
@@ -407,8 +410,14 @@ mod tests {
 
     #[test]
     fn unknown_names_are_told_all_at_once() {
-        let spec = Spec { rules: vec![Rule { ports: vec!["x".into()], ..rule("r", Action::Deny, &["y"]) }], ..Spec::default() };
+        let spec = Spec {
+            rules: vec![Rule { ports: vec!["x".into()], ..rule("r", Action::Deny, &["y"]) }],
+            ..Spec::default()
+        };
         let errors = Content::compile(&spec, &Known::default()).unwrap_err();
-        assert_eq!(errors, ["content rule r: there is no content list \"y\"", "content rule r: there is no port \"x\""]);
+        assert_eq!(
+            errors,
+            ["content rule r: there is no content list \"y\"", "content rule r: there is no port \"x\""]
+        );
     }
 }

@@ -102,7 +102,11 @@ impl Engine {
     fn known(&mut self, p: &mut Passing<'_, '_>, slot: u32, direction: Direction) -> Result<(), Refusal> {
         let flow = self.table.at(slot);
         if flow.blocked {
-            return Err(if flow.shown_out { self.after_end(p, slot) } else { Refusal::of(slot, DropReason::FlowBlocked) });
+            return Err(if flow.shown_out {
+                self.after_end(p, slot)
+            } else {
+                Refusal::of(slot, DropReason::FlowBlocked)
+            });
         }
         let mut tcp = None;
         if flow.key.is_tcp() {

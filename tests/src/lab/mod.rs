@@ -18,6 +18,7 @@
 //! # }
 //! ```
 
+mod apache;
 mod bandwidth;
 mod cable;
 mod cleanup;
@@ -33,6 +34,7 @@ mod trace_route;
 mod transfer;
 mod wait;
 
+pub use apache::{Apache, Fetched, fetch, skip_without};
 pub use bandwidth::{Bandwidth, bandwidth};
 pub use cable::Cable;
 pub use cleanup::{Scratch, end_everything, sweep};

@@ -56,6 +56,7 @@ impl Config {
         self.rule_sets.iter().for_each(|s| check_rule_set(s, &mut problems));
         self.check_rules(&mut problems);
         self.check_settings(&mut problems);
+        self.check_content(&mut problems);
         if problems.0.is_empty() { Ok(()) } else { Err(problems.0) }
     }
 

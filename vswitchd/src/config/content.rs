@@ -168,7 +168,8 @@ impl super::Config {
 
     fn check_content_rule(&self, rule: &ContentRule, problems: &mut Problems) {
         let object = format!("content rule {}", rule.name);
-        problems.unless(rule.from.macs.is_empty(), || format!("{object}: from.macs is not asked; name ports or groups"));
+        problems
+            .unless(rule.from.macs.is_empty(), || format!("{object}: from.macs is not asked; name ports or groups"));
         problems.unless(rule.min_score <= 127, || format!("{object}: min_score = {} is above 127", rule.min_score));
         for list in rule.lists.iter().filter(|name| !self.content.lists.iter().any(|list| list.name == **name)) {
             problems.add(format!("{object}: there is no content list \"{list}\"; add a [[content.list]] of that name"));

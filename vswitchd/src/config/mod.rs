@@ -22,6 +22,7 @@
 mod check;
 mod check_router;
 mod check_services;
+mod content;
 mod inspection;
 mod nat;
 mod port;
@@ -36,6 +37,7 @@ use std::collections::BTreeMap;
 
 pub use check::{PORTS_MAX, RULES_MAX, SWITCHES_MAX};
 pub use check_router::{INTERFACES_MAX, ROUTERS_MAX, ROUTES_MAX};
+pub use content::{CONTENT_RULES_MAX, Content, ContentList, ContentRule, Judgement, LISTS_MAX, Met, Reply};
 pub use inspection::{Inspection, Percent, Whole};
 pub use nat::{Forward, Masquerade, OneToOne};
 pub use port::{
@@ -66,6 +68,9 @@ pub struct Config {
     /// The rule sets that flows can be inspected with.
     #[serde(default, rename = "rule_set", skip_serializing_if = "Vec::is_empty")]
     pub rule_sets: Vec<RuleSet>,
+    /// The content filter.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub content: Content,
     /// The policy: the first rule that matches a flow's first packet decides.
     #[serde(default, rename = "rule", skip_serializing_if = "Vec::is_empty")]
     pub rules: Vec<Rule>,

@@ -116,7 +116,10 @@ impl ContentFilter for Service {
         }))
     }
 
-    async fn test(&self, request: Request<v1::TestContentRequest>) -> Result<Response<v1::TestContentResponse>, Status> {
+    async fn test(
+        &self,
+        request: Request<v1::TestContentRequest>,
+    ) -> Result<Response<v1::TestContentResponse>, Status> {
         Ok(Response::new(test(&self.controller.snapshot(), &request.into_inner())?))
     }
 }

@@ -2,6 +2,7 @@
 //! asks the [`Controller`](crate::commit::Controller) for a change.
 
 mod config;
+mod content;
 mod convert;
 mod convert_port;
 mod convert_router;
@@ -80,7 +81,8 @@ impl Service {
             inspection_server::InspectionServer,
             events_server::EventsServer,
             config_server::ConfigServer,
-            trace_server::TraceServer
+            trace_server::TraceServer,
+            content_filter_server::ContentFilterServer
         )
     }
 }
@@ -113,7 +115,7 @@ impl From<Outcome> for v1::Applied {
 }
 
 /// Names of the services, for the health check.
-pub const SERVICES: [&str; 10] = [
+pub const SERVICES: [&str; 11] = [
     "weir.v1.Switches",
     "weir.v1.Ports",
     "weir.v1.Routers",
@@ -124,6 +126,7 @@ pub const SERVICES: [&str; 10] = [
     "weir.v1.Events",
     "weir.v1.Config",
     "weir.v1.Trace",
+    "weir.v1.ContentFilter",
 ];
 
 /// The named object, or all of them where no name is given.

@@ -12,7 +12,5 @@ pub mod tags;
 
 pub use errors::{IcmpError, icmp_error};
 pub use frames::{ArpKind, EchoKind, Ends, arp, fragments, icmp_echo, ip, packet, rarp, tagged, tcp, udp};
-pub use replies::{
-    Reset, Toward, Unreachable, datagram_back, last_segment, reset, reset_numbers, unreachable,
-};
+pub use replies::{Reset, Toward, Unreachable, datagram_back, last_segment, reset, reset_numbers, unreachable};
 pub use tags::{pop_tag, push_tag, set_vid};
