@@ -34,7 +34,9 @@ impl Engine {
         let Some(inspect) = flow.inspect.as_mut() else { return Ok(()) };
         let carried = flow.bytes.iter().sum();
         let asked = Asked { carried, alerted: flow.alerted, class: flow.decision.overload };
-        match self.budget.course(&asked) {
+        // What the content filter refuses is policy, which is not given up.
+        let course = if inspect.is_watched() { Course::Inspect } else { self.budget.course(&asked) };
+        match course {
             Course::Inspect => {}
             Course::GiveUp(stage) => {
                 self.shed(p, slot, stage);

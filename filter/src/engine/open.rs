@@ -76,7 +76,7 @@ impl Engine {
         let slot = self.admit(p.now, flow)?;
         self.inspect_with(slot, decision, None);
         let flow = self.table.at(slot);
-        if flow.inspect.is_some()
+        if flow.inspect.as_ref().is_some_and(|inspect| !inspect.is_watched())
             && let Some(stage) = self.budget.leaves_out(flow.number, decision.overload)
         {
             self.shed(p, slot, stage);

@@ -136,6 +136,11 @@ impl FlowInspect {
         self.watch = watch;
     }
 
+    /// The content filter waits for the names of sites.
+    pub fn is_watched(&self) -> bool {
+        self.watch.is_some()
+    }
+
     /// What the flow speaks, where that is known.
     pub fn speaks(&self) -> Option<AppProtocol> {
         self.inspection.app().protocol
@@ -160,7 +165,12 @@ impl FlowInspect {
             let step =
                 Step { view: &view, way, packet: false, established: true, stream: None, flow: &flow, end: true };
             let mut found = detect::Findings::default();
-            self.inspection.step(&step, &mut memory.shared, &mut found, &mut Told { findings, tells, beside: Beside::default() });
+            self.inspection.step(
+                &step,
+                &mut memory.shared,
+                &mut found,
+                &mut Told { findings, tells, beside: Beside::default() },
+            );
         }
         memory.shared.expectations.clear();
     }

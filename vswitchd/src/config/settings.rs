@@ -78,7 +78,8 @@ impl Eve {
     /// As the guard takes it.
     fn spec(&self) -> Tells {
         // Transactions are made where any type is wanted that is none of the others.
-        const OTHERS: [&str; 7] = ["alert", "drop", "allow", "flow", "stats", "anomaly", "fileinfo"];
+        const OTHERS: [&str; 9] =
+            ["alert", "drop", "allow", "flow", "stats", "anomaly", "fileinfo", "content", "virus"];
         Tells {
             transactions: self.types.is_empty() || self.types.iter().any(|kind| !OTHERS.contains(&kind.as_str())),
             files: self.tells("fileinfo"),

@@ -229,7 +229,8 @@ impl Writer<'_> {
                 | Event::Record { .. }
                 | Event::Drop { .. }
                 | Event::Allow { .. }
-                | Event::Shed { .. } => Arc::clone(&names),
+                | Event::Shed { .. }
+                | Event::Content { .. } => Arc::clone(&names),
             };
             self.number += 1;
             let naming = Naming { names: &names, judged_by: &judged_by };
@@ -264,6 +265,7 @@ fn kind(event: &Event) -> &'static str {
         Event::Drop { .. } => "drop",
         Event::Allow { .. } => "allow",
         Event::Shed { .. } => "inspection",
+        Event::Content { .. } => "content",
         Event::Flow(_) => "flow",
     }
 }
