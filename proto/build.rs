@@ -3,11 +3,12 @@
 use std::error::Error;
 use std::path::PathBuf;
 
-const FILES: [&str; 13] = [
+const FILES: [&str; 14] = [
     "types",
     "switches",
     "ports",
     "routers",
+    "services",
     "policies",
     "rule_sets",
     "flows",

@@ -43,6 +43,8 @@ clients! {
     ports: ports_client::PortsClient;
     /// Routers.
     routers: routers_client::RoutersClient;
+    /// What routers serve.
+    services: services_client::ServicesClient;
     /// The policy.
     policies: policies_client::PoliciesClient;
     /// Rule sets.

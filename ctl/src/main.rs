@@ -6,6 +6,8 @@ mod apply;
 mod attach;
 mod connect;
 mod content;
+mod dhcp;
+mod dns;
 mod events;
 mod failure;
 mod fdb;
@@ -88,6 +90,12 @@ enum Command {
     /// Address translation of routers.
     #[command(subcommand)]
     Nat(nat::Command),
+    /// Addresses that routers give to guests, and who holds them.
+    #[command(subcommand)]
+    Dhcp(dhcp::Command),
+    /// Names that routers serve to guests.
+    #[command(subcommand)]
+    Dns(dns::Command),
     /// Neighbours that routers know.
     #[command(subcommand)]
     Neighbor(neighbor::Command),
@@ -169,6 +177,8 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Router(command) => router::run(command, &daemon, format).await,
         Command::Route(command) => route::run(command, &daemon, format).await,
         Command::Nat(command) => nat::run(command, &daemon, format).await,
+        Command::Dhcp(command) => dhcp::run(command, &daemon, format).await,
+        Command::Dns(command) => dns::run(command, &daemon, format).await,
         Command::Neighbor(command) => neighbor::run(command, &daemon, format).await,
         Command::Policy(command) => policy::run(command, &daemon, format).await,
         Command::Ruleset(command) => rule_set::run(command, &daemon, format).await,

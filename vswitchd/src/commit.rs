@@ -21,6 +21,7 @@ use crate::published::{Board, Names, Snapshot};
 use crate::reach;
 use crate::refusal::Refusal;
 use crate::rule_sets::{Cache, Loaded};
+use crate::services::Services;
 use crate::state::{self, Ids};
 use crate::store::Store;
 use crate::worker::{Handle, Transaction};
@@ -37,6 +38,7 @@ pub struct Controller {
     opener: Box<dyn Opener>,
     /// What the worker was started with.
     limits: Limits,
+    services: Services,
     state: Mutex<State>,
 }
 
@@ -104,7 +106,18 @@ impl Controller {
         limits: Limits,
     ) -> Controller {
         let state = State { rule_sets: Cache::default(), store, epoch: Epoch(0), trial: None };
-        Controller { worker, board, opener, limits, state: Mutex::new(state) }
+        Controller { worker, board, opener, limits, services: Services::default(), state: Mutex::new(state) }
+    }
+
+    /// The same with these services of routers.
+    #[must_use]
+    pub fn serving(self, services: Services) -> Controller {
+        Controller { services, ..self }
+    }
+
+    /// The services of routers.
+    pub fn services(&self) -> &Services {
+        &self.services
     }
 
     /// The worker.

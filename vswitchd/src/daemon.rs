@@ -19,6 +19,7 @@ use crate::notify::{Notice, notify};
 use crate::open::HostOpener;
 use crate::published::Board;
 use crate::server::{self, Bound, Tls};
+use crate::services::{self, Services};
 use crate::store::{self, Store};
 use crate::worker::{self, WorkerStats};
 
@@ -32,6 +33,8 @@ pub struct Options {
     pub config: Option<PathBuf>,
     /// The state to begin with, written after each change.
     pub state: Option<PathBuf>,
+    /// Where the leases of guests are kept; absent: beside the state, where that is kept.
+    pub leases: Option<PathBuf>,
     /// Where requests come in.
     pub listen: Vec<Listen>,
     /// Who may use unix sockets.
@@ -85,6 +88,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     // Everything that can be refused at once is tried first; sockets are bound before there are threads.
     let config = first_state(options)?;
     config.check().map_err(|problems| Failure(problems.join("\n")))?;
+    let services = open_services(options)?;
     let (bound, sockets) = bind(options)?;
     let reopen = Arc::new(AtomicBool::new(false));
     let eve = options.eve.as_ref().map(|path| open_eve(path, &reopen)).transpose()?;
@@ -93,9 +97,12 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         .map_err(|e| Failure(format!("the worker cannot be started: {e}")))?;
     let (board, feed) = (Board::default(), Feed::default());
     let events = spawn_pump(started.events, board.clone(), feed.clone(), eve)?;
+    let serving = services::server::start(started.handle.clone(), board.clone(), services.clone(), started.punts)
+        .map_err(|e| Failure(format!("the thread of the services cannot be started: {e}")))?;
     let store = options.state.as_deref().map(Store::new);
     let limits = config.settings.limits;
-    let controller = Arc::new(Controller::new(started.handle.clone(), board, Box::new(HostOpener), store, limits));
+    let controller = Controller::new(started.handle.clone(), board, Box::new(HostOpener), store, limits);
+    let controller = Arc::new(controller.serving(services));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("control")
@@ -107,6 +114,9 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     started.handle.stop();
     drop(controller);
     let last = join(started.thread, events);
+    if serving.join().is_err() {
+        tracing::error!("the thread of the services ended by a panic; please report this");
+    }
     drop(sockets);
     tracing::info!(packets = last.packets, events_lost = last.events_lost, "vswitchd has ended");
     served
@@ -117,6 +127,15 @@ fn first_state(options: &Options) -> Result<Config, Failure> {
         (Some(path), _) => store::read(path).map_err(failure),
         (None, Some(path)) => Store::new(path).load().map_err(failure),
         (None, None) => Ok(Config::default()),
+    }
+}
+
+/// The services of routers, with the leases that were kept.
+fn open_services(options: &Options) -> Result<Services, Failure> {
+    let beside = || options.state.as_ref().map(|state| state.with_extension("leases"));
+    match options.leases.clone().or_else(beside) {
+        Some(path) => Services::kept_in(&path).map_err(Failure),
+        None => Ok(Services::default()),
     }
 }
 

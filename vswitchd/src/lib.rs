@@ -20,6 +20,7 @@ pub mod reach;
 pub mod refusal;
 pub mod rule_sets;
 pub mod server;
+pub mod services;
 pub mod state;
 pub mod store;
 pub mod worker;

@@ -50,6 +50,9 @@ struct RunArgs {
     /// The desired state to begin with, written after each change, so that it outlives the daemon. May not exist yet.
     #[arg(long, value_name = "FILE")]
     state: Option<PathBuf>,
+    /// Keep the addresses that guests hold in this file, so that they outlive the daemon [usually: beside --state].
+    #[arg(long, value_name = "FILE")]
+    leases: Option<PathBuf>,
     /// Where vswitchctl reaches the daemon: unix:PATH or tcp:ADDRESS:PORT. May be given several times.
     ///
     /// TCP needs mutual TLS: --tls-cert, --tls-key and --tls-client-ca.
@@ -143,6 +146,7 @@ fn run(args: RunArgs) -> Result<(), String> {
     let options = Options {
         config: args.config,
         state: args.state,
+        leases: args.leases,
         listen: args.listen,
         access: Access { mode: args.socket_mode, group },
         tls,

@@ -79,7 +79,7 @@ impl Daemon {
     pub fn run(&mut self) -> Result<(), Failure> {
         let log = std::fs::File::options().create(true).append(true).open(self.path("log"))?;
         let mut command = Command::new(binaries()?.join("vswitchd"));
-        command.arg("run").arg("--config").arg(self.path("weir.toml"));
+        command.arg("run").arg("--config").arg(self.path("weir.toml")).arg("--leases").arg(self.path("leases"));
         command.arg("--listen").arg(format!("unix:{}", self.path("control.sock").display()));
         command.arg("--eve").arg(self.path("eve.json"));
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);

@@ -8,6 +8,7 @@ use weir_wire::MacAddr;
 
 use super::Config;
 use super::check::{Problems, VID_MAX, unique};
+use super::check_services::is_domain;
 use super::router::{Interface, Route, Router};
 
 /// Routers at most.
@@ -98,6 +99,11 @@ impl Config {
             problems.unless(told.lifetime_s == 0 || (600..=9000).contains(&told.lifetime_s), || {
                 format!("{object}: advertise: lifetime_s = {} is neither 0 nor 600 to 9000", told.lifetime_s)
             });
+            problems.unless(told.preferred_s <= told.valid_s, || {
+                format!("{object}: advertise: preferred_s = {} is above valid_s = {}", told.preferred_s, told.valid_s)
+            });
+            let fine = told.search.len() <= DNS_MAX && told.search.iter().all(|name| is_domain(name));
+            problems.unless(fine, || format!("{object}: advertise: search is no list of up to {DNS_MAX} domains"));
             problems.unless(told.dns.len() <= DNS_MAX, || {
                 format!("{object}: advertise: {} name servers are more than {DNS_MAX}", told.dns.len())
             });

@@ -160,7 +160,11 @@ fn check_hosts(object: &str, networks: &[&IpNetwork], hosts: &[GuestHost], probl
 
 fn check_name<'a>(object: &str, field: &str, names: impl Iterator<Item = &'a String>, problems: &mut Problems) {
     for name in names {
-        let fine = !name.is_empty() && Name::from_ascii(name).is_ok_and(|name| name.num_labels() > 0);
-        problems.unless(fine, || format!("{object}: {field}: \"{name}\" is no domain name"));
+        problems.unless(is_domain(name), || format!("{object}: {field}: \"{name}\" is no domain name"));
     }
+}
+
+/// A domain name of one label at least.
+pub(super) fn is_domain(name: &str) -> bool {
+    !name.is_empty() && Name::from_ascii(name).is_ok_and(|name| name.num_labels() > 0)
 }

@@ -94,15 +94,60 @@ pub struct Advertise {
     /// Other things are told by DHCPv6.
     #[serde(default, skip_serializing_if = "is_default")]
     pub other: bool,
-    /// Name servers.
+    /// Hosts make their addresses from the prefixes.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub autonomous: bool,
+    /// How long the prefixes are valid without being heard of again, in seconds.
+    #[serde(default = "default_valid_s", skip_serializing_if = "is_default_valid_s")]
+    pub valid_s: u32,
+    /// How long addresses made from them are used for what is new, in seconds; not longer than they are valid.
+    #[serde(default = "default_preferred_s", skip_serializing_if = "is_default_preferred_s")]
+    pub preferred_s: u32,
+    /// Name servers; absent: the interface's address where the router serves names there.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "one_or_many")]
     pub dns: Vec<Ipv6Addr>,
+    /// Domains in which hosts look for short names; absent: that of the router's names, where it serves them there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "one_or_many")]
+    pub search: Vec<String>,
 }
 
 impl Default for Advertise {
     fn default() -> Advertise {
-        Advertise { lifetime_s: default_lifetime_s(), managed: false, other: false, dns: Vec::new() }
+        Advertise {
+            lifetime_s: default_lifetime_s(),
+            managed: false,
+            other: false,
+            autonomous: true,
+            valid_s: default_valid_s(),
+            preferred_s: default_preferred_s(),
+            dns: Vec::new(),
+            search: Vec::new(),
+        }
     }
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn is_yes(value: &bool) -> bool {
+    *value
+}
+
+fn default_valid_s() -> u32 {
+    86_400
+}
+
+fn is_default_valid_s(value: &u32) -> bool {
+    *value == default_valid_s()
+}
+
+fn default_preferred_s() -> u32 {
+    14_400
+}
+
+fn is_default_preferred_s(value: &u32) -> bool {
+    *value == default_preferred_s()
 }
 
 fn default_lifetime_s() -> u16 {

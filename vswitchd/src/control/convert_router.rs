@@ -120,7 +120,11 @@ fn advertise_of(object: &str, told: &v1::Advertise) -> Result<Advertise, Refusal
         lifetime_s: lifetime_s.unwrap_or(usual.lifetime_s),
         managed: told.managed,
         other: told.other,
+        autonomous: told.autonomous.unwrap_or(usual.autonomous),
+        valid_s: told.valid_s.unwrap_or(usual.valid_s),
+        preferred_s: told.preferred_s.unwrap_or(usual.preferred_s),
         dns: texts(object, "dns", &told.dns)?,
+        search: told.search.clone(),
     })
 }
 
@@ -143,6 +147,10 @@ fn interface_to_proto(interface: &Interface) -> v1::InterfaceSpec {
             managed: told.managed,
             other: told.other,
             dns: told.dns.iter().map(ToString::to_string).collect(),
+            autonomous: Some(told.autonomous),
+            valid_s: Some(told.valid_s),
+            preferred_s: Some(told.preferred_s),
+            search: told.search.clone(),
         }),
     }
 }

@@ -6,6 +6,7 @@ mod content;
 mod convert;
 mod convert_port;
 mod convert_router;
+mod convert_services;
 mod events;
 mod flows;
 mod inspection;
@@ -13,6 +14,7 @@ mod policies;
 mod ports;
 mod routers;
 mod rule_sets;
+mod services;
 mod stats;
 mod summary;
 mod switches;
@@ -74,6 +76,7 @@ impl Service {
             switches_server::SwitchesServer,
             ports_server::PortsServer,
             routers_server::RoutersServer,
+            services_server::ServicesServer,
             policies_server::PoliciesServer,
             rule_sets_server::RuleSetsServer,
             flows_server::FlowsServer,
@@ -119,6 +122,7 @@ pub const SERVICES: [&str; 11] = [
     "weir.v1.Switches",
     "weir.v1.Ports",
     "weir.v1.Routers",
+    "weir.v1.Services",
     "weir.v1.Policies",
     "weir.v1.RuleSets",
     "weir.v1.Flows",

@@ -13,7 +13,7 @@ use weir_filter::policy::spec;
 use weir_wire::{InterfaceId, SwitchId, Vid};
 
 use super::{Ids, action};
-use crate::config::{Action, Config, Interface, RouteAction, Router};
+use crate::config::{self, Action, Config, Interface, RouteAction, Router};
 
 /// Which routers meet on a switch: they share a zone, whose name is that of the one with the lowest number.
 #[derive(Clone, Debug, Default)]
@@ -152,13 +152,28 @@ fn interface(router: &Router, wanted: &Interface, ids: &Ids) -> Option<Interface
         mtu: wanted.mtu,
         clamp_mss: wanted.clamp_mss,
         neighbors: wanted.neighbors.iter().map(|neighbor| (neighbor.address, neighbor.mac.0)).collect(),
-        advertise: wanted.advertise.as_ref().map(|told| Advertise {
-            lifetime_s: told.lifetime_s,
-            managed: told.managed,
-            other: told.other,
-            dns: told.dns.clone(),
-        }),
+        advertise: wanted.advertise.as_ref().map(|told| advertise(router, wanted, told)),
     })
+}
+
+/// What a network is told. Names that the router serves there are told of without being asked for.
+fn advertise(router: &Router, interface: &Interface, told: &config::Advertise) -> Advertise {
+    let names = router.dns.as_ref().filter(|_| router.serves_names(interface));
+    let own = interface.addresses.iter().filter_map(|network| match network.ip() {
+        IpAddr::V6(v6) => Some(v6),
+        IpAddr::V4(_) => None,
+    });
+    let own = own.take(usize::from(names.is_some() && told.dns.is_empty()));
+    let domain = names.and_then(|dns| dns.domain.clone()).filter(|_| told.search.is_empty());
+    Advertise {
+        lifetime_s: told.lifetime_s,
+        managed: told.managed,
+        other: told.other,
+        autonomous: told.autonomous,
+        lifetimes_s: (told.valid_s, told.preferred_s),
+        dns: told.dns.iter().copied().chain(own).collect(),
+        search: told.search.iter().cloned().chain(domain).collect(),
+    }
 }
 
 fn nat(router: &Router, ids: &Ids) -> NatConfig {

@@ -22,6 +22,9 @@ pub const EVERY: Duration = Duration::from_secs(200);
 /// Time between two advertisements to everybody, whoever asks (RFC 4861, 10: 3 s).
 pub const APART: Duration = Duration::from_secs(3);
 
+/// How long servers and domains are, at least, in seconds: three times [`EVERY`] (RFC 8106, 5.1).
+const SERVERS_S: u32 = 600;
+
 /// How far an interface is with its advertisements.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Telling {
@@ -53,7 +56,11 @@ impl Interface {
             other: told.other,
             mtu: self.config.mtu,
             prefixes: prefixes.collect(),
+            autonomous: told.autonomous,
+            lifetimes_s: told.lifetimes_s,
             dns: told.dns.clone(),
+            search: told.search.clone(),
+            servers_s: if last { 0 } else { SERVERS_S.max(told.lifetime_s.into()) },
         })
     }
 

@@ -76,8 +76,14 @@ pub struct Advertise {
     pub managed: bool,
     /// Other things are told by DHCPv6.
     pub other: bool,
+    /// Hosts make their addresses from the prefixes.
+    pub autonomous: bool,
+    /// How long these are valid, and preferred, without being told of again, in seconds.
+    pub lifetimes_s: (u32, u32),
     /// Name servers.
     pub dns: Vec<Ipv6Addr>,
+    /// Domains in which hosts look for short names.
+    pub search: Vec<String>,
 }
 
 impl Default for InterfaceConfig {

@@ -173,8 +173,15 @@ fn lab_announcements() -> u64 {
 fn a_network_is_told_of_its_router_and_hears_when_it_goes() {
     let mut lab = two_networks();
     let mut interfaces = both_interfaces();
-    interfaces[0].1.advertise =
-        Some(Advertise { lifetime_s: 1800, managed: false, other: false, dns: vec!["fd00::53".parse().unwrap()] });
+    interfaces[0].1.advertise = Some(Advertise {
+        lifetime_s: 1800,
+        managed: false,
+        other: false,
+        autonomous: true,
+        lifetimes_s: (86_400, 14_400),
+        dns: vec!["fd00::53".parse().unwrap()],
+        search: vec!["guests.test".into()],
+    });
     set_router(&mut lab, 0, interfaces, vec![]);
     let told = |deliveries: &[crate::lab::Delivery]| -> Vec<(u16, u16)> {
         let of = |(port, frame): &crate::lab::Delivery| {

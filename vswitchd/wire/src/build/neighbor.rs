@@ -67,15 +67,19 @@ pub struct Advertisement {
     pub other: bool,
     /// The MTU of the link.
     pub mtu: u32,
-    /// Networks of 64 bits from which hosts make their addresses.
+    /// Networks of 64 bits.
     pub prefixes: Vec<Ipv6Addr>,
+    /// Hosts make their addresses from these.
+    pub autonomous: bool,
+    /// How long addresses from them are valid, and preferred, without being told of again, in seconds.
+    pub lifetimes_s: (u32, u32),
     /// Name servers.
     pub dns: Vec<Ipv6Addr>,
+    /// Domains in which hosts look for short names.
+    pub search: Vec<String>,
+    /// How long servers and domains are, without being told of again, in seconds.
+    pub servers_s: u32,
 }
-
-/// How long a prefix is valid, and preferred, without being told of again: a day, and four hours.
-const PREFIX_VALID_S: u32 = 86_400;
-const PREFIX_PREFERRED_S: u32 = 14_400;
 
 /// A router, at `mac`, tells of itself; to one host, or to everybody where `to` is absent.
 pub fn router_advertisement(
@@ -95,19 +99,38 @@ pub fn router_advertisement(
     message.extend(told.mtu.to_be_bytes());
     for prefix in &told.prefixes {
         // On the link, and for making addresses.
-        message.extend([3, 4, 64, 0xc0]);
-        message.extend(PREFIX_VALID_S.to_be_bytes());
-        message.extend(PREFIX_PREFERRED_S.to_be_bytes());
+        message.extend([3, 4, 64, if told.autonomous { 0xc0 } else { 0x80 }]);
+        message.extend(told.lifetimes_s.0.to_be_bytes());
+        message.extend(told.lifetimes_s.1.to_be_bytes());
         message.extend([0; 4]);
         message.extend(prefix.octets());
     }
     // The length counts units of eight bytes: itself and two for each server.
     if let Some(units) = u8::try_from(1 + 2 * told.dns.len()).ok().filter(|units| *units > 1) {
         message.extend([25, units, 0, 0]);
-        message.extend(u32::from(told.lifetime_s).to_be_bytes());
+        message.extend(told.servers_s.to_be_bytes());
         told.dns.iter().for_each(|server| message.extend(server.octets()));
     }
+    message.extend(search_option(told));
     ip_with_hop_limit(ends, PROTOCOL_ICMPV6, HOP_LIMIT, &[&message])
+}
+
+/// Domains as RFC 8106, 5.2 writes them: names without compression, then zeros up to eight bytes. Empty where there are
+/// none, or more than an option holds.
+fn search_option(told: &Advertisement) -> Vec<u8> {
+    let mut names = Vec::new();
+    for name in &told.search {
+        for label in name.split('.').filter(|label| (1..64).contains(&label.len())) {
+            names.push(label.len() as u8);
+            names.extend(label.bytes());
+        }
+        names.push(0);
+    }
+    names.resize(names.len().next_multiple_of(8), 0);
+    match u8::try_from(1 + names.len() / 8) {
+        Ok(units) if units > 1 => [&[31, units, 0, 0][..], &told.servers_s.to_be_bytes(), &names].concat(),
+        Ok(_) | Err(_) => Vec::new(),
+    }
 }
 
 /// The host that asks for routers: its MAC and address, which is unspecified where it has none yet. `None` of other
@@ -286,6 +309,7 @@ mod tests {
             mtu: 1400,
             prefixes: vec!["fd00::".parse().unwrap(), "fd01::".parse().unwrap()],
             dns: vec!["fd00::53".parse().unwrap()],
+            search: vec!["guests.test".into()],
             ..Advertisement::default()
         };
         let frame = router_advertisement((ME, router), None, &told);
@@ -301,7 +325,9 @@ mod tests {
             kinds.push((*kind, *units));
             rest = &rest[usize::from(*units) * 8..];
         }
-        assert_eq!(kinds, [(1, 1), (5, 1), (3, 4), (3, 4), (25, 3)]);
+        assert_eq!(kinds, [(1, 1), (5, 1), (3, 4), (3, 4), (25, 3), (31, 3)]);
+        let names = &options[options.len() - 16..];
+        assert_eq!(names, b"\x06guests\x04test\0\0\0\0");
     }
 
     #[test]
