@@ -111,8 +111,11 @@ impl Paths {
         if !path.resolved {
             path.resolved = true;
             path.to = match bridge.resolve(now_s, packet, path.switch, room) {
-                Ok(Destination::Port(to, tagging)) => Some((to, tagging)),
-                Ok(Destination::Flood) | Err(_) => None,
+                // Who hears a packet to a group depends on more than its addresses, and what routers hear is no port's.
+                Ok(Destination::Port(to, tagging)) if to != PortId::LOCAL && !packet.dst_mac().is_multicast() => {
+                    Some((to, tagging))
+                }
+                Ok(Destination::Port(..) | Destination::Flood) | Err(_) => None,
             };
         }
         path.to

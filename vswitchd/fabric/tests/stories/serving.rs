@@ -113,6 +113,18 @@ fn requests_for_addresses_reach_the_router_and_everybody_else_as_before() {
 }
 
 #[test]
+fn requests_of_a_settled_flow_reach_the_router_too() {
+    let mut lab = serving();
+    lab.step(Step::RemovePort(PortId(2)));
+    for burst in [vec![discover()], vec![discover(), discover()], vec![discover(); 3]] {
+        assert_eq!(lab.burst(1, &burst), []);
+        for _ in &burst {
+            assert_eq!(punt(&mut lab).map(|punt| punt.service), Some(Service::Dhcp));
+        }
+    }
+}
+
+#[test]
 fn a_port_that_asks_too_much_is_held_back_and_no_other() {
     let mut lab = serving();
     let question = udp(to_router(Ends::ipv4(1, 9)), (4000, 53), b"who?");
