@@ -127,7 +127,7 @@ pub struct AddHost {
     /// Its MAC.
     #[arg(long, default_value = "", hide_default_value = true)]
     mac: String,
-    /// Its client identifier, or of DHCPv6 DUID and IAID, in hexadecimal digits.
+    /// Its client identifier, of DHCPv6 its DUID, in hexadecimal digits.
     #[arg(long, default_value = "", hide_default_value = true)]
     id: String,
 }

@@ -151,94 +151,117 @@ fn guests_get_addresses_and_names_and_go_out_and_are_reached() -> Result<(), Fai
     if skip() {
         return Ok(());
     }
-    let Host { daemon, alpha, beta, outside, far } = start()?;
+    let host = start()?;
     let facts = [
         ("web.example.test", Fact::Address([203, 0, 113, 9].into())),
         ("web.example.test", Fact::Address("2001:db8:5::9".parse().map_err(|e| Failure::of("address", e))?)),
         ("long.example.test", Fact::Texts(12)),
     ];
-    let world = NameServer::start(&outside, socket("192.168.99.2:53")?, &facts)?;
+    let world = NameServer::start(&host.outside, socket("192.168.99.2:53")?, &facts)?;
+    let (beta_v4, alpha_v6) = addresses(&host)?;
+    names(&host, &world, &beta_v4)?;
+    long_names(&host)?;
+    out_and_in(&host, &alpha_v6)?;
+    way_and_width(&host)
+}
 
-    // Addresses: by DHCP, by what the router tells, by DHCPv6.
-    let (first, second) = (DhcpClient::new(&alpha)?, DhcpClient::new(&beta)?);
+/// By DHCP, by what the router tells, by DHCPv6. Returns the IPv4 address of one guest, the IPv6 address of the other.
+fn addresses(host: &Host) -> Result<(String, String), Failure> {
+    let Host { alpha, beta, .. } = host;
+    let (first, second) = (DhcpClient::new(alpha)?, DhcpClient::new(beta)?);
     let lease = first.udhcpc("Alpha-Host", &[])?;
-    let told = |lease: &weir_tests::lab::Lease, name| lease.told(name).map(str::to_owned);
-    assert_eq!(told(&lease, "ip").as_deref(), Some("10.1.0.10"), "{lease:?}");
+    assert_eq!(lease.told("ip"), Some("10.1.0.10"), "{lease:?}");
     assert_eq!((lease.told("router"), lease.told("dns")), (Some("10.1.0.1"), Some("10.1.0.1")));
     assert_eq!(lease.told("domain"), Some("guests.test"));
-    let lease = second.udhcpc("db", &[])?;
-    let beta_v4 = told(&lease, "ip").ok_or_else(|| Failure::new("no address"))?;
+    let lease = second.udhcpc("db", &["-O", "ntpsrv"])?;
+    let beta_v4 = lease.told("ip").ok_or_else(|| Failure::new("no address"))?.to_owned();
     assert!(beta_v4.starts_with("10.2.0."), "{beta_v4}");
     assert_eq!((lease.told("lease"), lease.told("ntpsrv")), (Some("600"), Some("10.2.0.1")), "{lease:?}");
-    let alpha_v6 = made_by_itself(&alpha, "fd01:")?;
-    made_by_itself(&beta, "fd02:")?;
+    let alpha_v6 = made_by_itself(alpha, "fd01:")?;
+    made_by_itself(beta, "fd02:")?;
     let servers = first.dhclient6(&["-S"])?;
     assert_eq!(servers.told("new_dhcp6_name_servers"), Some("fd01::1"), "{servers:?}");
     let lease = second.dhclient6(&[])?;
     assert_eq!(lease.told("new_ip6_address"), Some("fd02::b0b"), "{lease:?}");
     assert_eq!(lease.told("new_dhcp6_name_servers"), Some("fd02::1"));
-    beta.ip(&["-6", "route", "show", "default"])?;
+    Ok((beta_v4, alpha_v6))
+}
 
-    // Names: of the world, of each other, backwards; over UDP and, where they are long, over TCP.
-    let found = in_guest(&alpha, "10.1.0.1", &["getent", "ahosts", "web.example.test"])?;
+/// Of the world, of each other, backwards.
+fn names(host: &Host, world: &NameServer, beta_v4: &str) -> Result<(), Failure> {
+    let Host { alpha, beta, .. } = host;
+    let found = in_guest(alpha, "10.1.0.1", &["getent", "ahosts", "web.example.test"])?;
     assert!(found.contains("203.0.113.9") && found.contains("2001:db8:5::9"), "{found}");
     let asked = world.asked();
     for _ in 0..3 {
-        in_guest(&beta, "fd02::1", &["getent", "ahosts", "web.example.test"])?;
+        in_guest(beta, "fd02::1", &["getent", "ahosts", "web.example.test"])?;
     }
     assert_eq!(world.asked(), asked, "answers are remembered");
-    let found = in_guest(&alpha, "10.1.0.1", &["getent", "ahosts", "www.guests.test"])?;
-    assert!(found.contains("203.0.113.9"), "an alias is followed out: {found}");
     for (name, address) in [
-        ("db.guests.test", beta_v4.as_str()),
+        ("www.guests.test", "203.0.113.9"),
+        ("db.guests.test", beta_v4),
         ("beta.guests.test", "fd02::b0b"),
         ("alpha.guests.test", "10.1.0.10"),
         ("first.guests.test", "10.1.0.10"),
         ("gateway.guests.test", "10.1.0.1"),
     ] {
-        let found = in_guest(&alpha, "10.1.0.1", &["getent", "ahosts", name])?;
+        let found = in_guest(alpha, "10.1.0.1", &["getent", "ahosts", name])?;
         assert!(found.contains(address), "{name}: {found}");
     }
-    let found = in_guest(&alpha, "10.1.0.1", &["getent", "hosts", &beta_v4])?;
+    let found = in_guest(alpha, "10.1.0.1", &["getent", "hosts", beta_v4])?;
     assert!(found.contains("db.guests.test"), "{found}");
+    Ok(())
+}
+
+/// What is too long for UDP comes by TCP; strangers are told nothing.
+fn long_names(host: &Host) -> Result<(), Failure> {
     for server in ["10.1.0.1:53", "[fd01::1]:53"] {
         let server = socket(server)?;
-        assert_eq!(ask_name(&alpha, server, "nobody.guests.test", 1, false)?.code, 3);
-        let short = ask_name(&alpha, server, "long.example.test", 16, false)?;
+        assert_eq!(ask_name(&host.alpha, server, "nobody.guests.test", 1, false)?.code, 3);
+        let short = ask_name(&host.alpha, server, "long.example.test", 16, false)?;
         assert!(short.cut && short.length <= 512, "{short:?}");
-        let long = ask_name(&alpha, server, "long.example.test", 16, true)?;
+        let long = ask_name(&host.alpha, server, "long.example.test", 16, true)?;
         assert_eq!((long.code, long.cut, long.records), (0, false, 12), "{long:?}");
     }
-    assert!(ask_name(&outside, socket("203.0.113.1:53")?, "web.example.test", 1, false).is_err(), "not to strangers");
+    let stranger = ask_name(&host.outside, socket("203.0.113.1:53")?, "web.example.test", 1, false);
+    assert!(stranger.is_err(), "{stranger:?}");
+    Ok(())
+}
 
-    // Out, by name, and in by a forwarded port.
+/// Out by name and address, in by a forwarded port.
+fn out_and_in(host: &Host, alpha_v6: &str) -> Result<(), Failure> {
+    let Host { alpha, beta, outside, .. } = host;
     let _web = [
-        HttpServer::start(&outside, socket("203.0.113.9:80")?, "the wide world")?,
-        HttpServer::start(&outside, socket("[2001:db8:5::9]:80")?, "the wide world")?,
-        HttpServer::start(&alpha, socket("10.1.0.10:80")?, "from a guest")?,
-        HttpServer::start(&beta, socket("[fd02::b0b]:80")?, "from a guest")?,
+        HttpServer::start(outside, socket("203.0.113.9:80")?, "the wide world")?,
+        HttpServer::start(outside, socket("[2001:db8:5::9]:80")?, "the wide world")?,
+        HttpServer::start(alpha, socket("10.1.0.10:80")?, "from a guest")?,
+        HttpServer::start(beta, socket("[fd02::b0b]:80")?, "from a guest")?,
     ];
-    for guest in [&alpha, &beta] {
+    for guest in [alpha, beta] {
         for address in ["203.0.113.9:80", "[2001:db8:5::9]:80"] {
             assert!(http_get(guest, socket(address)?, "/")?.is_page_with("the wide world"), "{address}");
         }
     }
-    let page = in_guest(&alpha, "10.1.0.1", &["busybox", "wget", "-q", "-O", "-", "http://web.example.test/"])?;
+    let page = in_guest(alpha, "10.1.0.1", &["busybox", "wget", "-q", "-O", "-", "http://web.example.test/"])?;
     assert!(page.contains("the wide world"), "{page}");
     for address in ["203.0.113.1:8080", "[2001:db8:5::1]:8080"] {
-        assert!(http_get(&outside, socket(address)?, "/")?.is_page_with("from a guest"), "{address}");
+        assert!(http_get(outside, socket(address)?, "/")?.is_page_with("from a guest"), "{address}");
     }
-    assert_eq!(ping(&beta, &alpha_v6, 2)?.lost(), 0);
+    assert_eq!(ping(beta, alpha_v6, 2)?.lost(), 0);
+    Ok(())
+}
 
-    // The way, and how wide it is.
-    let way = trace_route(&alpha, "198.51.100.2")?;
+/// The routers on the way, and the narrow road behind them, by real tools and by real transfers.
+fn way_and_width(host: &Host) -> Result<(), Failure> {
+    let Host { alpha, beta, far, .. } = host;
+    let way = trace_route(alpha, "198.51.100.2")?;
     assert_eq!(way, ["10.1.0.1", "203.0.113.9", "198.51.100.2"].map(|address| address.parse().ok()));
     for (to, gateway) in [("198.51.100.2", "10.1.0.1"), ("2001:db8:6::2", "fd01::1")] {
-        let way = in_guest(&alpha, "10.1.0.1", &["tracepath", "-n", "-m", "5", to])?;
+        let way = in_guest(alpha, "10.1.0.1", &["tracepath", "-n", "-m", "5", to])?;
         assert!(way.contains(gateway) && way.contains("pmtu 1300") && way.contains("reached"), "{way}");
     }
-    transfer(&beta, &far, socket("198.51.100.2:7000")?, 8 << 20)?;
-    transfer(&beta, &far, socket("[2001:db8:6::2]:7001")?, 8 << 20)?;
+    transfer(beta, far, socket("198.51.100.2:7000")?, 8 << 20)?;
+    transfer(beta, far, socket("[2001:db8:6::2]:7001")?, 8 << 20)?;
     Ok(())
 }
 

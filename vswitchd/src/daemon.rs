@@ -134,7 +134,13 @@ fn first_state(options: &Options) -> Result<Config, Failure> {
 fn open_services(options: &Options) -> Result<Services, Failure> {
     let beside = || options.state.as_ref().map(|state| state.with_extension("leases"));
     match options.leases.clone().or_else(beside) {
-        Some(path) => Services::kept_in(&path).map_err(Failure),
+        Some(path) => {
+            if let Some(folder) = path.parent() {
+                // Where it cannot be made, the file cannot, which says so.
+                let _ = std::fs::create_dir_all(folder);
+            }
+            Services::kept_in(&path).map_err(Failure)
+        }
         None => Ok(Services::default()),
     }
 }

@@ -19,7 +19,7 @@ esac
 ip -4 addr flush dev "$interface"
 ip addr add "$ip/$mask" broadcast + dev "$interface"
 for via in $router; do ip route replace default via "$via" dev "$interface"; done
-set > "$TOLD"
+set > "$TOLD.new"; mv "$TOLD.new" "$TOLD"
 "#;
 
 /// For `dhclient -6`.
@@ -29,7 +29,7 @@ BOUND6|RENEW6|REBIND6|REBOOT6) ip -6 addr replace "$new_ip6_address/128" dev "$i
 esac
 case "$reason" in
 PREINIT6) ip link set "$interface" up ;;
-*) set > "$TOLD" ;;
+*) set > "$TOLD.new"; mv "$TOLD.new" "$TOLD" ;;
 esac
 exit 0
 "#;
@@ -123,7 +123,6 @@ impl<'a> DhcpClient<'a> {
             let ended = child.try_wait().ok().flatten().is_some();
             (ended || told.exists()).then_some(())
         });
-        std::thread::sleep(std::time::Duration::from_millis(50));
         child.kill()?;
         child.wait()?;
         self.read(&told, done.is_ok())

@@ -211,7 +211,7 @@ pub fn unhex(text: &str) -> Option<Vec<u8>> {
     (digits.len() % 2 == 0).then(|| digits.chunks(2).map(pair).collect()).flatten()
 }
 
-/// A guest that has an address of its own. It is known by the first of `port`, `mac` and `id` that is given.
+/// A guest that has an address or a name of its own. All that is given of `port`, `mac` and `id` must be as it is said.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GuestHost {
@@ -228,6 +228,7 @@ pub struct GuestHost {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
     /// Its address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<IpAddr>,
 }
 

@@ -185,7 +185,7 @@ fn take(book: &mut Book, served: &Served4, request: &Request<'_>) -> Answer {
     // After a restart without a record, what a guest says that it has is believed where nothing speaks against it.
     let held = book.leases.of_port(&served.place, asking.guest.port, true, now_s).count();
     let room = own || held < served.config.per_port as usize;
-    let fine = pool.suits(&asking.guest, address) && pool.is_free(&book.leases, now_s, address, &client) && room;
+    let fine = pool.suits(&book.leases, now_s, &asking.guest, address) && room;
     let lease_s = u64::from(served.config.lease_s);
     if !fine || !give(book, served, request, address, (lease_s, Standing::Bound)) {
         book.v4.refusals += 1;

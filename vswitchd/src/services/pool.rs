@@ -70,11 +70,14 @@ impl Pool<'_> {
         candidates.next().or_else(|| self.search(leases, now_s, &client, turn)).ok_or(NoAddress::Exhausted)
     }
 
-    /// The guest may have this address, as far as ranges and hosts go.
-    pub fn suits(&self, guest: &Guest<'_>, address: IpAddr) -> bool {
-        match host_of(self.hosts, guest).and_then(|host| host.address) {
+    /// The guest may have this address: its own, where it has one that nobody else holds; else one that is given to
+    /// anybody and free.
+    pub fn suits(&self, leases: &Leases, now_s: u64, guest: &Guest<'_>, address: IpAddr) -> bool {
+        let client = guest.client();
+        let own = host_of(self.hosts, guest).and_then(|host| host.address);
+        match own.filter(|own| self.is_free(leases, now_s, *own, &client)) {
             Some(own) => own == address,
-            None => self.gives(address),
+            None => self.gives(address) && self.is_free(leases, now_s, address, &client),
         }
     }
 
@@ -84,7 +87,7 @@ impl Pool<'_> {
     }
 
     /// Nobody else holds it.
-    pub fn is_free(&self, leases: &Leases, now_s: u64, address: IpAddr, client: &[u8]) -> bool {
+    fn is_free(&self, leases: &Leases, now_s: u64, address: IpAddr, client: &[u8]) -> bool {
         leases.get(self.place, address).is_none_or(|lease| {
             let own = lease.client == client && lease.standing != super::leases::Standing::Declined;
             own || !lease.is_live(now_s)

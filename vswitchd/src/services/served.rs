@@ -38,7 +38,15 @@ pub struct Guest<'a> {
     pub id: &'a [u8],
 }
 
+/// Bytes that DHCPv6 puts behind a guest's name for each of its addresses (IAID).
+const IAID: usize = 4;
+
 impl Guest<'_> {
+    /// It calls itself so, be it for one of its addresses.
+    fn is_called(&self, id: &[u8]) -> bool {
+        self.id == id || self.id.len() == id.len() + IAID && self.id.starts_with(id)
+    }
+
     /// What its lease is kept under. The port is part of it: nobody takes the lease of a guest on another port by saying
     /// that it is that guest.
     pub fn client(&self) -> Vec<u8> {
@@ -51,7 +59,7 @@ impl Host {
     fn is(&self, guest: &Guest<'_>) -> bool {
         self.port.as_ref().is_none_or(|port| port == guest.port)
             && self.mac.is_none_or(|mac| mac == guest.mac)
-            && self.id.as_ref().is_none_or(|id| id == guest.id)
+            && self.id.as_ref().is_none_or(|id| guest.is_called(id))
     }
 }
 

@@ -7,6 +7,7 @@
 mod calls;
 mod rig;
 mod routers;
+mod services;
 mod streams;
 mod tls;
 mod transactions;

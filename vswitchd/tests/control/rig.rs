@@ -19,6 +19,7 @@ use vswitchd::open::{HostOpener, Opener};
 use vswitchd::published::Board;
 use vswitchd::refusal::Refusal;
 use vswitchd::server::{self, Bound};
+use vswitchd::services::{self, Services};
 use vswitchd::store::Store;
 use vswitchd::worker;
 use weir_ports::{MemPeer, MemPort, Port};
@@ -66,7 +67,11 @@ impl Rig {
         std::thread::spawn(move || eve::pump(&started.events, &pump.0, &pump.1, None));
         let store = Some(Store::new(&directory.join("state.toml")));
         let opener = Box::new(RigOpener(Arc::clone(&peers)));
-        let controller = Arc::new(Controller::new(started.handle, board, opener, store, Limits::default()));
+        let services = Services::default();
+        services::server::start(started.handle.clone(), board.clone(), services.clone(), started.punts)
+            .expect("the services start");
+        let controller = Controller::new(started.handle, board, opener, store, Limits::default());
+        let controller = Arc::new(controller.serving(services));
         let (stop, stopped) = watch::channel(false);
         let path = directory.join("control.sock");
         let access = Access { mode: 0o600, group: None };
@@ -119,6 +124,10 @@ impl Rig {
 
     pub fn routers(&self) -> v1::routers_client::RoutersClient<Channel> {
         v1::routers_client::RoutersClient::new(self.channel())
+    }
+
+    pub fn services(&self) -> v1::services_client::ServicesClient<Channel> {
+        v1::services_client::ServicesClient::new(self.channel())
     }
 
     pub fn config(&self) -> v1::config_client::ConfigClient<Channel> {

@@ -53,7 +53,10 @@ impl Question {
             return refuse(ResponseCode::Refused);
         }
         if message.edns.as_ref().is_some_and(|edns| edns.version() > 0) {
-            return refuse(ResponseCode::BADVERS);
+            // The code is one of those that need the option themselves.
+            let mut refusal = Message::error_msg(metadata.id, metadata.op_code, ResponseCode::BADVERS);
+            refusal.set_edns(Edns::new());
+            return Err(refusal.to_vec().ok());
         }
         Ok(Question {
             id: metadata.id,

@@ -198,9 +198,9 @@ impl<W: Clone> Stack<W> {
         for index in 0..self.connections.len() {
             questions.extend(self.serve(index, now));
         }
-        self.listen();
         // What was written, and what ended, goes out.
         self.interface.poll(instant(now), &mut self.pipe, &mut self.sockets);
+        self.listen();
         questions
     }
 
