@@ -118,7 +118,7 @@ impl From<Outcome> for v1::Applied {
 }
 
 /// Names of the services, for the health check.
-pub const SERVICES: [&str; 11] = [
+pub const SERVICES: [&str; 12] = [
     "weir.v1.Switches",
     "weir.v1.Ports",
     "weir.v1.Routers",
