@@ -11,6 +11,7 @@
 mod handle;
 mod meter;
 mod port_table;
+mod punts;
 mod shaping;
 #[cfg(test)]
 mod tests;
@@ -329,36 +330,6 @@ impl Worker {
         if let Err(TrySendError::Full(lost) | TrySendError::Disconnected(lost)) = self.outbox.try_send(batch) {
             self.stats.events_lost += lost.events.len() as u64;
         }
-    }
-
-    /// Hands packets for the services over. What finds no room waits in the fabric, which is bounded.
-    fn hand_over_punts(&mut self) {
-        while self.fabric.has_punts() {
-            match self.for_services.try_reserve() {
-                Ok(room) => {
-                    if let Some(punt) = self.fabric.take_punt() {
-                        room.send(punt);
-                    }
-                }
-                Err(punt_queue::error::TrySendError::Full(())) => return,
-                // Nobody serves any more: the daemon is on its way down.
-                Err(punt_queue::error::TrySendError::Closed(())) => drop(self.fabric.take_punt()),
-            }
-        }
-    }
-
-    /// Sends what the services have made.
-    fn send_for_services(&mut self, now: Instant, frames: Vec<Outgoing>) {
-        let (fabric, pool, egress) = (&mut self.fabric, &mut self.pool, &mut self.egress);
-        for outgoing in frames {
-            match outgoing {
-                Outgoing::Put { interface, port, frame } => fabric.put(now, (interface, port), &frame, pool, egress),
-                Outgoing::Answer { to, frame } => fabric.answer(now, to, &frame, pool, egress),
-                Outgoing::Probe { interface, address } => fabric.probe(now, (interface, address), pool, egress),
-            }
-        }
-        self.transmit(now, None);
-        self.flush();
     }
 
     /// Turns all notifications on, looks once more, and sleeps until something comes.
