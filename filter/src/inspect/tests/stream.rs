@@ -244,7 +244,7 @@ fn what_rules_remember_of_a_flow_outlives_new_rules() {
         "alert tcp any any -> any any (content:\"two\"; flowbits:isset,other; sid:4;)\n",
         "alert tcp any any -> any any (content:\"one\"; sid:3;)\n",
     ));
-    assert!(c.flow.as_mut().unwrap().replace_program(&next));
+    assert!(c.flow.as_mut().unwrap().replace_program(&next, None));
     // The third rule has fired on these bytes before, under the old rules.
     c.data(CLIENT, 4, b"two").is(Judgement::Pass, &[2]);
 }
