@@ -22,8 +22,13 @@ pub struct Replay {
 
 /// Becomes that program.
 pub fn run(replay: Replay) -> Result<(), Failure> {
+    become_replay(replay.arguments)
+}
+
+/// The same with these arguments.
+pub fn become_replay(arguments: Vec<OsString>) -> Result<(), Failure> {
     let own = std::env::current_exe().map_err(|e| Failure::usage(format!("cannot find the own program: {e}")))?;
     let program = own.with_file_name(PROGRAM);
-    let error = Command::new(&program).args(replay.arguments).exec();
+    let error = Command::new(&program).args(arguments).exec();
     Err(Failure::usage(format!("{}: {error}", program.display())))
 }

@@ -1,5 +1,6 @@
 //! `vswitchctl rules`: rule files, read here without the daemon.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::Subcommand;
@@ -8,6 +9,7 @@ use weir_ids_rules::{Diagnostic, RuleSet, Severity, Source, Variables};
 
 use crate::Format;
 use crate::failure::Failure;
+use crate::replay;
 use crate::table::{print, print_json};
 
 /// What can be done with rule files.
@@ -22,6 +24,26 @@ pub enum Command {
         #[arg(long, value_name = "NUMBER", default_value_t = 100)]
         limit: usize,
     },
+    /// Tell when a rule is judged, what is searched for first and why, where it stands, and what it may cost.
+    Explain {
+        /// The `sid` of the rule.
+        sid: u32,
+        /// The files.
+        #[arg(long = "rules", value_name = "FILE", required = true, num_args = 1..)]
+        rules: Vec<PathBuf>,
+    },
+    /// Tell what rules cost on a capture: checks, matches, steps and time of each, dearest first.
+    Profile {
+        /// The files.
+        #[arg(long = "rules", value_name = "FILE", required = true, num_args = 1..)]
+        rules: Vec<PathBuf>,
+        /// The capture: pcap or pcapng.
+        #[arg(long, value_name = "FILE")]
+        pcap: PathBuf,
+        /// Show so many rules.
+        #[arg(long, value_name = "NUMBER", default_value_t = 20)]
+        limit: usize,
+    },
     /// Print a rule set that comes with the daemon.
     Builtin {
         /// Its name; their names where absent.
@@ -33,6 +55,13 @@ pub enum Command {
 pub fn run(command: Command, format: Format) -> Result<(), Failure> {
     match command {
         Command::Check { files, limit } => check(&files, limit, format),
+        Command::Explain { sid, rules } => {
+            hand_over(["explain".into(), sid.to_string().into()], &rules, Vec::new(), format)
+        }
+        Command::Profile { rules, pcap, limit } => {
+            let more = ["--pcap".into(), pcap.into(), "--limit".into(), limit.to_string().into()];
+            hand_over(["profile".into()], &rules, more.into(), format)
+        }
         Command::Builtin { name: None } => print(&format!("{}\n", weir_ids_rules::BUILTIN_NAMES.join("\n"))),
         Command::Builtin { name: Some(name) } => match weir_ids_rules::builtin(&name) {
             Some(text) => print(text),
@@ -42,6 +71,23 @@ pub fn run(command: Command, format: Format) -> Result<(), Failure> {
             ))),
         },
     }
+}
+
+/// Becomes the program that knows the engine.
+fn hand_over<const N: usize>(
+    task: [OsString; N],
+    rules: &[PathBuf],
+    more: Vec<OsString>,
+    format: Format,
+) -> Result<(), Failure> {
+    let mut arguments: Vec<OsString> = task.into();
+    arguments.push("--rules".into());
+    arguments.extend(rules.iter().map(|path| path.clone().into()));
+    arguments.extend(more);
+    if format == Format::Json {
+        arguments.push("--json".into());
+    }
+    replay::become_replay(arguments)
 }
 
 /// A problem for programs.

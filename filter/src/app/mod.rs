@@ -57,6 +57,7 @@ pub mod smb;
 pub mod smtp;
 pub mod snmp;
 pub mod ssh;
+pub mod telnet;
 pub mod tftp;
 pub mod tls;
 pub mod websocket;
@@ -458,6 +459,7 @@ pub const PROTOCOLS: &[&Description] = &[
     &smtp::DESCRIPTION,
     &ftp::DESCRIPTION,
     &ftp::data::DESCRIPTION,
+    &telnet::DESCRIPTION,
     &tftp::DESCRIPTION,
     &dcerpc::DESCRIPTION,
     &smb::DESCRIPTION,

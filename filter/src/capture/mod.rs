@@ -156,6 +156,16 @@ impl Capture {
         core.teller.take(lines);
     }
 
+    /// What all flows share.
+    pub fn shared(&self) -> &Shared {
+        &self.core.shared
+    }
+
+    /// The same, to be prepared before the first frame.
+    pub fn shared_mut(&mut self) -> &mut Shared {
+        &mut self.core.shared
+    }
+
     /// What was counted.
     pub fn counters(&self) -> Counters {
         Counters { alerts: self.core.teller.alerts, ..self.core.counters }

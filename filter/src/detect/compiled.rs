@@ -40,13 +40,15 @@ pub enum Kind {
     App,
     /// Transactions of an application protocol.
     Transaction,
+    /// Frames of an application protocol.
+    Frame,
 }
 
 impl Kind {
     /// Whether a verdict holds for the rest of the flow. `stateful`: it matched in a stream or a transaction.
     pub fn judges_flow(self, stateful: bool) -> bool {
         match self {
-            Kind::Ends | Kind::ProtocolOnly | Kind::App | Kind::Transaction => true,
+            Kind::Ends | Kind::ProtocolOnly | Kind::App | Kind::Transaction | Kind::Frame => true,
             Kind::PacketAndStream | Kind::Stream => stateful,
             Kind::Oddities | Kind::Packet => false,
         }
@@ -111,6 +113,8 @@ pub struct Compiled {
     /// Headers of packets.
     pub headers: Box<[(Buffer, Check)]>,
     pub parts: Box<[Part]>,
+    /// One frame satisfies all of these: its name, and what is asked of its bytes.
+    pub frames: Box<[(Box<str>, Check)]>,
     /// A part looks at files: the rule may match again for another file of the transaction.
     pub on_files: bool,
     pub threshold: Option<Threshold>,
@@ -129,11 +133,13 @@ impl Compiled {
     /// Of an expression that does not compile.
     pub fn new(rule: &Rule, names: &mut MarkNames) -> Result<Compiled, Refusal> {
         let mut payload = None;
-        let (mut headers, mut parts) = (Vec::new(), Vec::new());
+        let (mut headers, mut parts, mut frames) = (Vec::new(), Vec::new(), Vec::new());
         for section in &rule.sections {
             let check = Check::compile(rule, section)?;
             if section.buffer.is_payload() {
                 payload = Some(check);
+            } else if let Some(name) = &section.frame {
+                frames.push((name.as_str().into(), check));
             } else if is_packet_header(section.buffer) {
                 headers.push((section.buffer, check));
             } else {
@@ -150,6 +156,9 @@ impl Compiled {
         if payload.is_some() && !parts.is_empty() {
             parts.push(Part::Payload);
         }
+        if !frames.is_empty() && (!parts.is_empty() || payload.is_some()) {
+            return Err((0..1, "what is asked of a frame cannot be asked together with other buffers".to_owned()));
+        }
         let (wants, acts) = super::marks::compile(rule, names);
         let fast =
             fast::choose(rule).filter(|fast| fast.place == Place::Payload).or_else(|| fast::choose_in_payload(rule));
@@ -157,7 +166,7 @@ impl Compiled {
             signature: Arc::new(signature(rule)),
             action: rule.action,
             tells: tells(rule),
-            kind: kind(rule, !parts.is_empty()),
+            kind: if frames.is_empty() { kind(rule, !parts.is_empty()) } else { Kind::Frame },
             protocol: rule.protocol,
             source: rule.source.clone(),
             destination: rule.destination.clone(),
@@ -171,6 +180,7 @@ impl Compiled {
             later: Later::of(rule, fast.as_ref()),
             headers: headers.into(),
             parts: parts.into(),
+            frames: frames.into(),
             on_files,
             threshold: rule.threshold,
             suppressions: Box::default(),

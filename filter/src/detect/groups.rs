@@ -76,7 +76,7 @@ fn lanes_of(rule: &Compiled, has_stream: bool) -> (bool, bool) {
         Kind::Packet | Kind::App | Kind::ProtocolOnly => (false, true),
         // Its payload's part is found here, the rest in transactions.
         Kind::Transaction => (has_stream && rule.payload.is_some(), !has_stream && rule.payload.is_some()),
-        Kind::Ends | Kind::Oddities => (false, false),
+        Kind::Ends | Kind::Oddities | Kind::Frame => (false, false),
     }
 }
 
@@ -111,6 +111,11 @@ impl Groups {
             [Direction::Original, Direction::Reply].map(|direction| builder.table(protocol, direction))
         });
         Groups { groups: builder.groups, tables }
+    }
+
+    /// All of them, in the order of their numbers.
+    pub fn all(&self) -> impl Iterator<Item = &Group> {
+        self.groups.iter()
     }
 
     /// A group by its number.

@@ -4,11 +4,14 @@
 //! judged, then those on transactions; what matched is decided on and told; transactions that are finished are logged
 //! and forgotten.
 
+mod replace;
+
 use std::sync::Arc;
 
 use weir_wire::numbers::{PROTOCOL_TCP, PROTOCOL_UDP};
 
 use super::asks::Facts;
+use super::frames::Framer;
 use super::judge::{Judge, oriented};
 use super::judge_tx::{self, TxView};
 use super::marks::FlowMarks;
@@ -47,6 +50,10 @@ pub struct Inspection {
     /// What protocol detection met.
     events: Vec<Anomaly>,
     tag: Option<Tagged>,
+    /// Cuts the streams into frames, where rules ask for them.
+    framer: Option<Box<Framer>>,
+    /// The handshake was complete at the last step.
+    established: bool,
 }
 
 impl Inspection {
@@ -65,6 +72,8 @@ impl Inspection {
             verdict: None,
             events: Vec::new(),
             tag: None,
+            framer: (!program.frames.is_empty() && !midstream).then(Box::default),
+            established: false,
         })
     }
 
@@ -92,7 +101,7 @@ impl Inspection {
 
     /// Bytes of streams have a use.
     pub fn wants_stream(&self) -> bool {
-        !self.program.transactions.is_idle() || self.sides.iter().any(|side| side.wants_stream)
+        self.program.follows_protocols() || self.sides.iter().any(|side| side.wants_stream)
     }
 
     /// Packets are judged by themselves.
@@ -144,40 +153,6 @@ impl Inspection {
         (bits, counters.filter_map(|(n, value)| Some((self.program.counters.get(n as usize)?.as_ref(), value))))
     }
 
-    /// Takes a new program. Flow bits and counters stay, by name; a rule of the new program that is one of the old one,
-    /// by `gid` and `sid`, does not match a second time what it has matched. What was found but not decided is searched
-    /// anew; the application layer goes on.
-    pub fn replace_program(&mut self, program: &Arc<Program>) {
-        let old = Arc::clone(&self.program);
-        let renumber = |rule: u32| program.number_of(old.rule(rule)?);
-        for nth in 0..self.app.parsers() {
-            let Some(parser) = self.app.parser_mut(nth) else { continue };
-            let all = parser.transactions_mut();
-            for index in 0..all.len() {
-                if let Some((mark, _)) = all.get_mut(index) {
-                    mark.detection.iter_mut().for_each(|memory| memory.renumber(&renumber));
-                }
-            }
-        }
-        self.known = self.known.iter().filter_map(|&rule| renumber(rule)).collect();
-        for way in [Direction::Original, Direction::Reply] {
-            let mut fresh = Side::new(program, &oriented(&self.tuple, way), way);
-            let old = &mut self.sides[way as usize];
-            fresh.take_over(old, &renumber);
-            *old = fresh;
-        }
-        let place = |names: &[Box<str>], name: Option<&Box<str>>| {
-            let name = name?;
-            names.iter().position(|known| known == name).map(|at| at as u32)
-        };
-        self.marks = self.marks.renumber(
-            |bit| place(&program.bits, old.bits.get(bit as usize)),
-            |counter| place(&program.counters, old.counters.get(counter as usize)),
-        );
-        self.program = Arc::clone(program);
-        self.verdict = None;
-    }
-
     /// Inspects a step. Allocates nothing once warm where nothing matches.
     pub fn step(&mut self, step: &Step<'_>, shared: &mut Shared, findings: &mut Findings, sink: &mut dyn Sink) {
         *findings = Findings::default();
@@ -197,6 +172,10 @@ impl Inspection {
             Direction::Original => std::mem::take(to_server),
             Direction::Reply => std::mem::take(to_client),
         };
+        if step.established && !std::mem::replace(&mut self.established, true) {
+            // What came before (data of a SYN) was nothing yet to rules on established flows.
+            self.sides.iter_mut().for_each(Side::search_anew);
+        }
         self.hear(&step, sink);
         let hidden = findings.app_error && shared.errors_hide;
         if self.verdict.is_none() && !hidden {
@@ -215,7 +194,7 @@ impl Inspection {
     /// nothing more to say.
     pub fn is_settled(&self) -> bool {
         let idle = |side: &Side| !side.wants_stream && !side.wants_packets;
-        let app = self.program.transactions.is_idle() || (self.app.is_over() && self.app.parsers() == 0);
+        let app = !self.program.follows_protocols() || (self.app.is_over() && self.app.parsers() == 0);
         app && !self.wants_packets() && self.sides.iter().all(idle)
     }
 
@@ -308,6 +287,9 @@ impl Inspection {
         }
         if side.wants_packets || side.wants_stream {
             judge.packet_and_stream(side);
+        }
+        if let Some(framer) = &mut self.framer {
+            judge.frames(framer);
         }
         // What was acknowledged is judged with the next packet that goes its way, as a passive observer sees it.
         if step.packet || step.end {

@@ -6,6 +6,7 @@ use weir_wire::numbers::PROTOCOL_TCP;
 use super::asks::Facts;
 use super::check::Outcome;
 use super::compiled::{Compiled, Kind};
+use super::frames::{self, Framer};
 use super::marks::{FlowMarks, HostMarks, Marks};
 use super::program::Program;
 use super::scratch::{Candidate, Matched, Scratch};
@@ -138,9 +139,11 @@ impl<'j> Judge<'j> {
             if untimely || (late && !candidate.stream && !of_protocol(rule)) {
                 continue;
             }
+            let begun = self.scratch.begin();
             if self.takes(rule) && self.headers(rule) {
                 self.check(side, rule, candidate, stream);
             }
+            self.scratch.end(candidate.rule, begun);
         }
     }
 
@@ -168,6 +171,53 @@ impl<'j> Judge<'j> {
             room.work += 1 + (stream.text.len() - stream.fresh) as u64 / 64;
         }
         round.sort();
+    }
+
+    /// Judges the rules on frames on those that the bytes of the step complete.
+    pub fn frames(&mut self, framer: &mut Framer) {
+        let (step, identity) = (self.facts.step, self.facts.identity);
+        let spoken = identity.flow.protocol();
+        match (&step.stream, spoken) {
+            (Some(stream), _) => {
+                let fresh = stream.text.get(stream.fresh..).unwrap_or_default();
+                let place = stream.at + stream.text.len() as u64;
+                framer.stream(spoken, step.way, (fresh, stream.gap > 0), &mut |name, bytes| {
+                    self.frame(name, bytes, Some(place));
+                });
+            }
+            (None, Some(protocol)) if step.packet && self.facts.tuple.protocol != PROTOCOL_TCP => {
+                frames::datagram(protocol, step.way, step.view.payload, &mut |name, bytes| {
+                    self.frame(name, bytes, None);
+                });
+            }
+            (None, _) => {}
+        }
+    }
+
+    fn frame(&mut self, name: &str, bytes: &[u8], stream: Option<u64>) {
+        self.scratch.room.work += 1 + bytes.len() as u64 / 64;
+        for &number in &self.program.frames {
+            let Some(rule) = self.program.rule(number) else { continue };
+            if !rule.frames.iter().all(|(wanted, _)| **wanted == *name) {
+                continue;
+            }
+            let begun = self.scratch.begin();
+            let mut all = true;
+            for (_, check) in &rule.frames {
+                match check.run(bytes, &mut self.scratch.room) {
+                    Outcome::Match => {}
+                    Outcome::NoMatch => all = false,
+                    Outcome::Undecided => {
+                        self.undecided |= rule.blocks();
+                        all = false;
+                    }
+                }
+            }
+            if all && self.takes(rule) && self.headers(rule) {
+                self.matched(rule, Matched { stream, ..Matched::new(number, self.facts.step.way) });
+            }
+            self.scratch.end(number, begun);
+        }
     }
 
     /// Checks a candidate's payload, and takes note of a match.

@@ -13,6 +13,7 @@ use super::Direction;
 use super::check::Outcome;
 use super::compiled::{Part, Text};
 use super::judge::Judge;
+use super::magic;
 use super::scratch::Scratch;
 use super::sets::Sets;
 use super::transactions::TxTable;
@@ -123,7 +124,9 @@ pub fn judge(judge: &mut Judge<'_>, view: &TxView<'_>, mark: &mut Mark, hits: &[
             next += 1;
             let from_other = both(rule) && other.waiting.iter().any(|waiting| waiting.rule == rule);
             let memory = if from_other { &mut *other } else { &mut *memory };
+            let begun = judge.scratch.begin();
             judge_rule(judge, view, (number, anomalies), memory, rule, hits);
+            judge.scratch.end(rule, begun);
         }
     }
     memory.searched = memory.searched.max(view.transaction.progress(view.way).saturating_add(1));
@@ -199,6 +202,13 @@ fn value<'v>(view: &'v TxView<'_>, (buffer, way): (Buffer, Direction), nth: usiz
     let found = match buffer {
         Buffer::FileData => file().map(|file| file.content.window().unwrap_or_else(|| file.content.recent()).0),
         Buffer::FileName => file().map(|file| file.name.as_slice()),
+        Buffer::FileMagic => match file() {
+            Some(file) => match magic_of(file) {
+                Some(kind) => Some(kind.as_bytes()),
+                None => return Value::Nothing,
+            },
+            None => None,
+        },
         _ => {
             work.clear();
             view.transaction.buffer(buffer, way, nth, work)
@@ -297,9 +307,13 @@ fn satisfied(judge: &mut Judge<'_>, asked: &Asked<'_>, part: &Part) -> Satisfied
             yes(hook.is_some_and(|(_, at)| progress >= at), asked.later(view.way))
         }
         Part::State(name, wanted) => {
-            let Some((_, at)) = judge.program.transactions.hook(view.protocol, name, view.way) else {
+            let Some((of, at)) = judge.program.transactions.hook(view.protocol, name, view.way) else {
                 return Satisfied::No;
             };
+            // A direction that the state is not named after is compared once it has said something.
+            if of != view.way && progress == 0 {
+                return asked.later(view.way);
+            }
             let past = if progress > at { Satisfied::No } else { asked.later(view.way) };
             yes(progress.cmp(&at) == *wanted, past)
         }
@@ -398,6 +412,13 @@ fn files(asked: &Asked<'_>, tests: &[FileTest], sets: &Sets) -> Satisfied {
     if fits { Satisfied::Yes } else { asked.later(asked.view.way) }
 }
 
+/// What a file is, as long as its first bytes are at hand; not before there are enough of them.
+fn magic_of(file: &File) -> Option<&'static str> {
+    let (bytes, place) = file.content.recent();
+    let enough = bytes.len() >= magic::HEAD || file.state != State::Open;
+    (place == 0 && enough).then(|| magic::describe(bytes))
+}
+
 fn file_fits(file: &File, test: &FileTest, sets: &Sets) -> bool {
     let has = |bytes: &[u8], text: &str| {
         let text = text.as_bytes();
@@ -406,8 +427,10 @@ fn file_fits(file: &File, test: &FileTest, sets: &Sets) -> bool {
     match test {
         FileTest::Extension { text, negated } => file.extension().eq_ignore_ascii_case(text.as_bytes()) != *negated,
         FileTest::Name { text, negated } => has(&file.name, text) != *negated,
-        // Nothing tells the kind of a file from its bytes.
-        FileTest::Magic { .. } => false,
+        FileTest::Magic { text, negated } => {
+            let told = magic_of(file);
+            told.is_some_and(|kind| has(kind.as_bytes(), text) != *negated)
+        }
         FileTest::Size(bounds) => match file.state {
             State::Open => !bounds.negated && bounds.max == u64::MAX && file.size() >= bounds.min,
             State::Closed | State::Truncated => bounds.contains(file.size()),

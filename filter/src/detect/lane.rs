@@ -61,6 +61,11 @@ impl Lane {
         Lane { matcher: Some(matcher), starts, rules, always: always.into() }
     }
 
+    /// Whether a rule is found by its fast pattern here.
+    pub fn searches(&self, rule: u32) -> bool {
+        self.rules.contains(&rule)
+    }
+
     /// Bytes of memory.
     pub fn memory(&self) -> usize {
         let lists = (self.starts.len() + self.rules.len() + self.always.len()) * size_of::<u32>();

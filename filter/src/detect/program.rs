@@ -18,7 +18,7 @@ use super::marks::{self, MarkNames};
 use super::threshold::{RateFilter, Suppression};
 use super::transactions::TxTables;
 use crate::decode::Event;
-use crate::event::Tuple;
+use crate::event::{Signature, Tuple};
 
 /// Choices that shape a program.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +41,8 @@ pub struct Program {
     pub(super) ends: Box<[u32]>,
     /// Rules on oddities of decoding.
     pub(super) oddities: Box<[u32]>,
+    /// Rules on frames.
+    pub(super) frames: Box<[u32]>,
     pub(super) groups: Groups,
     pub(super) transactions: TxTables,
     /// Names of flow bits and counters, by number.
@@ -93,6 +95,7 @@ impl Program {
             by_sid: by_sid.into(),
             ends: of_kind(Kind::Ends),
             oddities: of_kind(Kind::Oddities),
+            frames: of_kind(Kind::Frame),
             groups: Groups::new(&compiled, &in_payload),
             transactions: TxTables::new(&compiled, &fast),
             bits: names.bits.into_list(),
@@ -135,6 +138,7 @@ impl Program {
             Kind::Stream,
             Kind::App,
             Kind::Transaction,
+            Kind::Frame,
         ];
         for kind in kinds {
             // Writing into a String does not fail.
@@ -179,14 +183,29 @@ impl Program {
             let mut rules = self.rules.iter().filter(|rule| kinds.contains(&rule.kind));
             rules.any(|rule| class(rule) && ways.iter().any(|&way| rule.takes_ends(&oriented(tuple, way))))
         };
-        grouped || other(&[Kind::Ends, Kind::Transaction])
+        grouped || other(&[Kind::Ends, Kind::Transaction, Kind::Frame])
+    }
+
+    /// What the rule of a number says of itself.
+    pub fn signature(&self, number: u32) -> Option<&Signature> {
+        self.rule(number).map(|rule| rule.signature.as_ref())
     }
 
     /// The number of the rule that has `gid` and `sid` of this one.
     pub(super) fn number_of(&self, rule: &Compiled) -> Option<u32> {
-        let wanted = (rule.signature.gid, rule.signature.sid);
+        self.number_of_sid(rule.signature.gid, rule.signature.sid)
+    }
+
+    /// The number of a rule by its `gid` and `sid`.
+    pub(super) fn number_of_sid(&self, gid: u32, sid: u32) -> Option<u32> {
+        let wanted = (gid, sid);
         let at = self.by_sid.partition_point(|&(gid, sid, _)| (gid, sid) < wanted);
         self.by_sid.get(at).filter(|&&(gid, sid, _)| (gid, sid) == wanted).map(|&(_, _, number)| number)
+    }
+
+    /// What flows say must be followed beyond their packets and streams: transactions or frames are asked for.
+    pub(super) fn follows_protocols(&self) -> bool {
+        !self.transactions.is_idle() || !self.frames.is_empty()
     }
 
     pub(super) fn rule(&self, number: u32) -> Option<&Compiled> {

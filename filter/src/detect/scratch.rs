@@ -2,6 +2,7 @@
 
 use super::Direction;
 use super::check::Room;
+use super::profile::{Begun, Profile};
 
 /// A rule to be judged.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +46,24 @@ pub struct Scratch {
     pub work: Vec<u8>,
     /// Room for checks.
     pub room: Room,
+    /// What rules cost, where somebody asks.
+    pub profile: Option<Box<Profile>>,
+}
+
+impl Scratch {
+    /// A check begins.
+    #[inline]
+    pub fn begin(&self) -> Option<Begun> {
+        self.profile.as_ref().map(|profile| profile.begin(self.room.work, self.matched.len()))
+    }
+
+    /// The check of a rule has ended.
+    #[inline]
+    pub fn end(&mut self, rule: u32, begun: Option<Begun>) {
+        if let (Some(profile), Some(begun)) = (&mut self.profile, begun) {
+            profile.end(rule, begun, self.room.work, self.matched.len());
+        }
+    }
 }
 
 /// The rules to be judged together, each once.

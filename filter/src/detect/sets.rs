@@ -4,7 +4,7 @@
 //! be written. All sets together hold at most [`BYTES`], one of them at most its `memcap`; a value beyond that is not
 //! taken up and counted. What files hold is shared by all copies, so that a copy costs only what rules have changed.
 
-mod geo;
+pub(crate) mod geo;
 mod json;
 mod load;
 mod values;

@@ -57,6 +57,16 @@ impl Shared {
         &mut self.scratch.room.sets
     }
 
+    /// Counts from now on what each rule costs; `clock` gives nanoseconds.
+    pub fn profile_with(&mut self, clock: fn() -> u64) {
+        self.scratch.profile = Some(Box::new(super::Profile::new(clock)));
+    }
+
+    /// What each rule has cost, where that is counted.
+    pub fn profile(&self) -> Option<&super::Profile> {
+        self.scratch.profile.as_deref()
+    }
+
     /// The same, to be looked at.
     pub fn known_sets(&self) -> &super::sets::Sets {
         &self.scratch.room.sets

@@ -80,6 +80,11 @@ impl Side {
         self.search_again = u64::MAX;
     }
 
+    /// The bytes at hand are searched again with the next ones.
+    pub fn search_anew(&mut self) {
+        self.search_again = u64::MAX;
+    }
+
     /// The payload's part of a rule on transactions has matched. `false` where there is no room to remember it.
     pub fn hit(&mut self, rule: u32) -> bool {
         match self.payload_hits.binary_search(&rule) {

@@ -28,6 +28,18 @@ pub struct TxTable {
 }
 
 impl TxTable {
+    /// Where a rule stands in it, for people.
+    pub fn place_of(&self, rule: u32) -> Option<String> {
+        if let Some(lane) = self.lanes.iter().find(|lane| lane.lane.searches(rule)) {
+            return Some(format!("the search of {}, at progress {}", lane.buffer.name(), lane.ready));
+        }
+        if self.anomalies.contains(&rule) {
+            return Some(format!("the {} rules on anomalies", self.anomalies.len()));
+        }
+        let always = self.always.iter().find(|&&(_, number)| number == rule);
+        always.map(|(ready, _)| format!("the {} rules judged each time, from progress {ready} on", self.always.len()))
+    }
+
     /// No rule can match.
     pub fn is_empty(&self) -> bool {
         self.lanes.is_empty() && self.always.is_empty() && self.anomalies.is_empty()
@@ -57,7 +69,14 @@ impl Has {
         let none: Box<[u8]> = vec![Has::NONE; Buffer::ALL.len()].into();
         let mut has = Has { ready: [none.clone(), none] };
         for provides in description.buffers {
-            if let Some(slot) = has.ready[provides.way as usize].get_mut(provides.buffer as usize) {
+            let ready = &mut has.ready[provides.way as usize];
+            if let Some(slot) = ready.get_mut(provides.buffer as usize) {
+                *slot = provides.ready;
+            }
+            // Whose bytes are shown, of that it can be told what it is.
+            if provides.buffer == Buffer::FileData
+                && let Some(slot) = ready.get_mut(Buffer::FileMagic as usize)
+            {
                 *slot = provides.ready;
             }
         }

@@ -18,6 +18,14 @@ fn facts(id: u64) -> FlowFacts {
     FlowFacts { id, ..FlowFacts::default() }
 }
 
+/// Counts a packet that the flow's own numbers do not have yet.
+fn count_in(facts: &mut FlowFacts, direction: Direction, length: usize) {
+    let way = direction as usize;
+    if let (Some(packets), Some(bytes)) = (facts.packets.get_mut(way), facts.bytes.get_mut(way)) {
+        (*packets, *bytes) = (*packets + 1, *bytes + length as u64);
+    }
+}
+
 impl Engine {
     /// Inspects a packet of a flow that has something to match. `established`: both sides have spoken, this packet
     /// included.
@@ -50,11 +58,7 @@ impl Engine {
         let work = self.memory.work;
         self.findings.clear();
         let mut facts = FlowFacts { start: flow.start, packets: flow.packets, bytes: flow.bytes, ..facts(flow.number) };
-        if let (Some(packets), Some(bytes)) =
-            (facts.packets.get_mut(direction as usize), facts.bytes.get_mut(direction as usize))
-        {
-            (*packets, *bytes) = (*packets + 1, *bytes + p.packet.len() as u64);
-        }
+        count_in(&mut facts, direction, p.packet.len());
         let seen = Seen { now: p.now, direction, established, flow: facts, depth };
         inspect.inspect(seen, p.packet, &mut self.memory, &mut self.findings);
         flow.alerted |= !self.findings.matched.is_empty();

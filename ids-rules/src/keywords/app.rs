@@ -109,6 +109,12 @@ pub(super) fn app_layer_event(draft: &mut Draft, option: RuleOption<'_>) -> Resu
     let value = required(option)?;
     let name = value.text.to_ascii_lowercase();
     let (protocol, event) = name.split_once('.').unwrap_or((&name, ""));
+    if !super::events::is_known(protocol, event) {
+        let message = format!("the event '{}' is not known", value.text);
+        return Err(
+            Fault::new(Kind::UnsupportedValue, value.range(), message).subject(format!("app-layer-event:{protocol}"))
+        );
+    }
     if protocol == "applayer" {
         draft.rule.app.push(AppTest::Event(name));
         return Ok(());

@@ -5,6 +5,7 @@ mod buffers;
 mod bytes;
 mod content;
 mod dataset;
+mod events;
 mod fields;
 mod file;
 mod flow;

@@ -1,11 +1,17 @@
 //! The command line.
 
 use std::ffi::OsString;
+use std::iter::Peekable;
 use std::path::PathBuf;
 
 /// What `--help` says.
 pub const HELP: &str = "\
 usage: weir-replay --rules FILE... --pcap FILE --out DIRECTORY [options]
+       weir-replay explain SID --rules FILE... [--json]
+       weir-replay profile --rules FILE... --pcap FILE [--limit N] [--json] [options]
+
+explain tells when a rule is judged, where it stands, what is searched for first and why, and what it may cost.
+profile tells what the rules cost on a capture: checks, matches, steps of 64 bytes and time of each, dearest first.
 
   --rules FILE...      rule files; the option may be repeated
   --pcap FILE          capture: pcap or pcapng
@@ -15,11 +21,30 @@ usage: weir-replay --rules FILE... --pcap FILE --out DIRECTORY [options]
   --set NAME=VALUE     one option; stands above those of --conf
   --lenient            go on without the rules that cannot be used
   --stats              print time, packets, bytes and memory at the end
-  --repeat N           inspect the capture N times over (for measurements)";
+  --repeat N           inspect the capture N times over (for measurements)
+  --limit N            of profile: so many rules (20)
+  --json               of explain and profile: JSON";
+
+/// What the program is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Task {
+    /// Inspect a capture and write events.
+    Replay,
+    /// Explain the rule with this `sid`.
+    Explain(u32),
+    /// Measure what rules cost.
+    Profile,
+}
 
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Arguments {
+    /// What is to be done.
+    pub task: Task,
+    /// Rules that a profile shows.
+    pub limit: usize,
+    /// Answers are JSON.
+    pub json: bool,
     /// Rule files.
     pub rules: Vec<PathBuf>,
     /// The capture.
@@ -57,7 +82,9 @@ pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Parsed, String
     let mut rules = Vec::new();
     let (mut pcap, mut out, mut conf) = (None, None, None);
     let (mut set, mut ips, mut stats, mut lenient, mut repeat) = (Vec::new(), false, false, false, 1);
+    let (mut limit, mut json) = (20, false);
     let mut arguments = arguments.peekable();
+    let task = task(&mut arguments)?;
     while let Some(argument) = arguments.next() {
         let name = argument.to_string_lossy().into_owned();
         let mut value = || arguments.next().ok_or_else(|| format!("{name} needs a value"));
@@ -88,14 +115,37 @@ pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Parsed, String
                 let text = value()?.to_string_lossy().into_owned();
                 repeat = text.parse().map_err(|_| format!("--repeat {text}: not a number"))?;
             }
+            "--limit" => {
+                let text = value()?.to_string_lossy().into_owned();
+                limit = text.parse().map_err(|_| format!("--limit {text}: not a number"))?;
+            }
+            "--json" => json = true,
             "--stats" => stats = true,
             "--lenient" => lenient = true,
             other => return Err(format!("`{other}` is not an option")),
         }
     }
-    let pcap = pcap.ok_or("--pcap is missing")?;
-    let out = out.ok_or("--out is missing")?;
-    Ok(Parsed::Run(Arguments { rules, pcap, out, ips, conf, set, lenient, stats, repeat }))
+    let needed = |path: Option<PathBuf>, name: &str, is: bool| match path {
+        None if is => Err(format!("{name} is missing")),
+        path => Ok(path.unwrap_or_default()),
+    };
+    let pcap = needed(pcap, "--pcap", !matches!(task, Task::Explain(_)))?;
+    let out = needed(out, "--out", task == Task::Replay)?;
+    // What cannot be used says nothing about the others.
+    let lenient = lenient || task != Task::Replay;
+    Ok(Parsed::Run(Arguments { task, limit, json, rules, pcap, out, ips, conf, set, lenient, stats, repeat }))
+}
+
+/// The task, where the first word names one.
+fn task(arguments: &mut Peekable<impl Iterator<Item = OsString>>) -> Result<Task, String> {
+    if arguments.next_if(|word| word == "profile").is_some() {
+        return Ok(Task::Profile);
+    }
+    if arguments.next_if(|word| word == "explain").is_none() {
+        return Ok(Task::Replay);
+    }
+    let sid = arguments.next().ok_or("explain needs the sid of a rule")?.to_string_lossy().into_owned();
+    sid.parse().map(Task::Explain).map_err(|_| format!("explain {sid}: the sid of a rule is a number"))
 }
 
 #[cfg(test)]
@@ -113,6 +163,17 @@ mod tests {
         assert_eq!(arguments.rules, ["a", "b", "e"].map(PathBuf::from));
         assert_eq!(arguments.set[1], ("z".to_owned(), "a=b".to_owned()));
         assert!(arguments.ips && arguments.stats && arguments.conf.is_none());
+        assert_eq!(arguments.task, Task::Replay);
+    }
+
+    #[test]
+    fn explain_and_profile_need_less() {
+        let Ok(Parsed::Run(arguments)) = parsed("explain 7 --rules a --json") else { panic!() };
+        assert_eq!((arguments.task, arguments.json, arguments.lenient), (Task::Explain(7), true, true));
+        let Ok(Parsed::Run(arguments)) = parsed("profile --rules a --pcap c --limit 3") else { panic!() };
+        assert_eq!((arguments.task, arguments.limit), (Task::Profile, 3));
+        assert_eq!(parsed("explain x"), Err("explain x: the sid of a rule is a number".to_owned()));
+        assert_eq!(parsed("profile --rules a"), Err("--pcap is missing".to_owned()));
     }
 
     #[test]

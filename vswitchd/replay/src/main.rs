@@ -7,12 +7,16 @@
 #![forbid(unsafe_code)]
 
 mod arguments;
+mod explain;
 mod options;
+mod profile;
 mod rules;
 mod run;
 mod stats;
 
 use std::process::ExitCode;
+
+use arguments::Task;
 
 fn main() -> ExitCode {
     let arguments = match arguments::parse(std::env::args_os().skip(1)) {
@@ -26,7 +30,12 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    match run::run(&arguments) {
+    let done = match arguments.task {
+        Task::Replay => run::run(&arguments),
+        Task::Explain(sid) => explain::run(&arguments, sid),
+        Task::Profile => profile::run(&arguments),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("weir-replay: {failure}");

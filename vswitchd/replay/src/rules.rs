@@ -22,6 +22,15 @@ const SHOWN: usize = 20;
 /// # Errors
 /// Where a file cannot be read; and where a rule cannot be used, unless that is allowed.
 pub fn load(arguments: &Arguments, options: &Options) -> Result<(Arc<Program>, Sets), Failure> {
+    let (_, program, sets) = load_with_text(arguments, options)?;
+    Ok((program, sets))
+}
+
+/// As [`load`], with the rules as they were written.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_with_text(arguments: &Arguments, options: &Options) -> Result<(RuleSet, Arc<Program>, Sets), Failure> {
     let mut texts = Vec::new();
     for path in &arguments.rules {
         let bytes = fs::read(path).map_err(|e| Failure::file(path, &e))?;
@@ -49,7 +58,7 @@ pub fn load(arguments: &Arguments, options: &Options) -> Result<(Arc<Program>, S
     if count > 0 && !arguments.lenient {
         return Err(Failure::usage(format!("{count} rules cannot be used; {}", set.summary())));
     }
-    Ok((Arc::new(program), sets))
+    Ok((set, Arc::new(program), sets))
 }
 
 /// The sets that rules name, from files beside the rules.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Write};
-use std::path::Path;
+use std::path::{Component, Path};
 use std::sync::Arc;
 use std::time::Instant as Clock;
 
@@ -75,11 +75,13 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let before = stats::cpu_seconds();
     let mut counters = Counters::default();
     for _ in 0..arguments.repeat {
-        let capture = inspect(arguments, &options, (&program, &sets), &mut out).map_err(|fault| match fault {
+        let capture = inspect(arguments, &options, (&program, &sets), &mut out, |_| {});
+        let capture = capture.map_err(|fault| match fault {
             Fault::Out(e) => Failure::file(&path, &e),
             Fault::In(text) => Failure::file(&arguments.pcap, &text),
         })?;
-        counters = capture;
+        counters = capture.counters();
+        save_sets(arguments, &capture)?;
     }
     out.flush().map_err(|e| Failure::file(&path, &e))?;
     if arguments.stats {
@@ -90,17 +92,25 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     Ok(())
 }
 
-enum Fault {
+/// What went wrong with a capture.
+pub enum Fault {
+    /// It cannot be read.
     In(String),
+    /// The events cannot be written.
     Out(io::Error),
 }
 
-fn inspect(
+/// Inspects the capture once, after `prepare` has seen what will do it, and returns that.
+///
+/// # Errors
+/// As [`Fault`] says.
+pub fn inspect(
     arguments: &Arguments,
     options: &Options,
     (program, sets): (&Arc<Program>, &Sets),
     out: &mut impl Write,
-) -> Result<Counters, Fault> {
+    prepare: impl FnOnce(&mut Capture),
+) -> Result<Capture, Fault> {
     let file = File::open(&arguments.pcap).map_err(|e| Fault::In(e.to_string()))?;
     let mut reader =
         Reader::of_any_link(BufReader::with_capacity(1 << 20, file)).map_err(|e| Fault::In(e.to_string()))?;
@@ -112,6 +122,7 @@ fn inspect(
     shared.guess_transaction = options.flag("detect.guess-applayer-tx", false);
     *shared.sets() = sets.clone();
     let mut capture = Capture::new(settings, Arc::clone(program), shared);
+    prepare(&mut capture);
     let mut record = Record::default();
     let mut lines = String::new();
     loop {
@@ -136,7 +147,22 @@ fn inspect(
     }
     capture.finish(&mut lines);
     out.write_all(lines.as_bytes()).map_err(Fault::Out)?;
-    Ok(capture.counters())
+    Ok(capture)
+}
+
+/// Writes the sets that rules want saved into the folder of the events. A name that leads elsewhere is not written to.
+fn save_sets(arguments: &Arguments, capture: &Capture) -> Result<(), Failure> {
+    for (name, text) in capture.shared().known_sets().saves() {
+        let plain = |part: Component<'_>| matches!(part, Component::Normal(_) | Component::CurDir);
+        if !Path::new(name).components().all(plain) {
+            eprintln!("weir-replay: the set in {name} is not saved: the name leads out of --out");
+            continue;
+        }
+        let path = arguments.out.join(name);
+        let folder = path.parent().map_or(Ok(()), fs::create_dir_all);
+        folder.and_then(|()| fs::write(&path, text)).map_err(|e| Failure::file(&path, &e))?;
+    }
+    Ok(())
 }
 
 /// Alerts of one packet; 0 and nonsense stand for the customary 15.

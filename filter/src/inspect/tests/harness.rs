@@ -7,6 +7,7 @@ use weir_ids_rules::{RuleSet, Source, Variables};
 use weir_wire::numbers::*;
 use weir_wire::{Instant, Offload, Packet, Pool, PortId};
 
+use crate::detect::FlowFacts;
 use crate::event::Tuple;
 use crate::inspect::{Direction, Findings, FlowInspect, Judgement, RuleSetProgram, Seen, StreamMemory};
 
@@ -28,6 +29,7 @@ pub struct Conversation {
     pub memory: StreamMemory,
     pub depth: u64,
     pub established: bool,
+    pub facts: FlowFacts,
     pub now: Instant,
     /// Sequence numbers of the two SYNs.
     pub isn: [u32; 2],
@@ -69,6 +71,7 @@ impl Conversation {
             memory: StreamMemory::new(1 << 24, 1 << 20),
             depth: 1 << 20,
             established: true,
+            facts: FlowFacts::default(),
             now: Instant::ZERO,
             isn: [1000, 5000],
             pool: Pool::default(),
@@ -147,7 +150,7 @@ impl Conversation {
         let frame = frame(&self.tuple, direction, l4);
         let mut packet = Packet::new(self.pool.copy(&frame).unwrap(), PortId(1), Offload::default());
         packet.parse().unwrap();
-        let flow = crate::detect::FlowFacts::default();
+        let flow = self.facts;
         let seen = Seen { now: self.now, direction, established: self.established, flow, depth: self.depth };
         let mut findings = Findings::default();
         if let Some(flow) = &mut self.flow {

@@ -211,3 +211,40 @@ fn an_expression_that_does_not_compile_is_pointed_at() {
     assert_eq!((program.rule_count(), problems.len()), (1, 1));
     assert_eq!((problems[0].kind, problems[0].line, problems[0].column), (Kind::Pattern, 1, 38));
 }
+
+#[test]
+fn frames_are_judged_when_they_are_complete() {
+    let rules = concat!(
+        "alert tls any any -> any any (frame:tls.data; content:\"needle\"; sid:1;)\n",
+        "alert tls any any -> any any (frame:tls.hdr; content:\"|16 03|\"; startswith; bsize:5; sid:2;)\n",
+        "alert tls any any -> any any (frame:tls.hdr; content:\"needle\"; sid:3;)\n",
+    );
+    let mut c = Conversation::tcp(&program(rules), 443);
+    // A record with the beginning of a long handshake message.
+    c.data(CLIENT, 0, b"\x16\x03\x01\x00\x0a\x01\x00\x01\x00need").passes();
+    c.data(CLIENT, 13, b"le").is(Judgement::Pass, &[1, 2]);
+}
+
+#[test]
+fn places_are_asked_of_the_database_that_came_with_the_rules() {
+    let program = program(concat!(
+        "alert udp any any -> any 53 (geoip:src,DE; sid:1;)\n",
+        "alert udp any any -> any 53 (geoip:src,!DE; sid:2;)\n",
+        "alert udp any any -> any 53 (geoip:dst,FR; sid:3;)\n",
+    ));
+    let mut sets = crate::detect::sets::Sets::default();
+    sets.add_places(crate::detect::sets::geo::tests::database("DE")).unwrap();
+    let mut c = Conversation::new(&program, PROTOCOL_UDP, 53);
+    c.memory.renew(std::iter::once(&sets), crate::event::Tells::default());
+    assert_eq!(c.datagram(CLIENT, b"x").sids, [1]);
+}
+
+#[test]
+fn numbers_of_the_flow_are_known_to_rules() {
+    let rule = "alert udp any any -> any 53 (flow.pkts_toserver:>1; sid:1;)";
+    let mut c = Conversation::new(&program(rule), PROTOCOL_UDP, 53);
+    c.facts.packets = [1, 0];
+    assert_eq!(c.datagram(CLIENT, b"x").sids, []);
+    c.facts.packets = [2, 0];
+    assert_eq!(c.datagram(CLIENT, b"x").sids, [1]);
+}
