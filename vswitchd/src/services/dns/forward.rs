@@ -19,6 +19,8 @@ use super::message::{Answer, UDP_MOST};
 
 /// How long a server has for its answer.
 const PATIENCE: Duration = Duration::from_millis(1500);
+/// How long to wait before all are asked again.
+const PAUSE: Duration = Duration::from_millis(300);
 /// How often each is asked.
 const ROUNDS: usize = 2;
 
@@ -33,7 +35,11 @@ enum Heard {
 /// Asks for what `key` says; `None` where nobody answers.
 pub async fn ask(key: &Key, servers: &[SocketAddr]) -> Option<Answer> {
     let mut failed = None;
-    for server in servers.iter().cycle().take(servers.len() * ROUNDS) {
+    for (number, server) in servers.iter().cycle().take(servers.len() * ROUNDS).enumerate() {
+        // A server that refuses at once, as while it starts, may be there a moment later.
+        if number == servers.len() {
+            tokio::time::sleep(PAUSE).await;
+        }
         let Some(message) = exchange(key, *server).await else { continue };
         let answer = answer(message);
         match answer.code {

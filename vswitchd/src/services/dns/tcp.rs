@@ -28,6 +28,8 @@ const QUESTION_MAX: usize = 4096;
 const SEND_BUFFER: usize = 16 << 10;
 /// A connection on which nothing happens for so long ends.
 const IDLE: Duration = Duration::from_secs(10);
+/// The same while others are asked for the answer. A question that nobody answers ends its connection.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 /// So much later it is looked at.
 const TICK: Duration = Duration::from_millis(10);
 /// Ends of connections that are remembered; those of connections that are gone make room.
@@ -98,6 +100,13 @@ struct Connection {
     is_asking: bool,
     /// When something last happened.
     touched: Duration,
+}
+
+impl Connection {
+    /// How long nothing may happen.
+    fn patience(&self) -> Duration {
+        if self.is_asking { ANSWER_WITHIN } else { IDLE }
+    }
 }
 
 /// Which connection a question came by.
@@ -207,7 +216,7 @@ impl<W: Clone> Stack<W> {
     /// When it wants to be polled again.
     pub fn due(&mut self, now: Duration) -> Option<Duration> {
         let is_open = |c: &Connection| !self.sockets.get::<Socket<'_>>(c.handle).is_listening();
-        let idle = self.connections.iter().filter(|c| is_open(c)).map(|c| c.touched + IDLE + TICK).min();
+        let idle = self.connections.iter().filter(|c| is_open(c)).map(|c| c.touched + c.patience() + TICK).min();
         let delay = self.interface.poll_delay(instant(now), &self.sockets);
         let due = delay.map(|delay| now + Duration::from_micros(delay.total_micros()));
         [idle, due].into_iter().flatten().min()
@@ -245,10 +254,10 @@ impl<W: Clone> Stack<W> {
     fn serve(&mut self, index: usize, now: Duration) -> Option<(Line, Vec<u8>, W)> {
         let connection = self.connections.get_mut(index)?;
         let socket = self.sockets.get_mut::<Socket<'_>>(connection.handle);
-        if socket.is_listening() || connection.is_asking {
+        if socket.is_listening() {
             connection.touched = now;
         }
-        if now.saturating_sub(connection.touched) > IDLE {
+        if now.saturating_sub(connection.touched) > connection.patience() {
             socket.abort();
             return None;
         }
@@ -282,7 +291,7 @@ impl<W: Clone> Stack<W> {
             let question = std::mem::replace(&mut connection.inward, rest).split_off(2);
             let remote = socket.remote_endpoint()?;
             let (_, way) = self.ways.get(&(IpAddr::from(remote.addr), remote.port))?;
-            connection.is_asking = true;
+            (connection.is_asking, connection.touched) = (true, now);
             return Some((Line { index, serial: connection.serial }, question, way.clone()));
         }
         if !socket.may_recv()

@@ -319,4 +319,25 @@ mod connections {
         while stack.next().is_some() {}
         assert!(!say(&mut stack, 5000, (100, 0, TCP_SYN), b"").is_empty(), "there is room again");
     }
+
+    #[test]
+    fn a_question_that_nobody_answers_ends_its_connection() {
+        let mut stack: Stack<u8> = Stack::new(7, Duration::ZERO);
+        let accepted = say(&mut stack, 4000, (100, 0, TCP_SYN), b"");
+        let seq = accepted[0].tcp().expect("a segment").seq.wrapping_add(1);
+        let ends = Ends::ipv4(1, 2);
+        let fields =
+            TcpFields { source_port: 4000, destination_port: 53, seq: 101, ack: seq, flags: TCP_ACK, window: 60_000 };
+        let packet = parse(&segment(ends, fields, &[], b"\0\x03who"));
+        stack.take(packet.network().to_vec(), ends, (4000, TCP_ACK), 9);
+        let (line, ..) = stack.poll(Duration::from_millis(2)).pop().expect("a question");
+        let due = stack.due(Duration::from_secs(2)).expect("it is looked at again");
+        assert!(due > Duration::from_secs(20), "{due:?}");
+        stack.poll(due);
+        while stack.next().is_some() {}
+        stack.answer(line, b"too late");
+        stack.poll(due + Duration::from_millis(1));
+        assert!(stack.next().is_none());
+        assert!(!say(&mut stack, 5000, (100, 0, TCP_SYN), b"").is_empty());
+    }
 }
