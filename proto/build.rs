@@ -3,9 +3,11 @@
 use std::error::Error;
 use std::path::PathBuf;
 
-const FILES: [&str; 14] = [
+const FILES: [&str; 16] = [
     "types",
     "switches",
+    "switching",
+    "mirrors",
     "ports",
     "routers",
     "services",
@@ -39,6 +41,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         ("VhostUser.role", "vhost_role"),
         ("VhostUser.profile", "vhost_profile"),
         ("Xdp.mode", "xdp_mode"),
+        ("PortSpec.lldp", "lldp"),
+        ("MirrorSpec.direction", "mirror_direction"),
+        ("PortSpec.multicast_router", "multicast_router"),
     ];
     let mut builder = tonic_prost_build::configure()
         .build_transport(false)
@@ -48,6 +53,9 @@ fn main() -> Result<(), Box<dyn Error>> {
             "#[derive(serde::Serialize)] #[serde(rename_all = \"snake_case\")]",
         );
     builder = builder.field_attribute("weir.v1.PortSpec.attachment", "#[serde(flatten)]");
+    builder = builder
+        .type_attribute("weir.v1.MirrorSpec.to", "#[derive(serde::Serialize)] #[serde(rename_all = \"snake_case\")]");
+    builder = builder.field_attribute("weir.v1.MirrorSpec.to", "#[serde(flatten)]");
     for (field, label) in labelled {
         let attribute = format!("#[serde(serialize_with = \"crate::labels::{label}\")]");
         builder = builder.field_attribute(format!("weir.v1.{field}"), attribute);

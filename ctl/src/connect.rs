@@ -41,6 +41,10 @@ clients! {
     switches: switches_client::SwitchesClient;
     /// Ports.
     ports: ports_client::PortsClient;
+    /// What switches do beyond forwarding.
+    switching: switching_client::SwitchingClient;
+    /// Mirrors.
+    mirrors: mirrors_client::MirrorsClient;
     /// Routers.
     routers: routers_client::RoutersClient;
     /// What routers serve.

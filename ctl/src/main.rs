@@ -13,7 +13,11 @@ mod failure;
 mod fdb;
 mod flow;
 mod frame;
+mod group;
 mod inspect;
+mod lldp;
+mod mirror;
+mod multicast;
 mod nat;
 mod neighbor;
 mod policy;
@@ -26,6 +30,7 @@ mod rules;
 mod show;
 mod stats;
 mod switch;
+mod switching;
 mod table;
 mod trace;
 mod uplink;
@@ -117,6 +122,18 @@ enum Command {
     /// What inspection costs, and who uses it.
     #[command(subcommand)]
     Inspect(inspect::Command),
+    /// Mirrors: copies of frames for an analyser.
+    #[command(subcommand)]
+    Mirror(mirror::Command),
+    /// Groups of ports, and what these may carry together.
+    #[command(subcommand)]
+    Group(group::Command),
+    /// Multicast groups that switches know.
+    #[command(subcommand)]
+    Multicast(multicast::Command),
+    /// Neighbours that speak LLDP.
+    #[command(subcommand)]
+    Lldp(lldp::Command),
     /// Addresses that switches know.
     #[command(subcommand)]
     Fdb(fdb::Command),
@@ -185,6 +202,10 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Rules(command) => rules::run(command, format),
         Command::Content(command) => content::run(command, &daemon, format).await,
         Command::Flow(command) => flow::run(command, &daemon, format).await,
+        Command::Mirror(command) => mirror::run(command, &daemon, format).await,
+        Command::Group(command) => group::run(command, &daemon, format).await,
+        Command::Multicast(command) => multicast::run(command, &daemon, format).await,
+        Command::Lldp(command) => lldp::run(command, &daemon, format).await,
         Command::Fdb(command) => fdb::run(command, &daemon, format).await,
         Command::Inspect(command) => inspect::run(command, &daemon, format).await,
         Command::Stats(stats) => stats::run(stats, &daemon, format).await,

@@ -8,6 +8,7 @@ use crate::Format;
 use crate::attach;
 use crate::connect::Connection;
 use crate::failure::Failure;
+use crate::switching::PortOptions;
 use crate::table::{Table, bytes, count, print, print_applied, print_json};
 
 /// What can be done with ports.
@@ -46,6 +47,11 @@ pub enum Command {
     /// Close a port and end its flows.
     #[command(visible_alias = "delete")]
     Del {
+        /// Its name.
+        name: String,
+    },
+    /// Open a port that the loop guard has blocked.
+    Clear {
         /// Its name.
         name: String,
     },
@@ -151,6 +157,9 @@ pub struct Settings {
     /// Send at most this to it, bits a second; "none" for no limit.
     #[arg(long, value_name = "BITS")]
     rate_out: Option<String>,
+    /// Bytes that may pass at once after a pause, with --rate-in or --rate-out [usually: what passes in 10 ms].
+    #[arg(long, value_name = "BYTES")]
+    burst: Option<u64>,
     /// It gets this much of a port with a rate, however many others want it; "none" for nothing promised.
     #[arg(long, value_name = "BITS")]
     guarantee: Option<String>,
@@ -160,6 +169,8 @@ pub struct Settings {
     /// Its part of what is left, in relation to the others', 1 to 1000.
     #[arg(long, value_name = "NUMBER")]
     weight: Option<u32>,
+    #[command(flatten)]
+    switching: PortOptions,
 }
 
 /// Who makes the socket.
@@ -274,7 +285,7 @@ impl Settings {
             };
         } else if !self.trunk.is_empty() {
             fields.push("vlan");
-            spec.vlan = Some(v1::Vlan { access: None, trunk: self.trunk, native: self.native });
+            spec.vlan = Some(v1::Vlan { trunk: self.trunk, native: self.native, ..v1::Vlan::default() });
         }
         for (given, field, slot) in [
             (self.isolated, "isolated", &mut spec.isolated),
@@ -296,6 +307,7 @@ impl Settings {
             spec.rate = (in_bits.is_some() || out_bits.is_some()).then(|| v1::Rate {
                 in_bits,
                 out_bits,
+                burst: self.burst.unwrap_or_default(),
                 ..v1::Rate::default()
             });
         }
@@ -307,12 +319,13 @@ impl Settings {
                 weight: self.weight.unwrap_or(1),
             });
         }
+        fields.extend(self.switching.put(spec)?);
         Ok(fields.into_iter().map(str::to_owned).collect())
     }
 }
 
 /// Bits a second as people write them: "64k", "500m", "1.5g".
-fn rate(option: &str, text: Option<String>) -> Result<Option<u64>, Failure> {
+pub(crate) fn rate(option: &str, text: Option<String>) -> Result<Option<u64>, Failure> {
     let Some(text) = text.filter(|text| text != "none") else { return Ok(None) };
     let wrong = || Failure::usage(format!("{option} {text}: write bits a second, as in 64000, 500m or 1.5g"));
     let unit = [('t', 1e12), ('g', 1e9), ('m', 1e6), ('k', 1e3)];
@@ -354,6 +367,15 @@ pub async fn run(command: Command, daemon: &Connection, format: Format) -> Resul
             client.set(v1::SetPortRequest { port: Some(spec), fields }).await?
         }
         Command::Del { name } => client.delete(v1::DeletePortRequest { name }).await?,
+        Command::Clear { name } => {
+            let request = v1::ClearPortRequest { name: name.clone() };
+            let cause = daemon.switching().await?.clear_port(request).await?.into_inner().cause;
+            return match format {
+                Format::Json => print_json(&cause),
+                Format::Table if cause.is_empty() => print(&format!("port {name} was not blocked\n")),
+                Format::Table => print(&format!("port {name} is open; it was blocked: {cause}\n")),
+            };
+        }
         Command::Show { name, switch } => {
             let one = name.is_some();
             let request = v1::ListPortsRequest { name: name.unwrap_or_default(), switch: switch.unwrap_or_default() };
@@ -446,7 +468,7 @@ pub fn detail(port: &v1::PortStatus) -> String {
     lines.iter().map(|(name, value)| format!("{name:<width$}  {value}\n")).collect()
 }
 
-fn rates(rate: &v1::Rate) -> String {
+pub(crate) fn rates(rate: &v1::Rate) -> String {
     let part = |way: &str, bits: Option<u64>| bits.map(|bits| format!("{way} {}bit/s", crate::table::count(bits)));
     [part("in", rate.in_bits), part("out", rate.out_bits)].into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
@@ -462,6 +484,7 @@ fn vlan(vlan: Option<&v1::Vlan>) -> String {
     match vlan {
         None => String::new(),
         Some(v1::Vlan { access: Some(vid), .. }) => format!("access {vid}"),
+        Some(v1::Vlan { tunnel: Some(vid), .. }) => format!("tunnel {vid}"),
         Some(v1::Vlan { trunk, native, .. }) => {
             let native = native.map(|vid| format!(", native {vid}")).unwrap_or_default();
             format!("trunk {}{native}", trunk.join(","))

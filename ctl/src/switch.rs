@@ -6,6 +6,7 @@ use weir_proto::v1;
 use crate::Format;
 use crate::connect::Connection;
 use crate::failure::Failure;
+use crate::switching::SwitchOptions;
 use crate::table::{Table, print, print_applied, print_json};
 
 /// What can be done with switches.
@@ -66,6 +67,8 @@ pub struct Settings {
     /// Frames to groups [usually: flood].
     #[arg(long, value_enum)]
     multicast: Option<Flood>,
+    #[command(flatten)]
+    switching: SwitchOptions,
 }
 
 /// What is done with a new flow.
@@ -133,6 +136,7 @@ impl Settings {
                 *slot = flood.into();
             }
         }
+        fields.extend(self.switching.put(&mut spec));
         (spec, fields)
     }
 }

@@ -190,6 +190,29 @@ pub enum Event {
     },
     /// A flow ended.
     Flow(Box<FlowRecord>),
+    /// A switch has noticed something about its ports.
+    Notice(Box<Notice>),
+}
+
+/// What a switch notices about its ports: loops, addresses that flap, storms.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// When.
+    pub time: Instant,
+    /// What: a short name that does not change.
+    pub kind: &'static str,
+    /// The switch.
+    pub switch: SwitchId,
+    /// VLAN on the switch, where it has to do with one.
+    pub vid: Vid,
+    /// The port it is about.
+    pub port: PortId,
+    /// The other port that has to do with it.
+    pub other_port: Option<PortId>,
+    /// The address it is about.
+    pub mac: Option<MacAddr>,
+    /// One sentence for people.
+    pub text: String,
 }
 
 /// Events waiting for the worker to take them away; bounded.

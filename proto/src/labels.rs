@@ -24,6 +24,9 @@ labels! {
     vhost_role: VhostRole, "VHOST_ROLE_";
     vhost_profile: VhostProfile, "VHOST_PROFILE_";
     xdp_mode: XdpMode, "XDP_MODE_";
+    lldp: Lldp, "LLDP_";
+    mirror_direction: MirrorDirection, "MIRROR_DIRECTION_";
+    multicast_router: MulticastRouter, "MULTICAST_ROUTER_";
 }
 
 fn label(name: &str, prefix: &str) -> String {

@@ -9,12 +9,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Mutex;
+use weir_fabric::Step;
 use weir_filter::Policy;
 use weir_ports::{Port, clock};
 use weir_wire::{Epoch, PortId};
 
 use crate::config::{self, Config, Limits};
 use crate::content;
+use crate::mirror::Outlets;
 use crate::open::Opener;
 use crate::plan::{Change, plan};
 use crate::published::{Board, Names, Snapshot};
@@ -36,6 +38,8 @@ pub struct Controller {
     worker: Handle,
     board: Board,
     opener: Box<dyn Opener>,
+    /// What mirrors write to.
+    outlets: Outlets,
     /// What the worker was started with.
     limits: Limits,
     services: Services,
@@ -106,7 +110,15 @@ impl Controller {
         limits: Limits,
     ) -> Controller {
         let state = State { rule_sets: Cache::default(), store, epoch: Epoch(0), trial: None };
-        Controller { worker, board, opener, limits, services: Services::default(), state: Mutex::new(state) }
+        Controller {
+            worker,
+            board,
+            opener,
+            outlets: Outlets::default(),
+            limits,
+            services: Services::default(),
+            state: Mutex::new(state),
+        }
     }
 
     /// The same with these services of routers.
@@ -118,6 +130,11 @@ impl Controller {
     /// The services of routers.
     pub fn services(&self) -> &Services {
         &self.services
+    }
+
+    /// What mirrors write to; the thread that writes needs it.
+    pub fn outlets(&self) -> &Outlets {
+        &self.outlets
     }
 
     /// The worker.
@@ -299,7 +316,12 @@ impl Controller {
                 _ => None,
             })
             .collect();
-        let steps = state::steps(&changes, &desired, &current.ids, &ids);
+        let outlets = self.outlets.open(&desired)?;
+        let mut steps = state::steps(&changes, &desired, &current.ids, &ids);
+        if !(desired.mirrors.is_empty() && current.config.mirrors.is_empty()) {
+            // What they look at may have changed with any port.
+            steps.push(Step::SetMirrors(state::mirrors(&desired, &ids, &outlets)));
+        }
         if let Some(store) = state.store.as_ref().filter(|_| state.trial.is_none()) {
             store.save(&desired)?;
         }
@@ -308,6 +330,7 @@ impl Controller {
         let carriages = state::carriages(&desired, &ids);
         let transaction = Transaction { steps, add_ports, remove_ports, carriages, policy: Arc::clone(&policy) };
         let applied = self.worker.apply(transaction).await?;
+        self.outlets.keep(&outlets);
         state.epoch = applied.epoch;
         let revision = current.revision + 1;
         let (config, epoch) = (desired, applied.epoch);

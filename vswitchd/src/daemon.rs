@@ -9,12 +9,14 @@ use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use weir_fabric::mirror::Handed;
 
 use crate::commit::{Controller, Terms};
 use crate::config::Config;
 use crate::eve::{self, EveFile, Feed};
 use crate::keeper;
 use crate::listen::{self, Access, BoundSocket, Listen};
+use crate::mirror::Outlets;
 use crate::notify::{Notice, notify};
 use crate::open::HostOpener;
 use crate::published::Board;
@@ -103,6 +105,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     let limits = config.settings.limits;
     let controller = Controller::new(started.handle.clone(), board, Box::new(HostOpener), store, limits);
     let controller = Arc::new(controller.serving(services));
+    let mirrors = spawn_mirrors(started.mirrored, controller.outlets().clone())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("control")
@@ -116,6 +119,9 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     let last = join(started.thread, events);
     if serving.join().is_err() {
         tracing::error!("the thread of the services ended by a panic; please report this");
+    }
+    if mirrors.join().is_err() {
+        tracing::error!("the mirrors' thread ended by a panic; please report this");
     }
     drop(sockets);
     tracing::info!(packets = last.packets, events_lost = last.events_lost, "vswitchd has ended");
@@ -207,6 +213,13 @@ fn seed() -> std::io::Result<u64> {
     let mut bytes = [0; 8];
     std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
     Ok(u64::from_ne_bytes(bytes))
+}
+
+fn spawn_mirrors(copies: std::sync::mpsc::Receiver<Handed>, outlets: Outlets) -> Result<JoinHandle<()>, Failure> {
+    std::thread::Builder::new()
+        .name("mirrors".into())
+        .spawn(move || outlets.write(&copies))
+        .map_err(|e| Failure(format!("the mirrors' thread cannot be started: {e}")))
 }
 
 fn spawn_pump(

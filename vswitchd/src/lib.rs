@@ -12,6 +12,7 @@ pub mod daemon;
 pub mod eve;
 pub mod keeper;
 pub mod listen;
+pub mod mirror;
 pub mod notify;
 pub mod open;
 pub mod plan;

@@ -64,6 +64,18 @@ pub enum Change {
     AddRouter(String),
     /// A router's settings, interfaces or routes change.
     SetRouter(String, Vec<FieldChange>),
+    /// A group gets something to share.
+    AddGroup(String),
+    /// What a group shares changes.
+    SetGroup(String, Vec<FieldChange>),
+    /// A group shares nothing any more.
+    RemoveGroup(String),
+    /// A mirror comes.
+    AddMirror(String),
+    /// A mirror changes.
+    SetMirror(String, Vec<FieldChange>),
+    /// A mirror goes.
+    RemoveMirror(String),
     /// A rule comes.
     AddRule(String),
     /// A rule changes.
@@ -93,6 +105,12 @@ impl fmt::Display for Change {
             Change::ReplacePort(name, fields) => ('!', format!("port {name} (attached anew)"), fields),
             Change::AddRouter(name) => ('+', format!("router {name}"), &[]),
             Change::SetRouter(name, fields) => ('~', format!("router {name}"), fields),
+            Change::AddGroup(name) => ('+', format!("group {name}"), &[]),
+            Change::SetGroup(name, fields) => ('~', format!("group {name}"), fields),
+            Change::RemoveGroup(name) => ('-', format!("group {name}"), &[]),
+            Change::AddMirror(name) => ('+', format!("mirror {name}"), &[]),
+            Change::SetMirror(name, fields) => ('~', format!("mirror {name}"), fields),
+            Change::RemoveMirror(name) => ('-', format!("mirror {name}"), &[]),
             Change::AddRule(name) => ('+', format!("rule {name}"), &[]),
             Change::SetRule(name, fields) => ('~', format!("rule {name}"), fields),
             Change::OrderRules => ('~', "the order of the rules".into(), &[]),
@@ -112,6 +130,8 @@ pub fn plan(current: &Config, desired: &Config) -> Vec<Change> {
     let ports = Difference::of(&by_name(&current.ports), &by_name(&desired.ports));
     let switches = Difference::of(&by_name(&current.switches), &by_name(&desired.switches));
     let routers = Difference::of(&by_name(&current.routers), &by_name(&desired.routers));
+    let groups = Difference::of(&by_name(&current.groups), &by_name(&desired.groups));
+    let mirrors = Difference::of(&by_name(&current.mirrors), &by_name(&desired.mirrors));
     let sets = Difference::of(&by_name(&current.rule_sets), &by_name(&desired.rule_sets));
     let rules = Difference::of(&by_name(&current.rules), &by_name(&desired.rules));
     changes.extend(routers.removed.into_iter().map(Change::RemoveRouter));
@@ -136,8 +156,14 @@ pub fn plan(current: &Config, desired: &Config) -> Vec<Change> {
         let same = same_attachment(current.port(&name), desired.port(&name));
         if same { Change::SetPort(name, fields) } else { Change::ReplacePort(name, fields) }
     }));
+    changes.extend(groups.removed.into_iter().map(Change::RemoveGroup));
+    changes.extend(groups.added.into_iter().map(Change::AddGroup));
+    changes.extend(groups.changed.into_iter().map(|(name, fields)| Change::SetGroup(name, fields)));
     changes.extend(routers.added.into_iter().map(Change::AddRouter));
     changes.extend(routers.changed.into_iter().map(|(name, fields)| Change::SetRouter(name, fields)));
+    changes.extend(mirrors.removed.into_iter().map(Change::RemoveMirror));
+    changes.extend(mirrors.added.into_iter().map(Change::AddMirror));
+    changes.extend(mirrors.changed.into_iter().map(|(name, fields)| Change::SetMirror(name, fields)));
     changes.extend(rules.added.into_iter().map(Change::AddRule));
     changes.extend(rules.changed.into_iter().map(|(name, fields)| Change::SetRule(name, fields)));
     if reordered(&names(&by_name(&current.rules)), &names(&by_name(&desired.rules))) {
@@ -170,7 +196,7 @@ macro_rules! has_name {
     ($($kind:ident),+) => { $( impl HasName for crate::config::$kind { fn name(&self) -> &str { &self.name } } )+ };
 }
 
-has_name!(Switch, Port, Router, RuleSet, Rule);
+has_name!(Switch, Port, Group, Mirror, Router, RuleSet, Rule);
 
 fn by_name<T: HasName + Fields>(list: &[T]) -> Named<'_> {
     list.iter().map(|item| (item.name(), item as &dyn Fields)).collect()

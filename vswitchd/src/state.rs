@@ -9,10 +9,13 @@ use weir_wire::{InterfaceId, PortId, RouterId, SwitchId, Vid};
 
 use crate::config::{self, Bits, Config};
 use crate::plan::Change;
-use crate::worker::Carriage;
+use crate::worker::{Carriage, GroupRate};
 
+mod mirrors;
 mod routers;
+mod switching;
 
+pub use mirrors::mirrors;
 pub use routers::{Zones, default_of, inspect_of};
 
 /// The numbers of switches and ports. A name keeps its number as long as the object exists.
@@ -116,7 +119,13 @@ pub fn steps(changes: &[Change], desired: &Config, before: &Ids, after: &Ids) ->
             Change::RemoveRouter(name) => before.router(name).map(Step::RemoveRouter),
             // One router can join others that did not meet before, so all are told.
             Change::AddRouter(_) | Change::SetRouter(..) => None,
-            Change::RemoveRuleSet(_)
+            Change::AddMirror(_)
+            | Change::SetMirror(..)
+            | Change::RemoveMirror(_)
+            | Change::AddGroup(_)
+            | Change::SetGroup(..)
+            | Change::RemoveGroup(_)
+            | Change::RemoveRuleSet(_)
             | Change::RemoveRule(_)
             | Change::SetSettings(_)
             | Change::AddRuleSet(_)
@@ -155,20 +164,24 @@ fn set_switch(name: &str, desired: &Config, ids: &Ids) -> Option<Step> {
             .iter()
             .filter_map(|entry| Some((Vid(entry.vlan), entry.mac.0, ids.port(&entry.port)?)))
             .collect(),
+        snooping: switching::snooping(switch),
+        loop_guard: switching::loop_guard(switch),
     };
     Some(Step::SetSwitch(ids.switch(name)?, config))
 }
 
 fn set_port(name: &str, desired: &Config, ids: &Ids) -> Option<Step> {
     let port = desired.port(name)?;
-    let config = PortConfig {
+    let mut config = PortConfig {
         switch: ids.switch(&port.switch)?,
         vlan: vlan_mode(port.vlan.as_ref()),
         isolated: port.isolated,
         down: port.down,
         learning: port.learning,
         fdb_limit: port.fdb_limit as usize,
+        ..PortConfig::default()
     };
+    switching::port(port, desired, &mut config);
     Some(Step::SetPort(ids.port(name)?, config))
 }
 
@@ -185,13 +198,16 @@ pub fn carriages(desired: &Config, ids: &Ids) -> Vec<(PortId, Carriage)> {
             Some((ids.port(&port.name)?, share))
         })
         .collect();
+    let both = |rate: config::Rate| {
+        (limit(rate.inward, rate.in_packets, rate.burst), limit(rate.outward, rate.out_packets, rate.burst))
+    };
     let carried = desired.ports.iter().filter_map(|port| {
-        let rate = port.rate.as_ref()?;
-        let carriage = Carriage {
-            inward: limit(rate.inward, rate.in_packets, rate.burst),
-            outward: limit(rate.outward, rate.out_packets, rate.burst),
-            shares: shares.clone(),
-        };
+        let (inward, outward) = port.rate.map(both).unwrap_or_default();
+        let named = port.groups.iter().filter_map(|name| {
+            let (inward, outward) = both(desired.group(name)?.rate?);
+            Some(GroupRate { name: name.clone(), inward, outward })
+        });
+        let carriage = Carriage { inward, outward, shares: shares.clone(), groups: named.collect() };
         Some((ids.port(&port.name)?, carriage))
     });
     carried.filter(|(_, carriage)| !carriage.is_free()).collect()
@@ -200,9 +216,10 @@ pub fn carriages(desired: &Config, ids: &Ids) -> Vec<(PortId, Carriage)> {
 fn vlan_mode(vlan: Option<&config::Vlan>) -> VlanMode {
     match vlan {
         None => VlanMode::Access(Vid(0)),
-        Some(vlan) => match vlan.access {
-            Some(vid) => VlanMode::Access(Vid(vid)),
-            None => VlanMode::Trunk {
+        Some(vlan) => match (vlan.access, vlan.tunnel) {
+            (Some(vid), _) => VlanMode::Access(Vid(vid)),
+            (None, Some(vid)) => VlanMode::Tunnel(Vid(vid)),
+            (None, None) => VlanMode::Trunk {
                 allowed: vlan.trunk.iter().map(|r| (Vid(r.first), Vid(r.last))).collect(),
                 native: vlan.native.map(Vid),
             },
@@ -318,6 +335,7 @@ mod tests {
                     Step::SetPort(..) => "set-port",
                     Step::RemovePort(_) => "remove-port",
                     Step::FlushFdb(_) | Step::FlushNeighbors(_) | Step::FlushNat | Step::SetServed(_) => "flush",
+                    Step::SetMirrors(_) => "set-mirrors",
                     Step::SetRouter(..) => "set-router",
                     Step::RemoveRouter(_) => "remove-router",
                 })
@@ -332,7 +350,8 @@ mod tests {
 
     #[test]
     fn vlans_become_modes() {
-        let trunk = config::Vlan { access: None, trunk: vec![config::Range { first: 20, last: 30 }], native: Some(1) };
+        let range = config::Range { first: 20, last: 30 };
+        let trunk = config::Vlan { trunk: vec![range], native: Some(1), ..config::Vlan::default() };
         assert_eq!(
             vlan_mode(Some(&trunk)),
             VlanMode::Trunk { allowed: vec![(Vid(20), Vid(30))], native: Some(Vid(1)) }

@@ -8,6 +8,7 @@
 //! runs between two turns. Nothing on the walk is locked or shared; whatever is slow to free (ports, policies) goes back
 //! to the thread that asked.
 
+mod group_rates;
 mod handle;
 mod meter;
 mod port_table;
@@ -26,6 +27,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::sync::mpsc as punt_queue;
+use weir_fabric::mirror::Handed;
 use weir_fabric::serve::Punt;
 use weir_fabric::{Egress, Fabric};
 use weir_filter::{Event, Limits};
@@ -34,6 +36,10 @@ use weir_ports::{Armed, FromPort, Port, clock};
 use weir_wire::buffer::PoolLimits;
 use weir_wire::{Epoch, Instant, Packet, Pool, PortId};
 
+use crate::mirror::BATCHES;
+
+pub use group_rates::GroupRate;
+use group_rates::GroupRates;
 pub use handle::{Applied, Gone, Handle, Outgoing, Transaction, View};
 use handle::{Bell, Command};
 use meter::Meter;
@@ -111,6 +117,8 @@ pub struct Started {
     pub events: Receiver<Batch>,
     /// Packets for the services of routers.
     pub punts: punt_queue::Receiver<Punt>,
+    /// Copies of mirrors for files and the host.
+    pub mirrored: Receiver<Handed>,
     /// Its thread; ends after [`Handle::stop`] with its last counters.
     pub thread: JoinHandle<WorkerStats>,
 }
@@ -124,6 +132,7 @@ pub fn start(settings: Settings) -> io::Result<Started> {
     let (handle, inbox) = Handle::new(Arc::clone(&bell));
     let (outbox, events) = mpsc::sync_channel(EVENT_BATCHES);
     let (for_services, punts) = punt_queue::channel(PUNTS_WAITING);
+    let (for_mirrors, mirrored) = mpsc::sync_channel(BATCHES);
     let epoll = Epoll::new()?;
     epoll.add(bell.wake.as_fd(), WAKE)?;
     let worker = Worker {
@@ -134,6 +143,7 @@ pub fn start(settings: Settings) -> io::Result<Started> {
         settings,
         ports: PortTable::default(),
         egress: Egress::default(),
+        rates: GroupRates::default(),
         burst: Vec::with_capacity(BURST),
         epoll,
         tokens: Vec::new(),
@@ -141,12 +151,13 @@ pub fn start(settings: Settings) -> io::Result<Started> {
         inbox,
         outbox,
         for_services,
+        for_mirrors,
         stats: WorkerStats::default(),
         next_tick: Instant::ZERO,
         stopping: false,
     };
     let thread = std::thread::Builder::new().name("worker-0".into()).spawn(move || worker.run())?;
-    Ok(Started { handle, events, punts, thread })
+    Ok(Started { handle, events, punts, mirrored, thread })
 }
 
 struct Worker {
@@ -155,6 +166,8 @@ struct Worker {
     pool: Pool,
     ports: PortTable,
     egress: Egress,
+    /// Rates that ports share.
+    rates: GroupRates,
     burst: Vec<Packet>,
     epoll: Epoll,
     tokens: Vec<u64>,
@@ -162,6 +175,7 @@ struct Worker {
     inbox: Receiver<Command>,
     outbox: SyncSender<Batch>,
     for_services: punt_queue::Sender<Punt>,
+    for_mirrors: SyncSender<Handed>,
     stats: WorkerStats,
     window: Window,
     meter: Meter,
@@ -204,7 +218,8 @@ impl Worker {
         }
         self.look_at_links();
         let mut received = 0;
-        for index in 0..self.ports.ids().len() {
+        let (ports, first) = (self.ports.ids().len(), self.first());
+        for index in (first..ports).chain(0..first) {
             received += self.serve(now, index);
         }
         received += self.release_held(now);
@@ -220,9 +235,17 @@ impl Worker {
         }
         self.tell();
         self.hand_over_punts();
+        self.hand_over_mirrored();
         self.stats.turns += 1;
         self.stats.packets += received as u64;
         received
+    }
+
+    /// The place of the port that comes first this turn. Where ports share a rate each is the first in turns, so that
+    /// none takes all of it.
+    fn first(&self) -> usize {
+        let ports = self.ports.ids().len();
+        if self.rates.is_empty() || ports == 0 { 0 } else { self.stats.turns as usize % ports }
     }
 
     /// Tells the fabric which links went up or down, before anything is sent their way.
@@ -232,6 +255,8 @@ impl Worker {
             if link != slot.link {
                 slot.link = link;
                 self.fabric.set_link(id, link);
+                // There may be something to say to whoever is there.
+                self.next_tick = Instant::ZERO;
             }
         }
     }
@@ -240,7 +265,7 @@ impl Worker {
     fn serve(&mut self, now: Instant, index: usize) -> usize {
         let Some(&id) = self.ports.ids().get(index) else { return 0 };
         let Some(slot) = self.ports.slot(id) else { return 0 };
-        let room = slot.shaping.as_mut().map_or(BURST, |shaping| shaping.room(now, BURST));
+        let room = slot.shaping.as_mut().map_or(BURST, |shaping| shaping.room(&mut self.rates, now, BURST));
         if room == 0 {
             return 0;
         }
@@ -249,7 +274,7 @@ impl Worker {
             return 0;
         }
         if let Some(shaping) = &mut slot.shaping {
-            shaping.received(&self.burst);
+            shaping.received(&mut self.rates, &self.burst);
         }
         slot.touched = true;
         let origin = FromPort(&*slot.port);
@@ -293,9 +318,12 @@ impl Worker {
     /// Sends what had to wait for a port's rate and may leave; returns how many packets.
     fn release_held(&mut self, now: Instant) -> usize {
         let mut released = 0;
-        for slot in self.ports.slots() {
+        let (ports, first) = (self.ports.ids().len(), self.first());
+        for index in (first..ports).chain(0..first) {
+            let Some(&id) = self.ports.ids().get(index) else { continue };
+            let Some(slot) = self.ports.slot(id) else { continue };
             let Some(shaping) = slot.shaping.as_mut() else { continue };
-            if shaping.release(now) {
+            if shaping.release(&mut self.rates, now) {
                 released += shaping.ready.len();
                 slot.port.tx(&mut self.pool, &mut shaping.ready);
                 slot.touched = true;
@@ -332,15 +360,23 @@ impl Worker {
         }
     }
 
+    /// Hands copies for files and the host over; what finds no room is the mirrors' loss.
+    fn hand_over_mirrored(&mut self) {
+        let Some(handed) = self.fabric.drain_mirrored() else { return };
+        if let Err(TrySendError::Full(lost) | TrySendError::Disconnected(lost)) = self.for_mirrors.try_send(handed) {
+            self.fabric.lose_mirrored(&lost);
+        }
+    }
+
     /// Turns all notifications on, looks once more, and sleeps until something comes.
     fn sleep(&mut self, now: Instant) {
         let mut ready = self.bell.rung.load(Ordering::Acquire);
         let mut wake = self.next_tick;
         for (_, slot) in self.ports.entries() {
             // A port that may bring nothing in would only wake us.
-            let may_receive = slot.shaping.as_mut().is_none_or(|shaping| shaping.may_receive(now));
+            let may_receive = slot.shaping.as_mut().is_none_or(|shaping| shaping.may_receive(&mut self.rates, now));
             if let Some(shaping) = &mut slot.shaping {
-                wake = shaping.due().map_or(wake, |due| wake.min(due));
+                wake = shaping.due(&self.rates).map_or(wake, |due| wake.min(due));
                 shaping.is_unheard = !may_receive && self.epoll.remove(slot.port.event_fd()).is_ok();
             }
             ready |= may_receive && slot.port.arm() == Armed::Ready;
@@ -432,13 +468,14 @@ impl Worker {
 
     /// Holds ports to their rates; those that are not named have none.
     fn set_carriages(&mut self, now: Instant, mut carriages: Vec<(PortId, Carriage)>) {
+        self.rates.set(now, carriages.iter().flat_map(|(_, carriage)| &carriage.groups));
         for (id, slot) in self.ports.entries() {
             let at = carriages.iter().position(|(port, _)| *port == id);
             let wanted = at.map(|at| carriages.swap_remove(at).1).unwrap_or_default();
             match &mut slot.shaping {
-                Some(shaping) => shaping.set(wanted, now),
+                Some(shaping) => shaping.set(wanted, &self.rates, now),
                 None if wanted.is_free() => {}
-                None => slot.shaping = Some(Box::new(Shaping::new(wanted, now))),
+                None => slot.shaping = Some(Box::new(Shaping::new(wanted, &self.rates, now))),
             }
         }
     }

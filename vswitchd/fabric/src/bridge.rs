@@ -3,15 +3,20 @@
 //! Addresses are learned for each VLAN by itself (independent learning). A frame is admitted by the port it comes in
 //! by, then sent to the port its destination was learned on, or flooded. What floods can be switched off by kind.
 //! Frames to the link-local group addresses (STP, LACP, LLDP, 802.1X) end here as the standard wants: they speak to
-//! the bridge at the other end of a link, and this one speaks none of these protocols.
+//! the bridge at the other end of a link. Of these protocols this one speaks LLDP ([`lldp`](crate::lldp)).
 
+use weir_wire::build::{push_tag_of, set_dscp, tag_type};
 use weir_wire::numbers::{NEIGHBOR_ADVERTISEMENT, ROUTER_SOLICITATION};
-use weir_wire::{DropReason, L3, MacAddr, Packet, PortId, SwitchId, Vid};
+use weir_wire::{DropReason, Instant, L3, MacAddr, Packet, PortId, SwitchId, Tag, Vid};
 
 use crate::config::{Flood, PortConfig, SwitchConfig};
 use crate::counters::PortCounters;
 use crate::fdb::{Fdb, Source};
+use crate::lldp::Lldp;
+use crate::loops::{Blocked, Flaps, Move, Probes};
+use crate::multicast::{Reach, Snooping};
 use crate::serve::asks_for_addresses;
+use crate::storm::Storm;
 use crate::vlan::{Tagging, Vlans};
 use crate::why::Drops;
 
@@ -24,16 +29,24 @@ pub(crate) struct Port {
     pub link: bool,
     pub counters: PortCounters,
     pub drops: Drops,
+    /// What it may send to many.
+    pub storm: Option<Box<Storm>>,
+    pub lldp: Lldp,
+    /// The loop guard has blocked it.
+    pub blocked: Option<Blocked>,
+    /// What people were told of it last.
+    pub told: Option<(&'static str, Instant)>,
 }
 
 impl Port {
     /// Why no packet can leave by this port, where none can.
     #[inline]
-    fn barred(&self) -> Option<DropReason> {
-        match (self.config.down, self.link) {
-            (true, _) => Some(DropReason::PortDown),
-            (false, false) => Some(DropReason::LinkDown),
-            (false, true) => None,
+    pub fn barred(&self) -> Option<DropReason> {
+        match (self.config.down, self.link, self.blocked) {
+            (true, ..) => Some(DropReason::PortDown),
+            (false, false, _) => Some(DropReason::LinkDown),
+            (false, true, Some(_)) => Some(DropReason::PortBlocked),
+            (false, true, None) => None,
         }
     }
 
@@ -46,6 +59,14 @@ impl Port {
         if self.config.down {
             return Err(DropReason::PortDown);
         }
+        if self.blocked.is_some() {
+            return Err(DropReason::PortBlocked);
+        }
+        if let (Some(wanted), Vlans::Trunk { .. }) = (self.config.tag_type, &self.vlans)
+            && tag_type(packet).is_some_and(|found| found != wanted)
+        {
+            return Err(DropReason::VlanNotAllowed);
+        }
         let vid = self.vlans.classify(packet.headers.tag.as_ref()).ok_or(DropReason::VlanNotAllowed)?;
         let source = packet.src_mac();
         if source.is_multicast() || source == MacAddr::ZERO {
@@ -57,6 +78,11 @@ impl Port {
         Ok(vid)
     }
 
+    /// The VLAN of a packet, whether or not it may come in.
+    pub fn classify(&self, packet: &Packet) -> Option<Vid> {
+        self.vlans.classify(packet.headers.tag.as_ref())
+    }
+
     /// How a packet of `vid` leaves by this port.
     ///
     /// # Errors
@@ -66,8 +92,17 @@ impl Port {
         match (self.barred(), self.vlans.tagging(vid)) {
             (Some(reason), _) => Err(reason),
             (None, Tagging::NoMember) => Err(DropReason::VlanNotAllowed),
+            (None, Tagging::Tagged) => Ok(self.config.tag_type.map_or(Tagging::Tagged, Tagging::TaggedAs)),
             (None, tagging) => Ok(tagging),
         }
+    }
+
+    /// The tag that a frame gets which comes in by this port and goes through a tunnel; `false` where there is no room.
+    fn tunnel(&self, packet: &mut Packet) -> bool {
+        let Vlans::Tunnel(vid) = self.vlans else { return true };
+        let pcp_dei = packet.headers.tag.map_or(0, |tag| tag.pcp_dei);
+        let ether_type = self.config.tag_type.unwrap_or(weir_wire::numbers::ETHERTYPE_SERVICE_VLAN);
+        push_tag_of(packet, ether_type, Tag { vid, pcp_dei })
     }
 }
 
@@ -82,9 +117,23 @@ pub(crate) struct Switch {
     pub listeners: Vec<Vid>,
     /// VLANs in which routers give addresses, in order.
     pub givers: Vec<Vid>,
+    /// What is known of multicast groups, where that is wanted.
+    pub snooping: Option<Box<Snooping>>,
+    pub flaps: Flaps,
+    pub probes: Probes,
+    /// The switch's own MAC.
+    pub mac: MacAddr,
 }
 
 impl Switch {
+    /// Forgets what was learned from a port.
+    pub fn forget(&mut self, port: PortId) {
+        self.fdb.flush_port(port);
+        if let Some(snooping) = &mut self.snooping {
+            snooping.forget(port);
+        }
+    }
+
     /// Whether routers on this switch want a packet that is sent to many: address resolution, and
     /// where they give addresses, requests for these.
     #[inline]
@@ -98,6 +147,9 @@ impl Switch {
                 || self.givers.binary_search(&packet.vid).is_ok() && asks_for_addresses(packet))
     }
 }
+
+/// VLANs of one switch into which it speaks by itself.
+const OWN_VIDS: usize = 64;
 
 /// Whether a packet's headers are known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,6 +193,21 @@ impl Kind {
 pub(crate) struct Bridge {
     pub switches: Vec<Option<Switch>>,
     pub ports: Vec<Option<Box<Port>>>,
+    /// The address that the door has just seen move.
+    pub moved: Option<Move>,
+    /// Ports of which something is wanted that the short way does not do.
+    pub special: Special,
+}
+
+/// What some port wants of every packet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Special {
+    /// Tunnels put a tag on what comes in.
+    pub tunnels: bool,
+    /// Packets are marked as they come in.
+    pub marks: bool,
+    /// Frames to unknown addresses are held to a rate.
+    pub unknown: bool,
 }
 
 impl Bridge {
@@ -191,9 +258,52 @@ impl Bridge {
             fdb.check(packet.vid, source, packet.port)
         };
         match found {
-            Source::Welcome => Ok(id),
-            Source::Elsewhere => Err(DropReason::SourceMacElsewhere),
+            Source::Welcome => {}
+            Source::Moved(from) => {
+                self.moved = Some(Move { switch: id, vid: packet.vid, mac: source, from, to: packet.port });
+            }
+            Source::Elsewhere => return Err(DropReason::SourceMacElsewhere),
         }
+        if port.tunnel(packet) { Ok(id) } else { Err(DropReason::TooLong) }
+    }
+
+    /// Whether a port puts a tag on what comes in.
+    pub fn is_tunnel(&self, port: PortId) -> bool {
+        self.port(port).is_some_and(|port| matches!(port.vlans, Vlans::Tunnel(_)))
+    }
+
+    /// Gives a packet the DSCP of the port it came in by, where that has one.
+    pub fn mark(&self, packet: &mut Packet) {
+        if let Some(dscp) = self.port(packet.port).and_then(|port| port.config.dscp) {
+            set_dscp(packet, dscp);
+        }
+    }
+
+    /// Finds out anew what some port wants of every packet.
+    pub fn look_for_special(&mut self) {
+        let ports = || self.ports.iter().flatten();
+        self.special = Special {
+            tunnels: ports().any(|port| matches!(port.vlans, Vlans::Tunnel(_))),
+            marks: ports().any(|port| port.config.dscp.is_some()),
+            unknown: ports().any(|port| port.storm.as_ref().is_some_and(|storm| storm.watches_unknown())),
+        };
+    }
+
+    /// Whether a packet goes to one address that its switch does not know.
+    pub fn is_unknown(&self, now_s: u32, packet: &Packet, switch: SwitchId) -> bool {
+        let (mac, vid) = (packet.dst_mac(), packet.vid);
+        self.switch(switch).is_some_and(|switch| !mac.is_multicast() && switch.fdb.lookup(now_s, vid, mac).is_none())
+    }
+
+    /// VLANs into which a switch speaks by itself: those of untagged frames at its ports.
+    pub fn own_vids(&self, id: SwitchId) -> Vec<Vid> {
+        let members = self.switch(id).map_or(&[][..], |switch| &switch.members);
+        let own = members.iter().filter_map(|&port| self.port(port)?.vlans.own());
+        let mut vids: Vec<Vid> = own.collect();
+        vids.sort_unstable();
+        vids.dedup();
+        vids.truncate(OWN_VIDS);
+        vids
     }
 
     /// Stop 5: where a packet goes. Fills `to` with the ports for [`Destination::Flood`]. Changes nothing else.
@@ -209,7 +319,16 @@ impl Bridge {
         let mac = packet.dst_mac();
         let flood = match Kind::of(mac) {
             Kind::Broadcast => switch.config.broadcast,
-            Kind::Multicast => switch.config.multicast,
+            Kind::Multicast => match switch.snooping.as_ref().map_or(Reach::All, |known| known.reach(now_s, packet)) {
+                Reach::All => switch.config.multicast,
+                Reach::Some(members) => return self.group(packet, switch, members, to),
+                Reach::Routers => {
+                    // Nobody else wants it; the switch itself has heard it.
+                    let found = self.group(packet, switch, &[], to);
+                    let own = Destination::Port(PortId::LOCAL, Tagging::Untagged);
+                    return found.or_else(|reason| if to.is_empty() { Ok(own) } else { Err(reason) });
+                }
+            },
             Kind::Unicast => match switch.fdb.lookup(now_s, packet.vid, mac) {
                 Some(port) => return self.known(packet, port),
                 None => switch.config.unknown_unicast,
@@ -288,6 +407,33 @@ impl Bridge {
             return Err(DropReason::Isolated);
         }
         port.departure(packet.vid).map(|tagging| Destination::Port(to, tagging))
+    }
+
+    /// The ports among `members` and those with routers that can take the packet.
+    fn group(
+        &self,
+        packet: &Packet,
+        switch: &Switch,
+        members: &[(PortId, u32)],
+        to: &mut Vec<PortId>,
+    ) -> Result<Destination, DropReason> {
+        let isolated = self.port(packet.port).is_some_and(|port| port.config.isolated);
+        let routers = switch.snooping.iter().flat_map(|snooping| snooping.routers(packet.vid));
+        to.clear();
+        to.extend(members.iter().map(|&(port, _)| port).chain(routers));
+        to.sort_unstable();
+        to.dedup();
+        let wanted = to.len();
+        to.retain(|&id| {
+            let port = self.port(id).filter(|port| port.departure(packet.vid).is_ok());
+            id != packet.port && port.is_some_and(|port| !(isolated && port.config.isolated))
+        });
+        match **to {
+            [] if wanted == 0 => Err(DropReason::MulticastUnregistered),
+            [] => Err(DropReason::NoDestination),
+            [only] => self.known(packet, only),
+            [_, _, ..] => Ok(Destination::Flood),
+        }
     }
 
     /// Every other port of the VLAN that can take the packet.

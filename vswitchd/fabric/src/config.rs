@@ -2,8 +2,13 @@
 
 use weir_wire::{InterfaceId, MacAddr, PortId, RouterId, SwitchId, Vid};
 
+use crate::lldp::LldpConfig;
+use crate::loops::LoopGuard;
+use crate::mirror::MirrorConfig;
+use crate::multicast::{RouterPort, SnoopingConfig};
 use crate::router::RouterConfig;
 use crate::serve::Serves;
+use crate::storm::StormLimits;
 
 /// What to do with a kind of frame that has no single destination.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,6 +26,9 @@ pub enum VlanMode {
     /// All frames belong to one VLAN and carry no tag; `Vid(0)` is the untagged LAN of a switch without VLANs.
     /// Tagged frames are dropped, but for priority tags and the VLAN's own.
     Access(Vid),
+    /// All frames belong to one VLAN, whatever tags they carry, and get its tag in front (IEEE 802.1ad, "dot1q-tunnel");
+    /// they leave as they came.
+    Tunnel(Vid),
     /// Tagged frames of the VLANs in `allowed`; untagged ones belong to `native` or are dropped where there is none.
     Trunk {
         /// Allowed VLANs as inclusive ranges.
@@ -52,6 +60,10 @@ pub struct SwitchConfig {
     pub multicast: Flood,
     /// Static addresses.
     pub static_macs: Vec<(Vid, MacAddr, PortId)>,
+    /// Send groups where they were joined; `None`: everywhere.
+    pub snooping: Option<SnoopingConfig>,
+    /// What is done about loops.
+    pub loop_guard: LoopGuard,
 }
 
 impl Default for SwitchConfig {
@@ -63,6 +75,8 @@ impl Default for SwitchConfig {
             broadcast: Flood::Flood,
             multicast: Flood::Flood,
             static_macs: Vec::new(),
+            snooping: None,
+            loop_guard: LoopGuard::default(),
         }
     }
 }
@@ -82,6 +96,21 @@ pub struct PortConfig {
     pub learning: bool,
     /// Learned addresses at most on this port, whose longest unused one makes room; 0 for no limit of its own.
     pub fdb_limit: usize,
+    /// EtherType of its outer tags: a trunk takes and sends no other, a tunnel puts it on. `None`: a trunk takes all and
+    /// leaves them as they are, a tunnel puts on 802.1ad's.
+    pub tag_type: Option<u16>,
+    /// What it may send to many.
+    pub storm: StormLimits,
+    /// Block it when a bridge speaks spanning tree behind it.
+    pub bpdu_guard: bool,
+    /// The loop guard may block it.
+    pub may_block: bool,
+    /// What it does about LLDP.
+    pub lldp: LldpConfig,
+    /// Whether a multicast router is behind it.
+    pub multicast_router: RouterPort,
+    /// Give what comes in by it this DSCP, 0 to 63; `None`: trust what it carries.
+    pub dscp: Option<u8>,
 }
 
 impl Default for PortConfig {
@@ -93,6 +122,13 @@ impl Default for PortConfig {
             down: false,
             learning: true,
             fdb_limit: 0,
+            tag_type: None,
+            storm: StormLimits::default(),
+            bpdu_guard: false,
+            may_block: true,
+            lldp: LldpConfig::default(),
+            multicast_router: RouterPort::Learn,
+            dscp: None,
         }
     }
 }
@@ -116,6 +152,8 @@ pub enum Step {
     SetRouter(RouterId, RouterConfig),
     /// Removes a router with its interfaces.
     RemoveRouter(RouterId),
+    /// Replaces all mirrors.
+    SetMirrors(Vec<MirrorConfig>),
     /// Forgets all bindings of address translation.
     FlushNat,
     /// Forgets what was learned of the neighbours of an interface.

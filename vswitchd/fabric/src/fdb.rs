@@ -58,6 +58,8 @@ pub struct FdbStats {
 pub(crate) enum Source {
     /// It may send from here.
     Welcome,
+    /// The same, and it was behind another port before.
+    Moved(PortId),
     /// It is configured on another port.
     Elsewhere,
 }
@@ -153,14 +155,16 @@ impl Fdb {
         if known & STATIC != 0 {
             return if port_of(known) == port { Source::Welcome } else { Source::Elsewhere };
         }
-        if port_of(known) != port {
-            self.stats.moves += u64::from(!self.is_old(now_s, known));
+        let before = port_of(known);
+        let moves = before != port && !self.is_old(now_s, known);
+        if before != port {
+            self.stats.moves += u64::from(moves);
             self.make_room_on(port, port_limit);
         }
-        self.lists.unlink(cell, port_of(known));
+        self.lists.unlink(cell, before);
         self.table.set_value(cell, value(now_s, port));
         self.lists.link(cell, port);
-        Source::Welcome
+        if moves { Source::Moved(before) } else { Source::Welcome }
     }
 
     /// Configures an address; `false` where eight others stand in its place and the table must be made larger.

@@ -29,14 +29,20 @@ use std::sync::Arc;
 use weir_filter::engine::budget::Budget;
 use weir_filter::event::FlowRecord;
 use weir_filter::{Cleared, Engine, Event, Limits, Policy, Why};
-use weir_wire::{Instant, InterfaceId, Pool, PortId, RouterId, SwitchId};
+use weir_wire::{Instant, InterfaceId, Nowhere, Pool, PortId, RouterId, SwitchId};
 
 mod bridge;
 pub mod config;
 pub mod counters;
 pub mod egress;
+mod ends;
 pub mod fdb;
+mod gate;
+pub mod lldp;
+pub mod loops;
 pub mod lpm;
+pub mod mirror;
+pub mod multicast;
 pub mod nat;
 mod path;
 mod rewrite;
@@ -45,6 +51,7 @@ pub mod serve;
 pub mod shape;
 mod stages;
 mod steps;
+pub mod storm;
 mod trace;
 mod vlan;
 pub mod why;
@@ -56,6 +63,7 @@ pub use fdb::{FdbEntry, FdbStats};
 pub use why::LastDrop;
 
 use bridge::Bridge;
+use mirror::Mirrors;
 use nat::bindings::BindingEntry;
 use nat::{Nat, NatCounters};
 use path::Paths;
@@ -78,6 +86,9 @@ pub struct Fabric {
     serving: Serving,
     strays: Strays,
     seed: u64,
+    /// What tells our own probes from those of others.
+    own_id: u64,
+    mirrors: Mirrors,
     // Room used again by every burst.
     lanes: Vec<Lane>,
     paths: Paths,
@@ -117,6 +128,8 @@ impl Fabric {
             serving: Serving::default(),
             strays: Strays { counters: PortCounters::default(), drops: Drops::new(), sequence: 0 },
             seed,
+            own_id: mixed(seed ^ 0x6c6f_6f70),
+            mirrors: Mirrors::default(),
             lanes: Vec::new(),
             paths: Paths::default(),
             to: Vec::new(),
@@ -127,6 +140,10 @@ impl Fabric {
     /// Ages the tables; returns when it next wants to be called. Packets of our own that this causes go to `out`.
     pub fn tick(&mut self, now: Instant, pool: &mut Pool, out: &mut Egress) -> Option<Instant> {
         let now_s = coarse(now);
+        let mut mirrors = self.mirrors.begin_turn();
+        if let Some(mirrors) = &mut mirrors {
+            mirrors.begin(&self.bridge, &mut [], &Nowhere, pool, out);
+        }
         let mut next = None;
         for switch in self.bridge.switches.iter_mut().flatten() {
             switch.fdb.age(now_s, AGED_PER_TICK);
@@ -139,10 +156,14 @@ impl Fabric {
         for (packet, reason) in given_up {
             walk.end(packet, Why::reason(reason));
         }
+        let switches = walk.tick_switches();
         let routers = walk.tick_routers();
         walk.tick_nat();
         walk.send_originated();
-        earlier(earlier(next, engine), routers)
+        if let Some(mirrors) = mirrors {
+            self.end_mirrors(now, mirrors, &Nowhere, pool, out);
+        }
+        earlier(earlier(next, switches), earlier(engine, routers))
     }
 
     /// Takes a new policy; returns the old one so that its owner can free it.
@@ -255,6 +276,14 @@ impl Fabric {
     pub fn engine(&self) -> &Engine {
         &self.engine
     }
+}
+
+/// SplitMix64's finish: a number that says nothing of the one it was made of.
+pub(crate) fn mixed(number: u64) -> u64 {
+    let z = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
 }
 
 fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {

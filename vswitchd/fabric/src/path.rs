@@ -111,6 +111,8 @@ impl Paths {
         if !path.resolved {
             path.resolved = true;
             path.to = match bridge.resolve(now_s, packet, path.switch, room) {
+                // Each frame to an unknown address is weighed by itself.
+                Ok(_) if bridge.special.unknown && bridge.is_unknown(now_s, packet, path.switch) => None,
                 // Who hears a packet to a group depends on more than its addresses, and what routers hear is no port's.
                 Ok(Destination::Port(to, tagging)) if to != PortId::LOCAL && !packet.dst_mac().is_multicast() => {
                     Some((to, tagging))

@@ -16,7 +16,7 @@
 use weir_filter::{Cleared, Engine, Entered, FlowName, Inspected, Leaves, Ticket, Why};
 use weir_wire::{DropReason, Fragment, Instant, Nowhere, Origin, Packet, Pool, PortId, SwitchId};
 
-use crate::bridge::{Bridge, Destination, Parsed};
+use crate::bridge::{Bridge, Destination, Kind, Parsed};
 use crate::egress::Egress;
 use crate::nat::Nat;
 use crate::path::Paths;
@@ -51,6 +51,8 @@ pub(crate) enum Lane {
     Long(SwitchId),
     /// It may not come in.
     Refused(DropReason),
+    /// It was for the switch itself, which has read it.
+    Taken,
 }
 
 impl Fabric {
@@ -69,6 +71,10 @@ impl Fabric {
         pool: &mut Pool,
         out: &mut Egress,
     ) {
+        let mut mirrors = self.mirrors.begin_turn();
+        if let Some(mirrors) = &mut mirrors {
+            mirrors.begin(&self.bridge, burst, origin, pool, out);
+        }
         let mut lanes = std::mem::take(&mut self.lanes);
         let mut paths = std::mem::take(&mut self.paths);
         let mut walk = self.walk(now, pool, out);
@@ -86,6 +92,9 @@ impl Fabric {
         }
         self.lanes = lanes;
         self.paths = paths;
+        if let Some(mirrors) = mirrors {
+            self.end_mirrors(now, mirrors, origin, pool, out);
+        }
     }
 
     pub(crate) fn walk<'a>(&'a mut self, now: Instant, pool: &'a mut Pool, out: &'a mut Egress) -> Walk<'a> {
@@ -97,6 +106,7 @@ impl Fabric {
             routers: &mut self.routers,
             nat: &mut self.nat,
             serving: &mut self.serving,
+            own_id: self.own_id,
             strays: &mut self.strays,
             to: &mut self.to,
             replies: &mut self.replies,
@@ -115,6 +125,8 @@ pub(crate) struct Walk<'a> {
     pub routers: &'a mut Routers,
     pub nat: &'a mut Nat,
     pub serving: &'a mut Serving,
+    /// What tells our own probes from those of others.
+    pub own_id: u64,
     pub strays: &'a mut Strays,
     pub to: &'a mut Vec<PortId>,
     pub replies: &'a mut Vec<(PortId, Cleared)>,
@@ -126,16 +138,23 @@ impl Walk<'_> {
     /// Stop 3, the door of the switch, and the name of the flow.
     #[inline]
     fn arrive(&mut self, at: usize, packet: &mut Packet, paths: &mut Paths, origin: &dyn Origin) -> Lane {
-        if !packet.parse_common() {
+        // What goes to many is looked at more closely, and what goes through a tunnel changes at the door.
+        let special = self.bridge.special;
+        let closely = packet.dst_mac().is_multicast() || special.tunnels && self.bridge.is_tunnel(packet.port);
+        if closely || !packet.parse_common() {
             paths.interrupt();
             if !packet.is_whole() && !origin.fill(packet, self.pool) {
                 return self.bring_nothing(packet);
             }
             return match self.admit(packet, Parsed::No) {
                 Ok(switch) => {
+                    if special.marks {
+                        self.bridge.mark(packet);
+                    }
                     self.engine.prepare(packet, switch);
                     Lane::Long(switch)
                 }
+                Err(DropReason::ReservedAddress) if self.takes(packet) => Lane::Taken,
                 Err(reason) => Lane::Refused(reason),
             };
         }
@@ -152,6 +171,9 @@ impl Walk<'_> {
                 }
             },
         };
+        if special.marks {
+            self.bridge.mark(packet);
+        }
         let switch = paths.switch(path);
         if switch.is_zone() && !self.nat.is_idle() {
             paths.bound.push((at, self.nat.inward_hash(switch, packet)));
@@ -191,7 +213,10 @@ impl Walk<'_> {
 
     /// The door of the switch: headers, VLAN, source address.
     fn admit(&mut self, packet: &mut Packet, parsed: Parsed) -> Admission {
-        let admission = self.bridge.arrive(self.now_s, packet, parsed);
+        let mut admission = self.bridge.arrive(self.now_s, packet, parsed);
+        if self.bridge.moved.is_some() || packet.dst_mac().is_multicast() {
+            admission = self.look(packet, admission);
+        }
         // What is sent to a router's MAC leaves the switch here.
         if let Ok(switch) = admission
             && let Some(door) = self.routers.door(switch, packet.vid, packet.dst_mac())
@@ -231,6 +256,7 @@ impl Walk<'_> {
                     self.forward(packet, *switch);
                 }
                 Lane::Refused(reason) => self.end(packet, Why::reason(*reason)),
+                Lane::Taken => self.taken(packet),
             }
             paths.hops.forget();
             at += 1;
@@ -278,7 +304,7 @@ impl Walk<'_> {
                     self.carry_routed(packet, (*path, name, 0), paths, &mut run)
                 }
                 Lane::Common(path, _, name) => self.carry_bridged(packet, (*path, name), paths, &mut run),
-                Lane::Long(_) | Lane::Refused(_) => false,
+                Lane::Long(_) | Lane::Refused(_) | Lane::Taken => false,
             };
             if !carried {
                 break;
@@ -350,6 +376,12 @@ impl Walk<'_> {
     /// Stops 5 and 6: the destination, and whether the packet may go there.
     #[inline]
     fn decide(&mut self, packet: Packet, ticket: Ticket, switch: SwitchId) {
+        if self.bridge.special.unknown
+            && self.bridge.is_unknown(self.now_s, &packet, switch)
+            && let Err(reason) = self.weather(&packet, Kind::Unicast)
+        {
+            return self.end(packet, Why::reason(reason));
+        }
         match self.bridge.resolve(self.now_s, &packet, switch, self.to) {
             Ok(Destination::Port(to, tagging)) => match self.engine.inspect(self.now, packet, ticket, to, self.pool) {
                 Inspected::Forward(cleared) => self.leave(to, tagging, cleared),
@@ -447,37 +479,6 @@ impl Walk<'_> {
             *self.replies = replies;
             self.catch_up();
             self.engine.originated(|to, cleared| self.replies.push((to, cleared)));
-        }
-    }
-
-    /// A packet's end without leaving.
-    #[inline(never)]
-    pub fn end(&mut self, packet: Packet, why: Why) {
-        self.counters(packet.port).dropped.count(why.reason);
-        self.remember(&packet, why);
-        self.pool.give(packet.buffer);
-    }
-
-    /// The end of a copy that was not made.
-    fn lose(&mut self, packet: &Packet, reason: DropReason) {
-        self.counters(packet.port).dropped.count(reason);
-        self.remember(packet, Why::reason(reason));
-    }
-
-    fn remember(&mut self, packet: &Packet, why: Why) {
-        let sequence = self.strays.next_sequence();
-        let drops = match self.bridge.port_mut(packet.port) {
-            Some(port) => &mut port.drops,
-            None => &mut self.strays.drops,
-        };
-        drops.record(self.now, sequence, packet.port, why, packet.bytes());
-    }
-
-    #[inline]
-    pub(crate) fn counters(&mut self, port: PortId) -> &mut crate::PortCounters {
-        match self.bridge.port_mut(port) {
-            Some(port) => &mut port.counters,
-            None => &mut self.strays.counters,
         }
     }
 }

@@ -1,17 +1,21 @@
 //! Changes of the fabric: switches and ports come, change and go between two bursts.
 
-use weir_wire::{Instant, PortId, SwitchId, Vid};
+use weir_wire::{Instant, MacAddr, PortId, SwitchId, Vid};
 
 use crate::bridge::{Port, Switch};
 use crate::config::{PortConfig, Step, SwitchConfig};
 use crate::counters::PortCounters;
 use crate::fdb::Fdb;
+use crate::lldp::Lldp;
+use crate::loops::{Flaps, Probes};
+use crate::multicast::{RouterPort, Snooping};
 use crate::nat::NatConfig;
 use crate::router::Door;
 use crate::serve::Serving;
+use crate::storm::Storm;
 use crate::vlan::Vlans;
 use crate::why::Drops;
-use crate::{Fabric, coarse};
+use crate::{Fabric, coarse, mixed};
 
 impl Fabric {
     /// Makes one change.
@@ -23,7 +27,7 @@ impl Fabric {
                     *slot = None;
                 }
             }
-            Step::SetPort(id, config) => self.set_port(id, config),
+            Step::SetPort(id, config) => self.set_port(now, id, config),
             Step::RemovePort(id) => self.remove_port(now, id),
             Step::FlushFdb(id) => {
                 if let Some(switch) = self.bridge.switch_mut(id) {
@@ -42,6 +46,7 @@ impl Fabric {
                 self.nat.set(id, SwitchId(SwitchId::FIRST_ZONE), NatConfig::default(), Vec::new());
                 self.tell_switches(now);
             }
+            Step::SetMirrors(wanted) => self.mirrors.set(wanted),
             Step::FlushNat => drop(self.nat.flush()),
             Step::FlushNeighbors(id) => drop(self.routers.flush_neighbors(Some(id))),
             Step::SetServed(served) => {
@@ -55,9 +60,16 @@ impl Fabric {
     pub fn set_link(&mut self, port: PortId, up: bool) {
         let Some(state) = self.bridge.port_mut(port) else { return };
         state.link = up;
+        state.lldp.announce_soon(Instant::ZERO);
+        if !up {
+            state.lldp.forget();
+        }
         let switch = state.config.switch;
-        if !up && let Some(switch) = self.bridge.switch_mut(switch) {
-            switch.fdb.flush_port(port);
+        let Some(switch) = self.bridge.switch_mut(switch) else { return };
+        if !up {
+            switch.forget(port);
+        } else if let Some(snooping) = &mut switch.snooping {
+            snooping.ask_soon(Instant::ZERO);
         }
     }
 
@@ -74,7 +86,9 @@ impl Fabric {
         let Some(slot) = self.bridge.switches.get_mut(index) else { return };
         let doors = self.routers.doors_on(id);
         let (listeners, givers) = (listeners(doors), givers(doors, &self.serving));
-        let fdb = match slot.take() {
+        let mut old = slot.take();
+        let known = old.as_mut().and_then(|old| old.snooping.take());
+        let fdb = match old {
             None => table(self.seed, &config, doors, None, coarse(now)),
             Some(old) if needs_new_table(&old.config, &config) => {
                 table(self.seed, &config, doors, Some(&old.fdb), coarse(now))
@@ -84,7 +98,48 @@ impl Fabric {
                 old.fdb
             }
         };
-        *slot = Some(Switch { config, members, fdb, listeners, givers });
+        let mac = self.bridge_mac(id);
+        let switch = Switch {
+            snooping: None,
+            flaps: Flaps::default(),
+            probes: Probes::default(),
+            mac,
+            config,
+            members,
+            fdb,
+            listeners,
+            givers,
+        };
+        let Some(slot) = self.bridge.switches.get_mut(index) else { return };
+        *slot = Some(switch);
+        self.set_snooping(now, id, known);
+    }
+
+    /// The switch's own MAC: locally administered, another for each switch and each fabric.
+    fn bridge_mac(&self, id: SwitchId) -> MacAddr {
+        let [.., a, b, c, d, e] = mixed(self.seed ^ u64::from(id.0) << 32).to_be_bytes();
+        MacAddr([0x02, a, b, c, d, e])
+    }
+
+    /// Goes on with what was known of groups, where the switch still snoops.
+    fn set_snooping(&mut self, now: Instant, id: SwitchId, known: Option<Box<Snooping>>) {
+        let Some(switch) = self.bridge.switch_mut(id) else { return };
+        let Some(config) = switch.config.snooping else { return };
+        let mut snooping = match known {
+            Some(mut known) => {
+                known.set(config, now);
+                known
+            }
+            None => Box::new(Snooping::new(config, switch.mac, now)),
+        };
+        let members = switch.members.clone();
+        for port in members {
+            let router = self.bridge.port(port).map_or(RouterPort::Learn, |port| port.config.multicast_router);
+            snooping.set_port(port, router);
+        }
+        if let Some(switch) = self.bridge.switch_mut(id) {
+            switch.snooping = Some(snooping);
+        }
     }
 
     /// Switches know the MACs of routers as addresses that nobody else may use.
@@ -110,7 +165,7 @@ impl Fabric {
         }
     }
 
-    fn set_port(&mut self, id: PortId, config: PortConfig) {
+    fn set_port(&mut self, now: Instant, id: PortId, config: PortConfig) {
         let index = usize::from(id.0);
         if index >= self.bridge.ports.len() {
             self.bridge.ports.resize_with(index + 1, || None);
@@ -118,17 +173,27 @@ impl Fabric {
         let vlans = Vlans::new(&config.vlan);
         let Some(slot) = self.bridge.ports.get_mut(index) else { return };
         let switch = config.switch;
+        let (storm, router) = (config.storm, config.multicast_router);
         let old = match slot {
             Some(port) => {
                 port.vlans = vlans;
+                if port.config.lldp != config.lldp {
+                    port.lldp.announce_soon(now);
+                }
+                if port.config.storm != storm {
+                    port.storm = Storm::new(storm, now);
+                }
                 Some(std::mem::replace(&mut port.config, config))
             }
             None => {
-                let (counters, drops) = (PortCounters::default(), Drops::new());
-                *slot = Some(Box::new(Port { config, vlans, link: true, counters, drops }));
+                let (counters, drops, storm) = (PortCounters::default(), Drops::new(), Storm::new(storm, now));
+                let (lldp, blocked, told) = (Lldp::default(), None, None);
+                let port = Port { config, vlans, link: true, counters, drops, storm, lldp, blocked, told };
+                *slot = Some(Box::new(port));
                 None
             }
         };
+        self.bridge.look_for_special();
         // What was learned under other settings may be out of reach now: it is learned again, or flooded to.
         if let Some(old) = old {
             self.leave(id, old.switch);
@@ -138,6 +203,9 @@ impl Fabric {
         {
             switch.members.insert(at, id);
         }
+        if let Some(snooping) = self.bridge.switch_mut(switch).and_then(|switch| switch.snooping.as_deref_mut()) {
+            snooping.set_port(id, router);
+        }
     }
 
     fn remove_port(&mut self, now: Instant, id: PortId) {
@@ -145,6 +213,7 @@ impl Fabric {
         let Some(port) = slot.and_then(Option::take) else { return };
         self.strays.counters.merge(&port.counters);
         self.leave(id, port.config.switch);
+        self.bridge.look_for_special();
         self.engine.port_removed(now, id);
     }
 
@@ -152,7 +221,7 @@ impl Fabric {
     fn leave(&mut self, id: PortId, switch: SwitchId) {
         if let Some(switch) = self.bridge.switch_mut(switch) {
             switch.members.retain(|&member| member != id);
-            switch.fdb.flush_port(id);
+            switch.forget(id);
         }
     }
 }

@@ -5,6 +5,7 @@ use weir_wire::buffer::PoolLimits;
 use weir_wire::{DropReason, Instant, InterfaceId, L3, Offload, Packet, Pool, PortId, SwitchId};
 
 use crate::bridge::{Destination, Kind};
+use crate::multicast::Reach;
 use crate::rewrite::rewrite;
 use crate::router::is_routable;
 use crate::router::neighbor::Found;
@@ -135,7 +136,14 @@ impl Fabric {
         let known = self.bridge.switch(switch).and_then(|s| s.fdb.lookup(coarse(now), packet.vid, mac));
         match (Kind::of(mac), known) {
             (Kind::Broadcast, _) => "broadcast, flooded to".to_owned(),
-            (Kind::Multicast, _) => format!("multicast {mac}, flooded to"),
+            (Kind::Multicast, _) => {
+                let snooping = self.bridge.switch(switch).and_then(|switch| switch.snooping.as_ref());
+                match snooping.map(|known| known.reach(coarse(now), packet)) {
+                    Some(Reach::Some(_)) => format!("multicast {mac}, to members and routers on"),
+                    Some(Reach::Routers) => format!("multicast {mac}, a report, to routers on"),
+                    Some(Reach::All) | None => format!("multicast {mac}, flooded to"),
+                }
+            }
             (Kind::Unicast, Some(_)) => format!("destination {mac} is behind"),
             (Kind::Unicast, None) => format!("destination {mac} is not known, flooded to"),
         }
@@ -150,7 +158,12 @@ impl Fabric {
             Ok::<Tagging, DropReason>(tagging)
         };
         match leave() {
-            Ok(Tagging::Tagged) => format!("7 to port {}: with the tag of VLAN {}", to.0, packet.vid.0),
+            Ok(Tagging::Tagged | Tagging::TaggedAs(_)) => {
+                format!("7 to port {}: with the tag of VLAN {}", to.0, packet.vid.0)
+            }
+            Ok(Tagging::Inner) => {
+                format!("7 to port {}: without the tag of VLAN {}, with those behind it", to.0, packet.vid.0)
+            }
             Ok(Tagging::Untagged | Tagging::NoMember) => format!("7 to port {}: without a tag", to.0),
             Err(reason) => format!("7 to port {}: dropped: {}. {}", to.0, reason.label(), reason.meaning()),
         }

@@ -16,6 +16,10 @@ pub(crate) enum Tagging {
     Untagged,
     /// With the VLAN's tag.
     Tagged,
+    /// With the VLAN's tag, of this EtherType.
+    TaggedAs(u16),
+    /// As the customer sent it: without the VLAN's tag, with all tags behind it.
+    Inner,
     /// Not at all: the port is no member.
     NoMember,
 }
@@ -24,6 +28,8 @@ pub(crate) enum Tagging {
 #[derive(Debug)]
 pub(crate) enum Vlans {
     Access(Vid),
+    /// All frames belong to the VLAN, with whatever tags of their own they carry (IEEE 802.1ad, a customer's port).
+    Tunnel(Vid),
     /// One bit for each VID; bit 0 is never set.
     Trunk {
         members: Box<[u64; 64]>,
@@ -35,6 +41,7 @@ impl Vlans {
     pub fn new(mode: &VlanMode) -> Vlans {
         match mode {
             VlanMode::Access(vid) => Vlans::Access(*vid),
+            VlanMode::Tunnel(vid) => Vlans::Tunnel(*vid),
             VlanMode::Trunk { allowed, native } => {
                 let mut members = Box::new([0u64; 64]);
                 for vid in allowed.iter().flat_map(|&(first, last)| first.0.max(1)..=last.0.min(4094)) {
@@ -51,9 +58,18 @@ impl Vlans {
     #[inline]
     pub fn classify(&self, tag: Option<&Tag>) -> Option<Vid> {
         match (tag, self) {
+            (_, Vlans::Tunnel(own)) => Some(*own),
             (None | Some(Tag { vid: Vid(0), .. }), Vlans::Access(own)) => Some(*own),
             (None | Some(Tag { vid: Vid(0), .. }), Vlans::Trunk { native, .. }) => *native,
             (Some(tag), _) => (self.tagging(tag.vid) != Tagging::NoMember).then_some(tag.vid),
+        }
+    }
+
+    /// The VLAN of untagged frames.
+    pub fn own(&self) -> Option<Vid> {
+        match self {
+            Vlans::Access(own) | Vlans::Tunnel(own) => Some(*own),
+            Vlans::Trunk { native, .. } => *native,
         }
     }
 
@@ -62,7 +78,8 @@ impl Vlans {
     pub fn tagging(&self, vid: Vid) -> Tagging {
         match self {
             Vlans::Access(own) if *own == vid => Tagging::Untagged,
-            Vlans::Access(_) => Tagging::NoMember,
+            Vlans::Tunnel(own) if *own == vid => Tagging::Inner,
+            Vlans::Access(_) | Vlans::Tunnel(_) => Tagging::NoMember,
             Vlans::Trunk { native, .. } if *native == Some(vid) => Tagging::Untagged,
             Vlans::Trunk { members, .. } => {
                 let word = members.get(usize::from(vid.0 >> 6)).copied().unwrap_or(0);
@@ -95,6 +112,8 @@ mod tests {
             ("access, untagged", &access, None, Some(10)),
             ("access, priority", &access, tag(0), Some(10)),
             ("access, its own", &access, tag(10), Some(10)),
+            ("tunnel, untagged", &Vlans::Tunnel(Vid(10)), None, Some(10)),
+            ("tunnel, whatever tag", &Vlans::Tunnel(Vid(10)), tag(11), Some(10)),
             ("access, another", &access, tag(11), None),
             ("plain, untagged", &plain, None, Some(0)),
             ("plain, priority", &plain, tag(0), Some(0)),
@@ -119,6 +138,8 @@ mod tests {
     fn departure_follows_the_table_of_modes_and_vlans() {
         let native = trunk(&[(0, 4095)], Some(7));
         let table: &[(&str, Vlans, u16, Tagging)] = &[
+            ("tunnel, its own", Vlans::Tunnel(Vid(10)), 10, Tagging::Inner),
+            ("tunnel, another", Vlans::Tunnel(Vid(10)), 11, Tagging::NoMember),
             ("access, its own", Vlans::Access(Vid(10)), 10, Tagging::Untagged),
             ("access, another", Vlans::Access(Vid(10)), 11, Tagging::NoMember),
             ("plain", Vlans::Access(Vid(0)), 0, Tagging::Untagged),

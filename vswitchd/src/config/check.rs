@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Attachment, Config, Port, Rate, RuleSet, Share, Switch, Vlan};
+use super::{Attachment, Config, Port, Rate, RuleSet, Share, Switch, Vlan, check_switching};
 
 /// Switches at most.
 pub const SWITCHES_MAX: usize = 1024;
@@ -51,6 +51,8 @@ impl Config {
         unique("rule", self.rules.iter().map(|r| r.name.as_str()), &mut problems);
         self.switches.iter().for_each(|s| self.check_switch(s, &mut problems));
         self.ports.iter().for_each(|p| self.check_port(p, &mut problems));
+        self.check_groups(&mut problems);
+        self.check_mirrors(&mut problems);
         self.check_routers(&mut problems);
         self.check_resources(&mut problems);
         self.rule_sets.iter().for_each(|s| check_rule_set(s, &mut problems));
@@ -79,6 +81,7 @@ impl Config {
         problems.unless((1..=1 << 20).contains(&switch.fdb_limit), || {
             format!("switch {name}: fdb_limit = {} is outside 1 to 1048576 addresses", switch.fdb_limit)
         });
+        check_switching::check_switch(switch, problems);
         for entry in &switch.static_macs {
             match self.port(&entry.port) {
                 Some(port) if port.switch == *name => {}
@@ -116,11 +119,12 @@ impl Config {
         for group in &port.groups {
             check_name(&format!("port {name}: group"), group, problems);
         }
+        check_switching::check_port(port, problems);
         if let Some(vlan) = &port.vlan {
             check_vlan(name, vlan, problems);
         }
         if let Some(rate) = &port.rate {
-            check_rate(name, rate, problems);
+            check_rate(&format!("port {name}"), rate, problems);
         }
         if let Some(share) = &port.share {
             check_share(name, share, problems);
@@ -213,7 +217,10 @@ fn check_vlan(port: &str, vlan: &Vlan, problems: &mut Problems) {
     }
     match (vlan.access, vlan.trunk.is_empty()) {
         (Some(_), false) => problems.add(format!("port {port}: vlan has both access and trunk; give one")),
-        (None, true) => problems.add(format!("port {port}: vlan is empty; give access or trunk, or leave vlan out")),
+        (None, true) if vlan.tunnel.is_some() => {}
+        (None, true) => {
+            problems.add(format!("port {port}: vlan is empty; give access, trunk or tunnel, or leave vlan out"))
+        }
         (Some(_), true) => problems.unless(vlan.native.is_none(), || {
             format!("port {port}: native belongs to a trunk; on an access port all frames are of VLAN access")
         }),
@@ -224,14 +231,14 @@ fn check_vlan(port: &str, vlan: &Vlan, problems: &mut Problems) {
 /// The least rate that is one, in bits a second.
 const RATE_MIN: u64 = 8000;
 
-fn check_rate(port: &str, rate: &Rate, problems: &mut Problems) {
+pub(super) fn check_rate(object: &str, rate: &Rate, problems: &mut Problems) {
     for (field, bits) in [("in", rate.inward), ("out", rate.outward)] {
         problems.unless(bits.is_none_or(|bits| bits.0 >= RATE_MIN), || {
-            format!("port {port}: rate.{field} is below {RATE_MIN} bits a second; use \"down\" to close a port")
+            format!("{object}: rate.{field} is below {RATE_MIN} bits a second; use \"down\" to close a port")
         });
     }
     let largest = rate.in_packets.max(rate.out_packets).max(rate.burst);
-    problems.unless(largest <= 1 << 40, || format!("port {port}: rate: {largest} is above 2^40"));
+    problems.unless(largest <= 1 << 40, || format!("{object}: rate: {largest} is above 2^40"));
 }
 
 fn check_share(port: &str, share: &Share, problems: &mut Problems) {

@@ -22,14 +22,18 @@
 mod check;
 mod check_router;
 mod check_services;
+mod check_switching;
 mod content;
+mod group;
 mod inspection;
+mod mirror;
 mod nat;
 mod port;
 mod router;
 mod rule;
 mod services;
 mod settings;
+mod switching;
 mod values;
 
 use serde::{Deserialize, Serialize};
@@ -38,7 +42,9 @@ use std::collections::BTreeMap;
 pub use check::{PORTS_MAX, RULES_MAX, SWITCHES_MAX};
 pub use check_router::{INTERFACES_MAX, ROUTERS_MAX, ROUTES_MAX};
 pub use content::{CONTENT_RULES_MAX, Content, ContentList, ContentRule, Judgement, LISTS_MAX, Met, Reply};
+pub use group::{GROUPS_MAX, Group};
 pub use inspection::{Inspection, Percent, Whole};
+pub use mirror::{CaptureFile, Direction, ErspanTo, MIRRORS_MAX, Mirror, erspan_interface};
 pub use nat::{Forward, Masquerade, OneToOne};
 pub use port::{
     Attachment, Mem, Pcap, Port, Rate, Share, Tap, Uplink, VhostProfile, VhostRole, VhostUser, Vlan, Xdp, XdpMode,
@@ -47,6 +53,7 @@ pub use router::{Advertise, Interface, Neighbor, Route, RouteAction, Router};
 pub use rule::{Action, Rule, Side};
 pub use services::{Addresses, Dhcp, Dhcp6, Dns, GuestHost, GuestOption, GuestRoute, NameRecord, Resolver, unhex};
 pub use settings::{Limits, OnFailure, Settings, Timeouts};
+pub use switching::{Lldp, LoopGuard, MulticastRouter, Snooping, Storm, StormLimit, TagType};
 pub use values::{Bits, Icmp, Mac, Protocol, Range};
 
 /// Everything that is wanted. The order of switches, ports and rule sets has no meaning; that of rules has.
@@ -62,6 +69,12 @@ pub struct Config {
     /// The ports.
     #[serde(default, rename = "port", skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<Port>,
+    /// What ports of one group share.
+    #[serde(default, rename = "group", skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<Group>,
+    /// Copies of frames for analysers.
+    #[serde(default, rename = "mirror", skip_serializing_if = "Vec::is_empty")]
+    pub mirrors: Vec<Mirror>,
     /// The routers between the switches.
     #[serde(default, rename = "router", skip_serializing_if = "Vec::is_empty")]
     pub routers: Vec<Router>,
@@ -106,6 +119,12 @@ pub struct Switch {
     /// Configured addresses.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub static_macs: Vec<StaticMac>,
+    /// Send groups where they were joined; absent: everywhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snooping: Option<Snooping>,
+    /// What is done about loops.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub loop_guard: LoopGuard,
 }
 
 impl Switch {
@@ -121,6 +140,8 @@ impl Switch {
             broadcast: Flood::Flood,
             multicast: Flood::Flood,
             static_macs: Vec::new(),
+            snooping: None,
+            loop_guard: LoopGuard::default(),
         }
     }
 }

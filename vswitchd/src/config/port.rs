@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::is_default;
+use super::switching::{Lldp, MulticastRouter, Storm, TagType};
 use super::values::{Bits, Mac, Range, one_or_many};
 
 /// A port. Exactly one of `vhost_user`, `tap`, `xdp`, `uplink`, `pcap` and `mem` is given.
@@ -31,6 +32,21 @@ pub struct Port {
     /// How its frames belong to VLANs; absent: untagged frames only, no VLANs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vlan: Option<Vlan>,
+    /// What it may send to many; absent: as much as it likes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storm: Option<Storm>,
+    /// Block it when a bridge speaks spanning tree behind it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub bpdu_guard: bool,
+    /// What it does about LLDP.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub lldp: Lldp,
+    /// Whether a multicast router is behind it, where the switch snoops.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub multicast_router: MulticastRouter,
+    /// The DSCP that packets get which come in by it; absent: they keep their own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dscp: Option<u8>,
     /// What it may carry; absent: as much as it can.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<Rate>,
@@ -190,6 +206,12 @@ pub struct Vlan {
     /// VLAN of untagged frames of a trunk; absent: they are dropped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub native: Option<u16>,
+    /// All frames belong to this VLAN with whatever tags they carry (a customer's port of IEEE 802.1ad).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tunnel: Option<u16>,
+    /// The EtherType of outer tags: all that a trunk takes and sends, what a tunnel puts on; absent: all, `802.1ad`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tag_type: Option<TagType>,
 }
 
 /// Which side makes the unix socket.

@@ -5,6 +5,7 @@ use std::str::FromStr;
 use weir_proto::v1;
 use weir_wire::DropCounters;
 
+use super::convert_switching as switching;
 use crate::config::{Action, Flood, Mac, OnFailure, Reputation, Rule, RuleSet, Side, StaticMac, Switch};
 use crate::refusal::Refusal;
 
@@ -86,6 +87,8 @@ pub(super) fn switch_of(spec: &v1::SwitchSpec) -> Result<Switch, Refusal> {
         broadcast: flood_of(&object, spec.broadcast)?,
         multicast: flood_of(&object, spec.multicast)?,
         static_macs: static_macs.collect::<Result<_, Refusal>>()?,
+        snooping: spec.snooping.as_ref().map(|told| switching::snooping_of(&object, told)).transpose()?,
+        loop_guard: switching::loop_guard_of(spec.loop_guard.as_ref()),
         ..usual
     })
 }
@@ -105,6 +108,8 @@ pub(super) fn switch_to_proto(switch: &Switch) -> v1::SwitchSpec {
             .iter()
             .map(|e| v1::StaticMac { mac: e.mac.to_string(), vlan: u32::from(e.vlan), port: e.port.clone() })
             .collect(),
+        snooping: switch.snooping.as_ref().map(switching::snooping_to_proto),
+        loop_guard: Some(switching::loop_guard_to_proto(switch.loop_guard)),
     }
 }
 

@@ -4,6 +4,7 @@ use weir_proto::v1;
 use weir_proto::v1::port_spec::Attachment as Proto;
 
 use super::convert::{filled, narrow, text, texts};
+use super::convert_switching;
 use crate::config::{
     Attachment, Bits, Mac, Mem, Pcap, Port, Rate, Share, Tap, Uplink, VhostProfile, VhostRole, VhostUser, Vlan, Xdp,
     XdpMode,
@@ -25,6 +26,7 @@ pub(super) fn port_of(spec: &v1::PortSpec) -> Result<Port, Refusal> {
         share: spec.share.as_ref().map(share_of),
         ..Port::default()
     };
+    convert_switching::port_of(&object, spec, &mut port)?;
     match &spec.attachment {
         None => {}
         Some(Proto::VhostUser(v)) => port.vhost_user = Some(vhost_user_of(&object, v)?),
@@ -47,10 +49,20 @@ fn optional_mac(object: &str, field: &str, mac: &str) -> Result<Option<Mac>, Ref
     filled(mac).map(|m| text(object, field, &m)).transpose()
 }
 
-fn rate_of(rate: &v1::Rate) -> Rate {
+pub(super) fn rate_of(rate: &v1::Rate) -> Rate {
     Rate {
         inward: rate.in_bits.map(Bits),
         outward: rate.out_bits.map(Bits),
+        in_packets: rate.in_packets,
+        out_packets: rate.out_packets,
+        burst: rate.burst,
+    }
+}
+
+pub(super) fn rate_to_proto(rate: &Rate) -> v1::Rate {
+    v1::Rate {
+        in_bits: rate.inward.map(|bits| bits.0),
+        out_bits: rate.outward.map(|bits| bits.0),
         in_packets: rate.in_packets,
         out_packets: rate.out_packets,
         burst: rate.burst,
@@ -66,6 +78,8 @@ fn vlan_of(object: &str, vlan: &v1::Vlan) -> Result<Vlan, Refusal> {
         access: optional_u16(object, "vlan.access", vlan.access)?,
         trunk: texts(object, "vlan.trunk", &vlan.trunk)?,
         native: optional_u16(object, "vlan.native", vlan.native)?,
+        tunnel: optional_u16(object, "vlan.tunnel", vlan.tunnel)?,
+        tag_type: convert_switching::tag_type_of(object, vlan.tag_type)?,
     })
 }
 
@@ -125,7 +139,7 @@ fn xdp_of(object: &str, x: &v1::Xdp) -> Result<Xdp, Refusal> {
 }
 
 pub(super) fn port_to_proto(port: &Port) -> v1::PortSpec {
-    v1::PortSpec {
+    let mut spec = v1::PortSpec {
         name: port.name.clone(),
         switch: port.switch.clone(),
         groups: port.groups.clone(),
@@ -134,24 +148,23 @@ pub(super) fn port_to_proto(port: &Port) -> v1::PortSpec {
             access: v.access.map(u32::from),
             trunk: v.trunk.iter().map(ToString::to_string).collect(),
             native: v.native.map(u32::from),
+            tunnel: v.tunnel.map(u32::from),
+            tag_type: v.tag_type.map_or(0, |kind| u32::from(kind.number())),
         }),
         isolated: port.isolated,
         down: port.down,
         no_learning: !port.learning,
         fdb_limit: port.fdb_limit,
-        rate: port.rate.as_ref().map(|rate| v1::Rate {
-            in_bits: rate.inward.map(|bits| bits.0),
-            out_bits: rate.outward.map(|bits| bits.0),
-            in_packets: rate.in_packets,
-            out_packets: rate.out_packets,
-            burst: rate.burst,
-        }),
+        rate: port.rate.as_ref().map(rate_to_proto),
         share: port.share.as_ref().map(|share| v1::Share {
             guarantee_bits: share.guarantee.map(|bits| bits.0),
             peak_bits: share.peak.map(|bits| bits.0),
             weight: share.weight,
         }),
-    }
+        ..v1::PortSpec::default()
+    };
+    convert_switching::port_to_proto(port, &mut spec);
+    spec
 }
 
 fn attachment_to_proto(attachment: Attachment<'_>) -> Proto {

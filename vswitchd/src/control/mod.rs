@@ -7,9 +7,11 @@ mod convert;
 mod convert_port;
 mod convert_router;
 mod convert_services;
+mod convert_switching;
 mod events;
 mod flows;
 mod inspection;
+mod mirrors;
 mod policies;
 mod ports;
 mod routers;
@@ -18,6 +20,7 @@ mod services;
 mod stats;
 mod summary;
 mod switches;
+mod switching;
 mod trace;
 
 use std::pin::Pin;
@@ -75,6 +78,8 @@ impl Service {
         add!(
             switches_server::SwitchesServer,
             ports_server::PortsServer,
+            switching_server::SwitchingServer,
+            mirrors_server::MirrorsServer,
             routers_server::RoutersServer,
             services_server::ServicesServer,
             policies_server::PoliciesServer,
@@ -118,15 +123,18 @@ impl From<Outcome> for v1::Applied {
 }
 
 /// Names of the services, for the health check.
-pub const SERVICES: [&str; 12] = [
+pub const SERVICES: [&str; 15] = [
     "weir.v1.Switches",
     "weir.v1.Ports",
+    "weir.v1.Switching",
+    "weir.v1.Mirrors",
     "weir.v1.Routers",
     "weir.v1.Services",
     "weir.v1.Policies",
     "weir.v1.RuleSets",
     "weir.v1.Flows",
     "weir.v1.Stats",
+    "weir.v1.Inspection",
     "weir.v1.Events",
     "weir.v1.Config",
     "weir.v1.Trace",

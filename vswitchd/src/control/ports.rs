@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use tonic::{Request, Response, Status};
+use weir_fabric::loops::Blocked;
 use weir_proto::v1;
 use weir_proto::v1::ports_server::Ports;
 use weir_wire::PortId;
@@ -19,8 +20,23 @@ use crate::refusal::Refusal;
 use crate::worker::View;
 
 /// What [`set_field`] knows.
-const FIELDS: [&str; 10] =
-    ["switch", "groups", "attachment", "vlan", "isolated", "down", "no_learning", "fdb_limit", "rate", "share"];
+const FIELDS: [&str; 15] = [
+    "switch",
+    "groups",
+    "attachment",
+    "vlan",
+    "isolated",
+    "down",
+    "no_learning",
+    "fdb_limit",
+    "rate",
+    "share",
+    "storm",
+    "bpdu_guard",
+    "lldp",
+    "multicast_router",
+    "dscp",
+];
 
 /// How long hosts have to answer that are to be watched.
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
@@ -162,6 +178,8 @@ pub(super) fn counted(view: &View<'_>, id: PortId) -> Counted {
 /// All that the worker knows of a port.
 struct Facts {
     counted: Counted,
+    /// Why the loop guard has blocked it.
+    blocked: Option<Blocked>,
     status: weir_ports::Status,
 }
 
@@ -169,7 +187,7 @@ struct Facts {
 fn facts(view: &View<'_>, id: PortId) -> Facts {
     let missing = || weir_ports::Status { problem: "the port is being opened".into(), ..Default::default() };
     let status = view.ports.get(id).map_or_else(missing, |port| port.status());
-    Facts { counted: counted(view, id), status }
+    Facts { counted: counted(view, id), blocked: view.fabric.blocked(id), status }
 }
 
 /// A port's counters in one message.
@@ -201,7 +219,10 @@ pub(super) fn all_drops(counted: &Counted) -> weir_wire::DropCounters {
 
 fn status(snapshot: &Snapshot, name: &str, id: PortId, facts: Facts) -> v1::PortStatus {
     let counters = counters(&facts.counted);
-    let weir_ports::Status { kind, mode, problem, mtu, details, .. } = facts.status;
+    let weir_ports::Status { kind, mode, mut problem, mtu, details, .. } = facts.status;
+    if let Some(blocked) = facts.blocked {
+        problem = format!("blocked: {}; vswitchctl port clear {name} opens it", blocked.cause.meaning());
+    }
     v1::PortStatus {
         spec: snapshot.config.port(name).map(port_to_proto),
         id: u32::from(id.0),
@@ -234,6 +255,11 @@ fn set_field(port: &mut Port, wanted: &Port, field: &str) -> Result<(), Refusal>
         "fdb_limit" => port.fdb_limit = wanted.fdb_limit,
         "rate" => port.rate = wanted.rate,
         "share" => port.share = wanted.share,
+        "storm" => port.storm = wanted.storm,
+        "bpdu_guard" => port.bpdu_guard = wanted.bpdu_guard,
+        "lldp" => port.lldp = wanted.lldp,
+        "multicast_router" => port.multicast_router = wanted.multicast_router,
+        "dscp" => port.dscp = wanted.dscp,
         other => return Err(unknown_field(&format!("port {}", wanted.name), other, &FIELDS)),
     }
     Ok(())

@@ -12,8 +12,18 @@ use crate::config::{Config, Switch};
 use crate::refusal::Refusal;
 
 /// What [`set_field`] knows.
-const FIELDS: [&str; 8] =
-    ["default_action", "inspect", "ageing_s", "fdb_limit", "unknown_unicast", "broadcast", "multicast", "static_macs"];
+const FIELDS: [&str; 10] = [
+    "default_action",
+    "inspect",
+    "ageing_s",
+    "fdb_limit",
+    "unknown_unicast",
+    "broadcast",
+    "multicast",
+    "static_macs",
+    "snooping",
+    "loop_guard",
+];
 
 #[tonic::async_trait]
 impl Switches for Service {
@@ -141,6 +151,8 @@ fn set_field(switch: &mut Switch, wanted: &Switch, field: &str) -> Result<(), Re
         "broadcast" => switch.broadcast = wanted.broadcast,
         "multicast" => switch.multicast = wanted.multicast,
         "static_macs" => switch.static_macs.clone_from(&wanted.static_macs),
+        "snooping" => switch.snooping = wanted.snooping,
+        "loop_guard" => switch.loop_guard = wanted.loop_guard,
         other => return Err(unknown_field(&format!("switch {}", wanted.name), other, &FIELDS)),
     }
     Ok(())

@@ -6,7 +6,7 @@
 
 use weir_filter::Event;
 use weir_filter::eve::{self, FlowLine, Head, Interfaces};
-use weir_filter::event::{FlowRecord, Scene};
+use weir_filter::event::{FlowRecord, Notice, Scene};
 use weir_filter::json::Json;
 use weir_wire::{DropReason, Instant, MacAddr, RuleId};
 
@@ -45,6 +45,7 @@ pub fn line(event: &Event, number: u64, clocks: &Clocks, naming: &Naming<'_>) ->
         }),
         Event::Content { scene, finding } => of("content", scene).write(|json| site(json, finding)),
         Event::Flow(record) => flow(record, number, clocks, naming),
+        Event::Notice(notice) => noticed(notice, number, clocks, naming),
     }
 }
 
@@ -129,6 +130,30 @@ fn packet(json: &mut Json<'_>, scene: &Scene) {
     json.nested("packet_info", |json| {
         json.number("linktype", 1u8);
     });
+}
+
+/// What a switch noticed, an event type of our own.
+fn noticed(notice: &Notice, number: u64, clocks: &Clocks, naming: &Naming<'_>) -> Line {
+    let in_port = naming.names.port(notice.port);
+    let out_port = notice.other_port.map(|p| naming.names.port(p));
+    let switch = naming.names.switch(notice.switch);
+    let wall_ns = clocks.wall_ns(notice.time);
+    let vlan = [notice.vid.0];
+    let head = Head {
+        vlan: if notice.vid.0 == 0 { &[] } else { &vlan },
+        interfaces: Some(Interfaces { from: &in_port, to: out_port.as_deref(), switch: &switch }),
+        ..Head::new("notice", Instant(wall_ns))
+    };
+    let mut eve = String::with_capacity(512);
+    let mut json = eve::head(&mut eve, &head);
+    json.nested("notice", |json| {
+        json.text("kind", notice.kind).text("text", &notice.text);
+        if let Some(mac) = notice.mac {
+            json.text("mac", &mac.to_string());
+        }
+    });
+    json.end();
+    Line { number, kind: "notice", wall_ns, in_port, out_port: out_port.unwrap_or_default(), eve }
 }
 
 fn flow(record: &FlowRecord, number: u64, clocks: &Clocks, naming: &Naming<'_>) -> Line {

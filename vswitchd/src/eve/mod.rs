@@ -230,7 +230,8 @@ impl Writer<'_> {
                 | Event::Drop { .. }
                 | Event::Allow { .. }
                 | Event::Shed { .. }
-                | Event::Content { .. } => Arc::clone(&names),
+                | Event::Content { .. }
+                | Event::Notice(_) => Arc::clone(&names),
             };
             self.number += 1;
             let naming = Naming { names: &names, judged_by: &judged_by };
@@ -267,6 +268,7 @@ fn kind(event: &Event) -> &'static str {
         Event::Shed { .. } => "inspection",
         Event::Content { .. } => "content",
         Event::Flow(_) => "flow",
+        Event::Notice(_) => "notice",
     }
 }
 

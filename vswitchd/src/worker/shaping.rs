@@ -6,6 +6,8 @@
 use weir_fabric::shape::{Bucket, Limit, Shaper, Share, on_wire};
 use weir_wire::{Instant, Packet, Pool, PortId};
 
+use super::group_rates::{GroupRate, GroupRates};
+
 /// What a port may carry, as the control side wants it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Carriage {
@@ -15,12 +17,14 @@ pub struct Carriage {
     pub outward: Limit,
     /// How those that send to the port share its rate.
     pub shares: Vec<(PortId, Share)>,
+    /// Rates that it shares with other ports.
+    pub groups: Vec<GroupRate>,
 }
 
 impl Carriage {
     /// Nothing is limited.
     pub fn is_free(&self) -> bool {
-        self.inward.is_none() && self.outward.is_none()
+        self.inward.is_none() && self.outward.is_none() && self.groups.is_empty()
     }
 }
 
@@ -29,6 +33,8 @@ impl Carriage {
 pub(super) struct Shaping {
     inward: Bucket,
     outward: Option<Shaper>,
+    /// Its places among the shared rates.
+    through: Vec<usize>,
     /// Counted by a shaper that is no longer.
     dropped_before: u64,
     /// Packets that may leave.
@@ -38,22 +44,24 @@ pub(super) struct Shaping {
 }
 
 impl Shaping {
-    pub(super) fn new(carriage: Carriage, now: Instant) -> Shaping {
+    pub(super) fn new(carriage: Carriage, rates: &GroupRates, now: Instant) -> Shaping {
         let mut shaping = Shaping {
             inward: Bucket::new(carriage.inward, now),
             outward: None,
+            through: Vec::new(),
             dropped_before: 0,
             ready: Vec::new(),
             is_unheard: false,
         };
-        shaping.set(carriage, now);
+        shaping.set(carriage, rates, now);
         shaping
     }
 
     /// Takes other rates. What waits at an outward rate that is lifted becomes ready at once.
-    pub(super) fn set(&mut self, carriage: Carriage, now: Instant) {
+    pub(super) fn set(&mut self, carriage: Carriage, rates: &GroupRates, now: Instant) {
         self.inward.set_limit(carriage.inward, now);
-        if carriage.outward.is_none() {
+        self.through = carriage.groups.iter().filter_map(|group| rates.place(&group.name)).collect();
+        if carriage.outward.is_none() && !rates.hold_outward(&self.through) {
             if let Some(mut shaper) = self.outward.take() {
                 shaper.set(Limit::default(), Vec::new(), now);
                 shaper.release(now, &mut self.ready);
@@ -68,21 +76,22 @@ impl Shaping {
     }
 
     /// Whether the port may bring something in.
-    pub(super) fn may_receive(&mut self, now: Instant) -> bool {
-        self.room(now, 1) > 0
+    pub(super) fn may_receive(&mut self, rates: &mut GroupRates, now: Instant) -> bool {
+        self.room(rates, now, 1) > 0
     }
 
     /// How many frames the port may bring in, at most `most`.
-    pub(super) fn room(&mut self, now: Instant, most: usize) -> usize {
+    pub(super) fn room(&mut self, rates: &mut GroupRates, now: Instant, most: usize) -> usize {
         self.inward.refill(now);
-        self.inward.room(most)
+        rates.room(&self.through, now, self.inward.room(most))
     }
 
     /// The port has brought these in.
-    pub(super) fn received(&mut self, packets: &[Packet]) {
+    pub(super) fn received(&mut self, rates: &mut GroupRates, packets: &[Packet]) {
         for packet in packets {
             let (bytes, frames) = on_wire(packet);
             self.inward.take(bytes, frames);
+            rates.received(&self.through, bytes, frames);
         }
     }
 
@@ -91,16 +100,19 @@ impl Shaping {
         match &mut self.outward {
             Some(shaper) => {
                 shaper.accept(now, packets, pool);
-                shaper.release(now, &mut self.ready);
+                // Ports that share a rate take turns at it, at the end of the worker's.
+                if self.through.is_empty() {
+                    shaper.release(now, &mut self.ready);
+                }
             }
             None => self.ready.append(packets),
         }
     }
 
     /// Whether packets wait that may leave now; they are `ready` then.
-    pub(super) fn release(&mut self, now: Instant) -> bool {
+    pub(super) fn release(&mut self, rates: &mut GroupRates, now: Instant) -> bool {
         if let Some(shaper) = &mut self.outward {
-            shaper.release(now, &mut self.ready);
+            shaper.release_within(now, &mut self.ready, &mut rates.outward, &self.through);
         }
         !self.ready.is_empty()
     }
@@ -112,9 +124,11 @@ impl Shaping {
     }
 
     /// When there is something to do, also where nothing comes in.
-    pub(super) fn due(&self) -> Option<Instant> {
+    pub(super) fn due(&self, rates: &GroupRates) -> Option<Instant> {
         let outward = self.outward.as_ref().and_then(Shaper::due);
+        let outward = outward.map(|at| rates.outward_opens(&self.through).map_or(at, |opens| at.max(opens)));
         let inward = (!self.inward.is_open()).then(|| self.inward.opens());
+        let inward = [inward, rates.inward_opens(&self.through)].into_iter().flatten().max();
         match (outward, inward) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),

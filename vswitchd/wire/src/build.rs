@@ -4,13 +4,15 @@
 //! errors), [`errors`] and [`neighbor`] what a router says (ICMP errors, neighbour discovery), [`tags`] changes the VLAN tag of a packet that is on its way. Headers are written by `etherparse`; the
 //! checksums are ours ([`crate::checksum`]). Nothing here runs per forwarded packet but the tags.
 
+pub mod dscp;
 pub mod errors;
 pub mod frames;
 pub mod neighbor;
 pub mod replies;
 pub mod tags;
 
+pub use dscp::set_dscp;
 pub use errors::{IcmpError, icmp_error};
 pub use frames::{ArpKind, EchoKind, Ends, arp, fragments, icmp_echo, ip, packet, rarp, tagged, tcp, udp};
 pub use replies::{Reset, Toward, Unreachable, datagram_back, last_segment, reset, reset_numbers, unreachable};
-pub use tags::{pop_tag, push_tag, set_vid};
+pub use tags::{pop_tag, push_tag, push_tag_of, set_tag_type, set_vid, tag_type};

@@ -74,6 +74,20 @@ reasons! {
     NoDestination = "no-destination",
     /// Source and destination port are isolated from each other.
     Isolated = "isolated",
+    /// The port sends more broadcast than its storm control lets in.
+    StormBroadcast = "storm-broadcast",
+    /// The port sends more multicast than its storm control lets in.
+    StormMulticast = "storm-multicast",
+    /// The port sends more frames to unknown addresses than its storm control lets in.
+    StormUnknown = "storm-unknown",
+    /// A bridge speaks (spanning tree) behind a port where only hosts may be; the port is blocked.
+    BpduGuard = "bpdu-guard",
+    /// The loop guard has blocked the port; "vswitchctl port clear" opens it.
+    PortBlocked = "port-blocked",
+    /// Nobody has joined the multicast group, and the switch drops what nobody asked for.
+    MulticastUnregistered = "multicast-unregistered",
+    /// A mirror's copy found its queue full.
+    MirrorLimit = "mirror-limit",
     // -- router
     /// A frame to a router that is no IPv4 or IPv6 packet, or carries a second VLAN tag.
     NotRouted = "not-routed",

@@ -58,7 +58,7 @@ fn ethernet(frame: &[u8], found: &mut Headers) -> Result<u16, DropReason> {
 
 #[inline]
 fn is_tag(ether_type: u16) -> bool {
-    matches!(ether_type, ETHERTYPE_VLAN | ETHERTYPE_SERVICE_VLAN)
+    matches!(ether_type, ETHERTYPE_VLAN | ETHERTYPE_SERVICE_VLAN | ETHERTYPE_STACKED_VLAN)
 }
 
 fn tags(frame: &[u8], found: &mut Headers) -> Result<u16, DropReason> {

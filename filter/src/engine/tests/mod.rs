@@ -196,6 +196,7 @@ impl World {
             Event::Allow { rule, .. } => format!("allow {}", rule.0),
             Event::Shed { stage, .. } => format!("shed {}", stage.name()),
             Event::Content { finding, .. } => format!("content {} {}", finding.rule, finding.host),
+            Event::Notice(notice) => format!("notice {}", notice.kind),
             Event::Flow(record) => format!("flow {} {}", record.state, record.reason),
         };
         self.engine.events().drain().map(short).collect()

@@ -41,6 +41,7 @@ impl Walk<'_> {
         match (packet.icmp(), packet.headers.l3_kind) {
             (Some((ICMP_ECHO_REQUEST, 0)), L3::Ipv4) | (Some((ICMPV6_ECHO_REQUEST, 0)), L3::Ipv6) => self.echo(packet),
             (Some(_), _) | (None, L3::Arp | L3::Other) => self.delivered(packet),
+            (None, L3::Ipv4) if packet.headers.protocol == PROTOCOL_IGMP => self.delivered(packet),
             (None, L3::Ipv4 | L3::Ipv6) => match self.punt(packet, at) {
                 Some(packet) if at.is_none() => self.delivered(packet),
                 Some(packet) => self.unserved(packet),

@@ -193,25 +193,49 @@ impl Walk<'_> {
 
     /// A packet of the guard's own that is to go where the packet went that caused it, through routers. It ends where
     /// its way is not known: what it would say can be said again.
-    pub(crate) fn route_own(&mut self, mut cleared: Cleared) {
-        let way = self.entrance(cleared.packet()).and_then(|from| {
-            let Ok(Path::Out { interface, next, hops, .. }) = self.routers.path(from, cleared.packet()) else {
-                return None;
-            };
-            let Some(Found::At(mac)) = self.routers.neighbors.peek(interface, next) else { return None };
+    pub(crate) fn route_own(&mut self, cleared: Cleared) {
+        match self.entrance(cleared.packet()) {
+            Some(from) => drop(self.route_own_from(from, cleared)),
+            None => self.end(cleared.into_packet(), Why::reason(DropReason::NeighborUnresolved)),
+        }
+    }
+
+    /// The same for a packet that begins at an interface of a router, which asks for neighbours it does not know.
+    /// `false` where it has ended here.
+    pub(crate) fn route_own_from(&mut self, from: InterfaceId, mut cleared: Cleared) -> bool {
+        let found = self.routers.path(from, cleared.packet());
+        let way = match found {
+            Ok(Path::Out { interface, next, hops, .. }) => Some((interface, next, hops)),
+            Ok(Path::Local(..)) | Err(_) => None,
+        };
+        let way = way.and_then(|(interface, next, hops)| {
+            let known = self.routers.neighbors.find(self.now, (interface, next), &mut self.routers.emissions);
+            let Found::At(mac) = known else { return None };
             self.departure(from, (interface, next), mac, hops).map(|departure| departure.hop)
         });
         let Some(hop) = way else {
-            return self.end(cleared.into_packet(), Why::reason(DropReason::NeighborUnresolved));
+            self.end(cleared.into_packet(), Why::reason(DropReason::NeighborUnresolved));
+            return false;
         };
+        if hop.fit(cleared.rewrite()) == Fit::TooBig {
+            self.end(cleared.into_packet(), Why::reason(DropReason::PathMtu));
+            return false;
+        }
         let port = cleared.packet().port;
         match self.bridge.toward(self.now_s, port, (hop.switch, hop.vid), hop.destination, self.to) {
             Ok(Destination::Port(to, tagging)) => {
                 hop.rewrite(cleared.rewrite());
                 self.leave(to, tagging, cleared);
+                true
             }
-            Ok(Destination::Flood) => self.end(cleared.into_packet(), Why::reason(DropReason::NoDestination)),
-            Err(reason) => self.end(cleared.into_packet(), Why::reason(reason)),
+            Ok(Destination::Flood) => {
+                self.end(cleared.into_packet(), Why::reason(DropReason::NoDestination));
+                false
+            }
+            Err(reason) => {
+                self.end(cleared.into_packet(), Why::reason(reason));
+                false
+            }
         }
     }
 

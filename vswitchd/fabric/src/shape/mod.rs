@@ -176,17 +176,26 @@ impl Shaper {
 
     /// Appends to `out` what may leave at `now`.
     pub fn release(&mut self, now: Instant, out: &mut Vec<Packet>) {
+        self.release_within(now, out, &mut [], &[]);
+    }
+
+    /// The same where the port shares rates with others: `through` are its places among these.
+    pub fn release_within(&mut self, now: Instant, out: &mut Vec<Packet>, rates: &mut [Bucket], through: &[usize]) {
         if self.held == 0 {
             return;
         }
         self.bucket.refill(now);
+        for &at in through {
+            rates.get_mut(at).into_iter().for_each(|rate| rate.refill(now));
+        }
         for &sender in &self.active {
             if let Some(Some(queue)) = self.queues.get_mut(usize::from(sender)) {
                 queue.guarantee.refill(now);
                 queue.peak.refill(now);
             }
         }
-        while self.bucket.is_open() {
+        let is_open = |rates: &[Bucket]| through.iter().all(|&at| rates.get(at).is_none_or(Bucket::is_open));
+        while self.bucket.is_open() && is_open(rates) {
             let Some(at) = self.next() else { return };
             let Some(&sender) = self.active.get(at) else { return };
             let Some(Some(queue)) = self.queues.get_mut(usize::from(sender)) else { return };
@@ -202,6 +211,9 @@ impl Shaper {
             }
             queue.peak.take(bytes, frames);
             self.bucket.take(bytes, frames);
+            for &at in through {
+                rates.get_mut(at).into_iter().for_each(|rate| rate.take(bytes, frames));
+            }
             self.held -= 1;
             if queue.waiting.is_empty() {
                 self.active.swap_remove(at);

@@ -1,6 +1,6 @@
 //! The outermost VLAN tag of a packet, changed in place; headers and a partial checksum's mark move along.
 
-use crate::numbers::{ETHERTYPE_SERVICE_VLAN, ETHERTYPE_VLAN};
+use crate::numbers::{ETHERTYPE_SERVICE_VLAN, ETHERTYPE_STACKED_VLAN, ETHERTYPE_VLAN};
 use crate::{Checksum, Packet, Tag, Vid};
 
 /// Length of a tag.
@@ -10,11 +10,17 @@ const TAG_LEN: usize = 4;
 /// The packet must be parsed.
 #[inline]
 pub fn push_tag(packet: &mut Packet, tag: Tag) -> bool {
+    push_tag_of(packet, ETHERTYPE_VLAN, tag)
+}
+
+/// The same with a tag of this EtherType, which must be one that announces tags.
+#[inline]
+pub fn push_tag_of(packet: &mut Packet, ether_type: u16, tag: Tag) -> bool {
     if packet.len() < 14 || !packet.buffer.grow_front(TAG_LEN) {
         return false;
     }
     let frame = packet.buffer.bytes_mut();
-    let [protocol_high, protocol_low] = ETHERTYPE_VLAN.to_be_bytes();
+    let [protocol_high, protocol_low] = ether_type.to_be_bytes();
     let [high, low] = control(tag);
     if let Some(head) = frame.first_chunk_mut::<16>() {
         head.copy_within(TAG_LEN..16, 0);
@@ -54,6 +60,28 @@ pub fn set_vid(packet: &mut Packet, vid: Vid) -> bool {
     }
 }
 
+/// Gives the outermost tag another EtherType; `false` where there is no tag.
+#[inline]
+pub fn set_tag_type(packet: &mut Packet, ether_type: u16) -> bool {
+    if packet.headers.tag.is_none() {
+        return false;
+    }
+    match packet.buffer.bytes_mut().get_mut(12..14) {
+        Some(place) => {
+            place.copy_from_slice(&ether_type.to_be_bytes());
+            true
+        }
+        None => false,
+    }
+}
+
+/// The EtherType of the outermost tag, where the frame has one.
+#[inline]
+pub fn tag_type(packet: &Packet) -> Option<u16> {
+    packet.headers.tag?;
+    packet.bytes().get(12..).and_then(<[u8]>::first_chunk).map(|&word| u16::from_be_bytes(word))
+}
+
 /// The tag control information.
 #[inline]
 fn control(tag: Tag) -> [u8; 2] {
@@ -82,7 +110,7 @@ fn refresh(packet: &mut Packet) {
         |at: usize| packet.buffer.bytes().get(at..).and_then(<[u8]>::first_chunk).map(|&w| u16::from_be_bytes(w));
     let (Some(outermost), tci, inner) = (word(12), word(14), word(16)) else { return };
     let (tag, ether_type) = match (outermost, tci, inner) {
-        (ETHERTYPE_VLAN | ETHERTYPE_SERVICE_VLAN, Some(tci), Some(inner)) => {
+        (ETHERTYPE_VLAN | ETHERTYPE_SERVICE_VLAN | ETHERTYPE_STACKED_VLAN, Some(tci), Some(inner)) => {
             (Some(Tag { vid: Vid(tci & 0xfff), pcp_dei: (tci >> 12) as u8 }), inner)
         }
         _ => (None, outermost),
@@ -133,6 +161,20 @@ mod tests {
         assert!(set_vid(&mut subject, Vid(4094)));
         assert_eq!(subject.bytes(), tagged(&udp(Ends::ipv4(1, 2), (1, 2), b""), 4094, 0xb));
         assert_eq!(parsed_again(&mut subject), Ok(subject.headers));
+    }
+
+    #[test]
+    fn a_tag_of_another_type_is_pushed_read_and_changed() {
+        let mut pool = Pool::default();
+        let customer = tagged(&udp(Ends::ipv4(1, 2), (1, 2), b"x"), 7, 0);
+        let mut subject = packet(&customer, PortId(1), &mut pool).unwrap();
+        assert!(push_tag_of(&mut subject, ETHERTYPE_SERVICE_VLAN, Tag { vid: Vid(100), pcp_dei: 2 }));
+        assert_eq!((subject.headers.tag.unwrap().vid, tag_type(&subject)), (Vid(100), Some(0x88a8)));
+        assert!(set_tag_type(&mut subject, ETHERTYPE_STACKED_VLAN));
+        assert_eq!(parsed_again(&mut subject), Ok(subject.headers), "also of 0x9100 the datagram is found");
+        assert_eq!(subject.headers.protocol, 17);
+        assert!(pop_tag(&mut subject));
+        assert_eq!((subject.bytes(), tag_type(&subject)), (&customer[..], Some(0x8100)));
     }
 
     #[test]

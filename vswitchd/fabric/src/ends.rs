@@ -1,0 +1,40 @@
+//! The end of packets that do not leave: counted, remembered, their buffers given back.
+
+use weir_filter::Why;
+use weir_wire::{DropReason, Packet, PortId};
+
+use crate::PortCounters;
+use crate::stages::Walk;
+
+impl Walk<'_> {
+    /// A packet's end without leaving.
+    #[inline(never)]
+    pub fn end(&mut self, packet: Packet, why: Why) {
+        self.counters(packet.port).dropped.count(why.reason);
+        self.remember(&packet, why);
+        self.pool.give(packet.buffer);
+    }
+
+    /// The end of a copy that was not made.
+    pub(crate) fn lose(&mut self, packet: &Packet, reason: DropReason) {
+        self.counters(packet.port).dropped.count(reason);
+        self.remember(packet, Why::reason(reason));
+    }
+
+    pub(crate) fn remember(&mut self, packet: &Packet, why: Why) {
+        let sequence = self.strays.next_sequence();
+        let drops = match self.bridge.port_mut(packet.port) {
+            Some(port) => &mut port.drops,
+            None => &mut self.strays.drops,
+        };
+        drops.record(self.now, sequence, packet.port, why, packet.bytes());
+    }
+
+    #[inline]
+    pub(crate) fn counters(&mut self, port: PortId) -> &mut PortCounters {
+        match self.bridge.port_mut(port) {
+            Some(port) => &mut port.counters,
+            None => &mut self.strays.counters,
+        }
+    }
+}

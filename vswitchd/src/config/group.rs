@@ -1,0 +1,39 @@
+//! What ports of one group share. Ports name their groups; a group needs an entry of its own only for what it is given.
+
+use serde::{Deserialize, Serialize};
+
+use super::check::Problems;
+use super::{Config, Rate};
+
+/// Groups with an entry at most.
+pub const GROUPS_MAX: usize = 1024;
+
+/// A group of ports, by the label that these carry.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Group {
+    /// The label.
+    pub name: String,
+    /// What its ports may carry together; absent: as much as they can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Rate>,
+}
+
+impl Config {
+    /// A group by name.
+    pub fn group(&self, name: &str) -> Option<&Group> {
+        self.groups.iter().find(|group| group.name == name)
+    }
+
+    pub(super) fn check_groups(&self, problems: &mut Problems) {
+        let count = self.groups.len();
+        problems
+            .unless(count <= GROUPS_MAX, || format!("{count} groups are more than the {GROUPS_MAX} a daemon takes"));
+        super::check::unique("group", self.groups.iter().map(|group| group.name.as_str()), problems);
+        for group in &self.groups {
+            if let Some(rate) = &group.rate {
+                super::check::check_rate(&format!("group {}", group.name), rate, problems);
+            }
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Rates that several ports share: a tenant's ports together carry no more than the tenant's rate, in each direction.
+//!
+//! A shared rate is a bucket for each direction. What comes in is not taken from a port while a bucket of its groups is
+//! empty; what goes out waits in the port's own queues. Ports take turns at being the first, so that over time each of
+//! those that want a shared rate gets as many turns as any other.
+
+use weir_fabric::shape::{Bucket, Limit};
+use weir_wire::Instant;
+
+/// A rate that a port shares with the others of its group.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GroupRate {
+    /// The group's name: one rate for all ports that name it.
+    pub name: String,
+    /// From its ports into the fabric.
+    pub inward: Limit,
+    /// Out of the fabric to its ports.
+    pub outward: Limit,
+}
+
+/// The shared rates of all ports, one of each kind a place.
+#[derive(Debug, Default)]
+pub(super) struct GroupRates {
+    names: Vec<String>,
+    inward: Vec<Bucket>,
+    pub outward: Vec<Bucket>,
+}
+
+impl GroupRates {
+    /// Takes other rates. What a group has used up of its old ones stays used up.
+    pub fn set<'a>(&mut self, now: Instant, wanted: impl Iterator<Item = &'a GroupRate>) {
+        let old = std::mem::take(self);
+        for rate in wanted {
+            if self.place(&rate.name).is_some() {
+                continue;
+            }
+            let before = old.place(&rate.name);
+            let bucket = |buckets: &[Bucket], limit| {
+                let mut bucket =
+                    before.and_then(|at| buckets.get(at).copied()).unwrap_or_else(|| Bucket::new(limit, now));
+                bucket.set_limit(limit, now);
+                bucket
+            };
+            self.names.push(rate.name.clone());
+            self.inward.push(bucket(&old.inward, rate.inward));
+            self.outward.push(bucket(&old.outward, rate.outward));
+        }
+    }
+
+    /// No port shares a rate.
+    pub fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+
+    /// Where a group's rates are.
+    pub fn place(&self, name: &str) -> Option<usize> {
+        self.names.iter().position(|known| known == name)
+    }
+
+    /// One of these places limits what goes out.
+    pub fn hold_outward(&self, through: &[usize]) -> bool {
+        through.iter().any(|&at| self.outward.get(at).is_some_and(|bucket| !bucket.limit().is_none()))
+    }
+
+    /// How many frames may come in, at most `most`.
+    pub fn room(&mut self, through: &[usize], now: Instant, most: usize) -> usize {
+        let mut room = most;
+        for &at in through {
+            if let Some(bucket) = self.inward.get_mut(at) {
+                bucket.refill(now);
+                room = room.min(bucket.room(most));
+            }
+        }
+        room
+    }
+
+    /// So much has come in.
+    pub fn received(&mut self, through: &[usize], bytes: u64, frames: u64) {
+        for &at in through {
+            self.inward.get_mut(at).into_iter().for_each(|bucket| bucket.take(bytes, frames));
+        }
+    }
+
+    /// When something may come in again; `None`: now.
+    pub fn inward_opens(&self, through: &[usize]) -> Option<Instant> {
+        opens(&self.inward, through)
+    }
+
+    /// When something may go out again; `None`: now.
+    pub fn outward_opens(&self, through: &[usize]) -> Option<Instant> {
+        opens(&self.outward, through)
+    }
+}
+
+fn opens(buckets: &[Bucket], through: &[usize]) -> Option<Instant> {
+    let closed = through.iter().filter_map(|&at| buckets.get(at)).filter(|bucket| !bucket.is_open());
+    closed.map(Bucket::opens).max()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rate(name: &str, bits: u64) -> GroupRate {
+        GroupRate { name: name.into(), inward: Limit::bits(bits), outward: Limit::bits(bits) }
+    }
+
+    #[test]
+    fn ports_of_a_group_share_one_rate_and_its_debt_outlives_a_change() {
+        let (mut rates, now) = (GroupRates::default(), Instant::from_secs(1));
+        rates.set(now, [rate("a", 1_000_000), rate("b", 1_000_000), rate("a", 1_000_000)].iter());
+        let (a, b) = (rates.place("a").unwrap(), rates.place("b").unwrap());
+        assert_eq!(rates.names.len(), 2);
+        assert_eq!(rates.room(&[a], now, 64), 2);
+        rates.received(&[a], 1 << 20, 700);
+        assert_eq!((rates.room(&[a], now, 64), rates.room(&[b], now, 64), rates.room(&[a, b], now, 64)), (0, 2, 0));
+        assert!(rates.inward_opens(&[b]).is_none() && rates.inward_opens(&[a, b]).is_some_and(|at| at > now));
+        rates.set(now, [rate("b", 5_000_000), rate("a", 2_000_000)].iter());
+        let a = rates.place("a").unwrap();
+        assert_eq!(rates.room(&[a], now, 64), 0, "changing the rate is no way out of it");
+        rates.set(now, std::iter::empty());
+        assert!(rates.is_empty() && !rates.hold_outward(&[0, 1]));
+        assert_eq!(rates.room(&[0, 1], now, 64), 64);
+    }
+}
