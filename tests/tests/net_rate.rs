@@ -73,3 +73,76 @@ fn guests_that_contend_get_what_they_were_promised() -> Result<(), Failure> {
     assert!(shown.contains("out 100 Mbit/s"), "{shown}");
     Ok(())
 }
+
+#[test]
+fn ten_guests_get_their_peak_of_an_idle_uplink_and_their_guarantee_of_a_busy_one() -> Result<(), Failure> {
+    if skip_unless_root() {
+        return Ok(());
+    }
+    // An uplink of 100 Mbit/s; each of ten guests may take 30 and is promised 10.
+    let names: Vec<String> = (0..10).map(|guest| format!("g{guest}")).collect();
+    let mut wanted = vec![host("uplink", "rate = { out = \"100m\" }")];
+    wanted.extend(names.iter().map(|name| host(name, "share = { guarantee = \"10m\", peak = \"30m\" }")));
+    let lan = Lan::start(&switch_with_rules(""), &wanted)?;
+    let alone = send(&lan, 4, 0, 6000, 12 * MEGABYTE)?.bits_per_second();
+    println!("one guest alone: {:.2} Mbit/s", alone / 1e6);
+    assert!(is_near(alone, 30e6 * PAYLOAD, 0.05), "alone: {alone:.0} bit/s");
+    let rates: Vec<std::thread::Result<Result<Transfer, Failure>>> = std::thread::scope(|scope| {
+        let lan = &lan;
+        let guest = |guest: usize| scope.spawn(move || send(lan, guest, 0, 6000 + guest as u16, 6 * MEGABYTE));
+        (1..=10).map(guest).collect::<Vec<_>>().into_iter().map(std::thread::ScopedJoinHandle::join).collect()
+    });
+    for (guest, rate) in names.iter().zip(rates) {
+        let rate = match rate {
+            Ok(transfer) => transfer?.bits_per_second(),
+            Err(panic) => std::panic::resume_unwind(panic),
+        };
+        println!("{guest} among ten: {:.2} Mbit/s", rate / 1e6);
+        assert!(is_near(rate, 10e6 * PAYLOAD, 0.05), "{guest}: {rate:.0} bit/s");
+    }
+    Ok(())
+}
+
+#[test]
+fn ports_of_a_group_share_its_rate_in_both_directions() -> Result<(), Failure> {
+    if skip_unless_root() {
+        return Ok(());
+    }
+    let head =
+        format!("{}\n[[group]]\nname = \"tenant\"\nrate = {{ in = \"60m\", out = \"40m\" }}\n", switch_with_rules(""));
+    let member = "groups = \"tenant\"";
+    let lan = Lan::start(&head, &[host("server", ""), host("one", member), host("two", member)])?;
+    let both = |to_server: bool, port: u16, bytes: u64| {
+        let ends = |guest: usize| if to_server { (guest, 0) } else { (0, guest) };
+        let lan = &lan;
+        let (one, two) = std::thread::scope(|scope| {
+            let [one, two] = [1, 2].map(|guest| {
+                let (from, to) = ends(guest);
+                scope.spawn(move || send(lan, from, to, port + guest as u16, bytes))
+            });
+            (one.join(), two.join())
+        });
+        [one, two]
+            .into_iter()
+            .map(|result| match result {
+                Ok(transfer) => transfer.map(|transfer| transfer.bits_per_second()),
+                Err(panic) => std::panic::resume_unwind(panic),
+            })
+            .collect::<Result<Vec<f64>, Failure>>()
+    };
+    // Alone, one has all of it.
+    let alone = send(&lan, 1, 0, 6000, 15 * MEGABYTE)?.bits_per_second();
+    assert!(is_near(alone, 60e6 * PAYLOAD, 0.1), "alone: {alone:.0} bit/s");
+    for (to_server, port, rate) in [(true, 6010, 60e6), (false, 6020, 40e6)] {
+        let rates = both(to_server, port, 10 * MEGABYTE)?;
+        println!("to the server: {to_server}, {:.1} and {:.1} Mbit/s", rates[0] / 1e6, rates[1] / 1e6);
+        // Both end about the same time: together they had the group's rate until then.
+        let slower = rates[0].min(rates[1]);
+        assert!(is_near(slower * 2.0, rate * PAYLOAD, 0.12), "together: {rates:?}");
+    }
+    lan.daemon.ctl(&["group", "set", "tenant", "--rate-in", "120m"])?;
+    let faster = send(&lan, 1, 0, 6030, 30 * MEGABYTE)?.bits_per_second();
+    assert!(is_near(faster, 120e6 * PAYLOAD, 0.1), "changed: {faster:.0} bit/s");
+    assert!(lan.daemon.ctl(&["group", "show"])?.contains("one, two"));
+    Ok(())
+}

@@ -32,6 +32,7 @@ mod lan;
 mod names;
 mod namespace;
 mod ping;
+mod raw;
 mod trace_route;
 mod transfer;
 mod wait;
@@ -49,6 +50,7 @@ pub use lan::{Attach, Host, Lan, Wanted, switch_with_rules, tap, vhost_user, xdp
 pub use names::{Fact, NameServer, Told, ask_name};
 pub use namespace::{Namespace, root_here, skip_unless_root};
 pub use ping::{Pings, ping};
+pub use raw::RawHost;
 pub use trace_route::trace_route;
 pub use transfer::{Transfer, transfer};
 pub use wait::wait_for;
