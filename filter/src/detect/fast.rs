@@ -1,9 +1,14 @@
 //! Which part of a rule is searched for first.
 
 use weir_ids_rules::Buffer;
-use weir_ids_rules::rule::{Absent, Content, FastPattern, FlowDirection, Match, Rule, Section, Transform};
+use weir_ids_rules::rule::{
+    Absent, Content, FastPattern, FlowDirection, Match, Position, Rule, Section, Transform, Value,
+};
 
+use super::commonness;
 use super::compiled::is_packet_header;
+use super::matcher::Pattern;
+use super::placed;
 
 /// Bytes of a fast pattern at most; longer contents are searched for by their last bytes, so that the hit comes when
 /// the content is complete.
@@ -16,8 +21,49 @@ pub struct Fast<'r> {
     pub bytes: Vec<u8>,
     /// They are the last bytes of their content.
     pub is_end: bool,
+    /// Where they must lie in the text.
+    pub area: Area,
     /// Where they are searched for.
     pub place: Place<'r>,
+}
+
+/// The places in a text that a pattern must lie between.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Area {
+    /// It begins here or farther behind.
+    pub from: u32,
+    /// It ends here or before.
+    pub to: u32,
+}
+
+impl Area {
+    /// Anywhere.
+    pub const ALL: Area = Area { from: 0, to: u32::MAX };
+
+    /// Where the bytes from `first` to `last` of a content lie. A place that hangs on a number taken from the text, or
+    /// on another match, is not known.
+    fn of(content: &Content, first: usize, last: usize) -> Area {
+        let Position::Absolute { offset: Value::Number(offset), depth } = content.position else { return Area::ALL };
+        let place = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        let offset = usize::try_from(offset).unwrap_or(0);
+        let from = place(offset.saturating_add(first));
+        let behind = content.bytes.len().saturating_sub(last);
+        match depth {
+            None => Area { from, ..Area::ALL },
+            Some(Value::Number(depth)) => {
+                let end = offset.saturating_add(usize::try_from(depth).unwrap_or(0));
+                Area { from, to: place(end.saturating_sub(behind)) }
+            }
+            Some(Value::Variable(_)) => Area { from, ..Area::ALL },
+        }
+    }
+}
+
+impl Fast<'_> {
+    /// What is searched for.
+    pub fn pattern(&self) -> Pattern<'_> {
+        Pattern { bytes: &self.bytes, area: self.area }
+    }
 }
 
 /// Where a fast pattern is searched for.
@@ -39,22 +85,19 @@ pub enum Place<'r> {
 /// The rule's fast pattern: the one it names, or the best of the contents that must be there, those of transactions
 /// before those of the payload. `None` where there are none.
 pub fn choose(rule: &Rule) -> Option<Fast<'_>> {
-    let contents = || rule.sections.iter().filter(|section| is_searched(section)).flat_map(must_contain);
-    let named = contents().find(|(_, content)| content.fast_pattern != FastPattern::Unsaid);
-    let best = || contents().max_by_key(|(section, content)| (!section.buffer.is_payload(), strength(&content.bytes)));
-    named.or_else(best).map(|(section, content)| {
-        let (bytes, is_end) = part(content);
-        Fast { bytes: bytes.to_ascii_lowercase(), is_end, place: place(section) }
-    })
+    let all = || rule.sections.iter().filter(|section| is_searched(section)).flat_map(must_contain);
+    let contents = || all().map(|(section, content)| (section, content, fast(content, place(section))));
+    let best = || contents().max_by_key(|(section, _, fast)| (!section.buffer.is_payload(), strength(fast)));
+    let named = contents().find(|(_, content, _)| content.fast_pattern != FastPattern::Unsaid);
+    // One that is found everywhere is no help, though the rule names it.
+    let named = named.filter(|(_, _, fast)| !is_weak(fast) || best().is_none_or(|(_, _, best)| is_weak(&best)));
+    named.or_else(best).map(|(_, _, fast)| fast)
 }
 
 /// The best of the payload's contents, for a rule that is searched for elsewhere but looks at the payload as well.
 pub fn choose_in_payload(rule: &Rule) -> Option<Fast<'_>> {
     let contents = rule.sections.iter().filter(|s| s.buffer.is_payload() && is_searched(s)).flat_map(must_contain);
-    contents.max_by_key(|(_, content)| strength(&content.bytes)).map(|(_, content)| {
-        let (bytes, is_end) = part(content);
-        Fast { bytes: bytes.to_ascii_lowercase(), is_end, place: Place::Payload }
-    })
+    contents.map(|(_, content)| fast(content, Place::Payload)).max_by_key(strength)
 }
 
 fn is_searched(section: &Section) -> bool {
@@ -75,27 +118,40 @@ fn place(section: &Section) -> Place<'_> {
     Place::Text { buffer: section.buffer, transforms: &section.transforms, way: section.direction }
 }
 
-fn part(content: &Content) -> (&[u8], bool) {
+fn fast<'r>(content: &Content, place: Place<'r>) -> Fast<'r> {
     let all = content.bytes.as_slice();
-    if let FastPattern::Part { offset, length } = content.fast_pattern {
-        let (first, end) = (usize::from(offset), usize::from(offset) + usize::from(length));
-        if let Some(bytes) = all.get(first..end).and_then(|part| part.get(part.len().saturating_sub(LONGEST)..)) {
-            return (bytes, end == all.len());
-        }
-    }
-    (all.get(all.len().saturating_sub(LONGEST)..).unwrap_or(all), true)
+    let (first, last) = match content.fast_pattern {
+        FastPattern::Part { offset, length } => (usize::from(offset), usize::from(offset) + usize::from(length)),
+        _ => (0, all.len()),
+    };
+    let (first, last) = if last > all.len() || first >= last { (0, all.len()) } else { (first, last) };
+    let first = first.max(last.saturating_sub(LONGEST));
+    let bytes = all.get(first..last).unwrap_or(all);
+    Fast { bytes: bytes.to_ascii_lowercase(), is_end: last == all.len(), area: Area::of(content, first, last), place }
 }
 
-/// How well a pattern tells traffic apart: rare bytes count more, repeated ones little.
-fn strength(bytes: &[u8]) -> u32 {
+/// Bytes of a pattern that is to be searched for everywhere, at least.
+const SEARCHABLE: usize = 4;
+
+/// It is short, and may stand anywhere.
+fn is_weak(fast: &Fast<'_>) -> bool {
+    fast.bytes.len() < SEARCHABLE && !placed::is_placed(&fast.pattern())
+}
+
+/// How well a pattern tells traffic apart: rare bytes count more, repeated ones little, and windows of four bytes that
+/// ordinary traffic does not have most.
+fn strength(fast: &Fast<'_>) -> u32 {
     let mut seen = [false; 256];
-    bytes.iter().take(LONGEST).fold(0, |sum, &byte| {
+    let bytes = fast.bytes.iter().fold(0, |sum, &byte| {
         let repeated = std::mem::replace(&mut seen[usize::from(byte)], true);
         sum + match byte {
             _ if repeated => 1,
-            b'a'..=b'z' | b'A'..=b'Z' => 3,
+            b'a'..=b'z' => 3,
             0 | b' ' | b'0'..=b'9' | b'\r' | b'\n' | 0xff => 2,
             _ => 5,
         }
-    })
+    });
+    let rare = fast.bytes.windows(4).filter(|window| !commonness::is_ordinary(window)).count() as u32;
+    let strength = bytes + 4 * rare.min(6);
+    if is_weak(fast) { strength / 4 } else { strength }
 }

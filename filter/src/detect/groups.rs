@@ -1,15 +1,17 @@
 //! Rules on packets and streams, by kind of flow: a flow gets its groups when it starts.
 //!
-//! Groups go by protocol, direction and the server's port: one of the rules for any port, and one of those for the
-//! port. Both are one where that costs little memory.
+//! Rules that name an application protocol have groups of their own, taken when it is known that the flow speaks it.
+//! The others' groups go by protocol, direction and the server's port: one of the rules for any port, and one of those for the
+//! port. Both are one where that costs little memory, and for ports that much traffic goes to.
 
 use std::collections::HashMap;
 
-use weir_ids_rules::PortSet;
-use weir_ids_rules::rule::Arrow;
+use weir_ids_rules::rule::{Arrow, Condition};
+use weir_ids_rules::{AppProtocol, PortSet};
 use weir_wire::numbers::{PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_TCP, PROTOCOL_UDP};
 
 use super::Direction;
+use super::asks::Ask;
 use super::compiled::{Compiled, Kind};
 use super::fast::Fast;
 use super::lane::Lane;
@@ -18,12 +20,34 @@ use crate::event::Tuple;
 /// Protocols that have groups of their own; the last stands for all others.
 const CLASSES: [u8; 5] = [PROTOCOL_TCP, PROTOCOL_UDP, PROTOCOL_ICMP, PROTOCOL_ICMPV6, 0];
 
+/// Ports that much traffic goes to: the rules for them and for any port are searched for together, which takes memory.
+const BUSY: [u16; 16] = [21, 22, 25, 53, 80, 110, 135, 139, 143, 443, 445, 1433, 3306, 3389, 5060, 8080];
+
+/// Application protocols with rules of their own, and the ports where they are spoken.
+const USUAL: [(AppProtocol, u16); 9] = [
+    (AppProtocol::Ftp, 21),
+    (AppProtocol::Ssh, 22),
+    (AppProtocol::Smtp, 25),
+    (AppProtocol::Dns, 53),
+    (AppProtocol::Http1, 80),
+    (AppProtocol::Http1, 8080),
+    (AppProtocol::Imap, 143),
+    (AppProtocol::Tls, 443),
+    (AppProtocol::Smb, 445),
+];
+
 /// In how many ranges of ports a rule may stand on average. Where port lists are so entangled that it is more, ports
 /// are looked at only when a rule is judged.
 const PLACES_PER_RULE: usize = 8;
 
 /// Rules of a group up to which each is asked at the start of a flow.
 const SMALL_GROUP: usize = 64;
+
+/// Protocols that carry application protocols.
+const APP_CLASSES: [u8; 2] = [PROTOCOL_TCP, PROTOCOL_UDP];
+
+/// Bytes of a short payload.
+const SHORT: usize = 512;
 
 /// Bytes of a stream that stay at hand behind what has been searched, where a rule may need them.
 pub const WINDOW: usize = 16 << 10;
@@ -35,37 +59,67 @@ pub struct Group {
     pub stream: Lane,
     /// Found in each packet's payload, or judged on each packet.
     pub packet: Lane,
+    /// As `packet`, of rules for payloads of [`SHORT`] bytes at most.
+    pub short: Lane,
     /// All of them.
     pub rules: Box<[u32]>,
+    /// Those judged on packets that ask nothing of the payload.
+    pub plain: Box<[u32]>,
     /// Bytes of a stream that the rules may need behind what has been searched.
     pub lookback: usize,
 }
 
 impl Group {
     fn new(rules: &[u32], all: &[Compiled], fast: &[Option<Fast<'_>>], has_stream: bool) -> Group {
-        let (mut stream, mut packet) = (Vec::new(), Vec::new());
-        let mut lookback = 0;
-        let pattern = |n: u32| fast.get(n as usize)?.as_ref().map(|fast| fast.bytes.as_slice());
+        let (mut stream, mut packet, mut short) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut plain, mut lookback) = (Vec::new(), 0);
+        let pattern = |n: u32| fast.get(n as usize)?.as_ref().map(Fast::pattern);
         for &number in rules {
             let Some(rule) = all.get(number as usize) else { continue };
             let (in_stream, in_packet) = lanes_of(rule, has_stream);
             if in_stream {
                 stream.push(number);
                 let alone = !rule.anchored && rule.payload.as_ref().is_some_and(|check| check.is_one_literal());
-                let longest = pattern(number).map_or(WINDOW, <[u8]>::len);
+                let longest = pattern(number).map_or(WINDOW, |pattern| pattern.bytes.len());
                 lookback = lookback.max(if alone { longest.max(64) } else { WINDOW });
             }
             if in_packet {
-                packet.push(number);
+                if rule.payload.is_none() {
+                    plain.push(number);
+                }
+                let lane = if is_short(rule) { &mut short } else { &mut packet };
+                lane.push(number);
             }
         }
         Group {
             stream: Lane::new(&stream, pattern),
             packet: Lane::new(&packet, pattern),
+            short: Lane::new(&short, pattern),
             rules: rules.into(),
+            plain: plain.into(),
             lookback,
         }
     }
+}
+
+impl Group {
+    /// The lanes for a packet with so many bytes of payload.
+    pub fn of_packet(&self, payload: usize) -> impl Iterator<Item = &Lane> {
+        [Some(&self.packet), (payload <= SHORT).then_some(&self.short)].into_iter().flatten()
+    }
+
+    /// Packets are judged by themselves.
+    pub fn wants_packets(&self) -> bool {
+        !self.packet.is_empty() || !self.short.is_empty()
+    }
+}
+
+/// Whether a rule takes payloads of few bytes only.
+fn is_short(rule: &Compiled) -> bool {
+    rule.asks.iter().any(|ask| match ask {
+        Ask::Header(Condition::PayloadSize(bounds)) => !bounds.negated && bounds.max <= SHORT as u64,
+        _ => false,
+    })
 }
 
 /// Whether a rule is found in streams, and in packets.
@@ -85,15 +139,36 @@ fn lanes_of(rule: &Compiled, has_stream: bool) -> (bool, bool) {
 struct PortTable {
     /// Group of the rules for any port.
     common: Option<u32>,
-    /// First port of a range, and the group of the rules for it; sorted.
-    special: Vec<(u16, Option<u32>)>,
-    /// The special groups hold the common rules too.
+    /// The ranges of ports that have rules of their own; sorted.
+    special: Vec<Range>,
+}
+
+/// A range of ports, up to the next one.
+#[derive(Clone, Copy, Debug)]
+struct Range {
+    first: u16,
+    /// The rules for it.
+    group: Option<u32>,
+    /// The group holds the common rules too.
     merged: bool,
 }
 
-/// The groups of one direction of a flow, by number.
+impl PortTable {
+    /// The groups for a port: of the rules for any port, and of those for this one.
+    fn of_port(&self, port: u16) -> [Option<u32>; 2] {
+        let after = self.special.partition_point(|range| range.first <= port);
+        let range = after.checked_sub(1).and_then(|i| self.special.get(i)).filter(|range| range.group.is_some());
+        match range {
+            Some(&Range { group, merged: true, .. }) => [group, None],
+            Some(&Range { group, merged: false, .. }) => [self.common, group],
+            None => [self.common, None],
+        }
+    }
+}
+
+/// The groups of one direction of a flow, by number: those of its ports, and that of what it speaks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Selection(pub [Option<u32>; 2]);
+pub struct Selection(pub [Option<u32>; 3]);
 
 /// All groups.
 #[derive(Debug, Default)]
@@ -101,6 +176,11 @@ pub struct Groups {
     groups: Vec<Group>,
     /// By class and direction.
     tables: [[PortTable; 2]; CLASSES.len()],
+    /// Groups of the rules on payloads of an application protocol, by its number, class and direction.
+    apps: Vec<[[Option<u32>; 2]; 2]>,
+    /// Groups of ports with the group of what is usually spoken there, and the group that holds the rules of both;
+    /// sorted.
+    joined: Vec<((u32, u32), u32)>,
 }
 
 impl Groups {
@@ -110,7 +190,33 @@ impl Groups {
         let tables = CLASSES.map(|protocol| {
             [Direction::Original, Direction::Reply].map(|direction| builder.table(protocol, direction))
         });
-        Groups { groups: builder.groups, tables }
+        let apps: Vec<[[Option<u32>; 2]; 2]> =
+            AppProtocol::ALL.iter().map(|&app| APP_CLASSES.map(|protocol| builder.app(app, protocol))).collect();
+        let joined = builder.join(&tables, &apps);
+        Groups { groups: builder.groups, tables, apps, joined }
+    }
+
+    /// The groups for a direction whose ports have `ports`, and whose protocol has `app`: one that holds the rules of
+    /// both, where there is one.
+    pub fn join(&self, Selection([first, second, _]): Selection, app: Option<u32>) -> Selection {
+        if let (Some(ports), None, Some(app)) = (first, second, app)
+            && let Ok(at) = self.joined.binary_search_by_key(&(ports, app), |&(pair, _)| pair)
+        {
+            return Selection([self.joined.get(at).map(|&(_, group)| group), None, None]);
+        }
+        Selection([first, second, app])
+    }
+
+    /// The group of the rules on the payload of what a flow speaks, for packets that go this way; `speaks` is `None`
+    /// while that is not known, and gives any such group then.
+    pub fn of_app(&self, speaks: Option<AppProtocol>, protocol: u8, direction: Direction) -> Option<u32> {
+        let class = APP_CLASSES.iter().position(|&class| class == protocol)?;
+        let of =
+            |ways: &[[Option<u32>; 2]; 2]| ways.get(class).and_then(|ways| ways.get(direction as usize).copied()?);
+        match speaks {
+            Some(app) => self.apps.get(app as usize).and_then(of),
+            None => self.apps.iter().find_map(of),
+        }
     }
 
     /// All of them, in the order of their numbers.
@@ -140,12 +246,8 @@ impl Groups {
             PROTOCOL_TCP | PROTOCOL_UDP => tuple.source_port,
             _ => 0,
         };
-        let after = table.special.partition_point(|&(first, _)| first <= server_port);
-        let special = after.checked_sub(1).and_then(|i| table.special.get(i)).and_then(|&(_, group)| group);
-        let groups = match (table.merged, special) {
-            (true, Some(group)) => [Some(group), None],
-            (true | false, special) => [table.common, special],
-        };
+        let [first, second] = table.of_port(server_port);
+        let groups = [first, second, None];
         let concerns = |number: &u32| {
             self.get(*number)
                 .is_some_and(|group| group.rules.len() > SMALL_GROUP || group.rules.iter().any(|&rule| rules(rule)))
@@ -174,7 +276,10 @@ impl Groups {
 
     /// Bytes of memory that the searches take.
     pub fn memory(&self) -> usize {
-        self.groups.iter().map(|g| g.stream.memory() + g.packet.memory() + size_of_val::<[u32]>(&g.rules)).sum()
+        self.groups
+            .iter()
+            .map(|g| g.stream.memory() + g.packet.memory() + g.short.memory() + size_of_val::<[u32]>(&g.rules))
+            .sum()
     }
 }
 
@@ -193,7 +298,11 @@ impl Builder<'_> {
         for (number, rule) in (0u32..).zip(self.rules) {
             let (in_stream, in_packet) = lanes_of(rule, has_stream);
             let found_here = in_stream || in_packet;
-            if !found_here || !rule.takes_protocol(protocol) || !rule.takes_direction(direction) {
+            if !found_here
+                || rule.protocol.is_app()
+                || !rule.takes_protocol(protocol)
+                || !rule.takes_direction(direction)
+            {
                 continue;
             }
             let ports = server_ports(rule, direction);
@@ -210,16 +319,65 @@ impl Builder<'_> {
         distinct.sort();
         distinct.dedup();
         let merged_size: usize = distinct.iter().map(|rules| rules.len() + common.len()).sum();
-        let merged = merged_size <= 2 * (common.len() + special.len()) + 1024;
-        let mut table = PortTable { common: self.group(&common, has_stream), special: Vec::new(), merged };
-        for (first, mut rules) in sets {
-            if merged && !rules.is_empty() {
+        let few = merged_size <= 2 * (common.len() + special.len()) + 1024;
+        let mut table = PortTable { common: self.group(&common, has_stream), special: Vec::new() };
+        let mut ends = sets.iter().skip(1).map(|&(first, _)| first - 1).collect::<Vec<u16>>();
+        ends.push(u16::MAX);
+        for ((first, mut rules), last) in sets.into_iter().zip(ends) {
+            let merged = !rules.is_empty() && (few || BUSY.iter().any(|port| (first..=last).contains(port)));
+            if merged {
                 rules.extend_from_slice(&common);
                 rules.sort_unstable();
             }
-            table.special.push((first, self.group(&rules, has_stream)));
+            table.special.push(Range { first, group: self.group(&rules, has_stream), merged });
         }
         table
+    }
+
+    /// The groups of the rules on payloads of an application protocol, by direction.
+    fn app(&mut self, app: AppProtocol, protocol: u8) -> [Option<u32>; 2] {
+        let has_stream = protocol == PROTOCOL_TCP;
+        [Direction::Original, Direction::Reply].map(|direction| {
+            let takes = |rule: &Compiled| {
+                let (in_stream, in_packet) = lanes_of(rule, has_stream);
+                (in_stream || in_packet)
+                    && rule.protocol.is_app()
+                    && rule.protocol.takes_app(app)
+                    && rule.takes_protocol(protocol)
+                    && rule.takes_direction(direction)
+            };
+            let rules = (0u32..).zip(self.rules).filter(|(_, rule)| takes(rule));
+            let rules: Vec<u32> = rules.map(|(number, _)| number).collect();
+            self.group(&rules, has_stream)
+        })
+    }
+
+    /// Joins the groups of application protocols with those of any port, and of the ports where they are spoken.
+    fn join(
+        &mut self,
+        tables: &[[PortTable; 2]; CLASSES.len()],
+        apps: &[[[Option<u32>; 2]; 2]],
+    ) -> Vec<((u32, u32), u32)> {
+        let mut joined = Vec::new();
+        for (&app, classes) in AppProtocol::ALL.iter().zip(apps) {
+            let usual = USUAL.iter().filter(|(spoken, _)| *spoken == app).map(|&(_, port)| port);
+            let ports: Vec<u16> = usual.chain([0]).collect();
+            for ((class, ways), tables) in APP_CLASSES.iter().zip(classes).zip(tables) {
+                for (of_app, table) in ways.iter().zip(tables) {
+                    for (&port, &of_app) in ports.iter().flat_map(|port| of_app.iter().map(move |app| (port, app))) {
+                        let [Some(of_ports), None] = table.of_port(port) else { continue };
+                        let rules = [of_ports, of_app].map(|number| self.groups.get(number as usize).map(|g| &g.rules));
+                        let mut rules: Vec<u32> = rules.into_iter().flatten().flatten().copied().collect();
+                        rules.sort_unstable();
+                        joined
+                            .extend(self.group(&rules, *class == PROTOCOL_TCP).map(|both| ((of_ports, of_app), both)));
+                    }
+                }
+            }
+        }
+        joined.sort_unstable();
+        joined.dedup();
+        joined
     }
 
     fn group(&mut self, rules: &[u32], has_stream: bool) -> Option<u32> {

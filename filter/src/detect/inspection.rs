@@ -8,6 +8,7 @@ mod replace;
 
 use std::sync::Arc;
 
+use weir_ids_rules::AppProtocol;
 use weir_wire::numbers::{PROTOCOL_TCP, PROTOCOL_UDP};
 
 use super::asks::Facts;
@@ -15,7 +16,7 @@ use super::frames::Framer;
 use super::judge::{Judge, oriented};
 use super::judge_tx::{self, TxView};
 use super::marks::FlowMarks;
-use super::side::Side;
+use super::side::{Side, Spoken};
 use super::tags::Tagged;
 use super::verdict;
 use super::{Alert, AppFacts, Direction, Findings, FlowVerdict, Program, Scene, Shared, Sink, Step};
@@ -43,6 +44,8 @@ pub struct Inspection {
     talker: Option<Direction>,
     /// What a direction speaks has become known, and no packet that goes its way was judged since.
     found: [bool; 2],
+    /// What the sides know of it.
+    spoken: Spoken,
     /// Rules on the protocol alone that have matched.
     known: Vec<u32>,
     /// The verdict on the flow.
@@ -68,6 +71,7 @@ impl Inspection {
             marks: FlowMarks::default(),
             talker: None,
             found: [false; 2],
+            spoken: Spoken::Unknown,
             known: Vec::new(),
             verdict: None,
             events: Vec::new(),
@@ -158,7 +162,8 @@ impl Inspection {
         *findings = Findings::default();
         let before = *self.app.identity();
         let mut step = *step;
-        if self.feed(&step, shared, findings) == Outcome::Reversed {
+        let outcome = self.feed(&step, shared, findings);
+        if outcome == Outcome::Reversed {
             step.way = opposite(step.way);
         }
         sink.heard(&mut self.app, step.way, findings.app_error);
@@ -176,6 +181,7 @@ impl Inspection {
             // What came before (data of a SYN) was nothing yet to rules on established flows.
             self.sides.iter_mut().for_each(Side::search_anew);
         }
+        self.speak(false);
         self.hear(&step, sink);
         let hidden = findings.app_error && shared.errors_hide;
         if self.verdict.is_none() && !hidden {
@@ -185,17 +191,41 @@ impl Inspection {
                 self.verdict = findings.flow;
             }
         }
+        // The packet that ended the handshake was looked at; those behind it are not.
+        self.speak(outcome == Outcome::Finished && self.seals());
         self.tell_tagged(&step, shared, sink);
         self.log(&step, sink);
         findings.settled = self.is_settled();
+    }
+
+    /// Takes the rules for what the flow speaks, where that has changed. `sealed`: all that follows is encrypted.
+    fn speak(&mut self, sealed: bool) {
+        let spoken = match self.app.identity().flow {
+            _ if sealed || self.spoken == Spoken::Sealed => Spoken::Sealed,
+            Found::Unknown => Spoken::Unknown,
+            Found::Protocol(app) => Spoken::Protocol(app),
+            Found::Failed => Spoken::Nothing,
+        };
+        if std::mem::replace(&mut self.spoken, spoken) != spoken {
+            for way in [Direction::Original, Direction::Reply] {
+                self.sides[way as usize].speaks(&self.program, (&oriented(&self.tuple, way), way), &spoken);
+            }
+        }
     }
 
     /// Nothing is left to match: no rule on packets or streams concerns the flow, and its application layer has
     /// nothing more to say.
     pub fn is_settled(&self) -> bool {
         let idle = |side: &Side| !side.wants_stream && !side.wants_packets;
-        let app = !self.program.follows_protocols() || (self.app.is_over() && self.app.parsers() == 0);
+        let live = (0..self.app.parsers()).filter_map(|nth| self.app.parser(nth));
+        let over = self.app.is_over() && live.map(|parser| parser.transactions()).all(|all| all.is_empty());
+        let app = !self.program.follows_protocols() || over;
         app && !self.wants_packets() && self.sides.iter().all(idle)
+    }
+
+    /// What the flow speaks is encrypted once its parser has come to the end.
+    fn seals(&self) -> bool {
+        matches!(self.app.identity().flow.protocol(), Some(AppProtocol::Tls | AppProtocol::Ssh))
     }
 
     /// Feeds the application layer.
@@ -236,6 +266,8 @@ impl Inspection {
         for way in [Direction::Original, Direction::Reply] {
             self.sides[way as usize] = Side::new(&self.program, &oriented(&self.tuple, way), way);
         }
+        // The sides are made anew, and know nothing.
+        self.spoken = Spoken::Unknown;
         self.talker = self.talker.map(opposite);
     }
 

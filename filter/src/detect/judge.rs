@@ -153,16 +153,21 @@ impl<'j> Judge<'j> {
         let payload = step.view.payload;
         let Scratch { round, room, .. } = &mut *self.scratch;
         round.begin(program.rule_count());
-        if (step.packet || late) && side.wants_packets {
+        if (step.packet || late) && side.sealed {
+            let plain = program.groups.of(side.selection).flat_map(|group| &group.plain);
+            plain.for_each(|&rule| round.add(rule));
+        } else if (step.packet || late) && side.wants_packets {
             for group in program.groups.of(side.selection) {
-                group.packet.find(payload, 0, |rule, _| round.add(rule));
-                group.packet.always.iter().for_each(|&rule| round.add(rule));
+                for lane in group.of_packet(payload.len()) {
+                    lane.find(payload, 0, &[0], |rule, _| round.add(rule));
+                    lane.always.iter().for_each(|&rule| round.add(rule));
+                }
             }
             room.work += 1 + payload.len() as u64 / 64;
         }
         if step.packet && side.wants_stream && step.view.loose {
             for group in program.groups.of(side.selection) {
-                group.stream.find(payload, 0, |rule, _| round.add(rule));
+                group.stream.find(payload, 0, &[0], |rule, _| round.add(rule));
                 group.stream.always.iter().for_each(|&rule| round.add(rule));
             }
         }

@@ -156,7 +156,7 @@ fn search(judge: &mut Judge<'_>, view: &TxView<'_>, table: &TxTable, memory: &Tx
             };
             let Scratch { round, room, .. } = &mut *judge.scratch;
             room.work += 1 + value.len() as u64 / 64;
-            lane.transforms.apply(value, room, |text| lane.lane.find(text, 0, |rule, _| round.add(rule)));
+            lane.transforms.apply(value, room, |text| lane.lane.find(text, 0, &[0], |rule, _| round.add(rule)));
         }
     }
     judge.scratch.work = work;

@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::matcher::Matcher;
+use super::fast::Area;
+use super::matcher::{Matcher, Pattern};
 
 /// Rules with their fast patterns.
 #[derive(Debug, Default)]
@@ -22,11 +23,11 @@ impl Lane {
     }
 
     /// Tells `add` the rules whose fast pattern stands in `text` and ends behind index `fresh`, with the index behind
-    /// its last byte.
+    /// its last byte. Places are counted from each of `starts`.
     #[inline]
-    pub fn find(&self, text: &[u8], fresh: usize, mut add: impl FnMut(u32, usize)) {
+    pub fn find(&self, text: &[u8], fresh: usize, starts: &[usize], mut add: impl FnMut(u32, usize)) {
         if let Some(matcher) = &self.matcher {
-            matcher.scan(text, fresh, |pattern, end| {
+            matcher.scan(text, fresh, starts, |pattern, end| {
                 let bounds = self.starts.get(pattern..).and_then(<[u32]>::first_chunk::<2>);
                 let rules = bounds.and_then(|&[from, to]| self.rules.get(from as usize..to as usize));
                 rules.unwrap_or_default().iter().for_each(|&rule| add(rule, end));
@@ -35,18 +36,21 @@ impl Lane {
     }
 
     /// The lane of `rules`; `fast` gives the pattern of a rule by which it is found here, if any.
-    pub fn new<'p>(rules: &[u32], fast: impl Fn(u32) -> Option<&'p [u8]>) -> Lane {
-        let mut numbers: HashMap<&[u8], usize> = HashMap::new();
-        let mut patterns: Vec<Vec<u8>> = Vec::new();
+    pub fn new<'p>(rules: &[u32], fast: impl Fn(u32) -> Option<Pattern<'p>>) -> Lane {
+        let mut numbers: HashMap<Pattern<'p>, usize> = HashMap::new();
+        let mut patterns: Vec<Pattern<'p>> = Vec::new();
         let mut found: Vec<(usize, u32)> = Vec::new();
         let mut always = Vec::new();
         for &rule in rules {
-            let Some(bytes) = fast(rule) else {
+            let Some(pattern) = fast(rule) else {
                 always.push(rule);
                 continue;
             };
-            let number = *numbers.entry(bytes).or_insert_with(|| {
-                patterns.push(bytes.to_vec());
+            // Of those that are searched for anywhere, one search serves all rules.
+            let open = pattern.area.to == u32::MAX;
+            let pattern = if open { Pattern { area: Area::ALL, ..pattern } } else { pattern };
+            let number = *numbers.entry(pattern).or_insert_with(|| {
+                patterns.push(pattern);
                 patterns.len() - 1
             });
             found.push((number, rule));

@@ -1,14 +1,17 @@
 //! Searching for one content.
 
+use std::sync::OnceLock;
+
 use memchr::{memchr, memchr2, memmem};
 
 /// A content made ready to be searched for.
 #[derive(Debug)]
 pub struct Literal {
     /// The bytes; in lower case where `caseless`.
-    bytes: Vec<u8>,
+    bytes: Box<[u8]>,
     caseless: bool,
-    finder: memmem::Finder<'static>,
+    /// The search in the right case, made when it is first needed: most contents never are.
+    finder: OnceLock<Box<memmem::Finder<'static>>>,
     /// Index of the byte that is likely to be the rarest in traffic.
     rare: usize,
 }
@@ -19,8 +22,7 @@ impl Literal {
         let caseless = caseless && has_letters;
         let bytes = if caseless { bytes.to_ascii_lowercase() } else { bytes.to_vec() };
         let rare = (0..bytes.len()).min_by_key(|&i| bytes.get(i).map_or(0, |&b| frequency(b))).unwrap_or(0);
-        let finder = memmem::Finder::new(&bytes).into_owned();
-        Literal { bytes, caseless, finder, rare }
+        Literal { bytes: bytes.into(), caseless, finder: OnceLock::new(), rare }
     }
 
     pub fn len(&self) -> usize {
@@ -32,7 +34,7 @@ impl Literal {
     fn starts(&self, text: &[u8]) -> bool {
         match text.get(..self.bytes.len()) {
             Some(head) if self.caseless => head.eq_ignore_ascii_case(&self.bytes),
-            Some(head) => head == self.bytes,
+            Some(head) => head == &*self.bytes,
             None => false,
         }
     }
@@ -45,7 +47,8 @@ impl Literal {
     /// The first place in `text` where the content stands.
     pub fn find(&self, text: &[u8]) -> Option<usize> {
         if !self.caseless {
-            return self.finder.find(text);
+            let finder = || Box::new(memmem::Finder::new(&self.bytes).into_owned());
+            return self.finder.get_or_init(finder).find(text);
         }
         let last = text.len().checked_sub(self.bytes.len())?;
         let rare = *self.bytes.get(self.rare)?;

@@ -8,6 +8,7 @@
 
 mod asks;
 mod check;
+mod commonness;
 mod compiled;
 mod condition;
 mod explain;
@@ -24,11 +25,13 @@ mod log;
 mod magic;
 mod marks;
 mod matcher;
+mod placed;
 mod profile;
 mod program;
 mod scratch;
 pub mod sets;
 mod shared;
+mod shorts;
 mod side;
 mod tags;
 #[cfg(test)]

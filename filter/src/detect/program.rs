@@ -180,7 +180,7 @@ impl Program {
         });
         let class = |rule: &Compiled| rule.takes_protocol(class_of(tuple.protocol));
         let other = |kinds: &[Kind]| {
-            let mut rules = self.rules.iter().filter(|rule| kinds.contains(&rule.kind));
+            let mut rules = self.rules.iter().filter(|rule| kinds.contains(&rule.kind) || rule.protocol.is_app());
             rules.any(|rule| class(rule) && ways.iter().any(|&way| rule.takes_ends(&oriented(tuple, way))))
         };
         grouped || other(&[Kind::Ends, Kind::Transaction, Kind::Frame])

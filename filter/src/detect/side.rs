@@ -7,6 +7,8 @@
 //! Limits: [`PENDING`] rules wait; where there are more, the recent bytes are searched anew with each step instead. Of
 //! [`FIRED`] rules the place is remembered where they fired last.
 
+use weir_ids_rules::AppProtocol;
+
 use super::check::{Outcome, Room};
 use super::compiled::Compiled;
 use super::groups::Selection;
@@ -16,17 +18,36 @@ use super::scratch::Round;
 use super::{Direction, StreamBytes};
 use crate::event::Tuple;
 
+/// Places of a stream that conditions count from.
+const STARTS: usize = 3;
 const PENDING: usize = 64;
 const FIRED: usize = 64;
 /// Rules on transactions of which it is remembered that their payload's part has matched.
 const HITS: usize = 1024;
 
+/// What a flow speaks, as far as it decides which rules on payloads concern it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spoken {
+    /// It is not known yet.
+    Unknown,
+    Protocol(AppProtocol),
+    /// It was looked for in vain.
+    Nothing,
+    /// What follows is encrypted: payloads are looked at no more.
+    Sealed,
+}
+
 /// One direction of a flow.
 #[derive(Debug, Default)]
 pub struct Side {
+    /// The groups of its ports.
+    ports: Selection,
+    /// Those, and that of what the flow speaks.
     pub selection: Selection,
     pub wants_stream: bool,
     pub wants_packets: bool,
+    /// Payloads are encrypted, and only rules that ask nothing of them are judged.
+    pub sealed: bool,
     /// Rules on addresses alone were asked.
     pub ends_done: bool,
     pub lookback: usize,
@@ -61,13 +82,34 @@ impl Side {
     /// `tuple` is that of the packets that go this way.
     pub fn new(program: &Program, tuple: &Tuple, way: Direction) -> Side {
         let concerns = |number| program.rule(number).is_some_and(|rule| rule.takes_ends(tuple));
-        let mut side = Side { selection: program.groups.select(concerns, tuple, way), ..Side::default() };
-        for group in program.groups.of(side.selection) {
-            side.wants_stream |= !group.stream.is_empty();
-            side.wants_packets |= !group.packet.is_empty();
-            side.lookback = side.lookback.max(group.lookback);
-        }
+        let ports = program.groups.select(concerns, tuple, way);
+        let mut side = Side { ports, selection: ports, ..Side::default() };
+        side.speaks(program, (tuple, way), &Spoken::Unknown);
         side
+    }
+
+    /// Takes the rules that concern the direction, given what the flow speaks.
+    pub fn speaks(&mut self, program: &Program, (tuple, way): (&Tuple, Direction), spoken: &Spoken) {
+        let app = match *spoken {
+            Spoken::Unknown => program.groups.of_app(None, tuple.protocol, way),
+            Spoken::Protocol(app) => program.groups.of_app(Some(app), tuple.protocol, way),
+            Spoken::Nothing | Spoken::Sealed => None,
+        };
+        let known = app.filter(|_| matches!(spoken, Spoken::Protocol(_)));
+        self.selection = program.groups.join(self.ports, known);
+        self.sealed = *spoken == Spoken::Sealed;
+        (self.wants_stream, self.wants_packets, self.lookback) = (false, false, 0);
+        if self.sealed {
+            let concerns = |&number: &u32| program.rule(number).is_some_and(|rule| rule.takes_ends(tuple));
+            self.wants_packets = program.groups.of(self.selection).any(|group| group.plain.iter().any(concerns));
+            return;
+        }
+        let groups = program.groups.of(self.selection).chain(app.and_then(|number| program.groups.get(number)));
+        for group in groups {
+            self.wants_stream |= !group.stream.is_empty();
+            self.wants_packets |= group.wants_packets();
+            self.lookback = self.lookback.max(group.lookback);
+        }
     }
 
     /// The direction `old` goes on under another program, which has searched nothing yet. `renumber` tells the new
@@ -112,8 +154,10 @@ impl Side {
     /// Makes candidates of the rules worth checking on the fresh bytes.
     pub fn find(&mut self, program: &Program, stream: &StreamBytes<'_>, round: &mut Round) {
         let first = if self.search_again > stream.at { 0 } else { stream.fresh };
+        let mut places = [0; STARTS];
+        let starts = self.starts(stream, &mut places);
         for group in program.groups.of(self.selection) {
-            group.stream.find(stream.text, first, |rule, end| {
+            group.stream.find(stream.text, first, starts, |rule, end| {
                 round.add_stream(rule, Some(stream.at + end as u64));
             });
             for &rule in &group.stream.always {
@@ -124,6 +168,24 @@ impl Side {
             self.search_again = stream.at + stream.fresh as u64;
         }
         self.revive(program, stream, round);
+    }
+
+    /// The indices in the text that places are counted from, each once: those that are in view of the first fresh byte,
+    /// of where this direction began to talk, and of the start of the stream.
+    fn starts<'p>(&self, stream: &StreamBytes<'_>, places: &'p mut [usize; STARTS]) -> &'p [usize] {
+        let mut count = 0;
+        for place in [stream.at + stream.fresh as u64, self.turn, 0] {
+            let Some(start) = place.checked_sub(stream.at).and_then(|start| usize::try_from(start).ok()) else {
+                continue;
+            };
+            if start < stream.text.len() && !places.iter().take(count).any(|&known| known == start) {
+                if let Some(slot) = places.get_mut(count) {
+                    *slot = start;
+                }
+                count += 1;
+            }
+        }
+        places.get(..count).unwrap_or_default()
     }
 
     /// Makes those rules candidates again that wait for more bytes and may find them in the fresh ones.

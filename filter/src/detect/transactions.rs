@@ -263,7 +263,7 @@ impl Entry {
         }
         lanes.sort_by_key(|((buffer, _, ready), _)| (*ready, *buffer as u8));
         for ((buffer, transforms, ready), of_lane) in lanes {
-            let pattern = |n: u32| fast.get(n as usize).and_then(Option::as_ref).map(|fast| fast.bytes.as_slice());
+            let pattern = |n: u32| fast.get(n as usize).and_then(Option::as_ref).map(Fast::pattern);
             let lane = known.entry(of_lane).or_insert_with_key(|of_lane| Arc::new(Lane::new(of_lane, pattern)));
             let transforms = Transforms::compile(transforms);
             table.lanes.push(TxLane { buffer, transforms, ready, lane: Arc::clone(lane) });

@@ -3,6 +3,13 @@
 //! `regex` comes first: its time is linear in the text whatever the expression. What it cannot express (look-around,
 //! back-references, possessive quantifiers) goes to PCRE2 with a limit on its work. An expression that runs into the
 //! limit has not been decided; [`Found::Undecided`] says so, and the caller does not take it for "no match".
+//!
+//! Of a rule set's thousands of expressions traffic asks few, and most memory and time of loading would go into them:
+//! loading lets PCRE2 judge whether each is one, and the engine is built when the expression is first asked. That takes
+//! tens of microseconds, once, and [`SIZE_LIMIT`] bounds what it may take.
+
+use std::borrow::Cow;
+use std::sync::OnceLock;
 
 use weir_ids_rules::rule::{Pcre, PcreFlags};
 
@@ -11,10 +18,13 @@ const MATCH_LIMIT: u32 = 20_000;
 /// Bytes that a compiled `regex` may take, and its lazily built automaton as well.
 const SIZE_LIMIT: usize = 2 << 20;
 
-/// An expression, compiled.
+/// An expression that was found to be one.
 #[derive(Debug)]
 pub struct Expression {
-    engine: Engine,
+    pattern: Box<str>,
+    flags: PcreFlags,
+    /// Built when it is first asked.
+    engine: OnceLock<Engine>,
 }
 
 #[derive(Debug)]
@@ -23,6 +33,20 @@ enum Engine {
     Linear(Box<regex::bytes::Regex>),
     /// Backtracking, with a limit.
     Backtracking(Box<pcre2::bytes::Regex>),
+    /// There was not enough memory.
+    Missing,
+}
+
+impl Engine {
+    fn build(pattern: &str, flags: PcreFlags) -> Engine {
+        match linear(pattern, flags) {
+            Some(regex) => Engine::Linear(Box::new(regex)),
+            None => match backtracking(pattern, flags, Jit::IfAvailable) {
+                Ok(regex) => Engine::Backtracking(Box::new(regex)),
+                Err(_) => Engine::Missing,
+            },
+        }
+    }
 }
 
 /// What a search came to.
@@ -37,27 +61,17 @@ pub enum Found {
 }
 
 impl Expression {
-    /// Compiles `pcre`.
+    /// Finds `pcre` to be an expression.
     ///
     /// # Errors
-    /// The message of the engine that came last.
+    /// The message of PCRE2.
     pub fn compile(pcre: &Pcre) -> Result<Expression, String> {
-        if let Some(pattern) = translate(&pcre.pattern, pcre.flags) {
-            let built = regex::bytes::RegexBuilder::new(&pattern)
-                .unicode(false)
-                .case_insensitive(pcre.flags.caseless)
-                .dot_matches_new_line(pcre.flags.dotall)
-                .multi_line(pcre.flags.multiline)
-                .swap_greed(pcre.flags.ungreedy)
-                .size_limit(SIZE_LIMIT)
-                .dfa_size_limit(SIZE_LIMIT)
-                .build();
-            if let Ok(regex) = built {
-                return Ok(Expression { engine: Engine::Linear(Box::new(regex)) });
-            }
-        }
-        let engine = Engine::Backtracking(Box::new(backtracking(pcre)?));
-        Ok(Expression { engine })
+        backtracking(&pcre.pattern, pcre.flags, Jit::Never)?;
+        Ok(Expression { pattern: pcre.pattern.as_str().into(), flags: pcre.flags, engine: OnceLock::new() })
+    }
+
+    fn engine(&self) -> &Engine {
+        self.engine.get_or_init(|| Engine::build(&self.pattern, self.flags))
     }
 
     /// The first match in `text` that starts at `from` or behind it. `text` starts where `^` matches.
@@ -66,7 +80,7 @@ impl Expression {
         if from > text.len() {
             return Found::Nowhere;
         }
-        match &self.engine {
+        match self.engine() {
             Engine::Linear(regex) => match regex.find_at(text, from) {
                 Some(m) => Found::At(m.start(), m.end()),
                 None => Found::Nowhere,
@@ -76,6 +90,7 @@ impl Expression {
                 Ok(None) => Found::Nowhere,
                 Err(_) => Found::Undecided,
             },
+            Engine::Missing => Found::Undecided,
         }
     }
 }
@@ -84,7 +99,7 @@ impl Expression {
     /// Where the groups of the first match in `text` at or behind `from` stand, in their order; those that took no part
     /// are missing.
     pub fn groups(&self, text: &[u8], from: usize) -> Vec<Option<(usize, usize)>> {
-        match &self.engine {
+        match self.engine() {
             Engine::Linear(regex) => match regex.captures_at(text, from) {
                 Some(found) => found.iter().skip(1).map(|group| group.map(|g| (g.start(), g.end()))).collect(),
                 None => Vec::new(),
@@ -96,12 +111,13 @@ impl Expression {
                     Ok(None) | Err(_) => Vec::new(),
                 }
             }
+            Engine::Missing => Vec::new(),
         }
     }
 
     /// Where the first group of the first match in `text` stands; `None` without a match or a group.
     pub fn first_group(&self, text: &[u8]) -> Option<(usize, usize)> {
-        match &self.engine {
+        match self.engine() {
             Engine::Linear(regex) => {
                 let group = regex.captures(text)?.get(1)?;
                 Some((group.start(), group.end()))
@@ -111,12 +127,35 @@ impl Expression {
                 let group = captures.get(1)?;
                 Some((group.start(), group.end()))
             }
+            Engine::Missing => None,
         }
     }
 }
 
-fn backtracking(pcre: &Pcre) -> Result<pcre2::bytes::Regex, String> {
-    let PcreFlags { caseless, dotall, multiline, extended, anchored, dollar_end_only, ungreedy } = pcre.flags;
+/// The expression for the linear engine, where that can express it within its limit.
+fn linear(pattern: &str, flags: PcreFlags) -> Option<regex::bytes::Regex> {
+    let pattern = translate(pattern, flags)?;
+    let built = regex::bytes::RegexBuilder::new(&pattern)
+        .unicode(false)
+        .case_insensitive(flags.caseless)
+        .dot_matches_new_line(flags.dotall)
+        .multi_line(flags.multiline)
+        .swap_greed(flags.ungreedy)
+        .size_limit(SIZE_LIMIT)
+        .dfa_size_limit(SIZE_LIMIT)
+        .build();
+    built.ok()
+}
+
+/// Whether machine code is made of an expression.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Jit {
+    Never,
+    IfAvailable,
+}
+
+fn backtracking(source: &str, flags: PcreFlags, jit: Jit) -> Result<pcre2::bytes::Regex, String> {
+    let PcreFlags { caseless, dotall, multiline, extended, anchored, dollar_end_only, ungreedy } = flags;
     // Settings that the crate has no switch for are written into the expression.
     let mut pattern = format!("(*LIMIT_MATCH={MATCH_LIMIT})(*LIMIT_DEPTH={MATCH_LIMIT})");
     if ungreedy {
@@ -125,7 +164,7 @@ fn backtracking(pcre: &Pcre) -> Result<pcre2::bytes::Regex, String> {
     if anchored {
         pattern.push_str("\\A");
     }
-    let close = if dollar_end_only { translate_dollar(&pcre.pattern) } else { pcre.pattern.clone() };
+    let close = if dollar_end_only { Cow::Owned(translate_dollar(source)) } else { Cow::Borrowed(source) };
     pattern.push_str("(?:");
     pattern.push_str(&close);
     // A comment at the end of an extended expression must not swallow the parenthesis.
@@ -135,7 +174,7 @@ fn backtracking(pcre: &Pcre) -> Result<pcre2::bytes::Regex, String> {
         .dotall(dotall)
         .multi_line(multiline)
         .extended(extended)
-        .jit_if_available(true)
+        .jit_if_available(jit == Jit::IfAvailable)
         .build(&pattern)
         .map_err(|error| error.to_string())
 }
@@ -287,10 +326,8 @@ mod tests {
 
     /// The same search by PCRE2, which says what is right.
     fn reference(pattern: &str, flags: PcreFlags, text: &[u8]) -> Found {
-        let pcre =
-            Pcre { pattern: pattern.into(), negated: false, relative: false, flags, captures: Vec::new(), at: 0 };
-        let engine = Engine::Backtracking(Box::new(backtracking(&pcre).unwrap()));
-        Expression { engine }.find(text, 0)
+        let engine = Engine::Backtracking(Box::new(backtracking(pattern, flags, Jit::IfAvailable).unwrap()));
+        Expression { pattern: pattern.into(), flags, engine: engine.into() }.find(text, 0)
     }
 
     #[test]
@@ -361,7 +398,7 @@ mod tests {
 
     #[test]
     fn expressions_go_to_the_linear_engine_where_it_can_express_them() {
-        let linear = |p| matches!(compile(p, PcreFlags::default()).engine, Engine::Linear(_));
+        let linear = |p| matches!(compile(p, PcreFlags::default()).engine(), Engine::Linear(_));
         assert!(linear(r"^GET [^\r\n]+\.php\?id=\d+"));
         assert!(!linear(r"(.)\1"));
         assert!(!linear(r"foo(?!bar)"));

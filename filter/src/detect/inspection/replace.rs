@@ -25,6 +25,7 @@ impl Inspection {
             let mut fresh = Side::new(program, &oriented(&self.tuple, way), way);
             let old = &mut self.sides[way as usize];
             fresh.take_over(old, &renumber);
+            fresh.speaks(program, (&oriented(&self.tuple, way), way), &self.spoken);
             *old = fresh;
         }
         let place = |names: &[Box<str>], name: Option<&Box<str>>| {

@@ -1,5 +1,6 @@
 //! Detection from end to end: rules as text, steps as the stream engines give them.
 
+mod groups;
 mod harness;
 mod packets;
 mod streams;

@@ -1,0 +1,114 @@
+//! Patterns that can only lie in a few places of a text: at its start, behind a header of known length.
+//!
+//! They are often short, and would be found everywhere if they were searched for. Instead the two bytes at each place
+//! where one may begin are looked up; the cost of a text is that of a few loads, however long it is.
+//!
+//! Limits: a pattern that may begin in more than [`PLACES`] places is searched for like others, and so is one that
+//! would make a place the [`SPOTS`]th, or that begins like [`CROWD`] others in the same place.
+
+use super::matcher::{CROWD, Entries, Literals, Pattern, Table, key, pairs_from};
+
+/// Places in which one pattern may begin.
+const PLACES: u32 = 32;
+/// Places looked at in a text.
+const SPOTS: usize = 96;
+
+/// The patterns of one search that lie in a few places.
+#[derive(Debug, Default)]
+pub struct Placed {
+    /// Places at which a pattern may begin, counted from the text's start; sorted.
+    spots: Box<[u16]>,
+    /// By place and the two bytes there.
+    table: Table,
+    /// No pattern ends farther from the start than this.
+    reach: usize,
+}
+
+impl Placed {
+    /// Takes those of `patterns` that lie in few places; gives the numbers of the others.
+    pub fn new(patterns: &[Pattern<'_>]) -> (Placed, Vec<u32>) {
+        let (mut entries, mut spots, mut others) = (Entries::default(), Vec::new(), Vec::new());
+        let mut reach = 0;
+        for (number, pattern) in (0u32..).zip(patterns) {
+            let Some(places) = places(pattern) else {
+                others.push(number);
+                continue;
+            };
+            let pairs = pairs_from(pattern.bytes);
+            let keys = || places.clone().flat_map(|spot| pairs.iter().map(move |&pair| at_spot(spot, pair)));
+            let fresh = places.clone().filter(|spot| !spots.contains(spot)).count();
+            if spots.len() + fresh > SPOTS || keys().any(|key| entries.crowd(key) >= CROWD) {
+                others.push(number);
+                continue;
+            }
+            keys().for_each(|key| entries.enter(key, number, 0));
+            for spot in places {
+                reach = reach.max(usize::from(spot) + pattern.bytes.len());
+                if !spots.contains(&spot) {
+                    spots.push(spot);
+                }
+            }
+        }
+        spots.sort_unstable();
+        // No key has more than a crowd, so there is a table.
+        let table = entries.table().unwrap_or_default();
+        (Placed { spots: spots.into(), table, reach }, others)
+    }
+
+    /// Tells `hit` each pattern that stands in its place from one of `starts` on and ends behind `fresh`.
+    #[inline]
+    pub fn look(
+        &self,
+        literals: &Literals,
+        text: &[u8],
+        fresh: usize,
+        starts: &[usize],
+        hit: &mut impl FnMut(usize, usize),
+    ) {
+        if self.spots.is_empty() {
+            return;
+        }
+        for &start in starts {
+            let Some(area) = text.get(start..).filter(|_| start + self.reach > fresh) else { continue };
+            for &spot in &self.spots {
+                let pair = match area.get(usize::from(spot)..) {
+                    Some(&[first, second, ..]) => [first, second],
+                    Some(&[only]) => [only, 0],
+                    Some([]) | None => break,
+                };
+                let key = at_spot(spot, key(&pair));
+                if self.table.bit(key) & 1 == 0 {
+                    continue;
+                }
+                for entry in self.table.of(key).iter().filter(|entry| entry.key == key) {
+                    if let Some(end) = literals.stands(entry.pattern, text, start + usize::from(spot), fresh) {
+                        hit(entry.pattern as usize, end);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Bytes of memory.
+    pub fn memory(&self) -> usize {
+        size_of_val::<[u16]>(&self.spots) + self.table.memory()
+    }
+}
+
+fn at_spot(spot: u16, pair: u32) -> u32 {
+    u32::from(spot) << 16 | pair & 0xffff
+}
+
+/// Whether a pattern may begin in few places only.
+pub fn is_placed(pattern: &Pattern<'_>) -> bool {
+    places(pattern).is_some()
+}
+
+/// The places at which a pattern may begin, where they are few.
+fn places(pattern: &Pattern<'_>) -> Option<std::ops::RangeInclusive<u16>> {
+    let length = u32::try_from(pattern.bytes.len()).ok()?;
+    let last = pattern.area.to.checked_sub(length)?;
+    let count = last.checked_sub(pattern.area.from)?.checked_add(1)?;
+    let (first, last) = (u16::try_from(pattern.area.from).ok()?, u16::try_from(last).ok()?);
+    (count <= PLACES).then_some(first..=last)
+}
