@@ -1,0 +1,166 @@
+//! What came of a step is told: alerts with what they are about, tagged packets, transactions that are finished.
+
+use std::sync::Arc;
+
+use weir_wire::numbers::PROTOCOL_UDP;
+
+use super::Inspection;
+use crate::app::Mark;
+use crate::decode::View;
+use crate::detect::judge::oriented;
+use crate::detect::{Alert, AppFacts, Direction, Findings, Marked, Scene, Shared, Sink, Step, log};
+
+/// Alerts on packets that show the same transaction.
+const GUESSES: u32 = 4;
+
+impl Inspection {
+    /// Tells of the matches.
+    pub(super) fn tell(&mut self, step: &Step<'_>, shared: &mut Shared, findings: &mut Findings, sink: &mut dyn Sink) {
+        if shared.told.is_empty() {
+            return;
+        }
+        let metadata = self.metadata();
+        let tuple = oriented(&self.tuple, step.way);
+        let program = Arc::clone(&self.program);
+        // At the end of a flow the other direction is judged as well.
+        let back = View { tuple: Some(oriented(&tuple, Direction::Reply)), ..*step.view };
+        for told in &shared.told {
+            let Some(rule) = program.rule(told.matched.rule) else { continue };
+            for tag in &rule.tags {
+                shared.tags.set(tag, &tuple, step.view.time, &mut self.tag);
+            }
+            let on_stream = told.matched.stream.is_some();
+            // A datagram that a rule of its protocol names holds the newest transaction.
+            let of_datagram = self.tuple.protocol == PROTOCOL_UDP && rule.protocol.is_app();
+            let guessed = match told.matched.transaction {
+                None if of_datagram => self.newest(),
+                None if shared.guess_transaction => self.guess(step.way, on_stream),
+                _ => None,
+            };
+            let transaction = told.matched.transaction.or(guessed);
+            let transaction = transaction.and_then(|(parser, number)| self.transaction(parser, number));
+            let payload = match (&step.stream, told.matched.stream) {
+                (Some(stream), Some(_)) => stream.text,
+                _ => step.view.payload,
+            };
+            let turned;
+            let scene = match told.matched.way == step.way {
+                true => self.scene(step, &metadata),
+                false => {
+                    turned = Step { view: &back, way: told.matched.way, ..*step };
+                    self.scene(&turned, &metadata)
+                }
+            };
+            let refuses =
+                matches!(told.action, weir_ids_rules::rule::Action::Drop | weir_ids_rules::rule::Action::Reject(_));
+            let extra = shared.scratch.room.alert_members(rule.signature.gid, rule.signature.sid);
+            sink.alert(
+                &scene,
+                &Alert {
+                    signature: &rule.signature,
+                    action: told.action,
+                    blocked: shared.inline && refuses,
+                    verdict: findings.verdict,
+                    on_stream,
+                    on_transaction: told.matched.transaction.is_some(),
+                    guessed: guessed.is_some() && !of_datagram,
+                    transaction,
+                    payload,
+                    extra: &extra,
+                },
+            );
+            findings.alerts += 1;
+        }
+        for (number, place) in shared.told.iter().filter_map(|told| Some((told.matched.rule, told.matched.stream?))) {
+            self.sides[step.way as usize].remember(number, place);
+        }
+    }
+
+    /// Members of "metadata" that show bits and counters.
+    fn metadata(&self) -> String {
+        let mut text = String::new();
+        if self.marks.is_empty() {
+            return text;
+        }
+        let (bits, counters) = self.marks();
+        let (bits, counters): (Vec<&str>, Vec<(&str, u32)>) = (bits.collect(), counters.collect());
+        let mut json = crate::json::Json::object(&mut text);
+        if !bits.is_empty() {
+            json.array("flowbits", |json| {
+                for bit in bits {
+                    json.item_bytes(bit.as_bytes());
+                }
+            });
+        }
+        if !counters.is_empty() {
+            json.nested("flowints", |json| {
+                for (name, value) in counters {
+                    json.number(name, value);
+                }
+            });
+        }
+        json.end();
+        // The braces are the reader's.
+        text.pop();
+        if text.starts_with('{') {
+            text.remove(0);
+        }
+        text
+    }
+
+    fn transaction(&self, parser: usize, number: u64) -> Option<Marked<'_>> {
+        let transactions = self.app.parser(parser)?.transactions();
+        (0..transactions.len()).filter_map(|nth| transactions.get(nth)).find(|(mark, _)| mark.number == number)
+    }
+
+    /// The last transaction of the flow's protocol.
+    fn newest(&self) -> Option<(usize, u64)> {
+        let nth = self.app.parsers().checked_sub(1)?;
+        let all = self.app.parser(nth)?.transactions();
+        Some((nth, all.get(all.len().checked_sub(1)?)?.0.number))
+    }
+
+    /// The transaction that a match on a packet or stream may belong to: the first in its direction that is not judged
+    /// to its end, where the match is on the stream or there is no other one. Each is guessed a few times only.
+    fn guess(&mut self, way: Direction, on_stream: bool) -> Option<(usize, u64)> {
+        let nth = self.app.parsers().checked_sub(1)?;
+        let all = self.app.parser_mut(nth)?.transactions_mut();
+        if all.len() != 1 && !on_stream {
+            return None;
+        }
+        let judged = |mark: &Mark| mark.detection[way as usize].done;
+        let index = (0..all.len()).find(|&n| all.get(n).is_some_and(|(mark, _)| !judged(mark))).unwrap_or(0);
+        let (mark, _) = all.get_mut(index)?;
+        let memory = &mut mark.detection[0];
+        memory.guessed += 1;
+        (memory.guessed <= GUESSES).then_some((nth, mark.number))
+    }
+
+    pub(super) fn tell_tagged(&mut self, step: &Step<'_>, shared: &mut Shared, sink: &mut dyn Sink) {
+        if !step.packet {
+            return;
+        }
+        let tuple = oriented(&self.tuple, step.way);
+        let bytes = step.view.frame.len() as u64;
+        if shared.tags.tells(&tuple, step.view.time, bytes, &mut self.tag) {
+            sink.tagged(&self.scene(step, ""));
+        }
+    }
+
+    /// Logs what is finished, and forgets it.
+    pub(super) fn log(&mut self, step: &Step<'_>, sink: &mut dyn Sink) {
+        if self.app.parsers() == 0 {
+            return;
+        }
+        let judged = self.verdict.is_some();
+        for nth in 0..self.app.parsers() {
+            let (tuple, facts) = (self.tuple, self.app());
+            let Some(parser) = self.app.parser_mut(nth) else { continue };
+            let protocol = parser.protocol();
+            let scene =
+                Scene { step, tuple: &tuple, app: AppFacts { protocol: Some(protocol), ..facts }, metadata: "" };
+            log::transactions(parser.transactions_mut(), &scene, judged, sink);
+        }
+        self.app.forget_former();
+    }
+}
