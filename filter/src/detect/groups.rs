@@ -178,6 +178,8 @@ pub struct Groups {
     tables: [[PortTable; 2]; CLASSES.len()],
     /// Groups of the rules on payloads of an application protocol, by its number, class and direction.
     apps: Vec<[[Option<u32>; 2]; 2]>,
+    /// By class and direction: there is such a group.
+    any_app: [[bool; 2]; 2],
     /// Groups of ports with the group of what is usually spoken there, and the group that holds the rules of both;
     /// sorted.
     joined: Vec<((u32, u32), u32)>,
@@ -193,7 +195,9 @@ impl Groups {
         let apps: Vec<[[Option<u32>; 2]; 2]> =
             AppProtocol::ALL.iter().map(|&app| APP_CLASSES.map(|protocol| builder.app(app, protocol))).collect();
         let joined = builder.join(&tables, &apps);
-        Groups { groups: builder.groups, tables, apps, joined }
+        let any = |class: usize, way: usize| apps.iter().any(|classes| classes[class][way].is_some());
+        let any_app = [0, 1].map(|class| [0, 1].map(|way| any(class, way)));
+        Groups { groups: builder.groups, tables, apps, any_app, joined }
     }
 
     /// The groups for a direction whose ports have `ports`, and whose protocol has `app`: one that holds the rules of
@@ -207,16 +211,16 @@ impl Groups {
         Selection([first, second, app])
     }
 
-    /// The group of the rules on the payload of what a flow speaks, for packets that go this way; `speaks` is `None`
-    /// while that is not known, and gives any such group then.
-    pub fn of_app(&self, speaks: Option<AppProtocol>, protocol: u8, direction: Direction) -> Option<u32> {
+    /// The group of the rules on the payload of what a flow speaks, for packets that go this way.
+    pub fn of_app(&self, app: AppProtocol, protocol: u8, direction: Direction) -> Option<u32> {
         let class = APP_CLASSES.iter().position(|&class| class == protocol)?;
-        let of =
-            |ways: &[[Option<u32>; 2]; 2]| ways.get(class).and_then(|ways| ways.get(direction as usize).copied()?);
-        match speaks {
-            Some(app) => self.apps.get(app as usize).and_then(of),
-            None => self.apps.iter().find_map(of),
-        }
+        self.apps.get(app as usize)?.get(class)?.get(direction as usize).copied()?
+    }
+
+    /// Whether there is such a group for any application protocol.
+    pub fn has_app(&self, protocol: u8, direction: Direction) -> bool {
+        let class = APP_CLASSES.iter().position(|&class| class == protocol);
+        class.and_then(|class| self.any_app.get(class)).is_some_and(|ways| ways[direction as usize])
     }
 
     /// All of them, in the order of their numbers.

@@ -11,7 +11,7 @@ use weir_ids_rules::AppProtocol;
 
 use super::check::{Outcome, Room};
 use super::compiled::Compiled;
-use super::groups::Selection;
+use super::groups::{Selection, WINDOW};
 use super::later::Later;
 use super::program::Program;
 use super::scratch::Round;
@@ -91,12 +91,10 @@ impl Side {
     /// Takes the rules that concern the direction, given what the flow speaks.
     pub fn speaks(&mut self, program: &Program, (tuple, way): (&Tuple, Direction), spoken: &Spoken) {
         let app = match *spoken {
-            Spoken::Unknown => program.groups.of_app(None, tuple.protocol, way),
-            Spoken::Protocol(app) => program.groups.of_app(Some(app), tuple.protocol, way),
-            Spoken::Nothing | Spoken::Sealed => None,
+            Spoken::Protocol(app) => program.groups.of_app(app, tuple.protocol, way),
+            Spoken::Unknown | Spoken::Nothing | Spoken::Sealed => None,
         };
-        let known = app.filter(|_| matches!(spoken, Spoken::Protocol(_)));
-        self.selection = program.groups.join(self.ports, known);
+        self.selection = program.groups.join(self.ports, app);
         self.sealed = *spoken == Spoken::Sealed;
         (self.wants_stream, self.wants_packets, self.lookback) = (false, false, 0);
         if self.sealed {
@@ -104,8 +102,11 @@ impl Side {
             self.wants_packets = program.groups.of(self.selection).any(|group| group.plain.iter().any(concerns));
             return;
         }
-        let groups = program.groups.of(self.selection).chain(app.and_then(|number| program.groups.get(number)));
-        for group in groups {
+        if *spoken == Spoken::Unknown && program.groups.has_app(tuple.protocol, way) {
+            // What it will speak may bring rules of its own.
+            (self.wants_stream, self.wants_packets, self.lookback) = (true, true, WINDOW);
+        }
+        for group in program.groups.of(self.selection) {
             self.wants_stream |= !group.stream.is_empty();
             self.wants_packets |= group.wants_packets();
             self.lookback = self.lookback.max(group.lookback);
