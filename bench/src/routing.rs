@@ -69,7 +69,7 @@ impl Bench {
         let masquerade = Masquerade { interface: InterfaceId(1), ..Masquerade::default() };
         let masquerades = if edge == Edge::Masquerade { vec![masquerade] } else { Vec::new() };
         let nat = NatConfig { masquerades, ..NatConfig::default() };
-        let config = RouterConfig { zone: ZONE, interfaces, table: Arc::new(table), nat };
+        let config = RouterConfig { zone: ZONE, interfaces, table: Arc::new(table), nat, ..RouterConfig::default() };
         fabric.apply(Instant::ZERO, Step::SetRouter(RouterId(0), config));
         let policy = spec::Spec {
             switches: vec![spec::Switch { id: ZONE, name: "edge".into(), default: spec::Action::Drop, inspect: None }],

@@ -21,6 +21,7 @@ mod multicast;
 mod nat;
 mod neighbor;
 mod policy;
+mod policy_route;
 mod port;
 mod replay;
 mod route;

@@ -24,6 +24,41 @@ pub enum Command {
         /// The inside address.
         inside: String,
     },
+    /// Give an IPv6 network another prefix outside (NPTv6, RFC 6296).
+    Nptv6 {
+        /// The router.
+        router: String,
+        /// The network inside.
+        inside: String,
+        /// The prefix it has outside, of the same length.
+        outside: String,
+    },
+    /// Let hosts that have IPv6 alone reach the IPv4 world (NAT64, RFC 6146).
+    Nat64 {
+        /// The router.
+        router: String,
+        /// The interface by which the IPv4 world is reached.
+        interface: String,
+        /// The prefix behind which it is [usually: 64:ff9b::/96].
+        #[arg(long, value_name = "PREFIX", default_value = "", hide_default_value = true)]
+        prefix: String,
+        /// The IPv4 address that hosts have there [usually: the interface's own].
+        #[arg(long, default_value = "", hide_default_value = true)]
+        address: String,
+        /// Ports that are given [usually: 1024-65535].
+        #[arg(long, value_name = "FIRST-LAST", default_value = "", hide_default_value = true)]
+        ports: String,
+        /// Flows of one inside address at most [usually: no limit of its own].
+        #[arg(long, value_name = "NUMBER", default_value_t = 0, hide_default_value = true)]
+        limit_each: u32,
+    },
+    /// Translate what a protocol says of addresses in its messages.
+    Helper {
+        /// The router.
+        router: String,
+        /// The protocol: ftp.
+        protocol: String,
+    },
     /// Remove translations.
     #[command(visible_alias = "delete")]
     Del(Named),
@@ -91,7 +126,7 @@ pub struct Named {
     /// The router.
     router: String,
     /// The masquerade of this interface; may be given again.
-    #[arg(long, value_name = "INTERFACE", required_unless_present_any = ["forward", "one_to_one"])]
+    #[arg(long, value_name = "INTERFACE", required_unless_present_any = ["forward", "one_to_one", "nptv6", "nat64", "helper"])]
     masquerade: Vec<String>,
     /// A forwarded port, tcp/ADDRESS/PORTS; may be given again.
     #[arg(long, value_name = "PROTOCOL/ADDRESS/PORTS", value_parser = forward)]
@@ -99,6 +134,15 @@ pub struct Named {
     /// A joined address, by its outside; may be given again.
     #[arg(long, value_name = "ADDRESS")]
     one_to_one: Vec<String>,
+    /// A network with another prefix, by its outside; may be given again.
+    #[arg(long, value_name = "PREFIX")]
+    nptv6: Vec<String>,
+    /// The IPv4 world behind this prefix; may be given again.
+    #[arg(long, value_name = "PREFIX")]
+    nat64: Vec<String>,
+    /// The helper for this protocol; may be given again.
+    #[arg(long, value_name = "PROTOCOL")]
+    helper: Vec<String>,
 }
 
 fn forward(text: &str) -> Result<v1::Forward, String> {
@@ -121,6 +165,9 @@ impl Named {
             masquerades: self.masquerade.into_iter().map(masquerade).collect(),
             forwards: self.forward,
             one_to_one: self.one_to_one.into_iter().map(joined).collect(),
+            nptv6: self.nptv6.into_iter().map(|outside| v1::Nptv6 { inside: outside.clone(), outside }).collect(),
+            nat64: self.nat64.into_iter().map(|prefix| v1::Nat64 { prefix, ..v1::Nat64::default() }).collect(),
+            helpers: self.helper,
         };
         v1::DeleteNatRequest { router: self.router, nat: Some(nat) }
     }
@@ -148,6 +195,17 @@ fn addition(command: Command) -> Option<v1::AddNatRequest> {
         Command::OneToOne { router, outside, inside } => {
             let one_to_one = vec![v1::OneToOne { outside, inside }];
             (router, v1::NatSpec { one_to_one, ..v1::NatSpec::default() })
+        }
+        Command::Nptv6 { router, inside, outside } => {
+            let nptv6 = vec![v1::Nptv6 { inside, outside }];
+            (router, v1::NatSpec { nptv6, ..v1::NatSpec::default() })
+        }
+        Command::Nat64 { router, interface, prefix, address, ports, limit_each } => {
+            let nat64 = vec![v1::Nat64 { prefix, interface, address, ports, limit_each }];
+            (router, v1::NatSpec { nat64, ..v1::NatSpec::default() })
+        }
+        Command::Helper { router, protocol } => {
+            (router, v1::NatSpec { helpers: vec![protocol], ..v1::NatSpec::default() })
         }
         Command::Del(_) | Command::Show { .. } | Command::Bindings { .. } | Command::Flush => return None,
     };
@@ -182,7 +240,12 @@ pub async fn run(command: Command, daemon: &Connection, format: Format) -> Resul
                 Format::Table => print(&format!("forgot {} bindings\n", answer.forgotten)),
             };
         }
-        command @ (Command::Masquerade(_) | Command::Forward(_) | Command::OneToOne { .. }) => {
+        command @ (Command::Masquerade(_)
+        | Command::Forward(_)
+        | Command::OneToOne { .. }
+        | Command::Nptv6 { .. }
+        | Command::Nat64 { .. }
+        | Command::Helper { .. }) => {
             let Some(request) = addition(command) else { return Ok(()) };
             client.add_nat(request).await?
         }
@@ -207,6 +270,17 @@ fn text(routers: &[v1::RouterSpec]) -> String {
             let to_port = if f.to_port == 0 { f.ports.clone() } else { f.to_port.to_string() };
             let (outside, inside) = (format!("{} port {}", f.address, f.ports), format!("{} port {to_port}", f.to));
             table.row(vec![router.name.clone(), "forward".into(), outside, inside, f.protocol]);
+        }
+        for n in nat.nptv6 {
+            table.row(vec![router.name.clone(), "nptv6".into(), n.outside, n.inside, String::new()]);
+        }
+        for n in nat.nat64 {
+            let outside = format!("{} {}", n.interface, n.address);
+            let note = format!("ports {}", n.ports);
+            table.row(vec![router.name.clone(), "nat64".into(), outside.trim().into(), n.prefix, note]);
+        }
+        for protocol in nat.helpers {
+            table.row(vec![router.name.clone(), "helper".into(), protocol, String::new(), String::new()]);
         }
         for j in nat.one_to_one {
             table.row(vec![router.name.clone(), "one-to-one".into(), j.outside, j.inside, String::new()]);

@@ -8,6 +8,7 @@ use weir_proto::v1;
 use crate::Format;
 use crate::connect::Connection;
 use crate::failure::Failure;
+use crate::policy_route;
 use crate::table::{Table, print, print_applied, print_json};
 
 /// What can be done with routes.
@@ -25,6 +26,9 @@ pub enum Command {
         /// The networks.
         #[arg(required = true, value_name = "NETWORK")]
         to: Vec<String>,
+        /// The table they stand in [usually: the router's own].
+        #[arg(long, default_value = "", hide_default_value = true)]
+        table: String,
     },
     /// Show the routes that routers were given.
     #[command(visible_alias = "list")]
@@ -32,6 +36,9 @@ pub enum Command {
         /// One router; all where absent.
         router: Option<String>,
     },
+    /// Where packets go by more than their destination.
+    #[command(subcommand)]
+    Policy(policy_route::Command),
     /// Tell the route that packets to an address take.
     Get {
         /// The router.
@@ -57,6 +64,9 @@ pub struct Route {
     /// Drop what takes this route.
     #[arg(long, value_enum, conflicts_with_all = ["via", "interface"])]
     action: Option<Action>,
+    /// The table it stands in, which policy routes name [usually: the router's own].
+    #[arg(long, default_value = "", hide_default_value = true)]
+    table: String,
 }
 
 /// What becomes of packets that are not to be routed.
@@ -72,15 +82,32 @@ pub enum Action {
 
 impl Route {
     fn request(self, only_new: bool) -> v1::SetRoutesRequest {
-        let action = match self.action {
-            None => v1::RouteAction::Unspecified,
-            Some(Action::Blackhole) => v1::RouteAction::Blackhole,
-            Some(Action::Unreachable) => v1::RouteAction::Unreachable,
-            Some(Action::Prohibit) => v1::RouteAction::Prohibit,
-        };
-        let interface = self.interface.unwrap_or_default();
-        let route = v1::RouteSpec { to: self.network, via: self.via, interface, action: action.into() };
+        let (action, interface) = (number(self.action), self.interface.unwrap_or_default());
+        let route = v1::RouteSpec { to: self.network, via: self.via, interface, action, table: self.table };
         v1::SetRoutesRequest { router: self.router, routes: vec![route], only_new }
+    }
+}
+
+/// The number of an action in messages.
+pub(crate) fn number(action: Option<Action>) -> i32 {
+    match action {
+        None => v1::RouteAction::Unspecified,
+        Some(Action::Blackhole) => v1::RouteAction::Blackhole,
+        Some(Action::Unreachable) => v1::RouteAction::Unreachable,
+        Some(Action::Prohibit) => v1::RouteAction::Prohibit,
+    }
+    .into()
+}
+
+/// What an action, or the lack of one, does.
+pub(crate) fn way(action: i32, via: &[String]) -> String {
+    match v1::RouteAction::try_from(action) {
+        Ok(v1::RouteAction::Unspecified) if via.is_empty() => "direct".to_owned(),
+        Ok(v1::RouteAction::Unspecified) => via.join(", "),
+        Ok(v1::RouteAction::Blackhole) => "blackhole".to_owned(),
+        Ok(v1::RouteAction::Unreachable) => "unreachable".to_owned(),
+        Ok(v1::RouteAction::Prohibit) => "prohibit".to_owned(),
+        Err(_) => "?".to_owned(),
     }
 }
 
@@ -90,7 +117,10 @@ pub async fn run(command: Command, daemon: &Connection, format: Format) -> Resul
     let applied = match command {
         Command::Add(route) => client.set_routes(route.request(true)).await?,
         Command::Set(route) => client.set_routes(route.request(false)).await?,
-        Command::Del { router, to } => client.delete_routes(v1::DeleteRoutesRequest { router, to }).await?,
+        Command::Del { router, to, table } => {
+            client.delete_routes(v1::DeleteRoutesRequest { router, to, table }).await?
+        }
+        Command::Policy(command) => return policy_route::run(command, daemon, format).await,
         Command::Show { router } => {
             let request = v1::ListRoutersRequest { name: router.unwrap_or_default() };
             let routers = client.list(request).await?.into_inner().routers;
@@ -112,23 +142,22 @@ pub async fn run(command: Command, daemon: &Connection, format: Format) -> Resul
 }
 
 fn text(routers: &[v1::RouterSpec]) -> String {
-    let mut table = Table::new(&["ROUTER", "NETWORK", "VIA", "INTERFACE"]);
+    let mut table = Table::new(&["ROUTER", "NETWORK", "VIA", "INTERFACE", "TABLE"]);
     for router in routers {
         for interface in &router.interfaces {
             for address in &interface.addresses {
-                table.row(vec![router.name.clone(), network(address), "direct".into(), interface.name.clone()]);
+                table.row(vec![
+                    router.name.clone(),
+                    network(address),
+                    "direct".into(),
+                    interface.name.clone(),
+                    String::new(),
+                ]);
             }
         }
         for route in &router.routes {
-            let via = match v1::RouteAction::try_from(route.action) {
-                Ok(v1::RouteAction::Unspecified) if route.via.is_empty() => "direct".to_owned(),
-                Ok(v1::RouteAction::Unspecified) => route.via.join(", "),
-                Ok(v1::RouteAction::Blackhole) => "blackhole".to_owned(),
-                Ok(v1::RouteAction::Unreachable) => "unreachable".to_owned(),
-                Ok(v1::RouteAction::Prohibit) => "prohibit".to_owned(),
-                Err(_) => "?".to_owned(),
-            };
-            table.row(vec![router.name.clone(), route.to.clone(), via, route.interface.clone()]);
+            let via = way(route.action, &route.via);
+            table.row(vec![router.name.clone(), route.to.clone(), via, route.interface.clone(), route.table.clone()]);
         }
     }
     if table.is_empty() { "no routes\n".into() } else { table.text() }

@@ -118,6 +118,9 @@ pub struct Place {
     /// A name server that the network is told of; may be given again.
     #[arg(long = "advertise-dns", value_name = "ADDRESS", requires = "advertise")]
     advertise_dns: Vec<String>,
+    /// A network elsewhere for whose addresses it answers when it is asked for their MAC; may be given again.
+    #[arg(long, value_name = "NETWORK")]
+    proxy: Vec<String>,
 }
 
 fn neighbor(text: &str) -> Result<v1::StaticNeighbor, String> {
@@ -160,6 +163,7 @@ impl Place {
             clamp_mss: self.clamp_mss,
             neighbors: self.neighbors,
             advertise: self.advertise.then_some(told),
+            proxy: self.proxy,
         };
         v1::SetInterfaceRequest { router: self.router, interface: Some(interface), only_new }
     }

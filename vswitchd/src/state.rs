@@ -12,6 +12,7 @@ use crate::plan::Change;
 use crate::worker::{Carriage, GroupRate};
 
 mod mirrors;
+mod policy_route;
 mod routers;
 mod switching;
 
@@ -139,8 +140,14 @@ pub fn steps(changes: &[Change], desired: &Config, before: &Ids, after: &Ids) ->
         };
         steps.extend(step);
     }
-    let concerns =
+    // Policy routes name ports and groups of ports.
+    let by_port = desired.routers.iter().flat_map(|r| &r.policies).any(|p| !p.ports.is_empty() || !p.groups.is_empty());
+    let of_router =
         |change: &Change| matches!(change, Change::AddRouter(_) | Change::SetRouter(..) | Change::RemoveRouter(_));
+    let of_port = |change: &Change| {
+        matches!(change, Change::AddPort(_) | Change::SetPort(..) | Change::ReplacePort(..) | Change::RemovePort(_))
+    };
+    let concerns = |change: &Change| of_router(change) || by_port && of_port(change);
     if changes.iter().any(concerns) {
         steps.extend(routers::steps(desired, after));
     }

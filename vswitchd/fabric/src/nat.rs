@@ -6,8 +6,9 @@
 //! *Masquerading* gives flows that go out by an interface one of its addresses and a port of a range, the same port where
 //! it is free. *Forwarding* gives what comes for a port of an outside address to a host inside. *One to one* joins an
 //! outside address to an inside one, all ports. Hosts that reach one of their own kind by its outside address are
-//! masqueraded too, so that the answer comes back the same way ("hairpin"). ICMP errors are translated with what they
-//! quote.
+//! masqueraded too, so that the answer comes back the same way ("hairpin"). *NPTv6* gives a whole IPv6 network another
+//! prefix, *NAT64* lets hosts that have IPv6 alone reach IPv4 servers. ICMP errors are translated with what they quote,
+//! and what FTP says of addresses where a helper is asked for.
 //!
 //! Limits: [`BINDINGS_MAX`](bindings::BINDINGS_MAX) bindings; a masquerade may bound those of each inside address. Which
 //! port is tried first is decided by the seed and the ends: the same inputs, the same ports.
@@ -22,7 +23,14 @@ use weir_wire::{DropReason, Instant, InterfaceId, Packet, RouterId, SwitchId};
 pub mod bindings;
 pub mod ends;
 mod errors;
+mod family;
+mod ftp;
+mod nat64;
+pub mod prefix;
 mod short;
+
+pub use nat64::Nat64;
+pub use prefix::Nptv6;
 
 use crate::router::Prefix;
 use crate::router::neighbor::Seeded;
@@ -98,6 +106,12 @@ pub struct NatConfig {
     pub forwards: Vec<Forward>,
     /// Addresses joined one to one.
     pub one_to_one: Vec<OneToOne>,
+    /// Networks with another prefix outside.
+    pub nptv6: Vec<Nptv6>,
+    /// IPv6 prefixes behind which the IPv4 world is.
+    pub nat64: Vec<Nat64>,
+    /// What FTP says of addresses is translated too.
+    pub ftp: bool,
 }
 
 /// What translation has counted.
@@ -156,10 +170,16 @@ pub(crate) struct Nat {
     edges: Vec<Edge>,
     /// Outside addresses by zone, in order.
     outside: Vec<(u16, IpAddr)>,
+    /// Networks with another prefix outside, by zone.
+    networks: Vec<(u16, Nptv6)>,
+    /// Zones in which FTP is attended to.
+    ftp_zones: Vec<u16>,
     /// Joined addresses by zone and outside address, in order, and by zone and inside address.
     joined: [Vec<(u16, IpAddr, OneToOne)>; 2],
     bindings: Bindings,
     hash: Seeded,
+    /// Of the IPv4 packets that were of IPv6.
+    identification: u16,
     pub counters: NatCounters,
 }
 
@@ -168,9 +188,12 @@ impl Nat {
         Nat {
             edges: Vec::new(),
             outside: Vec::new(),
+            networks: Vec::new(),
+            ftp_zones: Vec::new(),
             joined: [Vec::new(), Vec::new()],
             bindings: Bindings::new(seed),
             hash: Seeded(seed ^ 2),
+            identification: seed as u16,
             counters: NatCounters::default(),
         }
     }
@@ -193,11 +216,15 @@ impl Nat {
             let masquerades = config.masquerades.iter().flat_map(|m| &m.addresses);
             let forwards = config.forwards.iter().map(|forward| &forward.address);
             let joined = config.one_to_one.iter().map(|joined| &joined.outside);
-            let all = own.iter().chain(masquerades).chain(forwards).chain(joined);
+            let sixes = config.nat64.iter().map(|nat64| &nat64.address);
+            let all = own.iter().chain(masquerades).chain(forwards).chain(joined).chain(sixes);
             self.outside.extend(all.map(|address| (zone.0, *address)));
         }
         self.outside.sort_unstable();
         self.outside.dedup();
+        let networks = |e: &Edge| e.config.nptv6.iter().map(|n| (e.zone.0, *n)).collect::<Vec<_>>();
+        self.networks = self.edges.iter().flat_map(networks).collect();
+        self.ftp_zones = self.edges.iter().filter(|e| e.config.ftp).map(|e| e.zone.0).collect();
         let all = || self.edges.iter().flat_map(|e| e.config.one_to_one.iter().map(|joined| (e.zone.0, *joined)));
         self.joined = [
             all().map(|(zone, joined)| (zone, joined.outside, joined)).collect(),
@@ -215,8 +242,15 @@ impl Nat {
             return false;
         }
         let Some(ends) = read(packet) else { return self.error_inward(zone, packet).is_some() };
+        if self.inward64(now, zone, packet, &ends).is_some() {
+            return true;
+        }
         let inside = self.inside_of(now, zone, &ends, packet.headers.tcp_flags, timeouts);
-        inside.is_some_and(|inside| write(packet, Side::Destination, inside).is_some())
+        let Some(inside) = inside.filter(|inside| inside.0.is_ipv4() == to.is_ipv4()) else { return false };
+        if !self.ftp_zones.is_empty() {
+            self.ftp_inward(zone, &ends, packet);
+        }
+        write(packet, Side::Destination, inside).is_some()
     }
 
     fn inside_of(&mut self, now: Instant, zone: SwitchId, ends: &Ends, flags: u8, timeouts: &Timeouts) -> Option<End> {
@@ -239,6 +273,7 @@ impl Nat {
             return None;
         }
         self.counters.made += 1;
+        self.attend(&names);
         Some(inside)
     }
 
@@ -253,6 +288,9 @@ impl Nat {
         packet: &mut Packet,
         timeouts: &Timeouts,
     ) -> Result<(), DropReason> {
+        if let Some(left) = self.outward64(now, exit, packet, timeouts) {
+            return left;
+        }
         let Some(ends) = read(packet) else {
             self.error_outward(exit.zone, packet);
             return Ok(());
@@ -260,6 +298,9 @@ impl Nat {
         let Ends { protocol, source, destination } = ends;
         let at = (exit.zone.0, protocol, source, destination);
         if let Some(names) = self.bindings.pass(now, Way::Out, at, packet.headers.tcp_flags) {
+            if !self.ftp_zones.is_empty() {
+                self.ftp_outward(now, &names, &ends, packet, timeouts);
+            }
             write(packet, Side::Source, names.outside);
             return Ok(());
         }
@@ -277,7 +318,10 @@ impl Nat {
     }
 
     /// Gives a packet of our own, an answer to a packet that was translated, the names that its receiver knows.
-    pub fn reply(&self, zone: SwitchId, packet: &mut Packet) {
+    pub fn reply(&mut self, zone: SwitchId, packet: &mut Packet) {
+        if self.reply64(zone, packet).is_some() {
+            return;
+        }
         let Some(Ends { protocol, source, destination }) = read(packet) else {
             self.error_outward(zone, packet);
             return;
@@ -287,13 +331,16 @@ impl Nat {
         }
     }
 
+    /// Whether an address stands for a host inside by its prefix.
+    pub fn stands_for_host(&self, zone: SwitchId, address: IpAddr) -> bool {
+        self.joined_outside(zone, address).is_some()
+    }
+
     /// Whether an address is one of those that stand for hosts inside.
     #[inline]
     fn is_outside(&self, zone: SwitchId, address: IpAddr) -> bool {
-        match &self.outside[..] {
-            [only] => *only == (zone.0, address),
-            several => several.binary_search(&(zone.0, address)).is_ok(),
-        }
+        self.outside.binary_search(&(zone.0, address)).is_ok()
+            || self.networks.iter().any(|(z, network)| *z == zone.0 && network.outside.contains(address))
     }
 
     /// The join of an outside address.
@@ -301,7 +348,15 @@ impl Nat {
     fn joined_outside(&self, zone: SwitchId, outside: IpAddr) -> Option<OneToOne> {
         let [list, _] = &self.joined;
         let at = list.partition_point(|(z, a, _)| (*z, *a) < (zone.0, outside));
-        list.get(at).filter(|(z, a, _)| (*z, *a) == (zone.0, outside)).map(|(_, _, joined)| *joined)
+        let known = list.get(at).filter(|(z, a, _)| (*z, *a) == (zone.0, outside)).map(|(_, _, joined)| *joined);
+        known.or_else(|| {
+            let own = self.networks.is_empty() || self.outside.binary_search(&(zone.0, outside)).is_ok();
+            let here = self.networks.iter().filter(|(z, _)| *z == zone.0 && !own);
+            here.map(|(_, network)| network).find_map(|network| {
+                let inside = network.inward(outside)?;
+                Some(OneToOne { outside, inside, interface: network.interface })
+            })
+        })
     }
 
     /// The join of an inside address, at this interface or at any.
@@ -310,7 +365,14 @@ impl Nat {
         let [_, list] = &self.joined;
         let at = list.partition_point(|(z, a, _)| (*z, *a) < (zone.0, inside));
         let here = list.get(at..)?.iter().take_while(|(z, a, _)| (*z, *a) == (zone.0, inside));
-        here.map(|(_, _, joined)| *joined).find(|joined| by.is_none_or(|by| by == joined.interface))
+        let known = here.map(|(_, _, joined)| *joined).find(|joined| by.is_none_or(|by| by == joined.interface));
+        known.or_else(|| {
+            let here = self.networks.iter().filter(|(z, n)| *z == zone.0 && by.is_none_or(|by| by == n.interface));
+            here.map(|(_, network)| network).find_map(|network| {
+                let outside = network.outward(inside)?;
+                Some(OneToOne { outside, inside, interface: network.interface })
+            })
+        })
     }
 
     /// The configured masquerade of a flow that leaves so.
@@ -358,7 +420,7 @@ impl Nat {
         timeouts: &Timeouts,
     ) -> Result<Names, DropReason> {
         let Ends { protocol, source, destination } = *ends;
-        let address = by.addresses.first().copied().filter(|a| a.is_ipv4() == source.0.is_ipv4());
+        let address = by.addresses.first().copied().filter(|a| a.is_ipv4() == destination.0.is_ipv4());
         let Some(address) = address else { return Err(DropReason::NatExhausted) };
         if by.limit_each > 0 && self.bindings.of(zone.0, source.0) >= by.limit_each {
             self.counters.over_limit += 1;
@@ -384,6 +446,7 @@ impl Nat {
                 return Err(DropReason::NatExhausted);
             }
             self.counters.made += 1;
+            self.attend(&names);
             return Ok(names);
         }
         self.counters.exhausted += 1;

@@ -5,7 +5,7 @@
 //! longest prefix decides where it goes, and it is bridged on the switch of the interface it leaves by. Routers that
 //! meet on a switch share a zone, so that a flow that passes several of them is one flow and is judged once.
 //!
-//! [`path`] decides where a packet goes, [`neighbor`] knows the MACs there, [`hop`] is what stop 7 changes, [`walk`]
+//! [`path`] decides where a packet goes, [`policy`] by more than its destination, [`neighbor`] knows the MACs there, [`hop`] is what stop 7 changes, [`walk`]
 //! joins them to the other stages, [`short`] is the way of settled flows, [`local`] answers for the routers' own addresses, [`announce`] tells of them, [`advertise`] of the routers.
 //!
 //! Limits: [`neighbor::NEIGHBORS_MAX`] neighbours and [`neighbor::HELD_MAX`] packets waiting for them, over all routers;
@@ -25,11 +25,13 @@ pub(crate) mod limit;
 mod local;
 pub mod neighbor;
 pub mod path;
+pub mod policy;
 pub(crate) mod short;
 pub mod table;
 pub(crate) mod walk;
 
 pub use config::{Advertise, InterfaceConfig, NextHop, Prefix, Route, RouterConfig, Target};
+pub use policy::{PolicyRoute, Take};
 pub use table::RouteTable;
 
 use advertise::Telling;
@@ -43,6 +45,9 @@ pub(crate) struct Router {
     pub zone: SwitchId,
     pub interfaces: Vec<InterfaceId>,
     pub table: Arc<RouteTable>,
+    pub policies: Arc<[PolicyRoute]>,
+    /// Prefixes of IPv6 that stand for the IPv4 world: what goes there is routed as what it stands for.
+    pub nat64: Vec<Prefix>,
 }
 
 /// What an interface counted.
@@ -267,7 +272,9 @@ impl Routers {
         for (interface, wanted) in config.interfaces {
             self.set_interface(now, id, interface, wanted);
         }
-        let router = Router { zone: config.zone, interfaces, table: config.table };
+        let RouterConfig { zone, table, policies, nat, .. } = config;
+        let nat64 = nat.nat64.iter().map(|nat64| nat64.prefix).collect();
+        let router = Router { zone, interfaces, table, policies, nat64 };
         if let Some(slot) = self.routers.get_mut(index) {
             *slot = Some(router);
         }

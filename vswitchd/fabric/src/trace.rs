@@ -84,6 +84,10 @@ impl Fabric {
             return Err(DropReason::NoRoute);
         };
         let (switch, vid) = (config.switch, config.vid);
+        let router = self.routers.interface(from).and_then(|interface| self.routers.router(interface.router));
+        if let Some((policy, _)) = router.and_then(|router| self.routers.by_policy(router, from, &packet)) {
+            lines.push(format!("5 policy route \"{}\" decides", policy.name));
+        }
         lines.push(format!("5 neighbour {next} on switch {}, {}, past {hops} routers", switch.0, vlan(vid.0)));
         let mac = match self.routers.neighbors.peek(interface, next) {
             Some(Found::At(mac)) => mac,

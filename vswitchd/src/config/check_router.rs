@@ -51,6 +51,7 @@ impl Config {
             check_networks(router, problems);
             check_routes(router, problems);
             router.check_nat(problems);
+            self.check_policy_routes(router, problems);
             router.check_services(problems);
         }
         self.check_neighbors_on_switches(problems);
@@ -192,7 +193,7 @@ fn check_routes(router: &Router, problems: &mut Problems) {
     });
     let mut seen = HashSet::new();
     for route in &router.routes {
-        problems.unless(seen.insert((route.to.network(), route.to.prefix())), || {
+        problems.unless(seen.insert((route.table.as_deref(), route.to.network(), route.to.prefix())), || {
             format!("router {name}: there are two routes to {}; give one all its gateways", route.to)
         });
         check_route(router, route, problems);
@@ -201,7 +202,8 @@ fn check_routes(router: &Router, problems: &mut Problems) {
 
 fn check_route(router: &Router, route: &Route, problems: &mut Problems) {
     let object = || format!("router {}: route {}", router.name, route.to);
-    let Route { to, via, interface, action } = route;
+    let Route { to, via, interface, action, table } = route;
+    problems.unless(table.as_deref() != Some(""), || format!("{}: table = \"\" is no name", object()));
     match (via.is_empty() && interface.is_none(), action) {
         (true, None) => {
             return problems.add(format!("{}: it leads nowhere; give via, interface or action", object()));

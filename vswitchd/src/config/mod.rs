@@ -28,6 +28,7 @@ mod group;
 mod inspection;
 mod mirror;
 mod nat;
+mod policy_route;
 mod port;
 mod router;
 mod rule;
@@ -45,7 +46,8 @@ pub use content::{CONTENT_RULES_MAX, Content, ContentList, ContentRule, Judgemen
 pub use group::{GROUPS_MAX, Group};
 pub use inspection::{Inspection, Percent, Whole};
 pub use mirror::{CaptureFile, Direction, ErspanTo, MIRRORS_MAX, Mirror, erspan_interface};
-pub use nat::{Forward, Masquerade, OneToOne};
+pub use nat::{Forward, Helper, Masquerade, Nat64, Nptv6, OneToOne, well_known_prefix};
+pub use policy_route::PolicyRoute;
 pub use port::{
     Attachment, Mem, Pcap, Port, Rate, Share, Tap, Uplink, VhostProfile, VhostRole, VhostUser, Vlan, Xdp, XdpMode,
 };

@@ -1,8 +1,8 @@
 //! Address translation at the edge of a router, as it is wanted.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ipnetwork::IpNetwork;
+use ipnetwork::{IpNetwork, Ipv6Network};
 use serde::{Deserialize, Serialize};
 
 use super::check::Problems;
@@ -80,14 +80,113 @@ pub struct OneToOne {
     pub inside: IpAddr,
 }
 
+/// An IPv6 network that is known outside by another prefix of the same length (RFC 6296). Nothing is remembered: each
+/// address has its own outside name.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Nptv6 {
+    /// The network inside.
+    pub inside: IpNetwork,
+    /// The prefix it has outside.
+    pub outside: IpNetwork,
+}
+
+/// An IPv6 prefix behind which the IPv4 world is (NAT64, RFC 6146): hosts that have IPv6 alone reach IPv4 servers by it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Nat64 {
+    /// The prefix, of 32, 40, 48, 56, 64 or 96 bits (RFC 6052, 2.2).
+    #[serde(default = "well_known_prefix")]
+    pub prefix: IpNetwork,
+    /// The interface by which the IPv4 world is reached.
+    pub interface: String,
+    /// The IPv4 address that hosts have there; the interface's own where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<Ipv4Addr>,
+    /// Ports that are given.
+    #[serde(default = "default_ports")]
+    pub ports: Range,
+    /// Flows of one inside address at most; 0 for no limit of its own.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub limit_each: u32,
+}
+
+/// 64:ff9b::/96 (RFC 6052, 2.1).
+pub fn well_known_prefix() -> IpNetwork {
+    let address = Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0);
+    Ipv6Network::new(address, 96).map_or(IpAddr::V6(address).into(), IpNetwork::V6)
+}
+
+/// A protocol that speaks of addresses in its messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Helper {
+    /// FTP, port 21: PORT, EPRT and the answers to PASV and EPSV.
+    Ftp,
+}
+
 impl Router {
+    fn check_nptv6(&self, problems: &mut Problems) {
+        for (at, wanted) in self.nptv6.iter().enumerate() {
+            let Nptv6 { inside, outside } = wanted;
+            let object = || format!("router {}: nptv6 {outside}", self.name);
+            let both = inside.is_ipv6() && outside.is_ipv6() && inside.prefix() == outside.prefix();
+            problems.unless(both && (1..=64).contains(&inside.prefix()), || {
+                format!("{}: give two IPv6 prefixes of the same length, 64 bits at most", object())
+            });
+            let meets = |a: &IpNetwork, b: &IpNetwork| a.contains(b.network()) || b.contains(a.network());
+            let twice = self.nptv6.iter().take(at).any(|o| meets(&o.inside, inside) || meets(&o.outside, outside));
+            problems.unless(!twice, || format!("{}: it overlaps another", object()));
+            problems.unless(self.nptv6_interface(wanted).is_some(), || {
+                format!("{}: no interface has an address in {outside}, nor a default route; add one", object())
+            });
+        }
+    }
+
+    /// The interface by which the outside is reached: the one with an address there, else that of the default route.
+    pub fn nptv6_interface(&self, wanted: &Nptv6) -> Option<&super::Interface> {
+        let in_it = |interface: &&super::Interface| interface.addresses.iter().any(|a| wanted.outside.contains(a.ip()));
+        self.interfaces.iter().find(in_it).or_else(|| {
+            let route = self.routes.iter().find(|route| route.to.is_ipv6() && route.to.prefix() == 0)?;
+            match (&route.interface, route.via.first()) {
+                (Some(name), _) => self.interface(name),
+                (None, Some(gateway)) => self.interface_towards(*gateway),
+                (None, None) => None,
+            }
+        })
+    }
+
+    fn check_nat64(&self, problems: &mut Problems) {
+        for (at, wanted) in self.nat64.iter().enumerate() {
+            let Nat64 { prefix, interface, address, ports, .. } = wanted;
+            let object = || format!("router {}: nat64 {prefix}", self.name);
+            problems.unless(prefix.is_ipv6() && matches!(prefix.prefix(), 32 | 40 | 48 | 56 | 64 | 96), || {
+                format!("{}: give an IPv6 prefix of 32, 40, 48, 56, 64 or 96 bits", object())
+            });
+            let twice = self.nat64.iter().take(at).any(|other| other.prefix.network() == prefix.network());
+            problems.unless(!twice, || format!("{}: it is there already", object()));
+            problems.unless(ports.first > 0, || format!("{}: port 0 cannot be given", object()));
+            let Some(interface) = self.interface(interface) else {
+                problems.add(format!("{}: there is no interface \"{interface}\"", object()));
+                continue;
+            };
+            let own = |known: &IpNetwork| address.map_or(known.is_ipv4(), |address| known.ip() == address);
+            problems.unless(interface.addresses.iter().any(own), || {
+                format!("{}: interface {} has no such IPv4 address; add it there", object(), interface.name)
+            });
+        }
+    }
+
     /// The interface that has an address.
     pub fn interface_with(&self, address: IpAddr) -> Option<&super::Interface> {
         self.interfaces.iter().find(|interface| interface.addresses.iter().any(|known| known.ip() == address))
     }
 
     pub(super) fn check_nat(&self, problems: &mut Problems) {
-        let rules = self.forwards.len() + self.one_to_one.len() + self.masquerades.len();
+        let networks = self.nptv6.len() + self.nat64.len();
+        let rules = self.forwards.len() + self.one_to_one.len() + self.masquerades.len() + networks;
+        self.check_nptv6(problems);
+        self.check_nat64(problems);
         problems.unless(rules <= RULES_MAX, || {
             format!("router {}: {rules} translations are more than the {RULES_MAX} a router takes", self.name)
         });

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use weir_wire::MacAddr;
 
 use super::is_default;
-use super::nat::{Forward, Masquerade, OneToOne};
+use super::nat::{Forward, Helper, Masquerade, Nat64, Nptv6, OneToOne};
+use super::policy_route::PolicyRoute;
 use super::rule::Action;
 use super::services::{Dhcp, Dhcp6, Dns};
 use super::values::{Mac, one_or_many};
@@ -30,6 +31,9 @@ pub struct Router {
     /// Its routes, beside those to its own networks.
     #[serde(default, rename = "route", skip_serializing_if = "Vec::is_empty")]
     pub routes: Vec<Route>,
+    /// What is asked before the routes, in order.
+    #[serde(default, rename = "policy_route", skip_serializing_if = "Vec::is_empty")]
+    pub policies: Vec<PolicyRoute>,
     /// What goes out under another name.
     #[serde(default, rename = "masquerade", skip_serializing_if = "Vec::is_empty")]
     pub masquerades: Vec<Masquerade>,
@@ -39,6 +43,15 @@ pub struct Router {
     /// Addresses of its that belong to hosts inside.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub one_to_one: Vec<OneToOne>,
+    /// IPv6 networks that are known outside by another prefix.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nptv6: Vec<Nptv6>,
+    /// IPv6 prefixes behind which the IPv4 world is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nat64: Vec<Nat64>,
+    /// Protocols that speak of addresses in their messages, which are translated there too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "one_or_many")]
+    pub helpers: Vec<Helper>,
     /// Names for its networks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dns: Option<Dns>,
@@ -73,6 +86,9 @@ pub struct Interface {
     /// Tell its network of the router and its IPv6 prefixes, so that hosts configure themselves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub advertise: Option<Advertise>,
+    /// Addresses elsewhere for which it answers when it is asked for their MAC (proxy ARP, proxy ND).
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "one_or_many")]
+    pub proxy: Vec<IpNetwork>,
     /// Give its network IPv4 addresses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dhcp: Option<Dhcp>,
@@ -168,6 +184,7 @@ impl Default for Interface {
             advertise: None,
             dhcp: None,
             dhcp6: None,
+            proxy: Vec::new(),
         }
     }
 }
@@ -205,6 +222,9 @@ pub struct Route {
     /// Drop what takes this route.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub action: Option<RouteAction>,
+    /// The table it stands in, which policy routes name; absent: the router's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table: Option<String>,
 }
 
 /// What becomes of packets that are not to be routed.

@@ -3,6 +3,8 @@
 use weir_proto::v1;
 
 use super::convert::{action_of, action_to_proto, filled, narrow, text, texts};
+use super::convert_nat::{helper_of, helper_to_proto, nat64_of, nat64_to_proto, nptv6_of, nptv6_to_proto};
+use super::policy_routes::{policy_route_of, policy_route_to_proto};
 use crate::config::{Advertise, Forward, Interface, Mac, Masquerade, Neighbor, OneToOne, Route, RouteAction, Router};
 use crate::refusal::Refusal;
 
@@ -15,6 +17,7 @@ pub(super) fn router_of(spec: &v1::RouterSpec) -> Result<Router, Refusal> {
         inspect: filled(&spec.inspect),
         interfaces: spec.interfaces.iter().map(|i| interface_of(&object, i)).collect::<Result<_, _>>()?,
         routes: spec.routes.iter().map(|r| route_of(&object, r)).collect::<Result<_, _>>()?,
+        policies: spec.policy_routes.iter().map(|p| policy_route_of(&object, p)).collect::<Result<_, _>>()?,
         ..nat_of(&object, &spec.nat.clone().unwrap_or_default())?
     })
 }
@@ -27,6 +30,7 @@ pub(super) fn router_to_proto(router: &Router) -> v1::RouterSpec {
         interfaces: router.interfaces.iter().map(interface_to_proto).collect(),
         routes: router.routes.iter().map(route_to_proto).collect(),
         nat: Some(nat_to_proto(router)),
+        policy_routes: router.policies.iter().map(policy_route_to_proto).collect(),
     }
 }
 
@@ -61,6 +65,9 @@ pub(super) fn nat_of(router: &str, spec: &v1::NatSpec) -> Result<Router, Refusal
         masquerades: masquerades.collect::<Result<_, Refusal>>()?,
         forwards: forwards.collect::<Result<_, Refusal>>()?,
         one_to_one: one_to_one.collect::<Result<_, Refusal>>()?,
+        nptv6: spec.nptv6.iter().map(|n| nptv6_of(&object, n)).collect::<Result<_, _>>()?,
+        nat64: spec.nat64.iter().map(|n| nat64_of(&object, n)).collect::<Result<_, _>>()?,
+        helpers: spec.helpers.iter().map(|name| helper_of(&object, name)).collect::<Result<_, _>>()?,
         ..Router::default()
     })
 }
@@ -87,6 +94,9 @@ fn nat_to_proto(router: &Router) -> v1::NatSpec {
         masquerades: masquerades.collect(),
         forwards: forwards.collect(),
         one_to_one: router.one_to_one.iter().map(joined).collect(),
+        nptv6: router.nptv6.iter().map(nptv6_to_proto).collect(),
+        nat64: router.nat64.iter().map(nat64_to_proto).collect(),
+        helpers: router.helpers.iter().map(helper_to_proto).collect(),
     }
 }
 
@@ -109,6 +119,7 @@ pub(super) fn interface_of(router: &str, spec: &v1::InterfaceSpec) -> Result<Int
         clamp_mss: spec.clamp_mss,
         neighbors: neighbors.collect::<Result<_, Refusal>>()?,
         advertise: spec.advertise.as_ref().map(|told| advertise_of(&object, told)).transpose()?,
+        proxy: texts(&object, "proxy", &spec.proxy)?,
         ..usual
     })
 }
@@ -152,39 +163,48 @@ fn interface_to_proto(interface: &Interface) -> v1::InterfaceSpec {
             preferred_s: Some(told.preferred_s),
             search: told.search.clone(),
         }),
+        proxy: interface.proxy.iter().map(ToString::to_string).collect(),
     }
 }
 
 pub(super) fn route_of(router: &str, spec: &v1::RouteSpec) -> Result<Route, Refusal> {
     let object = format!("{router}: route {}", spec.to);
-    let action = match v1::RouteAction::try_from(spec.action) {
-        Ok(v1::RouteAction::Unspecified) => None,
-        Ok(v1::RouteAction::Blackhole) => Some(RouteAction::Blackhole),
-        Ok(v1::RouteAction::Unreachable) => Some(RouteAction::Unreachable),
-        Ok(v1::RouteAction::Prohibit) => Some(RouteAction::Prohibit),
-        Err(_) => {
-            return Err(Refusal::invalid(format!("{object}: action {} is not known to this version", spec.action)));
-        }
-    };
+    let action = route_action_of(&object, spec.action)?;
     Ok(Route {
         to: text(&object, "to", &spec.to)?,
         via: texts(&object, "via", &spec.via)?,
         interface: filled(&spec.interface),
         action,
+        table: filled(&spec.table),
     })
 }
 
-fn route_to_proto(route: &Route) -> v1::RouteSpec {
-    let action = match route.action {
+pub(super) fn route_action_of(object: &str, action: i32) -> Result<Option<RouteAction>, Refusal> {
+    Ok(match v1::RouteAction::try_from(action) {
+        Ok(v1::RouteAction::Unspecified) => None,
+        Ok(v1::RouteAction::Blackhole) => Some(RouteAction::Blackhole),
+        Ok(v1::RouteAction::Unreachable) => Some(RouteAction::Unreachable),
+        Ok(v1::RouteAction::Prohibit) => Some(RouteAction::Prohibit),
+        Err(_) => return Err(Refusal::invalid(format!("{object}: action {action} is not known to this version"))),
+    })
+}
+
+pub(super) fn route_action_to_proto(action: Option<RouteAction>) -> i32 {
+    match action {
         None => v1::RouteAction::Unspecified,
         Some(RouteAction::Blackhole) => v1::RouteAction::Blackhole,
         Some(RouteAction::Unreachable) => v1::RouteAction::Unreachable,
         Some(RouteAction::Prohibit) => v1::RouteAction::Prohibit,
-    };
+    }
+    .into()
+}
+
+fn route_to_proto(route: &Route) -> v1::RouteSpec {
     v1::RouteSpec {
         to: route.to.to_string(),
         via: route.via.iter().map(ToString::to_string).collect(),
         interface: route.interface.clone().unwrap_or_default(),
-        action: action.into(),
+        action: route_action_to_proto(route.action),
+        table: route.table.clone().unwrap_or_default(),
     }
 }

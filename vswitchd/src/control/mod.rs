@@ -4,6 +4,7 @@
 mod config;
 mod content;
 mod convert;
+mod convert_nat;
 mod convert_port;
 mod convert_router;
 mod convert_services;
@@ -13,6 +14,7 @@ mod flows;
 mod inspection;
 mod mirrors;
 mod policies;
+mod policy_routes;
 mod ports;
 mod routers;
 mod rule_sets;

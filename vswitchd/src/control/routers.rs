@@ -15,8 +15,9 @@ use weir_wire::{InterfaceId, SwitchId};
 use super::Service;
 use super::convert::{action_to_proto, required, text, texts, unknown_field};
 use super::convert_router::{interface_of, nat_of, route_of, router_of, router_to_proto};
+use super::policy_routes::{self, policy_route_of};
 use crate::commit::Terms;
-use crate::config::{Config, Forward, Interface, Protocol, Router};
+use crate::config::{Config, Forward, Interface, Protocol, Route, Router};
 use crate::published::Snapshot;
 use crate::refusal::Refusal;
 use crate::state::{Zones, default_of, inspect_of};
@@ -127,9 +128,9 @@ impl Routers for Service {
         self.edit(move |config| {
             let known = &mut find(config, &router)?.routes;
             let places: std::collections::HashMap<_, usize> =
-                known.iter().enumerate().map(|(at, route)| (key(&route.to), at)).collect();
+                known.iter().enumerate().map(|(at, route)| (place(route), at)).collect();
             for route in routes {
-                match places.get(&key(&route.to)).and_then(|&at| known.get_mut(at)) {
+                match places.get(&place(&route)).and_then(|&at| known.get_mut(at)) {
                     Some(_) if only_new => return Err(Refusal::exists("route", &route.to.to_string())),
                     Some(old) => *old = route,
                     None => known.push(route),
@@ -141,13 +142,14 @@ impl Routers for Service {
     }
 
     async fn delete_routes(&self, request: Request<v1::DeleteRoutesRequest>) -> Result<Response<v1::Applied>, Status> {
-        let v1::DeleteRoutesRequest { router, to } = request.into_inner();
+        let v1::DeleteRoutesRequest { router, to, table } = request.into_inner();
         let networks: Vec<IpNetwork> = texts(&format!("router {router}"), "to", &to)?;
         self.edit(move |config| {
             let known = &mut find(config, &router)?.routes;
             for network in &networks {
                 let before = known.len();
-                known.retain(|route| key(&route.to) != key(network));
+                let here = |route: &Route| route.table.as_deref().unwrap_or_default() == table;
+                known.retain(|route| !here(route) || key(&route.to) != key(network));
                 if known.len() == before {
                     let there: Vec<String> = known.iter().map(|route| route.to.to_string()).collect();
                     return Err(Refusal::not_found("route", &network.to_string(), there.iter().map(String::as_str)));
@@ -158,6 +160,23 @@ impl Routers for Service {
         .await
     }
 
+    async fn add_policy_route(
+        &self,
+        request: Request<v1::AddPolicyRouteRequest>,
+    ) -> Result<Response<v1::Applied>, Status> {
+        let v1::AddPolicyRouteRequest { router, policy_route, before } = request.into_inner();
+        let wanted = policy_route_of(&format!("router {router}"), &required(policy_route, "policy_route")?)?;
+        self.edit(move |config| policy_routes::add(find(config, &router)?, wanted, &before)).await
+    }
+
+    async fn delete_policy_routes(
+        &self,
+        request: Request<v1::DeletePolicyRoutesRequest>,
+    ) -> Result<Response<v1::Applied>, Status> {
+        let v1::DeletePolicyRoutesRequest { router, names } = request.into_inner();
+        self.edit(move |config| policy_routes::delete(find(config, &router)?, &names)).await
+    }
+
     async fn add_nat(&self, request: Request<v1::AddNatRequest>) -> Result<Response<v1::Applied>, Status> {
         let v1::AddNatRequest { router, nat } = request.into_inner();
         let wanted = nat_of(&format!("router {router}"), &nat.unwrap_or_default())?;
@@ -166,6 +185,10 @@ impl Routers for Service {
             known.masquerades.extend(wanted.masquerades);
             known.forwards.extend(wanted.forwards);
             known.one_to_one.extend(wanted.one_to_one);
+            known.nptv6.extend(wanted.nptv6);
+            known.nat64.extend(wanted.nat64);
+            let new: Vec<_> = wanted.helpers.into_iter().filter(|helper| !known.helpers.contains(helper)).collect();
+            known.helpers.extend(new);
             Ok(())
         })
         .await
@@ -176,12 +199,18 @@ impl Routers for Service {
         let named = nat_of(&format!("router {router}"), &nat.unwrap_or_default())?;
         self.edit(move |config| {
             let known = find(config, &router)?;
-            let count = |r: &Router| r.masquerades.len() + r.forwards.len() + r.one_to_one.len();
+            let count = |r: &Router| {
+                let rules = r.masquerades.len() + r.forwards.len() + r.one_to_one.len();
+                rules + r.nptv6.len() + r.nat64.len() + r.helpers.len()
+            };
             let before = count(known);
             known.masquerades.retain(|m| named.masquerades.iter().all(|n| n.interface != m.interface));
             let same = |a: &Forward, b: &Forward| (a.protocol, a.address, a.ports) == (b.protocol, b.address, b.ports);
             known.forwards.retain(|f| !named.forwards.iter().any(|n| same(n, f)));
             known.one_to_one.retain(|j| named.one_to_one.iter().all(|n| n.outside != j.outside));
+            known.nptv6.retain(|p| named.nptv6.iter().all(|n| key(&n.outside) != key(&p.outside)));
+            known.nat64.retain(|p| named.nat64.iter().all(|n| key(&n.prefix) != key(&p.prefix)));
+            known.helpers.retain(|helper| !named.helpers.contains(helper));
             if before - count(known) < count(&named) {
                 return Err(Refusal::state(format!(
                     "router {router}: it has no such translation; see vswitchctl nat show"
@@ -393,6 +422,11 @@ fn interfaces_of(snapshot: &Snapshot, router: &str) -> Result<Vec<(InterfaceId, 
     let wanted = |name: &str| selected.iter().any(|(known, _)| known == name);
     let interfaces = snapshot.ids.interfaces().filter(|(router, ..)| wanted(router));
     Ok(interfaces.map(|(router, interface, id)| (id, router.to_owned(), interface.to_owned())).collect())
+}
+
+/// What names a route among others.
+fn place(route: &Route) -> (Option<String>, (IpAddr, u8)) {
+    (route.table.clone(), key(&route.to))
 }
 
 fn key(network: &IpNetwork) -> (IpAddr, u8) {

@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use ipnetwork::IpNetwork;
 use weir_fabric::Step;
-use weir_fabric::nat::{Forward, Masquerade, NatConfig, OneToOne};
+use weir_fabric::nat::{Forward, Masquerade, Nat64, NatConfig, Nptv6, OneToOne};
 use weir_fabric::router::{Advertise, InterfaceConfig, NextHop, Prefix, Route, RouteTable, RouterConfig, Target};
 use weir_fabric::serve::Serves;
 use weir_filter::policy::spec;
 use weir_wire::{InterfaceId, SwitchId, Vid};
 
-use super::{Ids, action};
-use crate::config::{self, Action, Config, Interface, RouteAction, Router};
+use super::{Ids, action, policy_route};
+use crate::config::{self, Action, Config, Helper, Interface, RouteAction, Router};
 
 /// Which routers meet on a switch: they share a zone, whose name is that of the one with the lowest number.
 #[derive(Clone, Debug, Default)]
@@ -110,7 +110,8 @@ pub fn inspect_of(config: &Config, router: &Router) -> Option<String> {
 /// Tells the fabric of all routers.
 pub(super) fn steps(desired: &Config, ids: &Ids) -> Vec<Step> {
     let zones = Zones::of(desired, ids);
-    let mut steps: Vec<Step> = desired.routers.iter().filter_map(|router| set_router(router, ids, &zones)).collect();
+    let mut steps: Vec<Step> =
+        desired.routers.iter().filter_map(|router| set_router(router, desired, ids, &zones)).collect();
     steps.push(Step::SetServed(served(desired, ids)));
     steps
 }
@@ -126,21 +127,29 @@ fn served(desired: &Config, ids: &Ids) -> Vec<(InterfaceId, Serves)> {
     all.filter_map(serves).filter(|(_, serves)| *serves != Serves::default()).collect()
 }
 
-fn set_router(router: &Router, ids: &Ids, zones: &Zones) -> Option<Step> {
+fn set_router(router: &Router, config: &Config, ids: &Ids, zones: &Zones) -> Option<Step> {
     let interfaces: Vec<(InterfaceId, InterfaceConfig)> = router
         .interfaces
         .iter()
         .filter_map(|wanted| Some((ids.interface(&router.name, &wanted.name)?, interface(router, wanted, ids)?)))
         .collect();
-    let routes = router
-        .routes
-        .iter()
-        .filter_map(|route| Some(Route { to: prefix(&route.to), target: target(router, route, ids)? }));
     // A checked state has fewer routes than a table takes.
-    let table = RouteTable::build(interfaces.iter().map(|(id, config)| (*id, config)), routes).ok()?;
+    let table =
+        RouteTable::build(interfaces.iter().map(|(id, config)| (*id, config)), routes_of(router, None, ids)).ok()?;
+    let others = router.tables().into_iter().filter_map(|name| {
+        let table = RouteTable::build([].into_iter(), routes_of(router, Some(name), ids)).ok()?;
+        Some((name, Arc::new(table)))
+    });
+    let policies = policy_route::of(router, config, &others.collect(), ids);
     let (zone, nat) = (zones.zone(&router.name)?, nat(router, ids));
-    let config = RouterConfig { zone, interfaces, table: Arc::new(table), nat };
+    let config = RouterConfig { zone, interfaces, table: Arc::new(table), policies: policies.into(), nat };
     Some(Step::SetRouter(ids.router(&router.name)?, config))
+}
+
+/// The routes that stand in a table.
+fn routes_of<'a>(router: &'a Router, table: Option<&'a str>, ids: &'a Ids) -> impl Iterator<Item = Route> + 'a {
+    let here = router.routes.iter().filter(move |route| route.table.as_deref() == table);
+    here.filter_map(move |route| Some(Route { to: prefix(&route.to), target: target(router, route, ids)? }))
 }
 
 fn interface(router: &Router, wanted: &Interface, ids: &Ids) -> Option<InterfaceConfig> {
@@ -153,6 +162,7 @@ fn interface(router: &Router, wanted: &Interface, ids: &Ids) -> Option<Interface
         clamp_mss: wanted.clamp_mss,
         neighbors: wanted.neighbors.iter().map(|neighbor| (neighbor.address, neighbor.mac.0)).collect(),
         advertise: wanted.advertise.as_ref().map(|told| advertise(router, wanted, told)),
+        proxy: wanted.proxy.iter().map(prefix).collect(),
     })
 }
 
@@ -199,31 +209,63 @@ fn nat(router: &Router, ids: &Ids) -> NatConfig {
         let interface = number(&router.interface_with(wanted.outside)?.name)?;
         Some(OneToOne { outside: wanted.outside, inside: wanted.inside, interface })
     });
-    NatConfig { masquerades: masquerades.collect(), forwards: forwards.collect(), one_to_one: one_to_one.collect() }
+    let nptv6 = router.nptv6.iter().filter_map(|wanted| {
+        let interface = number(&router.nptv6_interface(wanted)?.name)?;
+        Some(Nptv6 { inside: prefix(&wanted.inside), outside: prefix(&wanted.outside), interface })
+    });
+    let nat64 = router.nat64.iter().filter_map(|wanted| {
+        let own = || router.interface(&wanted.interface)?.addresses.iter().map(IpNetwork::ip).find(IpAddr::is_ipv4);
+        Some(Nat64 {
+            prefix: prefix(&wanted.prefix),
+            interface: number(&wanted.interface)?,
+            address: wanted.address.map(IpAddr::V4).or_else(own)?,
+            ports: wanted.ports.into(),
+            limit_each: wanted.limit_each,
+        })
+    });
+    NatConfig {
+        masquerades: masquerades.collect(),
+        forwards: forwards.collect(),
+        one_to_one: one_to_one.collect(),
+        nptv6: nptv6.collect(),
+        nat64: nat64.collect(),
+        ftp: router.helpers.contains(&Helper::Ftp),
+    }
 }
 
-fn prefix(network: &IpNetwork) -> Prefix {
+pub(super) fn prefix(network: &IpNetwork) -> Prefix {
     Prefix { address: network.ip(), length: network.prefix() }
 }
 
 fn target(router: &Router, route: &crate::config::Route, ids: &Ids) -> Option<Target> {
-    match route.action {
-        Some(RouteAction::Blackhole) => return Some(Target::Blackhole),
-        Some(RouteAction::Unreachable) => return Some(Target::Unreachable),
-        Some(RouteAction::Prohibit) => return Some(Target::Prohibit),
-        None => {}
+    if let Some(action) = route.action {
+        return Some(refusal(action));
     }
+    via(router, &route.via, route.interface.as_deref(), ids)
+}
+
+/// What leads to gateways, or out of an interface.
+pub(super) fn via(router: &Router, gateways: &[IpAddr], interface: Option<&str>, ids: &Ids) -> Option<Target> {
     let by = |gateway: Option<&IpAddr>| {
         let near = || gateway.and_then(|gateway| router.interface_towards(*gateway)).map(|i| i.name.as_str());
-        let name = route.interface.as_deref().or_else(near)?;
+        let name = interface.or_else(near)?;
         Some(NextHop { interface: ids.interface(&router.name, name)?, gateway: gateway.copied() })
     };
-    let ways: Vec<NextHop> = if route.via.is_empty() {
+    let ways: Vec<NextHop> = if gateways.is_empty() {
         by(None).into_iter().collect()
     } else {
-        route.via.iter().filter_map(|g| by(Some(g))).collect()
+        gateways.iter().filter_map(|gateway| by(Some(gateway))).collect()
     };
     (!ways.is_empty()).then_some(Target::Via(ways))
+}
+
+/// What refuses.
+pub(super) fn refusal(action: RouteAction) -> Target {
+    match action {
+        RouteAction::Blackhole => Target::Blackhole,
+        RouteAction::Unreachable => Target::Unreachable,
+        RouteAction::Prohibit => Target::Prohibit,
+    }
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use weir_wire::Instant;
 use weir_wire::numbers::*;
 
 use super::ends::End;
+use super::ftp::Ftp;
 use crate::router::neighbor::Seeded;
 
 /// Bindings of all routers.
@@ -94,7 +95,7 @@ pub(super) fn hash(seed: u64, way: Way, at: At) -> u64 {
     fold(fold(a ^ k, b ^ l) ^ kind ^ l, fold(c ^ l, d ^ k) ^ k).max(1)
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct Binding {
     names: Names,
     used: Instant,
@@ -102,6 +103,10 @@ struct Binding {
     heard: [bool; 2],
     /// A TCP end of it has finished, by FIN or RST.
     finished: [bool; 2],
+    /// The only remote address that it lets in, where it holds for all remote ends.
+    expects: Option<IpAddr>,
+    /// A conversation that speaks of addresses.
+    ftp: Option<Box<Ftp>>,
 }
 
 impl Binding {
@@ -226,9 +231,11 @@ impl Bindings {
         if exact.is_some() || self.open == 0 {
             return exact;
         }
-        let (zone, protocol, end, _) = at;
+        let (zone, protocol, end, remote) = at;
         let any = (zone, protocol, end, ANYBODY);
-        self.exact(way, any, self.hash(way, any))
+        let place = self.exact(way, any, self.hash(way, any))?;
+        let expects = self.all.get(place as usize)?.as_ref()?.expects;
+        expects.is_none_or(|only| only == remote.0).then_some(place)
     }
 
     #[inline]
@@ -238,6 +245,40 @@ impl Bindings {
                 && self.all.get(slot as usize / 2).and_then(Option::as_ref).is_some_and(|b| b.names.at(way) == at)
         };
         self.index.find(hash, is_it).map(|slot| slot / 2)
+    }
+
+    /// A conversation that speaks of addresses has the binding at this place.
+    #[inline]
+    pub fn is_attended(&self, place: u32) -> bool {
+        self.all.get(place as usize).and_then(Option::as_ref).is_some_and(|binding| binding.ftp.is_some())
+    }
+
+    /// Attends to the conversation of a binding.
+    pub fn attend(&mut self, names: &Names) {
+        let at = names.at(Way::Out);
+        let place = self.exact(Way::Out, at, self.hash(Way::Out, at));
+        if let Some(binding) = place.and_then(|place| self.all.get_mut(place as usize)).and_then(Option::as_mut) {
+            binding.ftp = Some(Box::default());
+        }
+    }
+
+    /// What is remembered of a conversation that is attended to.
+    pub fn ftp(&mut self, way: Way, at: At) -> Option<&mut Ftp> {
+        let place = self.place(way, at, self.hash(way, at))?;
+        self.all.get_mut(place as usize)?.as_mut()?.ftp.as_deref_mut()
+    }
+
+    /// Adds a binding for a connection that is expected from this address; `false` where there is no room.
+    pub fn expect(&mut self, now: Instant, names: Names, from: IpAddr, timeouts: &Timeouts) -> bool {
+        if !self.add(now, names, Way::Out, timeouts) {
+            return false;
+        }
+        let at = names.at(Way::Out);
+        let place = self.exact(Way::Out, at, self.hash(Way::Out, at));
+        if let Some(binding) = place.and_then(|place| self.all.get_mut(place as usize)).and_then(Option::as_mut) {
+            binding.expects = Some(from);
+        }
+        true
     }
 
     /// Whether these names can be given: nobody inside or outside has them, or has not used them for their time.
@@ -266,7 +307,7 @@ impl Bindings {
         let mut heard = [false; 2];
         heard[way as usize & 1] = true;
         if let Some(slot) = self.all.get_mut(place as usize) {
-            *slot = Some(Binding { names, used: now, heard, finished: [false; 2] });
+            *slot = Some(Binding { names, used: now, heard, finished: [false; 2], expects: None, ftp: None });
         }
         if !self.enlist(place, &names) {
             if let Some(slot) = self.all.get_mut(place as usize) {

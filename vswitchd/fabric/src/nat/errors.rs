@@ -12,14 +12,14 @@ use super::bindings::Way;
 use super::ends::{End, Side, asking_side, write_address};
 
 /// Where the quoted packet begins, from the ICMP header.
-const QUOTE: usize = 8;
+pub(super) const QUOTE: usize = 8;
 
 /// The ends of a packet that an error quotes, and where its transport header stands in the quote.
-struct Quoted {
-    protocol: u8,
-    source: End,
-    destination: End,
-    transport: usize,
+pub(super) struct Quoted {
+    pub protocol: u8,
+    pub source: End,
+    pub destination: End,
+    pub transport: usize,
 }
 
 fn is_error(v4: bool, kind: u8) -> bool {
@@ -27,7 +27,7 @@ fn is_error(v4: bool, kind: u8) -> bool {
 }
 
 /// Reads the quote of an ICMP error; fragments behind the first and IPv6 extension headers are not looked into.
-fn quoted(packet: &Packet) -> Option<Quoted> {
+pub(super) fn quoted(packet: &Packet) -> Option<Quoted> {
     let icmp = packet.transport();
     let v4 = packet.headers.l3_kind == L3::Ipv4;
     if !is_error(v4, *icmp.first()?) {
@@ -76,6 +76,9 @@ impl Nat {
             return None;
         }
         let inside = self.inside_name(zone, &quoted)?;
+        if inside.0.is_ipv6() != receiver.is_ipv6() {
+            return self.error_in64(zone, packet);
+        }
         rename(packet, &quoted, Side::Source, inside)?;
         readdress(packet, Side::Destination, inside.0)?;
         complete(packet)

@@ -68,7 +68,8 @@ impl Nat {
         let inside = match self.bindings.place(Way::In, ends.inward(zone), hash) {
             Some(place) => {
                 let Some(names) = self.bindings.names(place) else { return false };
-                if self.is_outside(zone, names.inside.0) {
+                let other_family = names.inside.0.is_ipv4() != ends.destination.0.is_ipv4();
+                if other_family || self.is_outside(zone, names.inside.0) || self.bindings.is_attended(place) {
                     return false;
                 }
                 self.bindings.pass_at(now, Way::In, place, packet.headers.tcp_flags);
@@ -87,7 +88,7 @@ impl Nat {
     pub fn outward_known(&self, exit: &Exit, packet: &Packet, hash: u64) -> Renaming {
         let Some(ends) = ends(packet) else { return Renaming::Unknown };
         if let Some(place) = self.bindings.place(Way::Out, ends.outward(exit.zone), hash) {
-            return Renaming::Bound(place);
+            return if self.bindings.is_attended(place) { Renaming::Unknown } else { Renaming::Bound(place) };
         }
         if let Some(joined) = self.joined_inside(exit.zone, ends.source.0, Some(exit.to)) {
             return Renaming::Joined((joined.outside, ends.source.1));

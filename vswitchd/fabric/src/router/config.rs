@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use weir_wire::{InterfaceId, MacAddr, SwitchId, Vid};
 
-use super::RouteTable;
+use super::{PolicyRoute, RouteTable};
 use crate::nat::NatConfig;
 
 /// An address and the length of its network's prefix.
@@ -65,6 +65,8 @@ pub struct InterfaceConfig {
     pub neighbors: Vec<(IpAddr, MacAddr)>,
     /// What its network is told of the router and its prefixes, where it is.
     pub advertise: Option<Advertise>,
+    /// Addresses elsewhere for which it answers when it is asked for their MAC.
+    pub proxy: Vec<Prefix>,
 }
 
 /// What a network is told of its router (RFC 4861, 6.2.1). The prefixes are those of the interface of 64 bits.
@@ -98,6 +100,7 @@ impl Default for InterfaceConfig {
             clamp_mss: false,
             neighbors: Vec::new(),
             advertise: None,
+            proxy: Vec::new(),
         }
     }
 }
@@ -118,6 +121,8 @@ pub struct RouterConfig {
     pub interfaces: Vec<(InterfaceId, InterfaceConfig)>,
     /// Its routes, compiled.
     pub table: Arc<RouteTable>,
+    /// What is asked before them, in order.
+    pub policies: Arc<[PolicyRoute]>,
     /// Its address translations.
     pub nat: NatConfig,
 }
@@ -129,6 +134,7 @@ impl Default for RouterConfig {
             zone: SwitchId(SwitchId::FIRST_ZONE),
             interfaces: Vec::new(),
             table: Arc::new(RouteTable::default()),
+            policies: Arc::new([]),
             nat: NatConfig::default(),
         }
     }

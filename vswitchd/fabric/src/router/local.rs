@@ -9,6 +9,7 @@ use weir_wire::{DropReason, InterfaceId, L3, MacAddr, Packet, PortId, SwitchId, 
 
 use std::net::{IpAddr, Ipv6Addr};
 
+use super::Target;
 use super::neighbor::Heard;
 use crate::stages::Walk;
 
@@ -109,7 +110,7 @@ impl Walk<'_> {
             let how = if ours { Heard::Directly } else { Heard::InPassing };
             self.believe(id, sender, mac, how);
         }
-        if !ours {
+        if !ours && !self.stands_for(id, target) {
             return;
         }
         let frame = match (target, sender) {
@@ -119,6 +120,24 @@ impl Walk<'_> {
             _ => return,
         };
         self.reply(packet, &frame);
+    }
+
+    /// Whether an interface answers for an address that is not its own: one it was told to answer for, which is not to be
+    /// reached by the same interface, or which is the outside name of a host.
+    fn stands_for(&self, id: InterfaceId, target: IpAddr) -> bool {
+        let Some(interface) = self.routers.interface(id) else { return false };
+        if !interface.config.proxy.iter().any(|network| network.contains(target)) {
+            return false;
+        }
+        let Some(router) = self.routers.router(interface.router) else { return false };
+        if self.nat.stands_for_host(router.zone, target) {
+            return true;
+        }
+        match router.table.lookup(target) {
+            Some(Target::Via(ways)) => ways.iter().all(|way| way.interface != id),
+            Some(Target::Local) => true,
+            Some(Target::Edge | Target::Blackhole | Target::Unreachable | Target::Prohibit) | None => false,
+        }
     }
 
     /// Somebody says that it has `address`.

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use weir_wire::build::IcmpError;
 use weir_wire::{DropReason, InterfaceId, L3, Packet};
 
-use super::config::{NextHop, Target};
+use super::config::{NextHop, Prefix, Target};
 use super::neighbor::Found;
 use super::{Routers, is_link_local};
 
@@ -57,7 +57,7 @@ impl Routers {
         let facts = facts(packet).map_err(refused)?;
         let (mut at, mut hops, mut serves_all) = (from, 0, true);
         loop {
-            match self.step(at, &facts, packet.hash, hops, &mut serves_all)? {
+            match self.step(at, packet, &facts, hops, &mut serves_all)? {
                 Step::Here => return Ok(Path::Local(at)),
                 Step::Out(interface, next) => return Ok(Path::Out { interface, next, hops: hops + 1, serves_all }),
                 Step::On(peer) => {
@@ -75,8 +75,8 @@ impl Routers {
     fn step(
         &self,
         at: InterfaceId,
+        packet: &Packet,
         facts: &Facts,
-        hash: u64,
         hops: u8,
         serves_all: &mut bool,
     ) -> Result<Step, Refused> {
@@ -88,7 +88,8 @@ impl Routers {
             let ours = interface.addresses.iter().any(|a| a.prefix.address == facts.destination);
             return if ours { Ok(Step::Here) } else { Err(refuse(DropReason::Martian, None)) };
         }
-        let target = router.table.lookup(facts.destination);
+        let destination = Prefix::routed(&router.nat64, facts.destination);
+        let target = router.table.lookup(destination);
         if target == Some(&Target::Local) {
             return Ok(Step::Here);
         }
@@ -98,10 +99,12 @@ impl Routers {
         if facts.ttl <= hops + 1 {
             return Err(refuse(DropReason::HopLimit, Some(IcmpError::TimeExceeded)));
         }
+        *serves_all &= router.policies.is_empty();
+        let target = self.by_policy(router, at, packet).map(|(_, target)| target).or(target);
         let way = match target {
             Some(Target::Via(ways)) => {
                 *serves_all &= ways.len() == 1;
-                self.choose(ways, facts.destination, hash)
+                self.choose(ways, destination, packet.hash)
             }
             Some(Target::Local) => return Ok(Step::Here),
             Some(Target::Edge) => return Err(refuse(DropReason::Martian, None)),
@@ -113,7 +116,7 @@ impl Routers {
             None => None,
         };
         let way = way.ok_or(refuse(DropReason::NoRoute, Some(IcmpError::NoRoute)))?;
-        let next = way.gateway.unwrap_or(facts.destination);
+        let next = way.gateway.unwrap_or(destination);
         let exit = self.interface(way.interface).ok_or(refuse(DropReason::NoRoute, Some(IcmpError::NoRoute)))?;
         Ok(match exit.peers.iter().find(|(address, _)| *address == next) {
             Some(&(_, peer)) => Step::On(peer),

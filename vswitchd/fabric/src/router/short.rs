@@ -175,6 +175,10 @@ impl Walk<'_> {
     fn find_next_hop(&mut self, path: usize, packet: &Packet, destination: IpAddr, paths: &mut Paths) -> Option<usize> {
         let from = paths.door(path)?;
         let Ok(Path::Out { interface, next, hops, serves_all }) = self.routers.path(from, packet) else { return None };
+        if next.is_ipv4() != destination.is_ipv4() {
+            // Its version changes.
+            return None;
+        }
         let key = (interface, next);
         let Found::At(mac) = self.routers.neighbors.find(self.now, key, &mut self.routers.emissions) else {
             return None;

@@ -118,6 +118,7 @@ mod tests {
             clamp_mss: false,
             neighbors: Vec::new(),
             advertise: None,
+            proxy: Vec::new(),
         }
     }
 

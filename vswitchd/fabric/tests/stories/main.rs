@@ -5,16 +5,19 @@
 
 mod bridging;
 mod drops;
+mod families;
 mod guard;
 mod lab;
 mod limits;
 mod links;
 mod mirroring;
 mod multicast;
+mod policy_routing;
 mod routing;
 mod routing_limits;
 mod routing_storm;
 mod serving;
+mod settled;
 mod storm;
 mod trace;
 mod translation;

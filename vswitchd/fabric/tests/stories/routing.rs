@@ -35,6 +35,7 @@ pub fn interface(switch: SwitchId, vid: u16, mac: MacAddr, addresses: &[&str]) -
         clamp_mss: false,
         neighbors: Vec::new(),
         advertise: None,
+        proxy: Vec::new(),
     }
 }
 
@@ -54,7 +55,13 @@ pub fn set_edge(
     nat: NatConfig,
 ) {
     let table = RouteTable::build(interfaces.iter().map(|(id, config)| (*id, config)), routes).unwrap();
-    let config = RouterConfig { zone: SwitchId(SwitchId::FIRST_ZONE), interfaces, table: Arc::new(table), nat };
+    let config = RouterConfig {
+        zone: SwitchId(SwitchId::FIRST_ZONE),
+        interfaces,
+        table: Arc::new(table),
+        nat,
+        ..RouterConfig::default()
+    };
     lab.step(Step::SetRouter(RouterId(id), config));
 }
 

@@ -11,9 +11,9 @@ use crate::lab::Lab;
 use crate::routing::{EAST, WEST, across, across6, both_interfaces, only, prefix, set_edge, two_networks};
 
 /// Hosts 1 and 2 are inside, in 10.0.0.0/24; host 3 is outside, in 10.0.1.0/24.
-const OUTSIDE: Ipv4Addr = Ipv4Addr::new(10, 0, 1, 254);
+pub const OUTSIDE: Ipv4Addr = Ipv4Addr::new(10, 0, 1, 254);
 
-fn masquerade() -> Masquerade {
+pub fn masquerade() -> Masquerade {
     Masquerade {
         interface: InterfaceId(1),
         from: vec![],
@@ -30,7 +30,7 @@ fn web() -> Forward {
 }
 
 /// Two networks whose hosts know each other's MACs, and a router that translates.
-fn edge(nat: NatConfig) -> Lab {
+pub fn edge(nat: NatConfig) -> Lab {
     let mut lab = two_networks();
     let mut interfaces = both_interfaces();
     let host = |network: u8, n: u8| (IpAddr::from(Ipv4Addr::new(10, 0, network, n)), MacAddr([2, 0, 0, 0, 0, n]));
@@ -44,22 +44,22 @@ fn edge(nat: NatConfig) -> Lab {
     lab
 }
 
-fn masquerading() -> Lab {
+pub fn masquerading() -> Lab {
     edge(NatConfig { masquerades: vec![masquerade()], ..NatConfig::default() })
 }
 
 /// What host 3 answers to a packet that it got.
-fn back(packet: &Packet) -> Ends {
+pub fn back(packet: &Packet) -> Ends {
     let (source, destination) = packet.addresses().unwrap();
     Ends { source_mac: packet.dst_mac(), destination_mac: packet.src_mac(), source: destination, destination: source }
 }
 
-fn inside(n: u8) -> Ends {
+pub fn inside(n: u8) -> Ends {
     Ends { source: Ipv4Addr::new(10, 0, 0, n).into(), source_mac: MacAddr([2, 0, 0, 0, 0, n]), ..across() }
 }
 
 /// From host 3 to an address of the router or behind it.
-fn from_outside(to: Ipv4Addr) -> Ends {
+pub fn from_outside(to: Ipv4Addr) -> Ends {
     Ends {
         source_mac: MacAddr([2, 0, 0, 0, 0, 3]),
         destination_mac: WEST,

@@ -1,0 +1,111 @@
+//! Settled flows through routers: bursts of them take the short way, and it decides as the long one does.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use weir_fabric::nat::{Masquerade, NatConfig};
+use weir_fabric::router::Route;
+use weir_wire::build::{Ends, frames, udp};
+use weir_wire::numbers::PROTOCOL_UDP;
+use weir_wire::{DropReason, InterfaceId, Packet};
+
+use crate::lab::Lab;
+use crate::routing::{both_interfaces, only, prefix, read, set_edge, via};
+use crate::translation::{OUTSIDE, back, edge, inside, masquerade, masquerading};
+
+/// Opens a flow from host `n`, both ways; returns its frames.
+fn open(lab: &mut Lab, n: u8, port: u16) -> [Vec<u8>; 2] {
+    let out = udp(inside(n), (port, 53), b"ask");
+    let (_, left) = only(&lab.send(u16::from(n), &out));
+    let answer = udp(back(&left), (53, left.ports().unwrap().0), b"answer");
+    only(&lab.send(3, &answer));
+    [out, answer]
+}
+
+fn came_out(out: &[(u16, Vec<u8>)]) -> Vec<(u16, Packet)> {
+    out.iter().map(|(port, frame)| (*port, read(frame))).collect()
+}
+
+#[test]
+fn a_burst_of_settled_flows_leaves_as_its_packets_would_one_by_one() {
+    for translating in [true, false] {
+        let nat = if translating { vec![masquerade()] } else { Vec::new() };
+        let mut lab = edge(NatConfig { masquerades: nat, ..NatConfig::default() });
+        let flows: Vec<[Vec<u8>; 2]> = (0..20).map(|port| open(&mut lab, 1, 5000 + port)).collect();
+        for way in [0, 1] {
+            let from = if way == 0 { 1 } else { 3 };
+            let frames: Vec<Vec<u8>> = flows.iter().map(|flow| flow[way].clone()).collect();
+            let one_by_one: Vec<_> = frames.iter().flat_map(|frame| lab.send(from, frame)).collect();
+            let before = lab.fabric.router_interface(InterfaceId(1)).unwrap().counters;
+            let together = lab.burst(from, &frames);
+            let after = lab.fabric.router_interface(InterfaceId(1)).unwrap().counters;
+            assert_eq!(together, one_by_one, "translating: {translating}");
+            let passed = [after.forwarded - before.forwarded, after.received - before.received];
+            assert_eq!(passed, if way == 0 { [20, 0] } else { [0, 20] });
+            for (port, packet) in came_out(&together) {
+                let (source, destination) = packet.addresses().unwrap();
+                assert_eq!(packet.ipv4().unwrap()[8], 63, "the TTL is one less");
+                let expected: IpAddr = if translating { OUTSIDE.into() } else { inside(1).source };
+                match way {
+                    0 => assert_eq!((port, source), (3, expected)),
+                    _ => assert_eq!((port, destination), (1, inside(1).source)),
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn among_settled_packets_others_are_what_they_are() {
+    let mut lab = masquerading();
+    let frames: Vec<Vec<u8>> = (0..6).map(|port| open(&mut lab, 1, 5000 + port)[0].clone()).collect();
+    let ports: [&[u8]; 3] = [&5001u16.to_be_bytes(), &53u16.to_be_bytes(), &[0, 8, 0, 0]];
+    let dying = frames::ip_with_hop_limit(inside(1), PROTOCOL_UDP, 1, &ports);
+    let opening = udp(inside(1), (7000, 53), b"new");
+    let burst = [frames[..3].to_vec(), vec![dying, opening], frames[3..].to_vec()].concat();
+    let out = came_out(&lab.burst(1, &burst));
+    let by_port = |wanted: u16| out.iter().filter(|(port, _)| *port == wanted).count();
+    assert_eq!((by_port(3), by_port(1)), (7, 1), "seven leave, and the sender of the dying one is told");
+    assert_eq!(lab.dropped(1, DropReason::HopLimit), 1);
+    let told = out.iter().find(|(port, _)| *port == 1).unwrap();
+    assert_eq!(told.1.icmp(), Some((11, 0)));
+}
+
+#[test]
+fn a_route_that_changes_is_taken_by_the_next_packet() {
+    let mut lab = edge(NatConfig::default());
+    let ends = Ends { destination: Ipv4Addr::new(10, 9, 0, 1).into(), ..inside(1) };
+    let interfaces = |lab: &mut Lab, gateway: &str| {
+        let mut interfaces = both_interfaces();
+        interfaces[1].1.neighbors =
+            [3, 4].map(|n| (IpAddr::from(Ipv4Addr::new(10, 0, 1, n)), weir_wire::MacAddr([2, 0, 0, 0, 0, n]))).into();
+        interfaces[0].1.neighbors = vec![(inside(1).source, inside(1).source_mac)];
+        let route = Route { to: prefix("10.9.0.0/16"), target: via(1, gateway) };
+        set_edge(lab, 0, interfaces, vec![route], NatConfig::default());
+    };
+    interfaces(&mut lab, "10.0.1.3");
+    let (_, first) = only(&lab.send(1, &udp(ends, (5000, 53), b"ask")));
+    only(&lab.send(3, &udp(back(&first), (53, 5000), b"answer")));
+    let frame = udp(ends, (5000, 53), b"again");
+    let out = came_out(&lab.burst(1, &[frame.clone(), frame.clone()]));
+    assert!(out.iter().all(|(_, packet)| packet.dst_mac().0[5] == 3));
+    interfaces(&mut lab, "10.0.1.4");
+    let out = came_out(&lab.burst(1, &[frame.clone(), frame]));
+    assert!(out.len() == 2 && out.iter().all(|(_, packet)| packet.dst_mac().0[5] == 4));
+}
+
+#[test]
+fn a_flow_older_than_the_masquerade_is_translated_from_then_on() {
+    let mut lab = edge(NatConfig::default());
+    let before = lab.fabric.totals().dropped;
+    let [out, _] = open(&mut lab, 1, 5000);
+    let mut interfaces = both_interfaces();
+    let host = |network: u8, n: u8| IpAddr::from(Ipv4Addr::new(10, 0, network, n));
+    interfaces[1].1.neighbors = vec![(host(1, 3), weir_wire::MacAddr([2, 0, 0, 0, 0, 3]))];
+    interfaces[0].1.neighbors = vec![(host(0, 1), inside(1).source_mac)];
+    let masquerade = Masquerade { interface: InterfaceId(1), ..Masquerade::default() };
+    let nat = NatConfig { masquerades: vec![masquerade], ..NatConfig::default() };
+    set_edge(&mut lab, 0, interfaces, vec![], nat);
+    let out = came_out(&lab.burst(1, &[out.clone(), out]));
+    assert!(out.len() == 2 && out.iter().all(|(_, packet)| packet.addresses().unwrap().0 == IpAddr::V4(OUTSIDE)));
+    assert_eq!(lab.fabric.totals().dropped, before);
+}
