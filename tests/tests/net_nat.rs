@@ -1,9 +1,11 @@
 //! Address translation between hosts with kernels of their own: out by masquerade, in by forwarded ports.
 
 use std::net::SocketAddr;
+use std::process::Command;
+use std::time::Duration;
 
 use weir_tests::lab::{
-    Daemon, Failure, HttpServer, Namespace, http_get, ping, skip_unless_root, trace_route, transfer,
+    Daemon, Failure, HttpServer, Namespace, http_get, ping, skip_unless_root, trace_route, transfer, wait_for,
 };
 
 const EDGE: &str = r#"
@@ -102,4 +104,164 @@ fn a_forwarded_port_is_reached_from_outside_and_from_inside() -> Result<(), Fail
     daemon.ctl(&["nat", "forward", "edge", "tcp", "198.51.100.1", "9090", "10.1.0.2", "80"])?;
     assert!(http_get(&outside, socket("198.51.100.1:9090")?, "/")?.is_page_with("from inside"));
     Ok(())
+}
+
+/// Waits until the kernel of a host has taken its IPv6 address.
+fn settle(host: &Namespace) -> Result<(), Failure> {
+    wait_for("an IPv6 address", Duration::from_secs(10), || {
+        (!host.ip(&["-6", "addr", "show", "dev", "eth0"]).ok()?.contains("tentative")).then_some(())
+    })
+}
+
+#[test]
+fn hosts_with_ipv6_alone_reach_servers_with_ipv4_alone() -> Result<(), Failure> {
+    if skip_unless_root() {
+        return Ok(());
+    }
+    let (daemon, [_, client, outside]) = start()?;
+    daemon.ctl(&["nat", "nat64", "edge", "wan"])?;
+    client.ip(&["addr", "flush", "dev", "eth0", "scope", "global"])?;
+    client.address("eth0", "fd01::3/64")?;
+    client.ip(&["route", "replace", "default", "via", "fd01::1"])?;
+    settle(&client)?;
+    let server = "64:ff9b::198.51.100.9";
+    assert_eq!(ping(&client, server, 3)?.lost(), 0);
+    let _server = HttpServer::start(&outside, socket("198.51.100.9:80")?, "the old world")?;
+    let address = socket("[64:ff9b::c633:6409]:80")?;
+    assert!(http_get(&client, address, "/")?.is_page_with("the old world"));
+    // The way is narrower than the hosts think, in both directions.
+    for number in [7000, 7001] {
+        let accept = outside.inside(|| Ok(std::net::TcpListener::bind(("198.51.100.9", number))?))?;
+        let receiver = std::thread::spawn(move || -> std::io::Result<usize> {
+            let (mut connection, _) = accept.accept()?;
+            std::io::copy(&mut connection, &mut std::io::sink()).map(|read| read as usize)
+        });
+        client.inside(|| {
+            let mut connection = std::net::TcpStream::connect((address.ip(), number))?;
+            std::io::Write::write_all(&mut connection, &vec![0xa5; 4 << 20])?;
+            Ok(())
+        })?;
+        let read = receiver.join().map_err(|_| Failure::new("the receiver ended badly"))??;
+        assert_eq!(read, 4 << 20);
+    }
+    let way = trace_route(&client, "64:ff9b::c633:6409")?;
+    assert_eq!(way, ["fd01::1", "64:ff9b::c633:6409"].map(|address| address.parse().ok()));
+    let flows = daemon.ctl(&["flow", "show", "--protocol", "tcp"])?;
+    assert!(flows.contains("64:ff9b::"), "flows have true ends:\n{flows}");
+    Ok(())
+}
+
+#[test]
+fn a_network_has_another_prefix_outside() -> Result<(), Failure> {
+    if skip_unless_root() {
+        return Ok(());
+    }
+    let (daemon, [server, client, outside]) = start()?;
+    daemon.ctl(&["nat", "del", "edge", "--masquerade", "wan", "--forward", "tcp/2001:db8:5::1/8080"])?;
+    daemon.ctl(&["nat", "nptv6", "edge", "fd01::/64", "2001:db8:5::/64"])?;
+    for host in [&client, &server, &outside] {
+        settle(host)?;
+    }
+    // The outside finds the names on its link, since the router answers for them.
+    let proxy = ["--switch", "wan", "--address", "198.51.100.1/24", "--address", "2001:db8:5::1/64"];
+    let set = [&["router", "interface", "set", "edge", "wan"][..], &proxy, &["--proxy", "2001:db8:5::/64"]].concat();
+    daemon.ctl(&set)?;
+    assert_eq!(ping(&client, "2001:db8:5::9", 3)?.lost(), 0);
+    let _server = HttpServer::start(&outside, socket("[2001:db8:5::9]:80")?, "seen by a prefix")?;
+    assert!(http_get(&client, socket("[2001:db8:5::9]:80")?, "/")?.is_page_with("seen by a prefix"));
+    let bindings = daemon.ctl(&["nat", "bindings"])?;
+    assert!(!bindings.contains("fd01::3"), "nothing is remembered: {bindings}");
+    Ok(())
+}
+
+/// A server of FTP that keeps one file, `hello`, in the namespace's hands: control and data connections are the
+/// kernel's. Python's standard library has a client only.
+const FTP_SERVER: &str = r#"
+import socket, sys, threading
+host = sys.argv[1]
+def serve(c):
+    f = c.makefile("rwb", buffering=0); data = None; listener = None
+    say = lambda t: f.write((t + "\r\n").encode())
+    say("220 ready")
+    for line in f:
+        word, _, rest = line.decode().strip().partition(" "); word = word.upper()
+        if word == "USER": say("230 in")
+        elif word == "TYPE": say("200 fine")
+        elif word == "PORT":
+            n = [int(x) for x in rest.split(",")]; data = (".".join(map(str, n[:4])), n[4] * 256 + n[5]); say("200 fine")
+        elif word == "EPRT":
+            p = rest.split(rest[0]); data = (p[2], int(p[3])); say("200 fine")
+        elif word in ("PASV", "EPSV"):
+            listener = socket.create_server((host, 0)); port = listener.getsockname()[1]
+            if word == "PASV": say("227 Entering Passive Mode (%s,%d,%d)." % (host.replace(".", ","), port >> 8, port & 255))
+            else: say("229 Entering Extended Passive Mode (|||%d|)" % port)
+        elif word == "RETR":
+            say("150 comes")
+            d = listener.accept()[0] if listener else socket.create_connection(data)
+            d.sendall(b"hello by ftp\n" * 1000); d.close(); listener = None; say("226 done")
+        elif word == "QUIT": say("221 bye"); break
+        else: say("502 no")
+s = socket.create_server((host, 21)); print("up", flush=True)
+while True: threading.Thread(target=serve, args=(s.accept()[0],), daemon=True).start()
+"#;
+
+const FTP_CLIENT: &str = r#"
+import ftplib, sys
+ftp = ftplib.FTP(timeout=10); ftp.connect(sys.argv[1], 21); ftp.sendcmd("USER me"); ftp.set_pasv(sys.argv[2] == "passive")
+if sys.argv[3] == "old": ftp.trust_server_pasv_ipv4_address = True
+for n in range(3):
+    got = []; ftp.retrbinary("RETR hello", got.append); assert b"".join(got) == b"hello by ftp\n" * 1000
+ftp.quit(); print("got it")
+"#;
+
+#[test]
+fn files_are_fetched_actively_and_passively_through_translation() -> Result<(), Failure> {
+    if skip_unless_root() {
+        return Ok(());
+    }
+    if Command::new("python3").arg("--version").output().is_err() {
+        println!("skipped: needs python3");
+        return Ok(());
+    }
+    let (daemon, [server, client, outside]) = start()?;
+    daemon.ctl(&["nat", "helper", "edge", "ftp"])?;
+    daemon.ctl(&["nat", "forward", "edge", "tcp", "198.51.100.1", "21", "10.1.0.2"])?;
+    let serve = |host: &Namespace, address: &str| -> Result<Ended, Failure> {
+        host.spawn(Command::new("python3").args(["-c", FTP_SERVER, address])).map(Ended)
+    };
+    let _servers = [serve(&server, "10.1.0.2")?, serve(&outside, "198.51.100.9")?];
+    let fetch = |from: &Namespace, address: &str, mode: &str| -> Result<String, Failure> {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", from.name(), "python3", "-c", FTP_CLIENT, address, mode, "old"]);
+        let output = command.output()?;
+        Ok(format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)))
+    };
+    let reached = wait_for("an FTP server", Duration::from_secs(10), || {
+        fetch(&client, "198.51.100.9", "passive").ok().filter(|said| said.contains("got it"))
+    });
+    reached?;
+    for (from, address, mode) in [
+        (&client, "198.51.100.9", "active"),
+        (&outside, "198.51.100.1", "passive"),
+        (&outside, "198.51.100.1", "active"),
+    ] {
+        let said = fetch(from, address, mode)?;
+        assert!(said.contains("got it"), "{address} {mode}: {said}\n{}", daemon.ctl(&["why"])?);
+    }
+    // Without the helper the server outside cannot call back.
+    daemon.ctl(&["nat", "del", "edge", "--helper", "ftp"])?;
+    daemon.ctl(&["nat", "flush"])?;
+    assert!(!fetch(&client, "198.51.100.9", "active")?.contains("got it"));
+    Ok(())
+}
+
+/// A process that ends with its value.
+struct Ended(std::process::Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }

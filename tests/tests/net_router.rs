@@ -276,3 +276,85 @@ fn hosts_configure_themselves_by_what_the_router_tells() -> Result<(), Failure> 
         guest.ip(&["-6", "route", "show", "default"]).ok()?.trim().is_empty().then_some(())
     })
 }
+
+#[test]
+fn policy_routes_choose_between_two_gateways() -> Result<(), Failure> {
+    if skip_unless_root() {
+        return Ok(());
+    }
+    // Two kernels lead from dmz to the same network behind them; which one a packet took shows in its counters.
+    let one = ("one", "dmz", ["10.2.0.8/24", "fd02::8/64"], ["10.2.0.1", "fd02::1"]);
+    let two = ("two", "dmz", ["10.2.0.9/24", "fd02::9/64"], ["10.2.0.1", "fd02::1"]);
+    let more = EDGE.to_owned()
+        + r#"route = [
+    { to = "10.9.0.0/16", via = "10.2.0.8" },
+    { to = "10.9.0.0/16", via = "10.2.0.9", table = "second" },
+]
+"#;
+    let (daemon, hosts) = start(&[A, one, two], &more)?;
+    let [a, one, two] = &hosts[..] else { unreachable!() };
+    for host in [one, two] {
+        host.ip(&["addr", "add", "10.9.0.1/32", "dev", "lo"])?;
+    }
+    let taken = |way: &str| -> Result<(), Failure> {
+        let got = |host: &Namespace| -> Result<u64, Failure> {
+            let shown = host.ip(&["-s", "link", "show", "dev", "eth0"])?;
+            let line = shown.lines().skip_while(|line| !line.contains("RX:")).nth(1).unwrap_or("");
+            line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).ok_or_else(|| Failure::new("no counters"))
+        };
+        let before = [got(one)?, got(two)?];
+        assert_eq!(ping(a, "10.9.0.1", 10)?.lost(), 0);
+        let [first, second] = [got(one)? - before[0], got(two)? - before[1]];
+        let expected = if way == "one" { first >= 10 && second < 10 } else { second >= 10 && first < 10 };
+        assert!(expected, "{way}: {first} by one, {second} by two");
+        Ok(())
+    };
+    taken("one")?;
+    let add = ["route", "policy", "add", "edge", "icmp", "--protocol", "icmp", "--port", "a", "--via", "10.2.0.9"];
+    daemon.ctl(&add)?;
+    taken("two")?;
+    let shown = daemon.ctl(&["route", "policy", "show"])?;
+    assert!(shown.contains("icmp") && shown.contains("10.2.0.9"), "{shown}");
+    // What stands before it decides.
+    let main = ["route", "policy", "add", "edge", "stay", "--from", "10.1.0.0/24", "--before", "icmp"];
+    daemon.ctl(&main)?;
+    taken("one")?;
+    daemon.ctl(&["route", "policy", "del", "edge", "stay", "icmp"])?;
+    daemon.ctl(&["route", "policy", "add", "edge", "t", "--to", "10.9.0.0/24", "--table", "second"])?;
+    taken("two")?;
+    daemon.ctl(&["route", "policy", "del", "edge", "t"])?;
+    daemon.ctl(&[
+        "route",
+        "policy",
+        "add",
+        "edge",
+        "no",
+        "--in",
+        "lan",
+        "--to",
+        "10.9.0.0/16",
+        "--action",
+        "prohibit",
+    ])?;
+    assert_eq!(ping(a, "10.9.0.1", 1)?.lost(), 1);
+    Ok(())
+}
+
+#[test]
+fn a_host_that_takes_all_for_its_own_network_is_answered_for_others() -> Result<(), Failure> {
+    if skip_unless_root() {
+        return Ok(());
+    }
+    let more = EDGE.replace("\"fd01::1/64\"] }", "\"fd01::1/64\"], proxy = [\"10.0.0.0/8\", \"fd00::/8\"] }");
+    let (daemon, hosts) = start(&[A, B], &more)?;
+    let [a, _] = &hosts[..] else { unreachable!() };
+    a.ip(&["route", "replace", "default", "dev", "eth0"])?;
+    a.ip(&["-6", "route", "replace", "default", "dev", "eth0"])?;
+    assert_eq!(ping(a, "10.2.0.2", 3)?.lost(), 0);
+    assert_eq!(ping(a, "fd02::2", 3)?.lost(), 0);
+    let known = a.ip(&["neigh", "show", "10.2.0.2"])?;
+    let routers = daemon.ctl(&["router", "show"])?;
+    let mac = known.split_whitespace().skip_while(|word| *word != "lladdr").nth(1).unwrap_or("none");
+    assert!(routers.contains(mac), "{known} is the router's\n{routers}");
+    Ok(())
+}

@@ -7,6 +7,7 @@ use hdrhistogram::Histogram;
 use weir_ports::vhost_user::frontend::{Backing, Frontend, FrontendConfig};
 
 use super::Failure;
+use super::edge::{Edge, guest_mac, is_right, router_mac, sent};
 
 /// Frames made available in one go.
 const BURST: usize = 64;
@@ -41,6 +42,8 @@ pub struct Traffic {
     pub rate: u64,
     /// Frames carry their time of departure.
     pub stamped: bool,
+    /// A router stands between the guests.
+    pub edge: Option<Edge>,
 }
 
 /// What happened in a stretch of time.
@@ -113,7 +116,7 @@ impl Guests {
                 .map_err(|e| format!("{}: {e}", socket.display()))?;
             let mut guest = Guest { frontend, next: 0, due: 0 };
             let queue = guest.frontend.queue(1).ok_or("the guest has no sending queue")?;
-            if !queue.load_frames(|_, room| write_frame(room, number == 0, traffic.frame)) {
+            if !queue.load_frames(|_, room| write_frame(room, number, &traffic)) {
                 return Err("the guest's sending queue cannot be loaded".to_owned());
             }
             both.push(guest);
@@ -215,7 +218,7 @@ impl Guests {
         for (number, guest) in self.both.iter_mut().enumerate() {
             let Some(queue) = guest.frontend.queue(0) else { continue };
             queue.drain_frames(BURST, |frame| {
-                if frame.len() != traffic.frame || frame.get(6..12) != Some(&mac(number != 0)) {
+                if frame.len() != traffic.frame || !is_right(traffic.edge, number, frame) {
                     counted.strange += 1;
                     return;
                 }
@@ -231,19 +234,15 @@ impl Guests {
     }
 }
 
-/// The address of the first guest, or of the second.
-fn mac(first: bool) -> [u8; 6] {
-    [2, 0, 0, 0, 0, if first { 0x0a } else { 0x0b }]
-}
-
-/// Writes a UDP frame of the first guest to the second, or the answer to it; returns its length.
-fn write_frame(room: &mut [u8], first: bool, length: usize) -> usize {
+/// Writes a UDP frame of a guest to the other, or the answer to it; returns its length.
+fn write_frame(room: &mut [u8], side: usize, traffic: &Traffic) -> usize {
+    let (length, first) = (traffic.frame, side == 0);
     let mut frame = vec![0; length];
-    frame[..6].copy_from_slice(&mac(!first));
-    frame[6..12].copy_from_slice(&mac(first));
+    frame[..6].copy_from_slice(&if traffic.edge.is_some() { router_mac(side) } else { guest_mac(1 - side.min(1)) });
+    frame[6..12].copy_from_slice(&guest_mac(side));
     frame[12..14].copy_from_slice(&[8, 0]);
     let ip = &mut frame[ETHERNET..ETHERNET + IPV4];
-    let (here, there) = if first { ([10, 1, 0, 1], [10, 2, 0, 1]) } else { ([10, 2, 0, 1], [10, 1, 0, 1]) };
+    let (here, there) = sent(traffic.edge, side);
     ip[0] = 0x45;
     ip[2..4].copy_from_slice(&((length - ETHERNET) as u16).to_be_bytes());
     ip[8..10].copy_from_slice(&[64, 17]);

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::Failure;
+use super::edge::Edge;
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -43,6 +44,9 @@ pub struct Scenario {
     /// Rules of the policy before the one that lets the traffic through.
     #[serde(default)]
     pub rules: u32,
+    /// A router between the guests; absent: a switch.
+    #[serde(default)]
+    pub edge: Option<Edge>,
     /// Rule set for inspection: "starter".
     #[serde(default)]
     pub inspect: Option<String>,

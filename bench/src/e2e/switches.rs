@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::Failure;
+use super::edge;
 use super::scenario::Scenario;
 
 /// The core of the switch; the guests have the next one.
@@ -193,7 +194,7 @@ impl Switch {
             self.shell(&format!("ovs-vsctl --db={db} add-port br0 {port} -- set Interface {port} type=dpdkvhostuser"))?;
         }
         let flows = self.folder.join("flows");
-        fs::write(&flows, ovs_flows(profile, scenario.rules)).map_err(|e| e.to_string())?;
+        fs::write(&flows, ovs_flows(profile, scenario)).map_err(|e| e.to_string())?;
         let bridge = format!("unix:{folder}/br0.mgmt");
         self.tool("ovs-ofctl", &["-O", "OpenFlow15", "--names", "replace-flows", &bridge, &flows.display().to_string()])
     }
@@ -261,15 +262,22 @@ impl Drop for Switch {
 }
 
 fn weir_config(scenario: &Scenario, folder: &Path) -> String {
-    let mut text = "[[switch]]\nname = \"lan\"\ndefault = \"allow\"\n".to_owned();
+    let mut text = String::new();
+    let inspect = scenario.inspect.as_ref().map(|set| format!("inspect = \"{set}\"\n")).unwrap_or_default();
+    let switches: &[&str] = if scenario.edge.is_some() { &["lan0", "lan1"] } else { &["lan"] };
+    for name in switches {
+        text += &format!("[[switch]]\nname = \"{name}\"\ndefault = \"allow\"\n{inspect}");
+    }
+    text += &scenario.edge.map(edge::weir_router).unwrap_or_default();
     if let Some(set) = &scenario.inspect {
-        text += &format!("inspect = \"{set}\"\n\n[[rule_set]]\nname = \"{set}\"\nbuiltin = \"{set}\"\n");
+        text += &format!("\n[[rule_set]]\nname = \"{set}\"\nbuiltin = \"{set}\"\n");
     }
     for (number, port) in ["v0", "v1"].iter().enumerate() {
         let path = folder.join(port);
         text += &format!(
-            "\n[[port]]\nname = \"{port}\"\nswitch = \"lan\"\ngroups = [\"g{number}\"]\n\
+            "\n[[port]]\nname = \"{port}\"\nswitch = \"{}\"\ngroups = [\"g{number}\"]\n\
              vhost_user = {{ path = \"{}\", queues = 1 }}\n",
+            switches.get(number).or(switches.first()).unwrap_or(&"lan"),
             path.display()
         );
     }
@@ -286,7 +294,10 @@ fn weir_config(scenario: &Scenario, folder: &Path) -> String {
     text
 }
 
-fn ovs_flows(profile: OvsProfile, rules: u32) -> String {
+fn ovs_flows(profile: OvsProfile, scenario: &Scenario) -> String {
+    if let Some(edge) = scenario.edge {
+        return edge::ovs_flows(edge);
+    }
     if profile == OvsProfile::L2 {
         return "table=0,actions=NORMAL\n".to_owned();
     }
@@ -295,7 +306,7 @@ fn ovs_flows(profile: OvsProfile, rules: u32) -> String {
                     table=1,priority=10,ct_state=+trk+new,in_port=v0,actions=goto_table:2\n\
                     table=1,priority=1,actions=drop\ntable=2,priority=1,ip,actions=ct(commit),NORMAL\n"
         .to_owned();
-    for number in 0..rules.max(1) {
+    for number in 0..scenario.rules.max(1) {
         text += &format!(
             "table=2,priority=50,udp,nw_src=172.{}.{}.0/24,tp_dst={},actions=drop\n",
             16 + number / 256 % 16,

@@ -38,8 +38,14 @@ pub struct Outcome {
 pub fn measure(scenario: &Scenario, switch: &Switch, effort: Effort) -> Result<Outcome, Failure> {
     let stamped = scenario.kind == Kind::Latency;
     let rate = if stamped { scenario.rate } else { 0 };
-    let traffic =
-        Traffic { frame: scenario.frame, flows: scenario.flows, both_ways: scenario.both_ways, rate, stamped };
+    let traffic = Traffic {
+        frame: scenario.frame,
+        flows: scenario.flows,
+        both_ways: scenario.both_ways,
+        rate,
+        stamped,
+        edge: scenario.edge,
+    };
     let [a, b] = switch.sockets();
     let mut guests = Guests::connect([&a, &b], traffic)?;
     // Switches learn where the guests are before anything is timed.
