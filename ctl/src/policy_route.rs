@@ -13,7 +13,7 @@ use crate::table::{Table, print, print_applied, print_json};
 #[derive(Subcommand)]
 pub enum Command {
     /// Add a policy route to a router; the first that fits decides.
-    Add(Policy),
+    Add(Box<Policy>),
     /// Remove policy routes from a router.
     #[command(visible_alias = "delete")]
     Del {

@@ -1,7 +1,7 @@
 //! Whether hosts answer pings: what a change on trial must not cut off.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -22,7 +22,10 @@ pub fn answering(targets: &[IpAddr], netns: Option<&str>, within: Duration) -> i
         let some: Vec<IpAddr> = targets.iter().copied().filter(|t| t.is_ipv6() == is_v6).collect();
         if !some.is_empty() {
             let socket = ns.run(|| raw_socket(is_v6)).map_err(io::Error::other)??;
-            found.extend(ask(&socket, &some, is_v6, within)?);
+            let links =
+                ns.run(|| std::fs::read_to_string("/proc/thread-self/net/if_inet6")).map_err(io::Error::other)?;
+            // Without IPv6 there is no such file, and no link-local address to be asked.
+            found.extend(ask(&socket, &some, &links_in(&links.unwrap_or_default()), within)?);
         }
     }
     Ok(found)
@@ -33,12 +36,35 @@ fn raw_socket(is_v6: bool) -> io::Result<UdpSocket> {
     Socket::new(domain, Type::RAW, Some(protocol)).map(UdpSocket::from)
 }
 
-fn ask(socket: &UdpSocket, targets: &[IpAddr], is_v6: bool, within: Duration) -> io::Result<Vec<IpAddr>> {
+/// The numbers of the devices that have link-local addresses: what such an address of another host can mean (proc(5)).
+fn links_in(addresses: &str) -> Vec<u32> {
+    let link = |line: &str| {
+        let mut words = line.split_whitespace();
+        let is_link_local = words.next()?.starts_with("fe80");
+        u32::from_str_radix(words.next()?, 16).ok().filter(|_| is_link_local)
+    };
+    addresses.lines().filter_map(link).collect()
+}
+
+/// Where an echo request goes: a link-local address may be on any link.
+fn places(target: IpAddr, links: &[u32]) -> Vec<SocketAddr> {
+    match target {
+        IpAddr::V6(v6) if v6.is_unicast_link_local() => {
+            links.iter().map(|&link| SocketAddrV6::new(v6, 0, 0, link).into()).collect()
+        }
+        IpAddr::V4(_) | IpAddr::V6(_) => vec![SocketAddr::new(target, 0)],
+    }
+}
+
+fn ask(socket: &UdpSocket, targets: &[IpAddr], links: &[u32], within: Duration) -> io::Result<Vec<IpAddr>> {
+    let is_v6 = targets.iter().any(IpAddr::is_ipv6);
     let id = (std::process::id() as u16).to_be_bytes();
     let end = Instant::now() + within;
     for &target in targets {
         // A host that cannot be reached at present is one that does not answer.
-        let _ = socket.send_to(&echo_request(is_v6, id), SocketAddr::new(target, 0));
+        for place in places(target, links) {
+            let _ = socket.send_to(&echo_request(is_v6, id), place);
+        }
     }
     let (mut found, mut bytes) = (Vec::new(), [0; 256]);
     while found.len() < targets.len() {
@@ -83,6 +109,19 @@ mod tests {
             let sum: u32 = words.as_chunks::<2>().0.iter().map(|&w| u32::from(u16::from_be_bytes(w))).sum();
             assert_eq!((sum & 0xffff) + (sum >> 16), 0xffff, "{words:x?}");
         }
+    }
+
+    #[test]
+    fn a_link_local_host_is_asked_on_every_link() {
+        let links = links_in(
+            "00000000000000000000000000000001 01 80 10 80       lo\n\
+             fe80000000000000505400fffe000001 0a 40 20 80     eth0\n\
+             fe80000000000000505400fffe000002 0b 40 20 80     eth1\n",
+        );
+        assert_eq!(links, [10, 11]);
+        let asked = places("fe80::1".parse().unwrap(), &links);
+        assert_eq!(asked.iter().map(ToString::to_string).collect::<Vec<_>>(), ["[fe80::1%10]:0", "[fe80::1%11]:0"]);
+        assert_eq!(places("fd00::1".parse().unwrap(), &links).len(), 1);
     }
 
     #[test]

@@ -139,9 +139,7 @@ impl Watched {
         if let Some(uplink) = &port.uplink {
             let gateways = weir_ports::uplink::default_gateways(&uplink.interface, netns.as_deref());
             let gateways = gateways.map_err(|e| crate::refusal::from_port(&port.name, &e))?;
-            hosts.extend(
-                gateways.into_iter().map(IpAddr::from).filter(|gateway| !hosts.contains(gateway)).collect::<Vec<_>>(),
-            );
+            hosts.extend(gateways.into_iter().filter(|gateway| !hosts.contains(gateway)).collect::<Vec<_>>());
         }
         let (asked, space) = (hosts.clone(), netns.clone());
         let answers = move || reach::answering(&asked, space.as_deref(), ANSWER_WITHIN);

@@ -12,7 +12,7 @@
 
 mod program;
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use weir_wire::{Capabilities, MacAddr, Packet, Pool, PortId};
@@ -180,12 +180,15 @@ fn quieten(ns: &NetNs, device: &str) {
     let _ = ns.run(|| std::fs::write(path, "1"));
 }
 
-/// The IPv4 addresses of the host's default gateways behind a card, as the routes of the namespace say.
+/// The addresses of the host's default gateways behind a card, as the routes of the namespace say.
 ///
 /// # Errors
 /// Where there is no such namespace.
-pub fn default_gateways(interface: &str, netns: Option<&str>) -> Result<Vec<Ipv4Addr>, PortError> {
-    NetNs::open(netns)?.run(|| next_hops_in(interface, &proc_net("route")))
+pub fn default_gateways(interface: &str, netns: Option<&str>) -> Result<Vec<IpAddr>, PortError> {
+    NetNs::open(netns)?.run(|| {
+        let v4 = next_hops_in(interface, &proc_net("route")).into_iter().map(IpAddr::V4);
+        v4.chain(next_hops6_in(interface, &proc_net("ipv6_route")).into_iter().map(IpAddr::V6)).collect()
+    })
 }
 
 fn proc_net(file: &str) -> String {
@@ -205,9 +208,39 @@ fn next_hops_in(interface: &str, routes: &str) -> Vec<Ipv4Addr> {
         .collect()
 }
 
-/// The link-layer addresses of the default gateways behind a device, as far as the host knows them (proc(5)).
+/// The same of IPv6: lines of destination, its length, source, its length, next hop, and at last the device.
+fn next_hops6_in(interface: &str, routes: &str) -> Vec<Ipv6Addr> {
+    let next_hop = |line: &str| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let (&[destination, "00", _, _, next_hop, ..], Some(&device)) = (words.as_slice(), words.last()) else {
+            return None;
+        };
+        let is_default = destination.bytes().all(|digit| digit == b'0') && device == interface;
+        let next_hop = u128::from_str_radix(next_hop, 16).ok().filter(|address| is_default && *address != 0)?;
+        Some(Ipv6Addr::from(next_hop))
+    };
+    let mut found: Vec<Ipv6Addr> = routes.lines().filter_map(next_hop).collect();
+    found.sort_unstable();
+    found.dedup();
+    found
+}
+
+/// The MAC that a link-local address was made from (RFC 4291, appendix A), where it was.
+fn mac_within(address: Ipv6Addr) -> Option<MacAddr> {
+    match address.octets() {
+        [0xfe, 0x80, .., a, b, c, 0xff, 0xfe, d, e, f] => Some(MacAddr([a ^ 2, b, c, d, e, f])),
+        _ => None,
+    }
+}
+
+/// The link-layer addresses of the default gateways behind a device, as far as the host knows them (proc(5)), or as far
+/// as their addresses tell.
 fn gateways(interface: &str) -> Vec<MacAddr> {
-    gateways_in(interface, &proc_net("route"), &proc_net("arp"))
+    let mut found = gateways_in(interface, &proc_net("route"), &proc_net("arp"));
+    found.extend(next_hops6_in(interface, &proc_net("ipv6_route")).into_iter().filter_map(mac_within));
+    found.sort_unstable();
+    found.dedup();
+    found
 }
 
 fn gateways_in(interface: &str, routes: &str, neighbors: &str) -> Vec<MacAddr> {
@@ -309,6 +342,21 @@ mod tests {
                          192.168.1.9 0x1 0x0 00:00:00:00:00:00 * eth0\n";
         assert_eq!(gateways_in("eth0", routes, neighbors), [MacAddr([0x52, 0x54, 0, 0, 0, 1])]);
         assert_eq!(gateways_in("eth9", routes, neighbors), []);
+    }
+
+    #[test]
+    fn ipv6_gateways_are_found_by_route_and_by_what_their_addresses_tell() {
+        let nothing = "00000000000000000000000000000000";
+        let routes = [
+            format!("{nothing} 00 {nothing} 00 fe80000000000000505400fffe000001 00000400 1 0 00000003     eth0"),
+            format!("{nothing} 00 {nothing} 00 {nothing} ffffffff 1 0 00200200       lo"),
+            format!("{nothing} 00 {nothing} 00 fd000000000000000000000000000001 00000400 1 0 00000003     eth1"),
+            format!("fd000000000000000000000000000000 40 {nothing} 00 {nothing} 00000100 1 0 00000001     eth0"),
+        ];
+        let found = next_hops6_in("eth0", &routes.join("\n"));
+        assert_eq!(found, ["fe80::5054:ff:fe00:1".parse::<Ipv6Addr>().unwrap()]);
+        assert_eq!(found.into_iter().filter_map(mac_within).collect::<Vec<_>>(), [MacAddr([0x52, 0x54, 0, 0, 0, 1])]);
+        assert_eq!(mac_within("fe80::1".parse().unwrap()), None);
     }
 
     #[test]
