@@ -66,7 +66,8 @@ async fn routes_are_set_looked_up_and_removed() {
     let expected = ["via edge/dmz 10.0.1.254", "via edge/lan 10.0.0.9", "direct edge/lan ", "local ", "edge ", "none "];
     assert_eq!(found, expected);
 
-    let delete = v1::DeleteRoutesRequest { router: "edge".into(), to: vec!["10.9.0.0/16".into()] };
+    let delete =
+        v1::DeleteRoutesRequest { router: "edge".into(), to: vec!["10.9.0.0/16".into()], table: String::new() };
     routers.delete_routes(delete.clone()).await.expect("is removed");
     assert_eq!(routers.delete_routes(delete).await.expect_err("is gone").code(), Code::NotFound);
     let far =
