@@ -265,12 +265,14 @@ fn lease_table(leases: &[v1::Lease]) -> String {
 fn text(answer: &v1::ListServicesResponse) -> String {
     let mut table = Table::new(&["ROUTER", "INTERFACE", "KIND", "RANGES", ">LEASE", ">HOSTS", ">HELD"]);
     for interface in &answer.interfaces {
+        // Leases of both kinds together, so they stand once.
+        let mut held = interface.leases.to_string();
         let mut row = |kind: &str, ranges: &[String], lease: Option<u32>, hosts: usize| {
             let usual = if kind == "dhcp" { "all" } else { "" };
             let ranges = if ranges.is_empty() { usual.to_owned() } else { ranges.join(",") };
             let lease = format!("{}s", lease.unwrap_or_default());
             let names = [interface.router.clone(), interface.interface.clone(), kind.into()];
-            table.row([&names[..], &[ranges, lease, hosts.to_string(), interface.leases.to_string()]].concat());
+            table.row([&names[..], &[ranges, lease, hosts.to_string(), std::mem::take(&mut held)]].concat());
         };
         if let Some(dhcp) = &interface.dhcp {
             row("dhcp", &dhcp.ranges, dhcp.lease_s, dhcp.hosts.len());

@@ -43,8 +43,8 @@ pub struct Lease {
 impl Lease {
     /// A variable: `ip`, `router`, `dns`, `domain` of `udhcpc`; `new_ip6_address`, `new_dhcp6_name_servers` of `dhclient`.
     pub fn told(&self, name: &str) -> Option<&str> {
-        let lines = self.text.lines().filter_map(|line| line.split_once('='));
-        lines.into_iter().find(|(known, _)| *known == name).map(|(_, value)| value.trim_matches('\''))
+        let mut lines = self.text.lines().filter_map(|line| line.split_once('='));
+        lines.find(|(known, _)| *known == name).map(|(_, value)| value.trim_matches('\''))
     }
 }
 
