@@ -319,6 +319,8 @@ impl Bridge {
         let mac = packet.dst_mac();
         let flood = match Kind::of(mac) {
             Kind::Broadcast => switch.config.broadcast,
+            // What routers of this fabric want to hear is not for those alone who have joined a group.
+            Kind::Multicast if switch.hears(packet) => switch.config.multicast,
             Kind::Multicast => match switch.snooping.as_ref().map_or(Reach::All, |known| known.reach(now_s, packet)) {
                 Reach::All => switch.config.multicast,
                 Reach::Some(members) => return self.group(packet, switch, members, to),
