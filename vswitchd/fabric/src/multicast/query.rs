@@ -100,13 +100,16 @@ mod tests {
     use weir_wire::build::packet;
     use weir_wire::{Pool, PortId};
 
+    /// A frame, whom it is from, the group that it asks for, and the MAC that it goes to.
+    type Case = (Vec<u8>, IpAddr, Option<IpAddr>, [u8; 6]);
+
     #[test]
     fn queries_are_what_hosts_and_other_queriers_understand() {
         let mac = MacAddr([2, 0, 0, 0, 0, 9]);
         let asking = Asking { mac, response_s: 10, interval_s: 125 };
         let (v4, v6) = (Ipv4Addr::new(239, 1, 2, 3), Ipv6Addr::new(0xff15, 0, 0, 0, 0, 0, 0, 7));
         let own = Ipv4Addr::new(10, 0, 0, 1);
-        let table: [(Vec<u8>, IpAddr, Option<IpAddr>, [u8; 6]); 4] = [
+        let table: [Case; 4] = [
             (igmp(asking, own, None), own.into(), None, [1, 0, 0x5e, 0, 0, 1]),
             (igmp(asking, own, Some(v4)), own.into(), Some(v4.into()), [1, 0, 0x5e, 1, 2, 3]),
             (mld(asking, None), link_local(mac).into(), None, [0x33, 0x33, 0, 0, 0, 1]),
