@@ -302,11 +302,8 @@ fn a_kernel_reads_and_writes_both_tags() -> Result<(), Failure> {
     Ok(())
 }
 
-#[test]
-fn mirrors_show_what_passes_to_a_port_a_file_and_an_analyser_far_away() -> Result<(), Failure> {
-    if skip_unless_root() {
-        return Ok(());
-    }
+/// Hosts a and b on one switch, an analyser and the port of a monitor on another, which a router reaches.
+fn watched() -> Result<(Daemon, [Namespace; 3]), Failure> {
     let spaces = [Namespace::new("a")?, Namespace::new("b")?, Namespace::new("analyser")?];
     let [a, b, analyser] = &spaces;
     let tap = |name: &str, switch: &str, space: &Namespace| {
@@ -326,6 +323,16 @@ fn mirrors_show_what_passes_to_a_port_a_file_and_an_analyser_far_away() -> Resul
     a.address("eth0", "10.77.0.1/24")?;
     b.address("eth0", "10.77.0.2/24")?;
     analyser.address("eth0", "10.9.0.9/24")?;
+    Ok((daemon, spaces))
+}
+
+#[test]
+fn mirrors_show_what_passes_to_a_port_a_file_and_an_analyser_far_away() -> Result<(), Failure> {
+    if skip_unless_root() {
+        return Ok(());
+    }
+    let (daemon, [a, _b, analyser]) = watched()?;
+    let (a, analyser) = (&a, &analyser);
     let mut monitor = RawHost::connect(&daemon.path("monitor.sock"))?;
     let file = daemon.path("b.pcap").display().to_string();
     let filter = ["--filter", "icmp and host 10.77.0.1"];
