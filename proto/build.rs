@@ -20,6 +20,7 @@ const FILES: [&str; 16] = [
     "config",
     "trace",
     "content",
+    "virus",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

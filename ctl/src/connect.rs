@@ -67,6 +67,8 @@ clients! {
     trace: trace_client::TraceClient;
     /// The content filter.
     content: content_filter_client::ContentFilterClient;
+    /// The virus check.
+    virus: virus_check_client::VirusCheckClient;
 }
 
 impl Connection {

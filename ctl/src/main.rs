@@ -35,6 +35,7 @@ mod switching;
 mod table;
 mod trace;
 mod uplink;
+mod virus;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -117,6 +118,9 @@ enum Command {
     /// The content filter: which sites guests may visit.
     #[command(subcommand)]
     Content(content::Command),
+    /// The virus check: files in flows.
+    #[command(subcommand)]
+    Virus(virus::Command),
     /// Flows: conversations that are going on.
     #[command(subcommand)]
     Flow(flow::Command),
@@ -202,6 +206,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Ruleset(command) => rule_set::run(command, &daemon, format).await,
         Command::Rules(command) => rules::run(command, format),
         Command::Content(command) => content::run(command, &daemon, format).await,
+        Command::Virus(command) => virus::run(command, &daemon, format).await,
         Command::Flow(command) => flow::run(command, &daemon, format).await,
         Command::Mirror(command) => mirror::run(command, &daemon, format).await,
         Command::Group(command) => group::run(command, &daemon, format).await,

@@ -210,7 +210,9 @@ impl Engine {
         self.memory.renew(sets, policy.settings().tells);
         self.budget.set_terms(policy.settings().cpu_budget);
         self.budget.retain_programs(self.programs.numbers());
-        if self.policy.content().is_idle() && !policy.content().is_idle() {
+        let looks = |policy: &Policy| [!policy.content().is_idle(), policy.scan().database.is_some()];
+        let [old, new] = [looks(&self.policy), looks(&policy)];
+        if old.iter().zip(new).any(|(old, new)| new && !old) {
             self.watched_from = policy.epoch();
         }
         self.counters.clear();

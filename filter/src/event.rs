@@ -188,6 +188,13 @@ pub enum Event {
         /// Which, and by which rule.
         finding: Box<crate::content::Finding>,
     },
+    /// A file is infected, or met a limit of the virus check.
+    Virus {
+        /// Where.
+        scene: Scene,
+        /// Which, and by what.
+        finding: Box<crate::scan::Finding>,
+    },
     /// A flow ended.
     Flow(Box<FlowRecord>),
     /// A switch has noticed something about its ports.

@@ -19,6 +19,7 @@ pub mod inspect;
 pub mod json;
 pub mod policy;
 mod reject;
+pub mod scan;
 #[cfg(test)]
 mod testing;
 

@@ -26,6 +26,7 @@ use crate::rule_sets::{Cache, Loaded};
 use crate::services::Services;
 use crate::state::{self, Ids};
 use crate::store::Store;
+use crate::virus;
 use crate::worker::{Handle, Transaction};
 
 /// How long hosts that are watched have for an answer, the pause between two questions, and how many they may miss.
@@ -96,6 +97,7 @@ struct Prepared {
     policy: Arc<Policy>,
     rule_sets: Vec<(String, Arc<Loaded>)>,
     content: Vec<(String, content::Loaded)>,
+    virus: virus::Loaded,
     warnings: Vec<String>,
 }
 
@@ -306,7 +308,7 @@ impl Controller {
         prepared: Prepared,
         warnings: &[String],
     ) -> Result<u64, Refusal> {
-        let Prepared { desired, ids, changes, policy, rule_sets, content, .. } = prepared;
+        let Prepared { desired, ids, changes, policy, rule_sets, content, virus, .. } = prepared;
         // From here on an early return drops what was opened, which closes it.
         let add_ports = self.open_ports(&changes, &desired, &ids)?;
         let remove_ports: Vec<PortId> = changes
@@ -334,7 +336,7 @@ impl Controller {
         state.epoch = applied.epoch;
         let revision = current.revision + 1;
         let (config, epoch) = (desired, applied.epoch);
-        self.board.publish(Snapshot { config, ids, revision, epoch, policy, rule_sets, content, names });
+        self.board.publish(Snapshot { config, ids, revision, epoch, policy, rule_sets, content, virus, names });
         for change in &changes {
             tracing::info!(revision, epoch = applied.epoch.0, "{change}");
         }
@@ -394,12 +396,27 @@ async fn prepare(state: &mut State, current: &Snapshot, desired: Config) -> Resu
     let mut spec = state::spec(&desired, &ids);
     spec.rule_sets = rule_sets.iter().map(|(name, loaded)| (name.clone(), Arc::clone(&loaded.program))).collect();
     spec.content = content::spec(&desired, &ids, &lists);
+    let signatures = virus::load(&desired.virus, &current.virus).await?;
+    warnings.extend(signatures.warning());
+    if current.config.virus == desired.virus && signatures.digest != current.virus.digest {
+        changes.push(Change::ReloadVirus);
+    }
+    spec.scan = Arc::new(virus::policy(&desired, &ids, &signatures));
     let epoch = Epoch(state.epoch.0 + 1);
     let compiled = tokio::task::spawn_blocking(move || Policy::compile(&spec, epoch)).await;
     let policy = compiled
         .map_err(|e| Refusal::internal(format!("the policy compiler failed: {e}; please report this")))?
         .map_err(|errors| Refusal::invalid(errors.0.join("\n")))?;
-    Ok(Prepared { desired, ids, changes, policy: Arc::new(policy), rule_sets, content: lists, warnings })
+    Ok(Prepared {
+        desired,
+        ids,
+        changes,
+        policy: Arc::new(policy),
+        rule_sets,
+        content: lists,
+        virus: signatures,
+        warnings,
+    })
 }
 
 /// Attachments that somebody else holds cannot be opened.

@@ -24,4 +24,5 @@ pub mod server;
 pub mod services;
 pub mod state;
 pub mod store;
+pub mod virus;
 pub mod worker;

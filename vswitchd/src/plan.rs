@@ -50,6 +50,10 @@ pub enum Change {
     SetContent(Vec<FieldChange>),
     /// A content list's files have another text. Found when they are read, not by [`plan`].
     ReloadContent(String),
+    /// The virus check's settings change.
+    SetVirus(Vec<FieldChange>),
+    /// The signature files have another text. Found when they are read, not by [`plan`].
+    ReloadVirus,
     /// A switch comes.
     AddSwitch(String),
     /// A switch's settings change.
@@ -98,6 +102,8 @@ impl fmt::Display for Change {
             Change::ReloadRuleSet(name) => ('~', format!("rule_set {name} (its files have changed)"), &[]),
             Change::SetContent(fields) => ('~', "content".into(), fields),
             Change::ReloadContent(name) => ('~', format!("content list {name} (its files have changed)"), &[]),
+            Change::SetVirus(fields) => ('~', "virus".into(), fields),
+            Change::ReloadVirus => ('~', "virus (its signature files have changed)".into(), &[]),
             Change::AddSwitch(name) => ('+', format!("switch {name}"), &[]),
             Change::SetSwitch(name, fields) => ('~', format!("switch {name}"), fields),
             Change::AddPort(name) => ('+', format!("port {name}"), &[]),
@@ -146,6 +152,10 @@ pub fn plan(current: &Config, desired: &Config) -> Vec<Change> {
     let content = current.content.changed_fields(&desired.content);
     if !content.is_empty() {
         changes.push(Change::SetContent(content));
+    }
+    let virus = current.virus.changed_fields(&desired.virus);
+    if !virus.is_empty() {
+        changes.push(Change::SetVirus(virus));
     }
     changes.extend(sets.added.into_iter().map(Change::AddRuleSet));
     changes.extend(sets.changed.into_iter().map(|(name, fields)| Change::SetRuleSet(name, fields)));

@@ -34,6 +34,8 @@ pub struct Snapshot {
     pub rule_sets: Vec<(String, Arc<Loaded>)>,
     /// The content lists by name.
     pub content: Vec<(String, crate::content::Loaded)>,
+    /// The signatures of the virus check.
+    pub virus: crate::virus::Loaded,
     /// Its names.
     pub names: Arc<Names>,
 }

@@ -134,6 +134,8 @@ pub fn steps(changes: &[Change], desired: &Config, before: &Ids, after: &Ids) ->
             | Change::ReloadRuleSet(_)
             | Change::SetContent(_)
             | Change::ReloadContent(_)
+            | Change::SetVirus(_)
+            | Change::ReloadVirus
             | Change::AddRule(_)
             | Change::SetRule(..)
             | Change::OrderRules => None,
@@ -257,6 +259,7 @@ pub fn spec(desired: &Config, ids: &Ids) -> spec::Spec {
         rules,
         rule_sets: Vec::new(),
         content: Default::default(),
+        scan: Default::default(),
         settings: desired.settings.spec(),
     }
 }

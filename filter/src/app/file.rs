@@ -157,6 +157,8 @@ pub struct Files {
     pub list: Vec<File>,
     /// Files not kept for want of room in the list.
     pub refused: u64,
+    /// That files were refused was told.
+    pub told: bool,
 }
 
 impl Files {
@@ -168,11 +170,12 @@ impl Files {
         }
         let name = name.get(..NAME).unwrap_or(name).to_vec();
         let hashes = match hashed {
-            Hashed::Yes => Some(Box::default()),
-            Hashed::No => None,
+            Hashed::Yes | Hashed::Both => Some(Box::default()),
+            Hashed::No | Hashed::Scanned => None,
         };
+        let tap = matches!(hashed, Hashed::Scanned | Hashed::Both).then(Vec::new);
         let content = Content::new(limits);
-        self.list.push(File { name, content, hashes, announced: true, ..File::default() });
+        self.list.push(File { name, content, hashes, tap, announced: true, ..File::default() });
         self.list.last_mut()
     }
 
@@ -189,12 +192,21 @@ pub enum Hashed {
     Yes,
     /// None.
     No,
+    /// None; the file's bytes are handed to the virus check.
+    Scanned,
+    /// Hashes, and the virus check.
+    Both,
 }
 
 impl super::Settings {
     /// Whether hashes are computed of files.
     pub fn hashed(&self) -> Hashed {
-        if self.hash_files { Hashed::Yes } else { Hashed::No }
+        match (self.scan_files, self.hash_files) {
+            (true, true) => Hashed::Both,
+            (true, false) => Hashed::Scanned,
+            (false, true) => Hashed::Yes,
+            (false, false) => Hashed::No,
+        }
     }
 }
 
@@ -220,15 +232,43 @@ pub struct File {
     /// Hash rules have looked at it: its hashes are complete and were compared.
     pub hashes_checked: bool,
     hashes: Option<Box<Hashes>>,
+    /// Bytes that the virus check has not seen; `None` where it wants no more.
+    tap: Option<Vec<u8>>,
+    /// Its search, once it has begun.
+    pub scanner: Option<Box<crate::scan::Scanner>>,
 }
 
 impl File {
+    /// The virus check wants nothing of it, or nothing more.
+    pub fn is_scanned(&self) -> bool {
+        self.tap.is_none()
+    }
+
+    /// The bytes that the virus check has not seen.
+    pub fn take_tap(&mut self) -> Vec<u8> {
+        self.tap.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Gives the room of those bytes back, to be filled again.
+    pub fn give_tap(&mut self, mut room: Vec<u8>) {
+        room.clear();
+        self.tap = Some(room);
+    }
+
+    /// The virus check has judged it.
+    pub fn end_scan(&mut self) {
+        (self.tap, self.scanner) = (None, None);
+    }
+
     /// Adds bytes.
     pub fn append(&mut self, bytes: &[u8]) {
         if self.state != State::Open {
             return;
         }
         self.content.append(bytes);
+        if let Some(tap) = &mut self.tap {
+            tap.extend_from_slice(bytes);
+        }
         if let Some(hashes) = &mut self.hashes {
             hashes.update(bytes);
         }

@@ -146,6 +146,8 @@ pub struct Settings {
     pub named: std::collections::BTreeMap<String, String>,
     /// Hashes are computed of files.
     pub hash_files: bool,
+    /// Bytes of files are handed to the virus check.
+    pub scan_files: bool,
     /// Choices of HTTP/1.
     pub http: http1::Options,
 }
@@ -162,6 +164,7 @@ impl Default for Settings {
             disabled: Vec::new(),
             named: std::collections::BTreeMap::new(),
             hash_files: true,
+            scan_files: false,
             http: http1::Options::default(),
         }
     }

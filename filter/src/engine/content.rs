@@ -90,6 +90,11 @@ impl Engine {
                 DropReason::Inspection
             }
             Judgement::Deny => return Err(self.deny(p, slot, direction)),
+            Judgement::Infected => {
+                self.reset_both(p, slot, direction);
+                self.block(p.now, slot);
+                return Err(Refusal::of(slot, DropReason::Virus));
+            }
         };
         let mut refusal = Refusal::of(slot, reason);
         if reason == DropReason::Inspection {
@@ -116,8 +121,8 @@ impl Engine {
             Judgement::Pass => return Ok(()),
             Judgement::Conflict => DropReason::StreamConflict,
             Judgement::Limit => DropReason::StreamLimit,
-            // Sites are named in flows only.
-            Judgement::Drop | Judgement::Deny => DropReason::Inspection,
+            // Sites are named and files carried in flows only.
+            Judgement::Drop | Judgement::Deny | Judgement::Infected => DropReason::Inspection,
             Judgement::Reject => {
                 self.replies.refuse(p.now, p.packet, p.pool);
                 DropReason::Inspection
@@ -173,6 +178,9 @@ impl Engine {
     fn tell_sites(&mut self, p: &Passing<'_, '_>, flow: u64) {
         for finding in self.findings.content.drain(..) {
             self.teller.site(p.now, p.packet, (p.switch, flow), p.exits.sole(), finding);
+        }
+        for finding in self.findings.files.drain(..) {
+            self.teller.file(p.now, p.packet, (p.switch, flow), p.exits.sole(), finding);
         }
     }
 

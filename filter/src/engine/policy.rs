@@ -9,8 +9,9 @@ use super::pass::Passing;
 use super::{Engine, Exits, Why};
 use crate::content::{Watch, Who};
 use crate::flow::UNKNOWN_PORT;
-use crate::inspect::{Direction, FlowInspect, RuleSetProgram};
+use crate::inspect::{Direction, FlowInspect, RuleSetProgram, Watched};
 use crate::policy::{Decision, Policy, Subject};
+use crate::scan::Scan;
 use crate::spec::Action;
 
 /// Numbers for rule sets that stay the same from policy to policy, so that a flow knows whether it is inspected with
@@ -117,7 +118,8 @@ impl Engine {
     pub(super) fn inspect_with(&mut self, slot: u32, decision: Decision, before: Option<Epoch>) {
         let number = if decision.refuses() { 0 } else { self.programs.number(decision) };
         let program = decision.program.and_then(|at| self.policy.programs().get(usize::from(at))).map(|(_, p)| p);
-        let watch = if decision.refuses() { None } else { self.watch(slot) };
+        let watch = if decision.refuses() { (None, None) } else { self.watch(slot) };
+        let watched = watch.0.is_some() || watch.1.is_some();
         let flow = self.table.at_mut(slot);
         if number == flow.program {
             match flow.inspect.as_mut() {
@@ -126,7 +128,7 @@ impl Engine {
                     return;
                 }
                 // It has named all its sites, unless nobody listened when it did.
-                None if watch.is_none() || before.is_some_and(|before| before >= self.watched_from) => return,
+                None if !watched || before.is_some_and(|before| before >= self.watched_from) => return,
                 None => {}
             }
         }
@@ -134,7 +136,7 @@ impl Engine {
         let midstream = flow.midstream || flow.packets != [0, 0];
         flow.program = number;
         let old = flow.inspect.take();
-        let program = program.filter(|_| number != 0).or_else(|| watch.is_some().then(|| self.policy.no_rules()));
+        let program = program.filter(|_| number != 0).or_else(|| watched.then(|| self.policy.no_rules()));
         let Some(program) = program else {
             if let Some(mut old) = old {
                 old.release(&mut self.memory);
@@ -159,19 +161,18 @@ impl Engine {
         };
     }
 
-    /// The content filter's part in a flow.
-    fn watch(&self, slot: u32) -> Option<Box<Watch>> {
-        let content = self.policy.content();
-        if content.is_idle() {
-            return None;
-        }
+    /// What looks at a flow besides the rules.
+    fn watch(&self, slot: u32) -> Watched {
+        let (content, scan) = (self.policy.content(), self.policy.scan());
         let flow = self.table.at(slot);
-        let tuple = flow.key.tuple(flow.initiator_is_low);
-        if !matches!(tuple.protocol, PROTOCOL_TCP | PROTOCOL_UDP) {
-            return None;
+        if (content.is_idle() && scan.database.is_none()) || !matches!(flow.key.protocol(), PROTOCOL_TCP | PROTOCOL_UDP)
+        {
+            return (None, None);
         }
+        let tuple = flow.key.tuple(flow.initiator_is_low);
         let who = Who { switch: flow.key.switch(), port: flow.ports[0], address: tuple.source };
-        Watch::new(content, who, tuple.destination)
+        let files = flow.key.is_tcp() && scan.concerns(who.switch, flow.ports);
+        (Watch::new(content, who, tuple.destination), files.then(|| Scan::new(scan)))
     }
 
     /// The rule set of a verdict.

@@ -192,6 +192,18 @@ impl Teller {
         self.tell(|| Event::Content { scene: scene(now, packet, switch, to, flow), finding: Box::new(finding) });
     }
 
+    /// A file is infected, or met a limit of the virus check.
+    pub fn file(
+        &mut self,
+        now: Instant,
+        packet: &Packet,
+        (switch, flow): (SwitchId, u64),
+        to: Option<PortId>,
+        finding: crate::scan::Finding,
+    ) {
+        self.tell(|| Event::Virus { scene: scene(now, packet, switch, to, flow), finding: Box::new(finding) });
+    }
+
     /// A flow ended.
     pub fn flow_ended(&mut self, flow: &Flow, reason: &'static str) {
         self.tell(|| Event::Flow(Box::new(flow.record(reason))));

@@ -20,6 +20,7 @@ use crate::content::Watch;
 use crate::decode::{Tcp, View};
 use crate::detect::{self, FlowFacts, FlowVerdict, Inspection, Step, StreamBytes, Verdict, oriented};
 use crate::event::Tuple;
+use crate::scan::Scan;
 
 /// Inspection state of one flow.
 #[derive(Debug)]
@@ -36,7 +37,12 @@ pub struct FlowInspect {
     undecided: bool,
     /// The content filter's part, while sites may still be named.
     watch: Option<Box<Watch>>,
+    /// The virus check's part, while files may still come.
+    scan: Option<Box<Scan>>,
 }
+
+/// What looks at a flow besides the rules: the content filter, and the virus check.
+pub type Watched = (Option<Box<Watch>>, Option<Box<Scan>>);
 
 /// One direction.
 #[derive(Debug, Default)]
@@ -50,38 +56,51 @@ impl FlowInspect {
     /// State for a flow whose initiator sends `tuple`; `None` where no rule of `program` can ever match it (the flow
     /// is settled from the start). `midstream`: the flow's start was not seen.
     pub fn new(program: &Arc<RuleSetProgram>, tuple: &Tuple, midstream: bool) -> Option<Box<FlowInspect>> {
-        FlowInspect::watched(program, tuple, midstream, None)
+        FlowInspect::watched(program, tuple, midstream, (None, None))
     }
 
-    /// As [`FlowInspect::new`], for a flow whose sites are judged too.
+    /// As [`FlowInspect::new`], for a flow whose sites are judged or whose files are searched too.
     pub fn watched(
         program: &Arc<RuleSetProgram>,
         tuple: &Tuple,
         midstream: bool,
-        watch: Option<Box<Watch>>,
+        (watch, scan): Watched,
     ) -> Option<Box<FlowInspect>> {
-        if watch.is_none() && !program.program().concerns(tuple) {
+        if watch.is_none() && scan.is_none() && !program.program().concerns(tuple) {
             return None;
         }
         let inspection = Inspection::start(program.program(), tuple, midstream);
-        let wants_stream = inspection.wants_stream() || watch.is_some();
+        let wants_stream = inspection.wants_stream() || watch.is_some() || scan.is_some();
         let mut sides = [Side::default(), Side::default()];
         if midstream {
             sides.iter_mut().for_each(|side| side.stream.join_late());
         }
         let tuple = *tuple;
-        Some(Box::new(FlowInspect { inspection, tuple, sides, wants_stream, passed: false, undecided: false, watch }))
+        Some(Box::new(FlowInspect {
+            inspection,
+            tuple,
+            sides,
+            wants_stream,
+            passed: false,
+            undecided: false,
+            watch,
+            scan,
+        }))
     }
 
     /// Inspects one packet; fills `findings`, which the caller has cleared. Allocates nothing once warm where nothing
     /// matches.
     pub fn inspect(&mut self, seen: Seen, packet: &Packet, memory: &mut StreamMemory, findings: &mut Findings) {
-        if self.undecided || (self.passed && self.watch.is_none()) {
+        if self.undecided || (self.passed && !self.is_watched()) {
             findings.settled = self.passed;
             findings.judgement = if self.passed { Judgement::Pass } else { Judgement::Limit };
             return;
         }
         let mut seen = seen;
+        if self.scan.is_some() {
+            // A file is searched to its end.
+            seen.depth = u64::MAX;
+        }
         if let Some(watch) = self.watch.as_deref_mut() {
             // A connection names sites as long as it lasts.
             seen.depth = u64::MAX;
@@ -111,34 +130,38 @@ impl FlowInspect {
         if self.watch.as_ref().is_some_and(|watch| watch.is_done(self.inspection.layer())) {
             self.watch = None;
         }
-        findings.settled = self.watch.is_none() && (self.passed || self.is_settled(&seen));
+        if self.scan.as_ref().is_some_and(|scan| scan.is_done(self.inspection.layer())) {
+            self.scan = None;
+        }
+        findings.settled = !self.is_watched() && (self.passed || self.is_settled(&seen));
     }
 
     /// Takes a new policy's program: what the rules remember belongs to the old one and is dropped, the stream's
     /// position and the bytes held stay, and the recent ones are searched by the new rules too. Returns `false` where
     /// nothing of the new program can match (the flow is settled).
-    pub fn replace_program(&mut self, program: &Arc<RuleSetProgram>, watch: Option<Box<Watch>>) -> bool {
+    pub fn replace_program(&mut self, program: &Arc<RuleSetProgram>, watched: Watched) -> bool {
         self.inspection.replace_program(program.program());
-        self.watch = watch;
-        let wants = self.inspection.wants_stream() || self.watch.is_some();
+        (self.watch, self.scan) = watched;
+        let wants = self.inspection.wants_stream() || self.is_watched();
         let wanted = std::mem::replace(&mut self.wants_stream, wants);
         if !wanted || !self.wants_stream {
             // What an untracked stream has passed on is not known, so it is taken up where it stands.
             self.sides.iter_mut().for_each(|side| side.stream.forget());
         }
         (self.passed, self.undecided) = (false, false);
-        self.watch.is_some() || program.program().concerns(&self.tuple)
+        self.is_watched() || program.program().concerns(&self.tuple)
     }
 
     /// Takes the content filter of a new policy; what the flow named before stays judged. `None`: nothing of its sites
     /// is asked any more.
-    pub fn set_watch(&mut self, watch: Option<Box<Watch>>) {
-        self.watch = watch;
+    pub fn set_watch(&mut self, watched: Watched) {
+        (self.watch, self.scan) = watched;
+        self.wants_stream |= self.is_watched();
     }
 
-    /// The content filter waits for the names of sites.
+    /// The content filter waits for the names of sites, or the virus check for files.
     pub fn is_watched(&self) -> bool {
-        self.watch.is_some()
+        self.watch.is_some() || self.scan.is_some()
     }
 
     /// What the flow speaks, where that is known.
@@ -254,10 +277,17 @@ impl FlowInspect {
         let step =
             Step { view: &view, way, packet: true, established: seen.established, stream, flow: &facts, end: false };
         let mut found = detect::Findings::default();
+        let plain = Arc::clone(&memory.shared.settings);
+        if self.scan.is_some() {
+            memory.shared.settings = memory.scanning();
+        }
         let shared = &mut memory.shared;
         let says = grown.is_some() || (packet.tcp().is_none() && !packet.payload().is_empty());
-        let beside = Beside { watch: self.watch.as_deref_mut(), says };
-        self.inspection.step(&step, shared, &mut found, &mut Told { findings, tells, beside });
+        let (watch, scan) = (self.watch.as_deref_mut(), self.scan.as_deref_mut());
+        let mut told = Told { findings, tells, beside: Beside { watch, scan, says, infected: false } };
+        self.inspection.step(&step, shared, &mut found, &mut told);
+        let infected = told.beside.infected;
+        memory.shared.settings = plain;
         memory.announce(seen.now);
         conclude(&found, findings);
         self.passed |= found.flow == Some(FlowVerdict::Pass);
@@ -287,6 +317,9 @@ impl FlowInspect {
         }
         if findings.denial.is_some() && matches!(findings.judgement, Judgement::Pass | Judgement::Limit) {
             findings.judgement = Judgement::Deny;
+        }
+        if infected && !matches!(findings.judgement, Judgement::Drop | Judgement::Reject | Judgement::Deny) {
+            findings.judgement = Judgement::Infected;
         }
         memory.work = memory.shared.work();
     }

@@ -39,6 +39,8 @@ pub struct StreamMemory {
     pub(super) tells: Tells,
     /// Flows that others have announced.
     pub(super) announced: Announced,
+    /// The parsers' settings for flows whose files are searched, and those that they were made of.
+    scanning: Option<(Arc<Settings>, Arc<Settings>)>,
 }
 
 impl StreamMemory {
@@ -60,6 +62,7 @@ impl StreamMemory {
             text: Vec::new(),
             tells: Tells::default(),
             announced: Announced::default(),
+            scanning: None,
         }
     }
 
@@ -87,6 +90,19 @@ impl StreamMemory {
     /// Matches that were not judged further for want of room.
     pub fn overflows(&self) -> u64 {
         self.shared.overflows
+    }
+
+    /// The parsers' settings for flows whose files are searched.
+    pub(super) fn scanning(&mut self) -> Arc<Settings> {
+        let plain = &self.shared.settings;
+        match &self.scanning {
+            Some((of, scanning)) if Arc::ptr_eq(of, plain) => Arc::clone(scanning),
+            _ => {
+                let scanning = Arc::new(Settings { scan_files: true, ..Settings::clone(plain) });
+                self.scanning = Some((Arc::clone(plain), Arc::clone(&scanning)));
+                scanning
+            }
+        }
     }
 
     /// Takes up what parsers have announced.

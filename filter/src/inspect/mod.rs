@@ -26,7 +26,7 @@ use crate::detect::FlowFacts;
 use crate::event::Signature;
 
 pub use crate::detect::WINDOW;
-pub use flow::FlowInspect;
+pub use flow::{FlowInspect, Watched};
 pub use memory::StreamMemory;
 pub use program::RuleSetProgram;
 pub use told::Record;
@@ -68,6 +68,8 @@ pub enum Judgement {
     Reject,
     /// The content filter denies the site: refuse it, and answer as [`Findings::denial`] says.
     Deny,
+    /// A file in it is infected, or met a limit: refuse it, end the flow, tell both sides.
+    Infected,
     /// Refuse it: it contradicts bytes already inspected at its place of the stream.
     Conflict,
     /// Refuse it: its bytes cannot be held for inspection. The sender will repeat it.
@@ -82,6 +84,7 @@ impl Findings {
         self.members.clear();
         self.records.clear();
         self.content.clear();
+        self.files.clear();
         self.denial = None;
     }
 }
@@ -101,6 +104,8 @@ pub struct Findings {
     pub content: Vec<content::Finding>,
     /// What a denied initiator is told.
     pub denial: Option<content::Denial>,
+    /// Files that are infected or met a limit.
+    pub files: Vec<crate::scan::Finding>,
     /// Nothing is left to match on this flow: its state may be given up.
     pub settled: bool,
 }

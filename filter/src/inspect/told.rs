@@ -12,6 +12,7 @@ use crate::detect::{Alert, Marked, Scene, Sink};
 use crate::eve;
 use crate::event::Tells;
 use crate::json::Json;
+use crate::scan::Scan;
 
 use super::{Direction, Findings};
 
@@ -41,8 +42,12 @@ pub struct Told<'f> {
 pub struct Beside<'f> {
     /// The content filter's part.
     pub watch: Option<&'f mut Watch>,
+    /// The virus check's part.
+    pub scan: Option<&'f mut Scan>,
     /// The step brings something that its sender says.
     pub says: bool,
+    /// A file is refused.
+    pub infected: bool,
 }
 
 /// Members without the braces around them.
@@ -75,6 +80,9 @@ impl Sink for Told<'_> {
     }
 
     fn heard(&mut self, app: &mut App, way: Direction, failed: bool) {
+        if let Some(scan) = self.beside.scan.as_deref_mut() {
+            self.beside.infected |= scan.look(app, way, failed, &mut self.findings.files);
+        }
         let Some(watch) = self.beside.watch.as_deref_mut() else { return };
         let told = &mut self.findings.content;
         // The answer may be the first that tells what was asked.

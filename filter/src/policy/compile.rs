@@ -49,6 +49,7 @@ pub(super) fn compile(spec: &Spec, epoch: Epoch) -> Result<Policy, PolicyErrors>
         programs: spec.rule_sets.clone(),
         no_rules: Arc::default(),
         content: Arc::new(content),
+        scan: Arc::clone(&spec.scan),
         settings: spec.settings,
     })
 }

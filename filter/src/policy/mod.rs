@@ -15,6 +15,7 @@ use weir_wire::{Epoch, RuleId, SwitchId};
 
 use crate::content::Content;
 pub use crate::inspect::RuleSetProgram;
+use crate::scan;
 pub use tables::Subject;
 
 use spec::{Action, OnFailure, Settings};
@@ -64,6 +65,7 @@ pub struct Policy {
     /// For flows that are watched, but by no rule set.
     no_rules: Arc<RuleSetProgram>,
     content: Arc<Content>,
+    scan: Arc<scan::Policy>,
     settings: Settings,
 }
 
@@ -133,6 +135,11 @@ impl Policy {
     /// The content filter.
     pub fn content(&self) -> &Arc<Content> {
         &self.content
+    }
+
+    /// The virus check.
+    pub fn scan(&self) -> &Arc<scan::Policy> {
+        &self.scan
     }
 
     /// The rule set without rules.

@@ -207,6 +207,8 @@ pub struct Spec {
     pub rule_sets: Vec<(String, Arc<RuleSetProgram>)>,
     /// The content filter.
     pub content: crate::content::Spec,
+    /// The virus check.
+    pub scan: Arc<crate::scan::Policy>,
     /// Settings.
     pub settings: Settings,
 }

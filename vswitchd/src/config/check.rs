@@ -59,6 +59,7 @@ impl Config {
         self.check_rules(&mut problems);
         self.check_settings(&mut problems);
         self.check_content(&mut problems);
+        self.check_virus(&mut problems);
         if problems.0.is_empty() { Ok(()) } else { Err(problems.0) }
     }
 

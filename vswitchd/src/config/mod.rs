@@ -36,6 +36,7 @@ mod services;
 mod settings;
 mod switching;
 mod values;
+mod virus;
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -57,6 +58,7 @@ pub use services::{Addresses, Dhcp, Dhcp6, Dns, GuestHost, GuestOption, GuestRou
 pub use settings::{Limits, OnFailure, Settings, Timeouts};
 pub use switching::{Lldp, LoopGuard, MulticastRouter, Snooping, Storm, StormLimit, TagType};
 pub use values::{Bits, Icmp, Mac, Protocol, Range};
+pub use virus::Virus;
 
 /// Everything that is wanted. The order of switches, ports and rule sets has no meaning; that of rules has.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -86,6 +88,9 @@ pub struct Config {
     /// The content filter.
     #[serde(default, skip_serializing_if = "is_default")]
     pub content: Content,
+    /// The virus check.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub virus: Virus,
     /// The policy: the first rule that matches a flow's first packet decides.
     #[serde(default, rename = "rule", skip_serializing_if = "Vec::is_empty")]
     pub rules: Vec<Rule>,

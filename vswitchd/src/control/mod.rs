@@ -24,6 +24,7 @@ mod summary;
 mod switches;
 mod switching;
 mod trace;
+mod virus;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -92,7 +93,8 @@ impl Service {
             events_server::EventsServer,
             config_server::ConfigServer,
             trace_server::TraceServer,
-            content_filter_server::ContentFilterServer
+            content_filter_server::ContentFilterServer,
+            virus_check_server::VirusCheckServer
         )
     }
 }
@@ -141,6 +143,7 @@ pub const SERVICES: [&str; 15] = [
     "weir.v1.Config",
     "weir.v1.Trace",
     "weir.v1.ContentFilter",
+    "weir.v1.VirusCheck",
 ];
 
 /// The named object, or all of them where no name is given.

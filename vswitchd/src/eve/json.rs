@@ -44,6 +44,14 @@ pub fn line(event: &Event, number: u64, clocks: &Clocks, naming: &Naming<'_>) ->
             });
         }),
         Event::Content { scene, finding } => of("content", scene).write(|json| site(json, finding)),
+        Event::Virus { scene, finding } => of("virus", scene).write(|json| {
+            json.text("app_proto", finding.protocol);
+            json.nested("virus", |json| {
+                json.text("action", if finding.blocked { "blocked" } else { "allowed" });
+                json.flag("infected", finding.infected).text("signature", &finding.name);
+                json.bytes("filename", finding.file.as_bytes()).number("size", finding.size);
+            });
+        }),
         Event::Flow(record) => flow(record, number, clocks, naming),
         Event::Notice(notice) => noticed(notice, number, clocks, naming),
     }

@@ -231,7 +231,8 @@ impl Writer<'_> {
                 | Event::Allow { .. }
                 | Event::Shed { .. }
                 | Event::Content { .. }
-                | Event::Notice(_) => Arc::clone(&names),
+                | Event::Notice(_)
+                | Event::Virus { .. } => Arc::clone(&names),
             };
             self.number += 1;
             let naming = Naming { names: &names, judged_by: &judged_by };
@@ -267,6 +268,7 @@ fn kind(event: &Event) -> &'static str {
         Event::Allow { .. } => "allow",
         Event::Shed { .. } => "inspection",
         Event::Content { .. } => "content",
+        Event::Virus { .. } => "virus",
         Event::Flow(_) => "flow",
         Event::Notice(_) => "notice",
     }

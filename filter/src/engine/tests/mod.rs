@@ -4,6 +4,7 @@ mod budget;
 mod carry;
 mod change;
 mod content;
+mod files;
 mod fragments;
 mod limits;
 mod plain;
@@ -197,6 +198,7 @@ impl World {
             Event::Shed { stage, .. } => format!("shed {}", stage.name()),
             Event::Content { finding, .. } => format!("content {} {}", finding.rule, finding.host),
             Event::Notice(notice) => format!("notice {}", notice.kind),
+            Event::Virus { finding, .. } => format!("virus {} {}", finding.name, finding.protocol),
             Event::Flow(record) => format!("flow {} {}", record.state, record.reason),
         };
         self.engine.events().drain().map(short).collect()
