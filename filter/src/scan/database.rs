@@ -102,11 +102,14 @@ pub struct Signature {
     pub logic: Logic,
 }
 
+/// A file of a digest: its size, where it is known, and its name.
+type Listed = (Option<u64>, Box<str>);
+
 /// A database, ready to be searched.
 #[derive(Debug, Default)]
 pub struct Database {
     /// By digest: the file's size where it is known, and the name.
-    digests: HashMap<Box<[u8]>, (Option<u64>, Box<str>)>,
+    digests: HashMap<Box<[u8]>, Listed>,
     pub(super) kinds: [bool; 3],
     pub(super) signatures: Vec<Signature>,
     pub(super) parts: Vec<Part>,
@@ -315,7 +318,7 @@ fn cut(name: &str) -> &str {
 
 /// Bytes of hexadecimal digits.
 pub fn hex(text: &[u8]) -> Option<Vec<u8>> {
-    if text.is_empty() || text.len() % 2 != 0 {
+    if text.is_empty() || !text.len().is_multiple_of(2) {
         return None;
     }
     let digit = |byte: u8| char::from(byte).to_digit(16);

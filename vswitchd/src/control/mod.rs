@@ -127,7 +127,7 @@ impl From<Outcome> for v1::Applied {
 }
 
 /// Names of the services, for the health check.
-pub const SERVICES: [&str; 15] = [
+pub const SERVICES: [&str; 16] = [
     "weir.v1.Switches",
     "weir.v1.Ports",
     "weir.v1.Switching",
