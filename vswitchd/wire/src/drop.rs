@@ -149,8 +149,6 @@ reasons! {
     Content = "content",
     /// A file in it is infected, or could not be checked.
     Virus = "virus",
-    /// The end of a file that waits for its verdict; the sender will repeat it.
-    ScanPending = "scan-pending",
     /// Data that contradicts what was already inspected at the same place of the stream.
     StreamConflict = "stream-conflict",
     /// The stream's memory limit is reached, so the data cannot be inspected.
