@@ -52,7 +52,7 @@ impl Program {
                 }
             };
         }
-        explanation.why = why(rule, fast.is_some());
+        explanation.why = why(rule, fast.as_ref().map(|fast| fast.bytes.as_slice()));
         explanation.groups = self.places(number, compiled);
         explanation.checks_per_mib = fast.as_ref().map_or(1 << 20, |fast| expected(&fast.bytes));
         if fast.is_none() {
@@ -155,17 +155,21 @@ fn needs(rule: &Rule, compiled: &Compiled) -> Vec<String> {
     needs
 }
 
-fn why(rule: &Rule, searched: bool) -> String {
+fn why(rule: &Rule, searched: Option<&[u8]>) -> String {
     let contents = rule.matches().filter_map(|(_, m)| match m {
         Match::Content(content) if !content.negated => Some(content),
         _ => None,
     });
     let contents: Vec<_> = contents.collect();
-    if !searched {
+    let Some(searched) = searched else {
         return "no content must be there that could be searched for, so it is judged each time".to_owned();
-    }
-    if contents.iter().any(|content| content.fast_pattern != FastPattern::Unsaid) {
-        return "the rule names it (fast_pattern)".to_owned();
+    };
+    if let Some(named) = contents.iter().find(|content| content.fast_pattern != FastPattern::Unsaid) {
+        let has_it = named.bytes.windows(searched.len().max(1)).any(|window| window.eq_ignore_ascii_case(searched));
+        return match has_it {
+            true => "the rule names it (fast_pattern)".to_owned(),
+            false => "what the rule names (fast_pattern) is too short to be searched for everywhere".to_owned(),
+        };
     }
     match contents.len() {
         1 => "it is the only content".to_owned(),
