@@ -84,7 +84,7 @@ pub fn answer(book: &mut Book, served: &Served4, asking: Asking<'_>, payload: &[
 
 /// A message of a client on Ethernet, and its type.
 fn read(payload: &[u8]) -> Option<(Message, MessageType)> {
-    let message = Message::decode(&mut Decoder::new(payload)).ok()?;
+    let message = Message::decode(&mut Decoder::new(&options::distilled(payload)?)).ok()?;
     let fine = message.opcode() == Opcode::BootRequest && message.htype() == HType::Eth && message.hlen() == 6;
     let kind = message.opts().msg_type()?;
     fine.then_some((message, kind))

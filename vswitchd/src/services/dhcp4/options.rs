@@ -10,6 +10,43 @@ use super::super::served::Served4;
 /// The usual MTU, which nobody needs to be told.
 const USUAL_MTU: u32 = 1500;
 
+/// Where the options of a message begin, behind the magic number.
+const OPTIONS: usize = 240;
+
+/// A message with those of its options alone that mean something here, each of a length that it can have: `dhcproto` does
+/// not bear all others. `None` where it is too short.
+pub fn distilled(payload: &[u8]) -> Option<Vec<u8>> {
+    let (head, mut rest) = payload.split_at_checked(OPTIONS)?;
+    let mut message = head.to_vec();
+    while let [code, behind @ ..] = rest {
+        rest = match (*code, behind) {
+            (0, _) => behind,
+            (255, _) => break,
+            (code, [length, data @ ..]) => {
+                let Some((data, next)) = data.split_at_checked(usize::from(*length)) else { break };
+                let fine = match code {
+                    // Requested address, server.
+                    50 | 54 => data.len() == 4,
+                    // Type.
+                    53 => data.len() == 1,
+                    // Host name, what is wanted, client identifier, full name.
+                    12 | 55 | 61 => !data.is_empty(),
+                    81 => data.len() > 3,
+                    _ => false,
+                };
+                if fine {
+                    message.extend([code, *length]);
+                    message.extend(data);
+                }
+                next
+            }
+            (_, []) => break,
+        };
+    }
+    message.push(255);
+    Some(message)
+}
+
 /// The name a guest gives itself.
 pub fn host_name(options: &DhcpOptions) -> Option<String> {
     let plain = options.get(OptionCode::Hostname).and_then(|option| match option {
