@@ -218,8 +218,7 @@ impl Worker {
         }
         self.look_at_links();
         let mut received = 0;
-        let (ports, first) = (self.ports.ids().len(), self.first());
-        for index in (first..ports).chain(0..first) {
+        for index in self.order() {
             received += self.serve(now, index);
         }
         received += self.release_held(now);
@@ -241,11 +240,20 @@ impl Worker {
         received
     }
 
-    /// The place of the port that comes first this turn. Where ports share a rate each is the first in turns, so that
-    /// none takes all of it.
-    fn first(&self) -> usize {
+    /// The places of the ports in the order of this turn. Where ports share a rate it is another one each turn, in which
+    /// any of two comes first as often as the other, so that none takes all of it.
+    fn order(&self) -> impl Iterator<Item = usize> + use<> {
         let ports = self.ports.ids().len();
-        if self.rates.is_empty() || ports == 0 { 0 } else { self.stats.turns as usize % ports }
+        let (mut first, mut stride) = (0, 1);
+        if !self.rates.is_empty() && ports > 1 {
+            let dice = (self.stats.turns.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 24) as usize;
+            first = dice % ports;
+            stride = 1 + dice / ports % (ports - 1);
+            if !are_coprime(stride, ports) {
+                stride = if dice & 1 == 0 { 1 } else { ports - 1 };
+            }
+        }
+        (0..ports).map(move |place| (first + place * stride) % ports)
     }
 
     /// Tells the fabric which links went up or down, before anything is sent their way.
@@ -318,8 +326,7 @@ impl Worker {
     /// Sends what had to wait for a port's rate and may leave; returns how many packets.
     fn release_held(&mut self, now: Instant) -> usize {
         let mut released = 0;
-        let (ports, first) = (self.ports.ids().len(), self.first());
-        for index in (first..ports).chain(0..first) {
+        for index in self.order() {
             let Some(&id) = self.ports.ids().get(index) else { continue };
             let Some(slot) = self.ports.slot(id) else { continue };
             let Some(shaping) = slot.shaping.as_mut() else { continue };
@@ -488,6 +495,15 @@ impl Worker {
             ..self.stats
         }
     }
+}
+
+/// Whether two numbers have no divisor in common.
+fn are_coprime(a: usize, b: usize) -> bool {
+    let (mut a, mut b) = (a, b);
+    while b != 0 {
+        (a, b) = (b, a % b);
+    }
+    a == 1
 }
 
 /// Lets a port wake the worker.
