@@ -208,7 +208,7 @@ impl GuestOption {
 pub fn unhex(text: &str) -> Option<Vec<u8>> {
     let digits: Vec<u8> = text.bytes().filter(|byte| *byte != b':').collect();
     let pair = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
-    (digits.len() % 2 == 0).then(|| digits.chunks(2).map(pair).collect()).flatten()
+    (digits.len().is_multiple_of(2)).then(|| digits.chunks(2).map(pair).collect()).flatten()
 }
 
 /// A guest that has an address or a name of its own. All that is given of `port`, `mac` and `id` must be as it is said.

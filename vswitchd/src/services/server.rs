@@ -305,7 +305,7 @@ impl Server {
             }
         }
         for stack in self.stacks.values_mut() {
-            while let Some((frame, way)) = stack.next() {
+            while let Some((frame, way)) = stack.next_segment() {
                 self.outgoing.push(Outgoing::Answer { to: way.to, frame });
             }
         }

@@ -109,7 +109,7 @@ fn heard(rig: &Rig, from: u16) -> Vec<u8> {
             return packet.payload().to_vec();
         }
     }
-    panic!("nothing came from port {from}");
+    unreachable!("nothing came from port {from}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -187,7 +187,6 @@ impl Talk {
             ack,
             flags,
             window: 60000,
-            ..TcpFields::default()
         };
         only(&self.lab.send(port, &tcp(ends, fields, &[], text))).1
     }

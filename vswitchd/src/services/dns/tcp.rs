@@ -235,7 +235,7 @@ impl<W: Clone> Stack<W> {
     }
 
     /// A segment to be sent, as a frame, and where it goes.
-    pub fn next(&mut self) -> Option<(Vec<u8>, W)> {
+    pub fn next_segment(&mut self) -> Option<(Vec<u8>, W)> {
         loop {
             let packet = self.pipe.outward.pop_front()?;
             let (remote, at) = match packet.first()? >> 4 {

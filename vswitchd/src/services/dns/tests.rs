@@ -281,7 +281,7 @@ mod connections {
         let packet = parse(&segment(ends, fields, &[], data));
         stack.take(packet.network().to_vec(), ends, (port, flags), 9);
         stack.poll(Duration::from_millis(1));
-        std::iter::from_fn(|| stack.next()).map(|(frame, _)| parse(&frame)).collect()
+        std::iter::from_fn(|| stack.next_segment()).map(|(frame, _)| parse(&frame)).collect()
     }
 
     #[test]
@@ -304,7 +304,7 @@ mod connections {
         assert_eq!((&question[..], way), (&b"who"[..], 9));
         stack.answer(line, b"me");
         stack.poll(Duration::from_millis(3));
-        let said: Vec<Packet> = std::iter::from_fn(|| stack.next()).map(|(frame, _)| parse(&frame)).collect();
+        let said: Vec<Packet> = std::iter::from_fn(|| stack.next_segment()).map(|(frame, _)| parse(&frame)).collect();
         assert!(said.iter().any(|packet| packet.payload() == b"\0\x02me"), "{}", said.len());
     }
 
@@ -316,7 +316,7 @@ mod connections {
         for seconds in 1..=60 {
             stack.poll(Duration::from_secs(seconds));
         }
-        while stack.next().is_some() {}
+        while stack.next_segment().is_some() {}
         assert!(!say(&mut stack, 5000, (100, 0, TCP_SYN), b"").is_empty(), "there is room again");
     }
 
@@ -334,10 +334,10 @@ mod connections {
         for seconds in 1..=40 {
             stack.poll(Duration::from_secs(seconds));
         }
-        while stack.next().is_some() {}
+        while stack.next_segment().is_some() {}
         stack.answer(line, b"too late");
         stack.poll(Duration::from_secs(41));
-        assert!(stack.next().is_none());
+        assert!(stack.next_segment().is_none());
         assert!(!say(&mut stack, 5000, (100, 0, TCP_SYN), b"").is_empty());
     }
 }
