@@ -269,39 +269,6 @@ fn a_customers_vlans_cross_two_switches_unchanged() -> Result<(), Failure> {
     Ok(())
 }
 
-#[test]
-fn a_kernel_reads_and_writes_both_tags() -> Result<(), Failure> {
-    if skip_unless_root() {
-        return Ok(());
-    }
-    let (a, far) = (Namespace::new("a")?, Namespace::new("provider")?);
-    if a.ip(&["link", "add", "link", "lo", "name", "try", "type", "vlan", "id", "7"]).is_err() {
-        println!("skipped: needs VLAN devices in the kernel (8021q)");
-        return Ok(());
-    }
-    let tap = |space: &Namespace| format!("tap = {{ name = \"eth0\", netns = \"{}\" }}", space.name());
-    let trunk = "vlan = { trunk = \"1-4094\", tag_type = \"802.1ad\" }";
-    let daemon = Daemon::start(&format!(
-        "[[switch]]\nname = \"west\"\n\
-         [[port]]\nname = \"a\"\nswitch = \"west\"\nvlan = {{ tunnel = 100 }}\n{}\n\
-         [[port]]\nname = \"far\"\nswitch = \"west\"\n{trunk}\n{}\n",
-        tap(&a),
-        tap(&far)
-    ))?;
-    a.address("eth0", "10.50.0.1/24")?;
-    a.ip(&["link", "add", "link", "eth0", "name", "c7", "type", "vlan", "id", "7"])?;
-    a.address("c7", "10.7.0.1/24")?;
-    far.ip(&["link", "set", "eth0", "up"])?;
-    far.ip(&["link", "add", "link", "eth0", "name", "s100", "type", "vlan", "proto", "802.1ad", "id", "100"])?;
-    far.address("s100", "10.50.0.3/24")?;
-    far.ip(&["link", "add", "link", "s100", "name", "c7", "type", "vlan", "id", "7"])?;
-    far.address("c7", "10.7.0.3/24")?;
-    assert_eq!(ping(&far, "10.50.0.1", 3)?.lost(), 0, "a kernel reads and writes the outer tag");
-    assert_eq!(ping(&far, "10.7.0.1", 3)?.lost(), 0, "and both tags");
-    assert!(daemon.ctl(&["fdb", "show", "west"])?.contains(" 100 "));
-    Ok(())
-}
-
 /// Hosts a and b on one switch, an analyser and the port of a monitor on another, which a router reaches.
 fn watched() -> Result<(Daemon, [Namespace; 3]), Failure> {
     let spaces = [Namespace::new("a")?, Namespace::new("b")?, Namespace::new("analyser")?];
