@@ -270,7 +270,7 @@ fn leases_outlive_the_daemon_and_are_taken_back() -> Result<(), Failure> {
     if skip() {
         return Ok(());
     }
-    let Host { mut daemon, alpha, beta, .. } = start()?;
+    let Host { mut daemon, alpha, beta, outside: _outside, far: _far } = start()?;
     let (first, second) = (DhcpClient::new(&alpha)?, DhcpClient::new(&beta)?);
     first.udhcpc("one", &[])?;
     let before = second.udhcpc("two", &[])?.told("ip").map(str::to_owned);

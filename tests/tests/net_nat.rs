@@ -158,14 +158,13 @@ fn a_network_has_another_prefix_outside() -> Result<(), Failure> {
     }
     let (daemon, [server, client, outside]) = start()?;
     daemon.ctl(&["nat", "del", "edge", "--masquerade", "wan", "--forward", "tcp/2001:db8:5::1/8080"])?;
-    daemon.ctl(&["nat", "nptv6", "edge", "fd01::/64", "2001:db8:5::/64"])?;
+    daemon.ctl(&["route", "add", "edge", "::/0", "--via", "2001:db8:5::9"])?;
+    daemon.ctl(&["nat", "nptv6", "edge", "fd01::/64", "2001:db8:6::/64"])?;
     for host in [&client, &server, &outside] {
         settle(host)?;
     }
-    // The outside finds the names on its link, since the router answers for them.
-    let proxy = ["--switch", "wan", "--address", "198.51.100.1/24", "--address", "2001:db8:5::1/64"];
-    let set = [&["router", "interface", "set", "edge", "wan"][..], &proxy, &["--proxy", "2001:db8:5::/64"]].concat();
-    daemon.ctl(&set)?;
+    // The outside knows the prefix by a route, as it would from a provider.
+    outside.ip(&["route", "add", "2001:db8:6::/64", "via", "2001:db8:5::1"])?;
     assert_eq!(ping(&client, "2001:db8:5::9", 3)?.lost(), 0);
     let _server = HttpServer::start(&outside, socket("[2001:db8:5::9]:80")?, "seen by a prefix")?;
     assert!(http_get(&client, socket("[2001:db8:5::9]:80")?, "/")?.is_page_with("seen by a prefix"));
