@@ -31,27 +31,22 @@ pub fn set_dscp(packet: &mut Packet, dscp: u8) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::build::{Ends, packet, tagged, udp};
+    use crate::build::{Ends, packet, udp};
     use crate::{Pool, PortId};
 
     #[test]
     fn the_dscp_is_set_and_ecn_and_checksums_stay_right() {
         let mut pool = Pool::default();
         for ends in [Ends::ipv4(1, 2), Ends::ipv6(1, 2)] {
-            let mut frame = tagged(&udp(ends, (1, 2), b"data"), 5, 0);
+            let mut subject = packet(&udp(ends, (1, 2), b"data"), PortId(1), &mut pool).unwrap();
             // Congestion experienced, in either version's place.
-            if frame[18] >> 4 == 4 {
-                frame[19] = 3
-            } else {
-                frame[19] |= 0x30
-            }
-            let mut subject = packet(&frame, PortId(1), &mut pool).unwrap();
-            subject.headers.l3_kind = if frame[18] >> 4 == 4 { L3::Ipv4 } else { L3::Ipv6 };
-            subject.headers.l3 = 18;
+            let at = usize::from(subject.headers.l3);
+            let congested = if subject.headers.l3_kind == L3::Ipv4 { 3 } else { 0x30 };
+            subject.buffer.bytes_mut()[at + 1] |= congested;
             let before = subject.bytes().to_vec();
             for dscp in [46, 0, 63, 10] {
                 assert!(set_dscp(&mut subject, dscp));
-                let (a, b) = (subject.bytes()[18], subject.bytes()[19]);
+                let (a, b) = (subject.bytes()[at], subject.bytes()[at + 1]);
                 let class = if a >> 4 == 4 { b } else { a << 4 | b >> 4 };
                 assert_eq!((class >> 2, class & 3), (dscp, 3));
             }
