@@ -66,8 +66,11 @@ fn start() -> Result<Host, Failure> {
     let [alpha, beta, outside] = [Namespace::new("alpha")?, Namespace::new("beta")?, Namespace::new("outside")?];
     let far = Namespace::new("far")?;
     let mut config = HOST.to_owned();
-    for (host, name, switch) in [(&alpha, "alpha", "lan"), (&beta, "beta", "apps"), (&outside, "outside", "wan")] {
-        let tap = format!("tap = {{ name = \"eth0\", netns = \"{}\" }}", host.name());
+    let hosts = [(&alpha, "alpha", "lan"), (&beta, "beta", "apps"), (&outside, "outside", "wan")];
+    for (last, (host, name, switch)) in (1u8..).zip(hosts) {
+        // The card of a guest keeps its address when the daemon begins anew.
+        let tap =
+            format!("tap = {{ name = \"eth0\", netns = \"{}\", mac = \"52:54:00:00:01:{last:02x}\" }}", host.name());
         config += &format!("\n[[port]]\nname = \"{name}\"\nswitch = \"{switch}\"\n{tap}\n");
     }
     let mut daemon = Daemon::prepare(&config)?;

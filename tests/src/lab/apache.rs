@@ -37,7 +37,7 @@ impl Apache {
             "ServerRoot {folder}\nServerName localhost\nPidFile {folder}/pid\nErrorLog {folder}/error.log\n\
              DefaultRuntimeDir {folder}\nMutex file:{folder}\nListen 80\nListen 443\n"
         );
-        for module in ["mpm_event", "authz_core", "ssl", "socache_shmcb"] {
+        for module in ["mpm_event", "authz_core", "ssl", "socache_shmcb", "dir"] {
             if Path::new(MODULES).join(format!("mod_{module}.so")).exists() {
                 // Writing to a String cannot fail.
                 let _ = writeln!(text, "LoadModule {module}_module {MODULES}/mod_{module}.so");

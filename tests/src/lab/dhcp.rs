@@ -91,6 +91,11 @@ impl<'a> DhcpClient<'a> {
 
     /// Asks for an IPv6 address, or with `-S` among the arguments for servers only.
     pub fn dhclient6(&self, more: &[&str]) -> Result<Lease, Failure> {
+        // It speaks from the link-local address, which must have been found to be nobody else's.
+        super::wait_for("a link-local address", std::time::Duration::from_secs(10), || {
+            let shown = self.namespace.ip(&["-6", "addr", "show", "dev", "eth0", "scope", "link"]).ok()?;
+            (shown.contains("fe80") && !shown.contains("tentative")).then_some(())
+        })?;
         let script = self.script(SCRIPT_V6)?;
         let file = |name: &str| self.scratch.path().join(name);
         // It wants the file to be there.
