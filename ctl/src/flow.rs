@@ -113,13 +113,14 @@ fn text(answer: &v1::ListFlowsResponse) -> String {
     ]);
     for flow in &answer.flows {
         let alerted = if flow.alerted { " (alerted)" } else { "" };
+        let in_xdp = if flow.in_xdp { ", in XDP" } else { "" };
         table.row(vec![
             flow.id.to_string(),
             flow.protocol_name.clone(),
             end(flow, &flow.source, flow.source_port),
             end(flow, &flow.destination, flow.destination_port),
             format!("{} > {}", flow.in_port, if flow.out_port.is_empty() { "?" } else { &flow.out_port }),
-            format!("{}{alerted}", flow.state),
+            format!("{}{in_xdp}{alerted}", flow.state),
             format!("{}/{}", count(flow.packets_to_server), count(flow.packets_to_client)),
             format!("{}/{}", bytes(flow.bytes_to_server), bytes(flow.bytes_to_client)),
             duration_ms(flow.age_ms),

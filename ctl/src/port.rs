@@ -256,6 +256,7 @@ impl Attach {
                 }),
                 first_queue: None,
                 queues: self.queues,
+                fast_path: None,
             }))
         } else if self.pcap.is_some() || self.pcap_write.is_some() {
             let (read, write) = (self.pcap.unwrap_or_default(), self.pcap_write.unwrap_or_default());

@@ -1,6 +1,7 @@
 //! Stops 4 and 6 of a packet's walk: the flow it belongs to, and what the policy and the rules say of it.
 
 mod aside;
+mod away;
 pub mod budget;
 mod carry;
 mod content;
@@ -24,6 +25,8 @@ use crate::frag::Fragments;
 use crate::inspect::{Direction, Findings, StreamMemory};
 use crate::policy::Policy;
 use crate::reject::Replies;
+use away::Away;
+pub use away::{FlowPlace, Offer};
 use budget::Budget;
 pub use carry::{FlowName, Leaves};
 use end::Sweep;
@@ -174,6 +177,7 @@ pub struct Engine {
     teller: Teller,
     sweeps: Vec<Sweep>,
     budget: Budget,
+    away: Away,
     /// The first time it was told of.
     started: Option<Instant>,
     /// The time of the last tick.
@@ -197,6 +201,7 @@ impl Engine {
             teller: Teller::new(limits.events),
             sweeps: Vec::new(),
             budget: Budget::default(),
+            away: Away::default(),
             started: None,
             last_tick: Instant::ZERO,
         }

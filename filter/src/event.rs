@@ -109,6 +109,8 @@ pub struct FlowRecord {
     pub epoch: Epoch,
     /// An inspection rule has fired on it.
     pub alerted: bool,
+    /// Its packets, of one direction at least, pass without being shown to the engine.
+    pub away: bool,
     /// What it spoke, where that was found out.
     pub app: Option<weir_ids_rules::AppProtocol>,
 }

@@ -23,6 +23,6 @@ pub mod scan;
 #[cfg(test)]
 mod testing;
 
-pub use engine::{Cleared, Engine, Entered, FlowName, Inspected, Leaves, Limits, Ticket, Why};
+pub use engine::{Cleared, Engine, Entered, FlowName, FlowPlace, Inspected, Leaves, Limits, Offer, Ticket, Why};
 pub use event::{Event, Events};
 pub use policy::{Policy, spec};

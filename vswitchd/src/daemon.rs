@@ -95,15 +95,16 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     let reopen = Arc::new(AtomicBool::new(false));
     let eve = options.eve.as_ref().map(|path| open_eve(path, &reopen)).transpose()?;
     raise_limits();
-    let started = worker::start(worker_settings(options, &config)?)
-        .map_err(|e| Failure(format!("the worker cannot be started: {e}")))?;
+    let settings = worker_settings(options, &config)?;
+    let opener = Box::new(HostOpener { fast_path: Arc::clone(&settings.fast_path) });
+    let started = worker::start(settings).map_err(|e| Failure(format!("the worker cannot be started: {e}")))?;
     let (board, feed) = (Board::default(), Feed::default());
     let events = spawn_pump(started.events, board.clone(), feed.clone(), eve)?;
     let serving = services::server::start(started.handle.clone(), board.clone(), services.clone(), started.punts)
         .map_err(|e| Failure(format!("the thread of the services cannot be started: {e}")))?;
     let store = options.state.as_deref().map(Store::new);
     let limits = config.settings.limits;
-    let controller = Controller::new(started.handle.clone(), board, Box::new(HostOpener), store, limits);
+    let controller = Controller::new(started.handle.clone(), board, opener, store, limits);
     let controller = Arc::new(controller.serving(services));
     let mirrors = spawn_mirrors(started.mirrored, controller.outlets().clone())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -205,6 +206,7 @@ fn worker_settings(options: &Options, config: &Config) -> Result<worker::Setting
         poll_window: options.poll_window,
         always_poll: options.always_poll,
         cpu: options.cpu,
+        fast_path: Arc::default(),
     })
 }
 

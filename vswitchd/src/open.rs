@@ -1,7 +1,10 @@
 //! From a port as it is wanted to a port that is open.
 
+use std::sync::Arc;
+
 use weir_ports::mem::MemConfig;
 use weir_ports::vhost_user::{Profile, Role, VhostUserConfig, VhostUserPort};
+use weir_ports::xdp::fast_path::FastPath;
 use weir_ports::{
     MemPort, PcapConfig, PcapPort, Port, TapConfig, TapPort, UplinkConfig, UplinkPort, XdpConfig, XdpPort,
 };
@@ -21,8 +24,11 @@ pub trait Opener: Send + Sync {
 }
 
 /// Opens ports of this host.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct HostOpener;
+#[derive(Clone, Debug, Default)]
+pub struct HostOpener {
+    /// Where AF_XDP ports let settled flows pass in the kernel; the worker's.
+    pub fast_path: Arc<FastPath>,
+}
 
 impl Opener for HostOpener {
     fn open(&self, port: &config::Port) -> Result<Box<dyn Port>, Refusal> {
@@ -32,7 +38,7 @@ impl Opener for HostOpener {
         match attachment {
             Attachment::VhostUser(v) => vhost_user(name, v),
             Attachment::Tap(t) => tap(name, t),
-            Attachment::Xdp(x) => xdp(name, x),
+            Attachment::Xdp(x) => xdp(name, x, &self.fast_path),
             Attachment::Uplink(u) => uplink(name, u),
             Attachment::Pcap(p) => pcap(name, p),
             Attachment::Mem(_) => mem(name),
@@ -84,7 +90,7 @@ fn tap(name: &str, wanted: &config::Tap) -> Result<Box<dyn Port>, Refusal> {
     Ok(Box::new(port))
 }
 
-fn xdp(name: &str, wanted: &config::Xdp) -> Result<Box<dyn Port>, Refusal> {
+fn xdp(name: &str, wanted: &config::Xdp, fast_path: &Arc<FastPath>) -> Result<Box<dyn Port>, Refusal> {
     let first = u32::from(wanted.first_queue);
     let config = XdpConfig {
         netns: wanted.netns.clone(),
@@ -97,7 +103,8 @@ fn xdp(name: &str, wanted: &config::Xdp) -> Result<Box<dyn Port>, Refusal> {
         },
         ..XdpConfig::new(&wanted.interface)
     };
-    let port = XdpPort::open(config).map_err(|e| refusal::from_port(name, &e))?;
+    let port = XdpPort::open(config, wanted.fast_path.then(|| Arc::clone(fast_path)))
+        .map_err(|e| refusal::from_port(name, &e))?;
     Ok(Box::new(port))
 }
 

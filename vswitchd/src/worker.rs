@@ -8,6 +8,7 @@
 //! runs between two turns. Nothing on the walk is locked or shared; whatever is slow to free (ports, policies) goes back
 //! to the thread that asked.
 
+mod fast_path;
 mod group_rates;
 mod handle;
 mod meter;
@@ -32,12 +33,14 @@ use weir_fabric::serve::Punt;
 use weir_fabric::{Egress, Fabric};
 use weir_filter::{Event, Limits};
 use weir_ports::event::Epoll;
+use weir_ports::xdp::fast_path::FastPath;
 use weir_ports::{Armed, FromPort, Port, clock};
 use weir_wire::buffer::PoolLimits;
 use weir_wire::{Epoch, Instant, Packet, Pool, PortId};
 
 use crate::mirror::BATCHES;
 
+use fast_path::FastPaths;
 pub use group_rates::GroupRate;
 use group_rates::GroupRates;
 pub use handle::{Applied, Gone, Handle, Outgoing, Transaction, View};
@@ -77,6 +80,8 @@ pub struct Settings {
     pub always_poll: bool,
     /// Pin the thread to this CPU.
     pub cpu: Option<usize>,
+    /// Where AF_XDP ports let settled flows pass in the kernel.
+    pub fast_path: Arc<FastPath>,
 }
 
 /// What the worker counts of itself.
@@ -139,6 +144,7 @@ pub fn start(settings: Settings) -> io::Result<Started> {
         fabric: Fabric::new(settings.limits, settings.seed),
         pool: Pool::new(settings.pool),
         window: Window::new(settings.poll_window),
+        fast_paths: FastPaths::new(Arc::clone(&settings.fast_path)),
         meter: Meter::default(),
         settings,
         ports: PortTable::default(),
@@ -178,6 +184,7 @@ struct Worker {
     for_mirrors: SyncSender<Handed>,
     stats: WorkerStats,
     window: Window,
+    fast_paths: FastPaths,
     meter: Meter,
     next_tick: Instant,
     stopping: bool,
@@ -206,7 +213,9 @@ impl Worker {
                 std::hint::spin_loop();
             }
         }
-        self.fabric.shutdown(clock::monotonic());
+        let now = clock::monotonic();
+        self.fast_paths.end(now, &mut self.fabric, &mut self.ports);
+        self.fabric.shutdown(now);
         self.tell();
         self.stats()
     }
@@ -216,12 +225,13 @@ impl Worker {
         if self.bell.rung.load(Ordering::Relaxed) {
             self.take_commands(now);
         }
-        self.look_at_links();
+        self.look_at_links(now);
         let mut received = 0;
         for index in self.order() {
             received += self.serve(now, index);
         }
         received += self.release_held(now);
+        self.fast_paths.turn(now, &mut self.fabric, &mut self.ports);
         if now >= self.next_tick {
             self.tick(now);
         }
@@ -257,15 +267,21 @@ impl Worker {
     }
 
     /// Tells the fabric which links went up or down, before anything is sent their way.
-    fn look_at_links(&mut self) {
+    fn look_at_links(&mut self, now: Instant) {
+        let mut changed = false;
         for (id, slot) in self.ports.entries() {
             let link = slot.port.link();
             if link != slot.link {
                 slot.link = link;
                 self.fabric.set_link(id, link);
+                self.fast_paths.shut_port(now, id);
+                changed = true;
                 // There may be something to say to whoever is there.
                 self.next_tick = Instant::ZERO;
             }
+        }
+        if changed {
+            self.fast_paths.ask_devices(now, &mut self.fabric, &mut self.ports);
         }
     }
 
@@ -378,7 +394,7 @@ impl Worker {
     /// Turns all notifications on, looks once more, and sleeps until something comes.
     fn sleep(&mut self, now: Instant) {
         let mut ready = self.bell.rung.load(Ordering::Acquire);
-        let mut wake = self.next_tick;
+        let mut wake = self.fast_paths.due().map_or(self.next_tick, |due| due.min(self.next_tick));
         for (_, slot) in self.ports.entries() {
             // A port that may bring nothing in would only wake us.
             let may_receive = slot.shaping.as_mut().is_none_or(|shaping| shaping.may_receive(&mut self.rates, now));
@@ -419,6 +435,9 @@ impl Worker {
     fn take_commands(&mut self, now: Instant) {
         // The bell first: a command that comes while we empty the inbox rings it again.
         self.bell.rung.swap(false, Ordering::AcqRel);
+        if self.fast_paths.is_busy() {
+            self.fast_paths.look(now, &mut self.fabric, &mut self.ports);
+        }
         while let Ok(command) = self.inbox.try_recv() {
             match command {
                 Command::Apply(transaction, reply) => {
@@ -429,7 +448,10 @@ impl Worker {
                 Command::Ask(question) => {
                     let stats = self.stats();
                     let (fabric, ports) = (&mut self.fabric, &mut self.ports);
-                    question(&mut View { now, fabric, ports, stats });
+                    let fast_paths = &self.fast_paths;
+                    question(&mut View { now, fabric, ports, stats, fast_paths });
+                    // It may have ended flows.
+                    self.fast_paths.shut_what_was_lost(now, &mut self.fabric);
                 }
                 Command::Send(frames) => self.send_for_services(now, frames),
                 Command::Stop => self.stopping = true,
@@ -438,6 +460,8 @@ impl Worker {
     }
 
     fn apply(&mut self, now: Instant, transaction: Transaction) -> Applied {
+        // Not one frame passes under the old policy once the new one stands.
+        let revoked = self.fast_paths.shut_all(now);
         let mut removed = Vec::new();
         let added: Vec<PortId> = transaction.add_ports.iter().map(|&(id, _)| id).collect();
         for (id, port) in transaction.add_ports {
@@ -470,7 +494,8 @@ impl Worker {
         let old_policy = self.fabric.install(transaction.policy);
         self.stats.epoch = epoch.0;
         self.next_tick = now;
-        Applied { epoch, removed, old_policy }
+        self.fast_paths.ask_devices(now, &mut self.fabric, &mut self.ports);
+        Applied { epoch, removed, old_policy, revoked }
     }
 
     /// Holds ports to their rates; those that are not named have none.

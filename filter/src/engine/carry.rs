@@ -58,6 +58,16 @@ impl Leaves {
     }
 }
 
+impl FlowName {
+    pub(super) fn key(&self) -> &Key {
+        &self.key
+    }
+
+    pub(super) fn is_from_low(&self) -> bool {
+        self.from_low
+    }
+}
+
 impl Engine {
     /// Computes the name and the hash of a packet that [`Packet::parse_common`] has parsed and whose VLAN is known.
     #[inline]

@@ -194,6 +194,7 @@ impl Engine {
     /// Ends a flow by a verdict: its packets are dropped until it is forgotten.
     pub(super) fn block(&mut self, now: Instant, slot: u32) {
         self.settle(slot);
+        self.recall(slot);
         let flow = self.table.at_mut(slot);
         (flow.blocked, flow.settled) = (true, false);
         flow.last = now;

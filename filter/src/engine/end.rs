@@ -40,6 +40,7 @@ impl Engine {
 
     /// Ends a flow: its record is told, its memory given back.
     pub(super) fn end(&mut self, slot: u32, reason: &'static str) {
+        self.recall(slot);
         let mut flow = self.table.remove(slot);
         self.finish(self.last_tick.max(flow.last), &mut flow);
         if let Some(mut inspect) = flow.inspect.take() {

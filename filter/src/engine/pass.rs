@@ -9,7 +9,7 @@ use super::policy::pair;
 use super::{Cleared, Engine, Exits, Inspected, Place, Ticket, Why};
 use crate::flow::Flow;
 use crate::flow::key::{self, Belongs};
-use crate::flow::tcp::{Advance, Segment, Tcp};
+use crate::flow::tcp::{Advance, Phase, Segment, Tcp};
 use crate::inspect::Direction;
 use crate::policy::Decision;
 use crate::spec::Action;
@@ -200,6 +200,9 @@ impl Engine {
         }
         let flow = self.table.at_mut(slot);
         flow.settled = flow.is_settled();
+        if flow.tcp.is_partly_seen() && flow.tcp.phase() != Phase::Established {
+            self.recall(slot);
+        }
     }
 
     /// Tells both ends of a flow that a verdict ended it.

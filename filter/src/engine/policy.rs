@@ -87,6 +87,7 @@ impl Engine {
         slot: u32,
         direction: Direction,
     ) -> Result<(), Decision> {
+        self.recall(slot);
         let epoch = self.policy.epoch();
         let flow = self.table.at(slot);
         let (ports, current) = (flow.ports, (flow.epoch == epoch).then_some(flow.decision));

@@ -88,6 +88,8 @@ pub struct Flow {
     pub(crate) owner_link: Link,
     pub(crate) timer_link: Link,
     pub(crate) timer_at: u64,
+    /// Where its packets from initiator and responder pass unseen: a place of the caller's, plus one.
+    pub(crate) away: [u32; 2],
     /// An inspection rule has fired on it.
     pub alerted: bool,
     /// Its end was told already.
@@ -190,6 +192,7 @@ impl Flow {
             epoch: self.epoch,
             alerted: self.alerted,
             app: self.app,
+            away: self.away != [0, 0],
         }
     }
 

@@ -101,10 +101,23 @@ struct Offer {
     scale: u8,
 }
 
+/// How much of a connection's segments is seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Sight {
+    /// All.
+    #[default]
+    Full,
+    /// Some pass elsewhere: sequence numbers mean nothing.
+    Partial,
+    /// All again, but the numbers are from before.
+    Stale,
+}
+
 /// A connection.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Tcp {
     state: State,
+    sight: Sight,
     peers: [Peer; 2],
     offer: Option<Offer>,
     doubtful_reset: bool,
@@ -172,6 +185,25 @@ impl Tcp {
         Ok(tcp)
     }
 
+    /// From here on segments may pass that are not shown to us: windows are not looked at.
+    pub fn look_away(&mut self) {
+        self.sight = Sight::Partial;
+    }
+
+    /// All segments are shown to us again. The next one says where its window stands, as if the connection were picked up
+    /// in its midst.
+    pub fn look_again(&mut self) {
+        if self.sight == Sight::Partial {
+            self.sight = Sight::Stale;
+        }
+    }
+
+    /// Some of its segments pass unseen.
+    #[inline]
+    pub fn is_partly_seen(&self) -> bool {
+        self.sight == Sight::Partial
+    }
+
     /// Some of its memory, to have it in the caches. Means nothing.
     #[inline]
     pub fn first_word(&self) -> u32 {
@@ -232,7 +264,7 @@ impl Tcp {
         if !segment.is_valid() {
             return Err(DropReason::TcpState);
         }
-        if self.state == State::Established && segment.flags == TCP_ACK {
+        if self.state == State::Established && segment.flags == TCP_ACK && self.sight == Sight::Full {
             return self.moved(direction, segment);
         }
         match self.state {
@@ -251,6 +283,11 @@ impl Tcp {
     pub fn carry(&mut self, direction: Direction, segment: &Segment) -> bool {
         if self.state != State::Established || self.doubtful_reset || segment.flags != TCP_ACK {
             return false;
+        }
+        match self.sight {
+            Sight::Full => {}
+            Sight::Partial => return true,
+            Sight::Stale => return false,
         }
         let (sender, receiver) = self.both(direction);
         let oldest = receiver.end.wrapping_sub(sender.max_window.max(OLD_ACK));
@@ -389,7 +426,7 @@ impl Tcp {
 
     fn reset(&self, direction: Direction, segment: &Segment) -> Result<Advance, DropReason> {
         let (sender, receiver) = self.both(direction);
-        let lenient = !sender.has(SEEN) || !receiver.has(SEEN);
+        let lenient = !sender.has(SEEN) || !receiver.has(SEEN) || self.sight != Sight::Full;
         if !lenient && !self.in_window(direction, segment) {
             return Err(DropReason::TcpWindow);
         }
@@ -417,6 +454,13 @@ impl Tcp {
         if !self.is_established() && !le(receiver.first, segment.ack) {
             return Err(DropReason::TcpWindow);
         }
+        if self.sight != Sight::Full {
+            let mut next = *self;
+            next.begin_again(direction, segment);
+            next.track(direction, segment);
+            next.doubtful_reset = false;
+            return Ok(Advance::To(next));
+        }
         if sender.has(SEEN) && receiver.has(SEEN) {
             let oldest = receiver.end.wrapping_sub(sender.max_window.max(OLD_ACK));
             if !self.in_window(direction, segment) || !le(segment.ack, receiver.end) || !le(oldest, segment.ack) {
@@ -427,6 +471,21 @@ impl Tcp {
         next.track(direction, segment);
         next.doubtful_reset = false;
         Ok(Advance::To(next))
+    }
+
+    /// Takes both sides' numbers from a segment alone. What is known of FINs and scales stays.
+    fn begin_again(&mut self, direction: Direction, segment: &Segment) {
+        if self.sight == Sight::Stale {
+            self.sight = Sight::Full;
+        }
+        let again = |peer: &Peer, end: u32, max_end: u32| {
+            let scale = if peer.scale > SCALE_MAX { 0 } else { peer.scale };
+            let flags = peer.flags & (FIN | FIN_ACKED);
+            Peer { end, max_end, max_window: u32::from(u16::MAX) << scale, max_ack: 0, flags, ..*peer }
+        };
+        let (here, there) = self.sides(direction);
+        *here = again(here, segment.seq, segment.end());
+        *there = again(there, segment.ack, segment.ack);
     }
 
     /// Takes a segment's numbers, which were checked.

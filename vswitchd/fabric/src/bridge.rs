@@ -27,6 +27,8 @@ pub(crate) struct Port {
     pub vlans: Vlans,
     /// Frames can flow, says the worker.
     pub link: bool,
+    /// Its device can forward by itself, says the worker.
+    pub fast: bool,
     pub counters: PortCounters,
     pub drops: Drops,
     /// What it may send to many.

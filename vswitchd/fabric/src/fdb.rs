@@ -20,6 +20,8 @@ use table::Table;
 const LIMIT_MAX: usize = 1 << 22;
 /// Cells for each address.
 const CELLS: usize = 4;
+/// Ports that are remembered for having lost an address.
+const LOST_MAX: usize = 16;
 /// Marks a value as static.
 const STATIC: u64 = 1 << 16;
 
@@ -72,6 +74,29 @@ pub(crate) struct Fdb {
     statics: Vec<usize>,
     ageing_s: u32,
     stats: FdbStats,
+    lost: Lost,
+}
+
+/// Ports at which an address was lost, where somebody wants to know.
+#[derive(Debug, Default)]
+struct Lost {
+    wanted: bool,
+    ports: Vec<PortId>,
+    /// There were more.
+    more: bool,
+}
+
+impl Lost {
+    fn note(&mut self, port: PortId) {
+        if !self.wanted || self.ports.contains(&port) {
+            return;
+        }
+        if self.ports.len() < LOST_MAX {
+            self.ports.push(port);
+        } else {
+            self.more = true;
+        }
+    }
 }
 
 /// MAC and VLAN as one number that is never 0: the zero address is no source and is not configured.
@@ -108,7 +133,14 @@ impl Fdb {
         let limit = limit.min(LIMIT_MAX);
         let table = Table::new(seed, (limit + statics.min(LIMIT_MAX)) * CELLS);
         let lists = Lists::new(table.cells());
-        Fdb { table, lists, statics: Vec::new(), ageing_s, stats: FdbStats { limit, ..FdbStats::default() } }
+        Fdb {
+            table,
+            lists,
+            statics: Vec::new(),
+            ageing_s,
+            stats: FdbStats { limit, ..FdbStats::default() },
+            lost: Lost::default(),
+        }
     }
 
     pub fn stats(&self) -> FdbStats {
@@ -159,12 +191,35 @@ impl Fdb {
         let moves = before != port && !self.is_old(now_s, known);
         if before != port {
             self.stats.moves += u64::from(moves);
+            self.lost.note(before);
             self.make_room_on(port, port_limit);
         }
         self.lists.unlink(cell, before);
         self.table.set_value(cell, value(now_s, port));
         self.lists.link(cell, port);
         if moves { Source::Moved(before) } else { Source::Welcome }
+    }
+
+    /// Keeps a source address from ageing that sends from `port` without being shown; one that is elsewhere by now stays
+    /// there.
+    pub fn keep(&mut self, now_s: u32, vid: Vid, mac: MacAddr, port: PortId, port_limit: usize) {
+        let known = self.table.find(key(vid, mac)).map(|cell| port_of(self.table.value(cell)));
+        if known.is_none_or(|known| known == port) {
+            self.learn(now_s, vid, mac, port, port_limit);
+        }
+    }
+
+    /// Remembers from here on at which ports addresses are lost, or no longer.
+    pub fn watch(&mut self, wanted: bool) {
+        if self.lost.wanted != wanted {
+            self.lost = Lost { wanted, ..Lost::default() };
+        }
+    }
+
+    /// Puts into `ports` those at which an address was lost since the last call. `true`: there were more.
+    pub fn take_lost(&mut self, ports: &mut Vec<PortId>) -> bool {
+        ports.append(&mut self.lost.ports);
+        std::mem::take(&mut self.lost.more)
     }
 
     /// Configures an address; `false` where eight others stand in its place and the table must be made larger.
@@ -292,6 +347,7 @@ impl Fdb {
 
     fn remove(&mut self, cell: usize) {
         let value = self.table.value(cell);
+        self.lost.note(port_of(value));
         if value & STATIC == 0 {
             self.lists.unlink(cell, port_of(value));
             self.stats.learned -= 1;

@@ -31,6 +31,7 @@ use weir_filter::event::FlowRecord;
 use weir_filter::{Cleared, Engine, Event, Limits, Policy, Why};
 use weir_wire::{Instant, InterfaceId, Nowhere, Pool, PortId, RouterId, SwitchId};
 
+mod away;
 mod bridge;
 pub mod config;
 pub mod counters;
@@ -60,6 +61,7 @@ pub use config::{Flood, PortConfig, Step, SwitchConfig, VlanMode};
 pub use counters::{PortCounters, Totals};
 pub use egress::Egress;
 pub use fdb::{FdbEntry, FdbStats};
+pub use weir_filter::Offer;
 pub use why::LastDrop;
 
 use bridge::Bridge;

@@ -10,7 +10,7 @@
 
 use weir_wire::{InterfaceId, Packet, PortId, SwitchId, Vid};
 
-use crate::bridge::{Bridge, Destination};
+use crate::bridge::{Bridge, Destination, Port};
 use crate::router::Routers;
 use crate::router::short::{Edit, NextHops};
 use crate::vlan::Tagging;
@@ -33,6 +33,8 @@ pub(crate) struct Path {
     /// Where they go and how they leave; `None` until it was asked for, or where it is not one port.
     to: Option<(PortId, Tagging)>,
     resolved: bool,
+    /// Its packets may pass elsewhere once their flow is settled.
+    fast: bool,
     /// Packets that came in and were not counted one by one, and their bytes.
     received: [u64; 2],
 }
@@ -76,7 +78,7 @@ impl Paths {
             self.fresh = at;
         }
         let (to, received) = (None, [0; 2]);
-        self.all.push(Path { addresses, port, vid, switch, door, to, resolved: false, received });
+        self.all.push(Path { addresses, port, vid, switch, door, to, resolved: false, fast: false, received });
         at
     }
 
@@ -119,8 +121,17 @@ impl Paths {
                 }
                 Ok(Destination::Port(..) | Destination::Flood) | Err(_) => None,
             };
+            let may_pass = |id: PortId| bridge.port(id).is_some_and(Port::lets_pass);
+            path.fast =
+                !packet.dst_mac().is_multicast() && path.to.is_some_and(|(to, _)| may_pass(path.port) && may_pass(to));
         }
         path.to
+    }
+
+    /// Packets of this way may pass elsewhere once their flow is settled.
+    #[inline]
+    pub fn is_fast(&self, at: usize) -> bool {
+        self.all.get(at).is_some_and(|path| path.fast)
     }
 
     /// Takes what was counted together into the accounts of ports and interfaces, and forgets all.

@@ -329,6 +329,9 @@ impl Walk<'_> {
         if !joins || !self.engine.carry(self.now, packet, name, to, &mut run.leaves) {
             return false;
         }
+        if paths.is_fast(path) {
+            self.engine.offer(packet, name, to);
+        }
         run.to = to;
         true
     }

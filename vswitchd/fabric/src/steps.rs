@@ -188,7 +188,7 @@ impl Fabric {
             None => {
                 let (counters, drops, storm) = (PortCounters::default(), Drops::new(), Storm::new(storm, now));
                 let (lldp, blocked, told) = (Lldp::default(), None, None);
-                let port = Port { config, vlans, link: true, counters, drops, storm, lldp, blocked, told };
+                let port = Port { config, vlans, link: true, fast: false, counters, drops, storm, lldp, blocked, told };
                 *slot = Some(Box::new(port));
                 None
             }

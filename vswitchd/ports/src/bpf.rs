@@ -30,8 +30,12 @@ pub(crate) enum MapKind {
     Hash = 1,
     Array = 2,
     LruHash = 9,
+    Devices = 14,
     Sockets = 17,
 }
+
+/// The values of an array lie in memory that can be mapped (BPF_F_MMAPABLE).
+const MAPPABLE: u32 = 1 << 10;
 
 /// Kinds of programs (enum bpf_prog_type).
 #[derive(Clone, Copy, Debug)]
@@ -65,6 +69,15 @@ struct ElementAttr {
 
 impl<const K: usize, const V: usize> Map<K, V> {
     pub(crate) fn new(kind: MapKind, entries: u32) -> io::Result<Map<K, V>> {
+        Map::with_flags(kind, entries, 0)
+    }
+
+    /// An array whose values can be mapped; `V` is a multiple of eight.
+    pub(crate) fn mappable(entries: u32) -> io::Result<Map<K, V>> {
+        Map::with_flags(MapKind::Array, entries, MAPPABLE)
+    }
+
+    fn with_flags(kind: MapKind, entries: u32, map_flags: u32) -> io::Result<Map<K, V>> {
         #[repr(C)]
         struct Attr {
             map_type: u32,
@@ -78,7 +91,7 @@ impl<const K: usize, const V: usize> Map<K, V> {
             key_size: K as u32,
             value_size: V as u32,
             max_entries: entries.max(1),
-            map_flags: 0,
+            map_flags,
         };
         bpf_fd(MAP_CREATE, &attr).map(Map)
     }
@@ -232,6 +245,8 @@ pub(crate) enum R {
     R5,
     R6,
     R7,
+    R8,
+    R9,
     R10 = 10,
 }
 
@@ -254,6 +269,7 @@ pub(crate) enum Function {
     CloneRedirect = 13,
     Redirect = 23,
     RedirectMap = 51,
+    KtimeCoarse = 160,
 }
 
 /// An assembler (Documentation/bpf/standardization). Jumps name labels, which are put in when the code is taken.
@@ -296,6 +312,31 @@ impl Assembler {
         self.put(0x07, to as u8, 0, 0, value)
     }
 
+    pub(crate) fn plus(&mut self, to: R, from: R) -> &mut Self {
+        self.put(0x0f, to as u8, from as u8, 0, 0)
+    }
+
+    pub(crate) fn minus(&mut self, to: R, from: R) -> &mut Self {
+        self.put(0x1f, to as u8, from as u8, 0, 0)
+    }
+
+    pub(crate) fn mask(&mut self, to: R, bits: i32) -> &mut Self {
+        self.put(0x57, to as u8, 0, 0, bits)
+    }
+
+    pub(crate) fn shift_left(&mut self, to: R, bits: i32) -> &mut Self {
+        self.put(0x67, to as u8, 0, 0, bits)
+    }
+
+    pub(crate) fn shift_right(&mut self, to: R, bits: i32) -> &mut Self {
+        self.put(0x77, to as u8, 0, 0, bits)
+    }
+
+    /// The lower 16 bits in the order of the network, or back; the rest becomes zero.
+    pub(crate) fn swap16(&mut self, to: R) -> &mut Self {
+        self.put(0xdc, to as u8, 0, 0, 16).mask(to, 0xffff)
+    }
+
     pub(crate) fn load(&mut self, width: Width, to: R, base: R, offset: i16) -> &mut Self {
         self.put(0x61 | width as u8, to as u8, base as u8, offset, 0)
     }
@@ -304,9 +345,19 @@ impl Assembler {
         self.put(0x63 | width as u8, base as u8, from as u8, offset, 0)
     }
 
+    /// Stores a number.
+    pub(crate) fn put_number(&mut self, width: Width, base: R, offset: i16, value: i32) -> &mut Self {
+        self.put(0x62 | width as u8, base as u8, 0, offset, value)
+    }
+
     /// `*(u64 *)base += from`, atomically.
     pub(crate) fn count(&mut self, base: R, from: R) -> &mut Self {
-        self.put(0xdb, base as u8, from as u8, 0, 0)
+        self.count_at(base, 0, from)
+    }
+
+    /// `*(u64 *)(base + offset) += from`, atomically.
+    pub(crate) fn count_at(&mut self, base: R, offset: i16, from: R) -> &mut Self {
+        self.put(0xdb, base as u8, from as u8, offset, 0)
     }
 
     pub(crate) fn map(&mut self, to: R, map: BorrowedFd<'_>) -> &mut Self {
@@ -322,6 +373,18 @@ impl Assembler {
 
     pub(crate) fn if_not_equal(&mut self, a: R, value: i32, to: &'static str) -> &mut Self {
         self.jump(0x55, a as u8, 0, value, to)
+    }
+
+    pub(crate) fn if_different(&mut self, a: R, b: R, to: &'static str) -> &mut Self {
+        self.jump(0x5d, a as u8, b as u8, 0, to)
+    }
+
+    pub(crate) fn if_same(&mut self, a: R, b: R, to: &'static str) -> &mut Self {
+        self.jump(0x1d, a as u8, b as u8, 0, to)
+    }
+
+    pub(crate) fn if_below(&mut self, a: R, value: i32, to: &'static str) -> &mut Self {
+        self.jump(0xa5, a as u8, 0, value, to)
     }
 
     pub(crate) fn if_any_bit(&mut self, a: R, bits: i32, to: &'static str) -> &mut Self {

@@ -32,6 +32,7 @@ pub use mem::{MemPeer, MemPort};
 pub use pcap::{PcapConfig, PcapPort};
 pub use tap::{TapConfig, TapPort};
 pub use uplink::{UplinkConfig, UplinkPort};
+use xdp::fast_path::{Lane, Passed};
 pub use xdp::{XdpConfig, XdpMode, XdpPort};
 
 /// Whether a port may sleep.
@@ -138,6 +139,19 @@ pub trait Port: Send {
 
     /// Frames can flow. Cheap: read once a turn.
     fn link(&self) -> bool;
+
+    /// What the port offers to the fast path as things stand; `None` where it does not take part.
+    fn lane(&self) -> Option<Lane> {
+        None
+    }
+
+    /// Finds out anew what [`Port::lane`] says. A few system calls; for once in a while.
+    fn look_at_lane(&mut self) {}
+
+    /// Counts what came in and went out by the port on the fast path.
+    fn passed(&mut self, received: Passed, sent: Passed) {
+        let _: (Passed, Passed) = (received, sent);
+    }
 
     /// What may leave unfinished by this port.
     fn capabilities(&self) -> Capabilities;

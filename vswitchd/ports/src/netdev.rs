@@ -4,6 +4,7 @@
 //! ioctls cannot do. A [`Netdev`] is a name, not a device: it goes on working when the device is deleted and made again.
 
 mod ethtool;
+mod features;
 mod netlink;
 
 use std::io;

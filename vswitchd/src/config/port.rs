@@ -329,6 +329,9 @@ pub struct Xdp {
     /// Number of queues; absent: all the interface has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queues: Option<u16>,
+    /// Settled flows to other such ports are forwarded by the kernel.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub fast_path: bool,
 }
 
 /// A network card that the host goes on using: guests reach the network and the host by it.

@@ -135,6 +135,7 @@ fn xdp_of(object: &str, x: &v1::Xdp) -> Result<Xdp, Refusal> {
         mode,
         first_queue: optional_u16(object, "xdp.first_queue", x.first_queue)?.unwrap_or(0),
         queues: optional_u16(object, "xdp.queues", x.queues)?,
+        fast_path: x.fast_path.unwrap_or(true),
     })
 }
 
@@ -207,6 +208,7 @@ fn attachment_to_proto(attachment: Attachment<'_>) -> Proto {
             },
             first_queue: Some(u32::from(x.first_queue)),
             queues: x.queues.map(u32::from),
+            fast_path: Some(x.fast_path),
         }),
         Attachment::Uplink(u) => {
             Proto::Uplink(v1::Uplink { interface: u.interface.clone(), netns: u.netns.clone().unwrap_or_default() })

@@ -158,5 +158,6 @@ fn flow(record: &FlowRecord, now: Instant, names: &Names, judged_by: &Names) -> 
         state: record.state.into(),
         rule: judged_by.rule(record.rule),
         alerted: record.alerted,
+        in_xdp: record.away,
     }
 }

@@ -184,7 +184,11 @@ struct Facts {
 /// Asks for the facts of one port, on the worker.
 fn facts(view: &View<'_>, id: PortId) -> Facts {
     let missing = || weir_ports::Status { problem: "the port is being opened".into(), ..Default::default() };
-    let status = view.ports.get(id).map_or_else(missing, |port| port.status());
+    let mut status = view.ports.get(id).map_or_else(missing, |port| port.status());
+    if view.ports.get(id).is_some_and(|port| port.lane().is_some()) {
+        let (from, to) = view.passing(id);
+        status.details.push(("in XDP".into(), format!("{from} flow directions from here, {to} to here")));
+    }
     Facts { counted: counted(view, id), blocked: view.fabric.blocked(id), status }
 }
 

@@ -5,15 +5,20 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 use weir_fabric::{Fabric, Step};
 use weir_filter::Policy;
 use weir_ports::Port;
 use weir_ports::event::EventFd;
+use weir_ports::xdp::fast_path;
 use weir_wire::{Epoch, Instant, InterfaceId, PortId, Vid};
 
-use super::{Carriage, PortTable, WorkerStats};
+use super::{Carriage, FastPaths, PortTable, WorkerStats};
+
+/// The longest time that a program in the kernel can be at work on a frame, where the kernel cannot be asked.
+const AT_WORK: Duration = Duration::from_millis(20);
 
 /// A change that is applied whole, between two bursts.
 pub struct Transaction {
@@ -37,6 +42,8 @@ pub struct Applied {
     pub removed: Vec<Box<dyn Port>>,
     /// The policy that ran before.
     pub old_policy: Arc<Policy>,
+    /// Flows that passed in the kernel were revoked.
+    pub revoked: bool,
 }
 
 /// The worker has ended; the daemon is on its way down.
@@ -61,6 +68,14 @@ pub struct View<'a> {
     pub ports: &'a mut PortTable,
     /// The worker's own counters.
     pub stats: WorkerStats,
+    pub(super) fast_paths: &'a FastPaths,
+}
+
+impl View<'_> {
+    /// Directions of flows that come in by a port, and that leave by it, in the kernel.
+    pub fn passing(&self, port: PortId) -> (usize, usize) {
+        self.fast_paths.count(port)
+    }
 }
 
 /// What a service wants sent.
@@ -134,7 +149,16 @@ impl Handle {
     pub async fn apply(&self, transaction: Transaction) -> Result<Applied, Gone> {
         let (reply, answer) = oneshot::channel();
         self.send(Command::Apply(Box::new(transaction), reply))?;
-        answer.await.map_err(|_| Gone)
+        let applied = answer.await.map_err(|_| Gone)?;
+        if applied.revoked {
+            // A program may be at work on a frame that it found leave for before. It is waited for here, so that nothing
+            // passes under the old policy once the caller has its answer.
+            let settled = tokio::task::spawn_blocking(fast_path::settle).await;
+            if !matches!(settled, Ok(Ok(()))) {
+                tokio::time::sleep(AT_WORK).await;
+            }
+        }
+        Ok(applied)
     }
 
     /// Runs `question` on the worker between two turns. Traffic waits meanwhile: keep it short and bounded.

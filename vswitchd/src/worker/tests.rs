@@ -41,6 +41,7 @@ fn settings() -> Settings {
         poll_window: Duration::from_micros(50),
         always_poll: false,
         cpu: None,
+        fast_path: Arc::default(),
     }
 }
 

@@ -35,7 +35,7 @@ struct RigOpener(Peers);
 impl Opener for RigOpener {
     fn open(&self, port: &PortConfig) -> Result<Box<dyn Port>, Refusal> {
         if port.mem.is_none() {
-            return HostOpener.open(port);
+            return HostOpener::default().open(port);
         }
         let (near, far) = MemPort::pair(Capabilities::ALL).map_err(|e| Refusal::internal(e.to_string()))?;
         self.0.lock().expect("not poisoned").insert(port.name.clone(), far);
@@ -177,6 +177,7 @@ fn settings() -> worker::Settings {
         poll_window: Duration::ZERO,
         always_poll: false,
         cpu: None,
+        fast_path: Default::default(),
     }
 }
 

@@ -4,7 +4,10 @@ use std::fmt;
 use std::io;
 use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 
+use super::fast_path::{FastPath, Membership};
+use super::fast_program;
 use super::program::{self, Attached, Hook, Pieces, SocketMap};
 use super::socket::{Copying, Socket};
 use super::umem::FRAME_IN_CHUNK;
@@ -22,6 +25,10 @@ pub(super) const MTU_IN_CHUNK: u32 = FRAME_IN_CHUNK - L2_MAX as u32;
 #[derive(Debug)]
 pub(super) struct Attachment {
     _program: Attached,
+    /// It takes part in the fast path.
+    pub(super) member: Option<Membership>,
+    /// Why it does not.
+    pub(super) no_fast_path: String,
     _map: SocketMap,
     _promiscuous: OwnedFd,
     pub(super) sockets: Vec<Socket>,
@@ -74,10 +81,11 @@ struct Wanted<'a> {
     index: u32,
     queues: Range<u32>,
     mtu: u32,
+    fast_path: Option<&'a Arc<FastPath>>,
 }
 
 /// Takes hold of the device, in its namespace.
-pub(super) fn open(config: &XdpConfig) -> Result<Attachment, PortError> {
+pub(super) fn open(config: &XdpConfig, fast_path: Option<&Arc<FastPath>>) -> Result<Attachment, PortError> {
     let ns = NetNs::open(config.netns.as_deref())?;
     let device = Netdev::new(&ns, &config.interface)?;
     let index = device.index().map_err(|e| device.error("there is no such device", e))?;
@@ -90,7 +98,7 @@ pub(super) fn open(config: &XdpConfig) -> Result<Attachment, PortError> {
     }
     let mtu = device.mtu().map_err(|e| device.error("cannot read its MTU", e))?;
     let queues = choose_queues(config, &device)?;
-    let wanted = Wanted { config, index, queues, mtu };
+    let wanted = Wanted { config, index, queues, mtu, fast_path };
     let mut attachment = ns.run(|| first_way(&wanted, device.driver().unwrap_or_default()))??;
     attachment.warnings = quieten(&device, attachment.way.hook);
     Ok(attachment)
@@ -180,12 +188,17 @@ fn attach(wanted: &Wanted<'_>, way: Way, pieces: Pieces) -> Result<Attachment, P
         map.set(queue, socket.as_fd()).map_err(fail(format!("cannot enter queue {queue} into the map")))?;
         sockets.push(socket);
     }
-    let program = program::load(&map, pieces)?;
+    let (program, member, no_fast_path) = match join(wanted, pieces, &map) {
+        Ok((program, member)) => (program, Some(member), String::new()),
+        Err(reason) => (program::load(&map, pieces)?, None, reason),
+    };
     let promiscuous = promiscuous(wanted.index).map_err(fail("cannot make the device take all frames".to_owned()))?;
     let attached = program::attach(program.as_fd(), wanted.index, way.hook)
         .map_err(fail("cannot attach the program".to_owned()))?;
     Ok(Attachment {
         _program: attached,
+        member,
+        no_fast_path,
         _map: map,
         _promiscuous: promiscuous,
         sockets,
@@ -197,6 +210,17 @@ fn attach(wanted: &Wanted<'_>, way: Way, pieces: Pieces) -> Result<Attachment, P
         warnings: Vec::new(),
         driver: String::new(),
     })
+}
+
+/// The program of a device that takes part in the fast path, or why it does not.
+fn join(wanted: &Wanted<'_>, pieces: Pieces, map: &SocketMap) -> Result<(OwnedFd, Membership), String> {
+    let shared = wanted.fast_path.ok_or("it is turned off")?;
+    if pieces == Pieces::Several {
+        return Err(format!("frames come in several pieces; it needs an MTU of at most {MTU_IN_CHUNK}"));
+    }
+    let member = Membership::join(shared, wanted.index)?;
+    let program = fast_program::load(map, &member).map_err(|e| e.to_string())?;
+    Ok((program, member))
 }
 
 fn attach_error(wanted: &Wanted<'_>, what: String, source: io::Error) -> PortError {
@@ -229,7 +253,7 @@ mod tests {
     #[test]
     fn when_no_way_works_a_large_mtu_is_named_with_its_limit() {
         let config = XdpConfig::new("eth9");
-        let wanted = Wanted { config: &config, index: 1, queues: 0..1, mtu: 9000 };
+        let wanted = Wanted { config: &config, index: 1, queues: 0..1, mtu: 9000, fast_path: None };
         let error = no_way(&wanted, "veth", &["generic, copy: no".to_owned()], None);
         let text = error.to_string();
         assert!(text.contains("MTU of 9000") && text.contains("at most 3818"), "{text}");

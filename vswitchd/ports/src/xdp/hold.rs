@@ -6,11 +6,14 @@ use std::time::Duration;
 
 use super::XdpPort;
 use super::attachment::{self, Attachment, MTU_IN_CHUNK};
-use super::program::Pieces;
+use super::fast_path::Lane;
+use super::program::{Hook, Pieces};
 use crate::PortError;
 use crate::event::EventFd;
 use crate::netdev::LinkState;
 
+/// Bytes before the L3 packet, in frames without a tag.
+const ETHERNET: u32 = 14;
 /// Between attempts to take up a device that is there but cannot be had.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -49,14 +52,15 @@ impl XdpPort {
 
     /// Starts to take the device up on a thread of its own.
     fn take_up(&mut self) {
-        let (config, bell) = (self.config.clone(), Bell(Arc::clone(&self.done)));
+        let (config, fast_path) = (self.config.clone(), self.fast_path.clone());
+        let bell = Bell(Arc::clone(&self.done));
         let (result, opened) = sync_channel(1);
         let thread = std::thread::Builder::new().name("xdp-open".into()).spawn(move || {
             // Dropped last, so that the result is there when it rings; also where the thread fails.
             let _bell = bell;
             let result = result;
             // A port that is gone by now wants no device; the attachment is dropped here.
-            drop(result.send(attachment::open(&config)));
+            drop(result.send(attachment::open(&config, fast_path.as_ref())));
         });
         match thread {
             Ok(_) => self.hold = Hold::Opening(opened),
@@ -88,6 +92,19 @@ impl XdpPort {
         }
     }
 
+    /// Finds out what the device can do for the fast path as it stands.
+    pub(super) fn measure_lane(&mut self) {
+        let Hold::Attached(held) = &self.hold else {
+            self.lane = None;
+            return;
+        };
+        let Some(device) = held.member.as_ref().map(|member| member.device) else { return };
+        // A kernel that does not tell is not asked for it.
+        let takes = self.device.takes_redirects().unwrap_or(false);
+        let longest = self.departure.mtu().saturating_add(ETHERNET);
+        self.lane = Some(Lane { device, longest, takes, native: held.way.hook == Hook::Native });
+    }
+
     /// Finds out what became of the device.
     pub(super) fn look(&mut self) {
         self.turns = 0;
@@ -105,6 +122,7 @@ impl XdpPort {
                 let state = self.device.state().unwrap_or_default();
                 self.link = state.up && state.carrier;
                 self.problem = why_down(state).to_owned();
+                self.measure_lane();
             }
             Hold::Opening(_) => self.link = false,
             Hold::Nothing => {

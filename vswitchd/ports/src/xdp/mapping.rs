@@ -13,6 +13,8 @@ pub(super) struct Mapping {
 
 // SAFETY: a mapping belongs to the process, not to a thread; whoever owns the value owns the addresses.
 unsafe impl Send for Mapping {}
+// SAFETY: a shared mapping gives addresses only; whoever goes there says what else does.
+unsafe impl Sync for Mapping {}
 
 impl Mapping {
     /// Zeroed pages of our own.

@@ -12,9 +12,14 @@
 //! When the device is deleted the port stays, without a link; a device of the same name is taken up again, by a thread
 //! of its own because binding may take the kernel long.
 //!
+//! Flows that nobody has to look at any more can be handed to the program itself ([`fast_path`]), which sends their
+//! frames from device to device without a copy.
+//!
 //! **Safety.** `mapping` owns the pages, `ring` the indices, `umem` the chunks; each opens with what it relies on.
 
 mod attachment;
+pub mod fast_path;
+mod fast_program;
 mod hold;
 mod mapping;
 mod program;
@@ -36,6 +41,7 @@ use crate::event::{Epoll, EventFd, TimerFd};
 use crate::netdev::{LinkWatch, Netdev};
 use crate::netns::NetNs;
 use crate::{Armed, Counters, Port, PortError, PortErrorKind, Status, discard};
+use fast_path::{FastPath, Lane, Passed};
 use hold::Hold;
 use socket::{Copying, Kicked, Received};
 
@@ -95,6 +101,8 @@ fn object(config: &XdpConfig) -> String {
 pub struct XdpPort {
     config: XdpConfig,
     device: Netdev,
+    fast_path: Option<Arc<FastPath>>,
+    lane: Option<Lane>,
     watch: LinkWatch,
     timer: TimerFd,
     done: Arc<EventFd>,
@@ -111,18 +119,18 @@ pub struct XdpPort {
 }
 
 impl XdpPort {
-    /// Takes the device, bringing it up.
+    /// Takes the device, bringing it up. With a fast path it takes part in that, where device and kernel can.
     ///
     /// # Errors
     /// `NotFound` without the device, `Denied` without the rights, `Busy` where another program has it, `Unsupported`
     /// where no allowed way works; the text lists what was tried.
-    pub fn open(config: XdpConfig) -> Result<XdpPort, PortError> {
+    pub fn open(config: XdpConfig, fast_path: Option<Arc<FastPath>>) -> Result<XdpPort, PortError> {
         if !config.ring.is_power_of_two() || !(64..=16384).contains(&config.ring) {
             let what = format!("rings of {} are not possible", config.ring);
             return Err(PortError::new(PortErrorKind::Invalid, object(&config), what)
                 .with_remedy("use a power of two from 64 to 16384"));
         }
-        let attachment = attachment::open(&config)?;
+        let attachment = attachment::open(&config, fast_path.as_ref())?;
         let ns = NetNs::open(config.netns.as_deref())?;
         let device = Netdev::new(&ns, &config.interface)?;
         let watch = device.watch()?;
@@ -135,6 +143,8 @@ impl XdpPort {
         let mut port = XdpPort {
             config,
             device,
+            fast_path,
+            lane: None,
             watch,
             timer,
             done,
@@ -285,6 +295,21 @@ impl Port for XdpPort {
         self.link
     }
 
+    fn lane(&self) -> Option<Lane> {
+        self.lane.filter(|_| self.link)
+    }
+
+    fn look_at_lane(&mut self) {
+        self.measure_lane();
+    }
+
+    fn passed(&mut self, received: Passed, sent: Passed) {
+        self.counters.rx_packets += received.packets;
+        self.counters.rx_bytes += received.bytes;
+        self.counters.tx_packets += sent.packets;
+        self.counters.tx_bytes += sent.bytes;
+    }
+
     fn capabilities(&self) -> Capabilities {
         self.departure.capabilities()
     }
@@ -305,14 +330,14 @@ mod tests {
     #[test]
     fn rings_must_be_a_power_of_two_within_bounds() {
         for ring in [0, 32, 1000, 32768] {
-            let error = XdpPort::open(XdpConfig { ring, ..XdpConfig::new("lo") }).unwrap_err();
+            let error = XdpPort::open(XdpConfig { ring, ..XdpConfig::new("lo") }, None).unwrap_err();
             assert_eq!(error.kind(), PortErrorKind::Invalid);
         }
     }
 
     #[test]
     fn a_device_that_is_not_there_is_named() {
-        let error = XdpPort::open(XdpConfig::new("weir-none")).unwrap_err();
+        let error = XdpPort::open(XdpConfig::new("weir-none"), None).unwrap_err();
         assert_eq!(error.kind(), PortErrorKind::NotFound);
         assert!(error.to_string().contains("weir-none"), "{error}");
     }

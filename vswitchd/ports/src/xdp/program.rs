@@ -14,6 +14,13 @@ const XDP_FLAGS_SKB_MODE: u32 = 1 << 1;
 const XDP_FLAGS_DRV_MODE: u32 = 1 << 2;
 const XDP_PASS: i32 = 2;
 
+/// Offsets in `struct xdp_md`.
+pub(super) mod context {
+    pub const DATA: i16 = 0;
+    pub const DATA_END: i16 = 4;
+    pub const RX_QUEUE_INDEX: i16 = 16;
+}
+
 /// Where the program runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Hook {
@@ -77,11 +84,19 @@ pub(super) fn attach(program: BorrowedFd<'_>, index: u32, hook: Hook) -> io::Res
 /// `return bpf_redirect_map(&map, ctx->rx_queue_index, XDP_PASS)`: the lower bits of the flags are what is returned
 /// where the map has no socket for the queue.
 fn instructions(map: BorrowedFd<'_>) -> Vec<u64> {
-    /// Offset of `rx_queue_index` in `struct xdp_md`.
-    const RX_QUEUE_INDEX: i16 = 16;
     let mut assembler = Assembler::default();
-    assembler.load(Width::Word, R::R2, R::R1, RX_QUEUE_INDEX).map(R::R1, map).set(R::R3, XDP_PASS);
-    assembler.call(Function::RedirectMap).exit().code()
+    redirect(&mut assembler, map);
+    assembler.code()
+}
+
+/// The same at the end of another program; the context is in R1.
+pub(super) fn hand_up(assembler: &mut Assembler, sockets: &SocketMap) {
+    redirect(assembler, sockets.0.as_fd());
+}
+
+fn redirect(assembler: &mut Assembler, map: BorrowedFd<'_>) {
+    assembler.load(Width::Word, R::R2, R::R1, context::RX_QUEUE_INDEX).map(R::R1, map).set(R::R3, XDP_PASS);
+    assembler.call(Function::RedirectMap).exit();
 }
 
 #[cfg(test)]

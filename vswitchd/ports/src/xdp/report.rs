@@ -22,6 +22,18 @@ impl XdpPort {
         }
     }
 
+    /// Whether settled flows pass in the kernel, and what would help.
+    fn fast_path_report(&self, refused: &str) -> String {
+        match self.lane {
+            None => format!("no: {refused}"),
+            Some(lane) if lane.takes || !lane.native => "yes".to_owned(),
+            Some(_) => {
+                "from here only: the device takes no redirected frames (of a veth: turn gro on at its other side)"
+                    .to_owned()
+            }
+        }
+    }
+
     fn details(&self) -> Vec<(String, String)> {
         let mut details: Vec<(String, String)> = Vec::new();
         let mut tell = |name: &str, value: String| details.push((name.to_owned(), value));
@@ -35,6 +47,7 @@ impl XdpPort {
         for warning in &held.warnings {
             tell("warning", warning.clone());
         }
+        tell("fast path", self.fast_path_report(&held.no_fast_path));
         let several = if held.pieces == Pieces::Several { "yes" } else { "no" };
         tell("frames in several pieces", several.to_owned());
         tell("rings", format!("{} entries a queue", self.config.ring));
