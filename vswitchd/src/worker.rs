@@ -8,6 +8,7 @@
 //! runs between two turns. Nothing on the walk is locked or shared; whatever is slow to free (ports, policies) goes back
 //! to the thread that asked.
 
+mod commands;
 mod fast_path;
 mod group_rates;
 mod handle;
@@ -49,7 +50,6 @@ use meter::Meter;
 pub use port_table::PortTable;
 use port_table::Slot;
 pub use shaping::Carriage;
-use shaping::Shaping;
 use window::Window;
 
 /// Packets taken from one port before the next port has its turn.
@@ -428,86 +428,6 @@ impl Worker {
             slot.port.disarm();
             if slot.shaping.as_mut().is_some_and(|shaping| std::mem::take(&mut shaping.is_unheard)) {
                 hear(&self.epoll, id, slot);
-            }
-        }
-    }
-
-    fn take_commands(&mut self, now: Instant) {
-        // The bell first: a command that comes while we empty the inbox rings it again.
-        self.bell.rung.swap(false, Ordering::AcqRel);
-        if self.fast_paths.is_busy() {
-            self.fast_paths.look(now, &mut self.fabric, &mut self.ports);
-        }
-        while let Ok(command) = self.inbox.try_recv() {
-            match command {
-                Command::Apply(transaction, reply) => {
-                    let applied = self.apply(now, *transaction);
-                    // Where nobody waits for it any more, the change stands and its leftovers are freed here.
-                    drop(reply.send(applied));
-                }
-                Command::Ask(question) => {
-                    let stats = self.stats();
-                    let (fabric, ports) = (&mut self.fabric, &mut self.ports);
-                    let fast_paths = &self.fast_paths;
-                    question(&mut View { now, fabric, ports, stats, fast_paths });
-                    // It may have ended flows.
-                    self.fast_paths.shut_what_was_lost(now, &mut self.fabric);
-                }
-                Command::Send(frames) => self.send_for_services(now, frames),
-                Command::Stop => self.stopping = true,
-            }
-        }
-    }
-
-    fn apply(&mut self, now: Instant, transaction: Transaction) -> Applied {
-        // Not one frame passes under the old policy once the new one stands.
-        let revoked = self.fast_paths.shut_all(now);
-        let mut removed = Vec::new();
-        let added: Vec<PortId> = transaction.add_ports.iter().map(|&(id, _)| id).collect();
-        for (id, port) in transaction.add_ports {
-            removed.extend(self.ports.insert(id, port));
-            if let Some(slot) = self.ports.slot(id) {
-                hear(&self.epoll, id, slot);
-            }
-        }
-        for step in transaction.steps {
-            self.fabric.apply(now, step);
-        }
-        // The fabric takes a port for one with a link until it hears otherwise.
-        for id in added {
-            self.fabric.set_link(id, false);
-        }
-        for id in transaction.remove_ports {
-            if let Some(mut slot) = self.ports.remove(id) {
-                // The kernel drops a closed descriptor from epoll by itself, but this one is closed later.
-                drop(self.epoll.remove(slot.port.event_fd()));
-                if let Some(shaping) = &mut slot.shaping {
-                    shaping.clear(&mut self.pool);
-                }
-                removed.push(slot.port);
-            }
-        }
-        self.set_carriages(now, transaction.carriages);
-        // What the steps have ended was of the policy before.
-        self.tell();
-        let epoch = transaction.policy.epoch();
-        let old_policy = self.fabric.install(transaction.policy);
-        self.stats.epoch = epoch.0;
-        self.next_tick = now;
-        self.fast_paths.ask_devices(now, &mut self.fabric, &mut self.ports);
-        Applied { epoch, removed, old_policy, revoked }
-    }
-
-    /// Holds ports to their rates; those that are not named have none.
-    fn set_carriages(&mut self, now: Instant, mut carriages: Vec<(PortId, Carriage)>) {
-        self.rates.set(now, carriages.iter().flat_map(|(_, carriage)| &carriage.groups));
-        for (id, slot) in self.ports.entries() {
-            let at = carriages.iter().position(|(port, _)| *port == id);
-            let wanted = at.map(|at| carriages.swap_remove(at).1).unwrap_or_default();
-            match &mut slot.shaping {
-                Some(shaping) => shaping.set(wanted, &self.rates, now),
-                None if wanted.is_free() => {}
-                None => slot.shaping = Some(Box::new(Shaping::new(wanted, &self.rates, now))),
             }
         }
     }

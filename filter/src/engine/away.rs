@@ -80,7 +80,7 @@ impl Engine {
         let flow = self.table.at(slot);
         let direction = flow.direction(name.is_from_low());
         let way = direction as usize & 1;
-        if flow.away[way] != 0 || flow.packets[way] < ENOUGH || flow.packets[way] % ENOUGH != 0 {
+        if flow.away[way] != 0 || flow.packets[way] < ENOUGH || !flow.packets[way].is_multiple_of(ENOUGH) {
             return;
         }
         let tuple = flow.key.tuple(flow.initiator_is_low);

@@ -426,7 +426,11 @@ impl Tcp {
 
     fn reset(&self, direction: Direction, segment: &Segment) -> Result<Advance, DropReason> {
         let (sender, receiver) = self.both(direction);
-        let lenient = !sender.has(SEEN) || !receiver.has(SEEN) || self.sight != Sight::Full;
+        if self.sight != Sight::Full {
+            // Nobody can say whether its number is right: it is believed when nothing follows it.
+            return Ok(Advance::Beside(Tcp { doubtful_reset: true, ..*self }));
+        }
+        let lenient = !sender.has(SEEN) || !receiver.has(SEEN);
         if !lenient && !self.in_window(direction, segment) {
             return Err(DropReason::TcpWindow);
         }

@@ -17,9 +17,21 @@ impl Port {
     /// Packets may pass by this port without being shown to us. A setting that needs every packet says no here.
     pub(crate) fn lets_pass(&self) -> bool {
         // Storms are of frames to many, loops and bridges behind a port block it, LLDP and groups have no settled flows.
-        let PortConfig { switch: _, vlan: _, isolated: _, down, learning: _, fdb_limit: _, tag_type, dscp, .. } =
-            &self.config;
-        let PortConfig { storm: _, bpdu_guard: _, may_block: _, lldp: _, multicast_router: _, .. } = &self.config;
+        let PortConfig {
+            switch: _,
+            vlan: _,
+            isolated: _,
+            down,
+            learning: _,
+            fdb_limit: _,
+            tag_type,
+            storm: _,
+            bpdu_guard: _,
+            may_block: _,
+            lldp: _,
+            multicast_router: _,
+            dscp,
+        } = &self.config;
         self.fast && !down && tag_type.is_none() && dscp.is_none() && self.blocked.is_none()
     }
 }

@@ -236,6 +236,8 @@ impl Fdb {
 
     /// Forgets what was learned from a port.
     pub fn flush_port(&mut self, port: PortId) {
+        // Also where all its addresses are static: it may have been blocked.
+        self.lost.note(port);
         while let Some(cell) = self.lists.oldest(port) {
             self.remove(cell);
         }
