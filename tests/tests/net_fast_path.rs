@@ -67,6 +67,23 @@ fn flow(lan: &Lan, protocol: &str) -> Result<Option<Value>, Failure> {
     Ok(answer["flows"].as_array().and_then(|flows| flows.iter().find(is_it)).cloned())
 }
 
+/// Packets that all ports received and sent, and those that the worker was shown.
+struct Counts {
+    received: u64,
+    sent: u64,
+    by_worker: u64,
+}
+
+fn counts(lan: &Lan) -> Result<Counts, Failure> {
+    let stats = lan.daemon.ctl_json(&["stats"])?;
+    let (totals, worker) = (&stats["totals"], &stats["worker"]);
+    Ok(Counts {
+        received: number(&totals["received"]),
+        sent: number(&totals["sent"]),
+        by_worker: number(&worker["packets"]),
+    })
+}
+
 fn number(value: &Value) -> u64 {
     value.as_u64().or_else(|| value.as_str().and_then(|text| text.parse().ok())).unwrap_or(0)
 }
@@ -76,17 +93,17 @@ fn a_settled_flow_passes_in_the_kernel_and_every_packet_is_counted() -> Result<(
     let Some(lan) = two_hosts()? else { return Ok(()) };
     let [a, b] = &lan.hosts[..] else { unreachable!() };
     let (client, server) = (socket(a, 4000)?, socket(b, 5000)?);
-    let before = lan.daemon.ctl_json(&["stats"])?;
+    let before = counts(&lan)?;
     converse(&client, &server, b.at(5000), 1000)?;
     let seen = flow(&lan, "udp")?.ok_or_else(|| Failure::new("there is no flow"))?;
     assert_eq!(seen["in_xdp"], true, "{seen}");
     assert_eq!([number(&seen["packets_to_server"]), number(&seen["packets_to_client"])], [1000, 1000], "{seen}");
     // Eight bytes of question, six of answer, behind 42 bytes of headers, without padding.
     assert_eq!([number(&seen["bytes_to_server"]), number(&seen["bytes_to_client"])], [50_000, 48_000], "{seen}");
-    let port = lan.daemon.ctl_json(&["port", "show", "a"])?;
-    println!("{port}");
-    let after = lan.daemon.ctl_json(&["stats"])?;
-    println!("{before}\n{after}");
+    let after = counts(&lan)?;
+    assert_eq!([after.received - before.received, after.sent - before.sent], [2000, 2000]);
+    let shown = after.by_worker - before.by_worker;
+    assert!(shown < 400, "the worker was shown {shown} of 2000 packets");
     Ok(())
 }
 
@@ -161,16 +178,15 @@ impl Stream {
 fn a_connection_passes_in_the_kernel_and_its_end_is_seen() -> Result<(), Failure> {
     let Some(lan) = two_hosts()? else { return Ok(()) };
     let [a, b] = &lan.hosts[..] else { unreachable!() };
-    let bytes = 64 << 20;
-    let done = transfer(&a.namespace, &b.namespace, b.at(5001), bytes)?;
-    println!("{:.2} Gbit/s", done.bits_per_second() / 1e9);
+    let (bytes, before) = (64 << 20, counts(&lan)?);
+    transfer(&a.namespace, &b.namespace, b.at(5001), bytes)?;
     let seen = flow(&lan, "tcp")?.ok_or_else(|| Failure::new("there is no flow"))?;
     assert_eq!(seen["state"], "closed", "{seen}");
     let carried = number(&seen["bytes_to_server"]);
     assert!(carried > bytes, "{carried} bytes of {bytes} were counted: {seen}");
-    // Most of them did not come up: the worker would have received each.
-    let port = lan.daemon.ctl_json(&["port", "show", "a"])?;
-    println!("{port}");
+    let after = counts(&lan)?;
+    let (all, shown) = (after.received - before.received, after.by_worker - before.by_worker);
+    assert!(shown < all / 4, "the worker was shown {shown} of {all} packets");
     Ok(())
 }
 

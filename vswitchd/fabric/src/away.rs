@@ -110,3 +110,94 @@ impl Fabric {
         all
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use weir_filter::Limits;
+    use weir_wire::{MacAddr, SwitchId, Vid};
+
+    use super::*;
+    use crate::loops::{BlockCause, Blocked};
+    use crate::mirror::filter::Filter;
+    use crate::mirror::{MirrorConfig, Sink};
+    use crate::{Step, SwitchConfig};
+
+    const PORT: PortId = PortId(0);
+
+    fn fabric_with(config: PortConfig) -> Fabric {
+        let mut fabric = Fabric::new(Limits::default(), 1);
+        fabric.apply(Instant::ZERO, Step::SetSwitch(SwitchId(0), SwitchConfig::default()));
+        fabric.apply(Instant::ZERO, Step::SetPort(PORT, config));
+        fabric.set_fast(PORT, true);
+        fabric
+    }
+
+    fn lets_pass(fabric: &Fabric) -> bool {
+        fabric.bridge.port(PORT).is_some_and(Port::lets_pass)
+    }
+
+    #[test]
+    fn a_port_whose_settings_concern_each_packet_lets_none_pass() {
+        assert!(lets_pass(&fabric_with(PortConfig::default())));
+        assert!(!lets_pass(&fabric_with(PortConfig { down: true, ..PortConfig::default() })));
+        assert!(!lets_pass(&fabric_with(PortConfig { dscp: Some(46), ..PortConfig::default() })));
+        assert!(!lets_pass(&fabric_with(PortConfig { tag_type: Some(0x88a8), ..PortConfig::default() })));
+        let mut fabric = fabric_with(PortConfig::default());
+        fabric.set_fast(PORT, false);
+        assert!(!lets_pass(&fabric));
+    }
+
+    #[test]
+    fn with_a_mirror_every_packet_is_seen() {
+        let mut fabric = fabric_with(PortConfig::default());
+        let mirror = MirrorConfig {
+            name: "m".into(),
+            sources: Vec::new(),
+            vids: Vec::new(),
+            filter: Filter::default(),
+            one_of: 0,
+            snap: 0,
+            sink: Sink::Handed(1),
+        };
+        fabric.apply(Instant::ZERO, Step::SetMirrors(vec![mirror]));
+        fabric.set_fast(PORT, true);
+        assert!(!lets_pass(&fabric));
+    }
+
+    #[test]
+    fn a_blocked_port_lets_none_pass_and_forgetting_it_names_it_even_without_learned_addresses() {
+        let mut fabric = fabric_with(PortConfig::default());
+        let mut lost = Vec::new();
+        assert!(!fabric.lost_ports(&mut lost));
+        lost.clear();
+        if let Some(port) = fabric.bridge.port_mut(PORT) {
+            port.blocked = Some(Blocked { cause: BlockCause::Bpdu, until: None });
+        }
+        assert!(!lets_pass(&fabric));
+        if let Some(switch) = fabric.bridge.switch_mut(SwitchId(0)) {
+            switch.forget(PORT);
+        }
+        assert!(!fabric.lost_ports(&mut lost));
+        assert_eq!(lost, [PORT]);
+    }
+
+    #[test]
+    fn an_address_that_moves_names_the_port_it_was_at() {
+        let mut fabric = fabric_with(PortConfig::default());
+        fabric.apply(Instant::ZERO, Step::SetPort(PortId(1), PortConfig::default()));
+        let (mac, mut lost) = (MacAddr([2, 0, 0, 0, 0, 7]), Vec::new());
+        let fdb = &mut fabric.bridge.switch_mut(SwitchId(0)).unwrap().fdb;
+        fdb.learn(1, Vid(0), mac, PORT, 0);
+        fdb.take_lost(&mut lost);
+        lost.clear();
+        fdb.keep(2, Vid(0), mac, PORT, 0);
+        assert!(!fdb.take_lost(&mut lost) && lost.is_empty());
+        fdb.learn(3, Vid(0), mac, PortId(1), 0);
+        assert!(!fdb.take_lost(&mut lost));
+        assert_eq!(lost, [PORT]);
+        // It is not called back by what passed before.
+        fdb.keep(4, Vid(0), mac, PORT, 0);
+        lost.clear();
+        assert!(!fdb.take_lost(&mut lost) && lost.is_empty());
+    }
+}

@@ -305,3 +305,49 @@ fn quoted_sequence_numbers_must_be_under_way() {
     assert!(!tcp.can_be_quoted(Original, 602));
     assert!(!tcp.can_be_quoted(Original, 601u32.wrapping_sub(OLD_ACK + 1)));
 }
+
+/// What becomes of a segment.
+#[track_caller]
+fn goes_on(tcp: &mut Tcp, direction: Direction, segment: &Segment) {
+    match tcp.advance(direction, segment) {
+        Ok(Advance::To(next) | Advance::Beside(next)) => *tcp = next,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn while_segments_pass_unseen_windows_are_not_asked_and_afterwards_they_are_known_anew() {
+    let mut tcp = play_open(&[(Original, A, 101, 501, 10, Ok(Established)), (Reply, A, 501, 111, 20, Ok(Established))]);
+    let far = seg(A, 9_000_000, 8_000_000, 10);
+    assert_eq!(tcp.advance(Original, &far).err(), Some(DropReason::TcpWindow));
+    tcp.look_away();
+    assert!(tcp.is_partly_seen());
+    assert!(tcp.carry(Original, &far));
+    tcp.look_again();
+    assert!(!tcp.is_partly_seen() && !tcp.carry(Original, &far));
+    goes_on(&mut tcp, Original, &far);
+    assert_eq!(tcp.advance(Original, &seg(A, 101, 501, 10)).err(), Some(DropReason::TcpWindow));
+    goes_on(&mut tcp, Reply, &seg(A, 8_000_000, 9_000_010, 10));
+    assert!(tcp.carry(Original, &seg(A, 9_000_010, 8_000_010, 10)));
+}
+
+#[test]
+fn a_reset_amid_segments_that_pass_unseen_is_doubted_until_traffic_refutes_it() {
+    let mut tcp = play_open(&[]);
+    tcp.look_away();
+    goes_on(&mut tcp, Original, &seg(R, 77, 0, 0));
+    assert_eq!((tcp.state(), tcp.phase()), (Established, Phase::Closing));
+    goes_on(&mut tcp, Reply, &seg(A, 40_000, 50_000, 5));
+    assert_eq!(tcp.phase(), Phase::Established);
+}
+
+#[test]
+fn a_connection_that_passed_unseen_ends_by_its_fins() {
+    let mut tcp = play_open(&[]);
+    tcp.look_away();
+    goes_on(&mut tcp, Original, &seg(FA, 5000, 6000, 0));
+    assert_eq!(tcp.phase(), Phase::Closing);
+    goes_on(&mut tcp, Reply, &seg(FA, 6000, 5001, 0));
+    goes_on(&mut tcp, Original, &seg(A, 5001, 6001, 0));
+    assert_eq!(tcp.state(), TimeWait);
+}
