@@ -8,7 +8,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use serde_json::Value;
-use weir_tests::lab::{Failure, Host, Lan, ping, skip_unless_root, switch_with_rules, transfer, wait_for, xdp};
+use weir_tests::lab::{
+    Attach, Failure, Host, Lan, Wanted, ping, skip_unless_root, switch_with_rules, transfer, wait_for,
+};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -21,7 +23,8 @@ fn two_hosts() -> Result<Option<Lan>, Failure> {
         println!("skipped: needs ethtool");
         return Ok(None);
     }
-    let lan = Lan::start(&switch_with_rules(""), &[xdp("a"), xdp("b")])?;
+    let lan =
+        Lan::start(&switch_with_rules(""), &["a", "b"].map(|name| Wanted { name, attach: Attach::FastXdp, more: "" }))?;
     for host in &lan.hosts {
         finish_frames(host)?;
     }

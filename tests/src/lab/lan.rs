@@ -12,6 +12,8 @@ pub enum Attach {
     Tap,
     /// One end of a virtual Ethernet pair, taken by AF_XDP; the other is in the host, with its offloads as they come.
     Xdp,
+    /// The same, and settled flows to other such ports pass in the kernel.
+    FastXdp,
     /// A vhost-user socket; a [`Cable`] is the guest and carries the frames of a TAP in the host, marks and all.
     VhostUser,
 }
@@ -82,6 +84,7 @@ impl Lan {
             let attachment = match host.attach {
                 Attach::Tap => format!("tap = {{ name = \"eth0\", netns = \"{}\" }}", namespace.name()),
                 Attach::Xdp => format!("xdp = {{ interface = \"x{number}\" }}"),
+                Attach::FastXdp => format!("xdp = {{ interface = \"x{number}\", fast_path = true }}"),
                 Attach::VhostUser => format!("vhost_user = {{ path = \"{{dir}}/{number}.sock\" }}"),
             };
             let (name, more) = (host.name, host.more);
@@ -90,7 +93,7 @@ impl Lan {
         }
         let mut daemon = Daemon::prepare(&config)?;
         for (number, (host, namespace)) in wanted.iter().zip(&namespaces).enumerate() {
-            if host.attach == Attach::Xdp {
+            if matches!(host.attach, Attach::Xdp | Attach::FastXdp) {
                 daemon.namespace().veth(&format!("x{number}"), namespace, "eth0")?;
             }
         }
@@ -99,7 +102,7 @@ impl Lan {
         for (number, (host, namespace)) in wanted.iter().zip(namespaces).enumerate() {
             let cable = match host.attach {
                 Attach::VhostUser => Some(Cable::plug(&namespace, "eth0", &daemon.path(&format!("{number}.sock")))?),
-                Attach::Tap | Attach::Xdp => None,
+                Attach::Tap | Attach::Xdp | Attach::FastXdp => None,
             };
             let last = u8::try_from(number + 1).map_err(|_| Failure::new("too many hosts for one network"))?;
             namespace.address("eth0", &format!("10.77.0.{last}/24"))?;

@@ -330,7 +330,7 @@ pub struct Xdp {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queues: Option<u16>,
     /// Settled flows to other such ports are forwarded by the kernel.
-    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub fast_path: bool,
 }
 

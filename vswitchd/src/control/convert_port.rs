@@ -135,7 +135,7 @@ fn xdp_of(object: &str, x: &v1::Xdp) -> Result<Xdp, Refusal> {
         mode,
         first_queue: optional_u16(object, "xdp.first_queue", x.first_queue)?.unwrap_or(0),
         queues: optional_u16(object, "xdp.queues", x.queues)?,
-        fast_path: x.fast_path.unwrap_or(true),
+        fast_path: x.fast_path.unwrap_or(false),
     })
 }
 
