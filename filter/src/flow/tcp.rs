@@ -11,6 +11,7 @@
 //! another reason has changed nothing. Sequence arithmetic wraps.
 
 mod segment;
+mod sight;
 
 use weir_wire::DropReason;
 use weir_wire::numbers::{TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN};
@@ -18,6 +19,7 @@ use weir_wire::numbers::{TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN};
 use crate::inspect::Direction;
 pub use segment::Segment;
 use segment::{NO_SCALE, SCALE_MAX};
+use sight::Sight;
 
 /// Acknowledgments may be this old even where the window is smaller: reordering of pure acknowledgments.
 const OLD_ACK: u32 = 66_000;
@@ -101,18 +103,6 @@ struct Offer {
     scale: u8,
 }
 
-/// How much of a connection's segments is seen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Sight {
-    /// All.
-    #[default]
-    Full,
-    /// Some pass elsewhere: sequence numbers mean nothing.
-    Partial,
-    /// All again, but the numbers are from before.
-    Stale,
-}
-
 /// A connection.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Tcp {
@@ -183,25 +173,6 @@ impl Tcp {
         *there = Peer { end: segment.ack, max_end: segment.ack, scale: SCALE_MAX, ..*there };
         tcp.track(direction, segment);
         Ok(tcp)
-    }
-
-    /// From here on segments may pass that are not shown to us: windows are not looked at.
-    pub fn look_away(&mut self) {
-        self.sight = Sight::Partial;
-    }
-
-    /// All segments are shown to us again. The next one says where its window stands, as if the connection were picked up
-    /// in its midst.
-    pub fn look_again(&mut self) {
-        if self.sight == Sight::Partial {
-            self.sight = Sight::Stale;
-        }
-    }
-
-    /// Some of its segments pass unseen.
-    #[inline]
-    pub fn is_partly_seen(&self) -> bool {
-        self.sight == Sight::Partial
     }
 
     /// Some of its memory, to have it in the caches. Means nothing.
@@ -475,21 +446,6 @@ impl Tcp {
         next.track(direction, segment);
         next.doubtful_reset = false;
         Ok(Advance::To(next))
-    }
-
-    /// Takes both sides' numbers from a segment alone. What is known of FINs and scales stays.
-    fn begin_again(&mut self, direction: Direction, segment: &Segment) {
-        if self.sight == Sight::Stale {
-            self.sight = Sight::Full;
-        }
-        let again = |peer: &Peer, end: u32, max_end: u32| {
-            let scale = if peer.scale > SCALE_MAX { 0 } else { peer.scale };
-            let flags = peer.flags & (FIN | FIN_ACKED);
-            Peer { end, max_end, max_window: u32::from(u16::MAX) << scale, max_ack: 0, flags, ..*peer }
-        };
-        let (here, there) = self.sides(direction);
-        *here = again(here, segment.seq, segment.end());
-        *there = again(there, segment.ack, segment.ack);
     }
 
     /// Takes a segment's numbers, which were checked.
