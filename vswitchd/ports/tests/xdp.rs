@@ -43,7 +43,7 @@ fn two_veths(mtu: u32, mode: XdpMode, guest: &str) -> Two {
             space.sh(&format!("ethtool -K eth0 {guest}"));
         }
     }
-    let open = |name| XdpPort::open(XdpConfig { mode, ..host.config(name) }).unwrap();
+    let open = |name| XdpPort::open(XdpConfig { mode, ..host.config(name) }, None).unwrap();
     let cable = Cable::new(open("left"), open("right"));
     Two { a, b, host, cable }
 }
@@ -104,12 +104,12 @@ fn zero_copy_where_there_is_none_is_refused_with_the_reason() {
     }
     let (host, a) = (Host::new(), Space::new());
     host.veth("left", &a, 1, 1500);
-    let error = XdpPort::open(XdpConfig { mode: XdpMode::ZeroCopy, ..host.config("left") }).unwrap_err();
+    let error = XdpPort::open(XdpConfig { mode: XdpMode::ZeroCopy, ..host.config("left") }, None).unwrap_err();
     assert_eq!(error.kind(), PortErrorKind::Unsupported, "{error}");
-    let error = XdpPort::open(XdpConfig { queues: Some(0..9), ..host.config("left") }).unwrap_err();
+    let error = XdpPort::open(XdpConfig { queues: Some(0..9), ..host.config("left") }, None).unwrap_err();
     assert_eq!(error.kind(), PortErrorKind::Invalid, "{error}");
-    let first = XdpPort::open(host.config("left")).unwrap();
-    let error = XdpPort::open(host.config("left")).unwrap_err();
+    let first = XdpPort::open(host.config("left"), None).unwrap();
+    let error = XdpPort::open(host.config("left"), None).unwrap_err();
     assert_eq!(error.kind(), PortErrorKind::Busy, "{error}");
     drop(first);
     assert!(!host.0.sh("ip link show left").contains("xdp"), "the program goes with the port");
@@ -124,7 +124,7 @@ fn super_segments_of_a_tap_are_cut_for_a_veth() {
     host.veth("right", &b, 2, 1500);
     let tap = TapPort::open(TapConfig { netns: Some(a.name.clone()), ..TapConfig::new("eth0") }).unwrap();
     a.address("eth0", 1);
-    let cable = Cable::new(tap, XdpPort::open(host.config("right")).unwrap());
+    let cable = Cable::new(tap, XdpPort::open(host.config("right"), None).unwrap());
     everything_passes(&a, &b, 16);
     let cut = cable.ask(|[tap, veth]| (tap.counters().tx_cut, veth.counters().tx_cut));
     assert!(cut.0 == 0 && cut.1 > 0, "{cut:?}");
@@ -146,7 +146,7 @@ fn several_queues_carry_one_connection() {
         space.sh("ethtool -L eth0 rx 2 tx 2");
         space.address("eth0", n);
     }
-    let open = |name| XdpPort::open(host.config(name)).unwrap();
+    let open = |name| XdpPort::open(host.config(name), None).unwrap();
     let cable = Cable::new(open("left"), open("right"));
     everything_passes(&a, &b, 4);
     assert_eq!(cable.ask(|[left, _]| left.status().mode), "native, copy, queues 0-1");
@@ -177,7 +177,7 @@ fn a_device_that_is_deleted_under_load_comes_back_when_it_is_made_again() {
     flood.kill().unwrap();
     flood.wait().unwrap();
     host.veth("other", &b, 2, 1500);
-    let other = XdpPort::open(host.config("other")).unwrap();
+    let other = XdpPort::open(host.config("other"), None).unwrap();
     host.0.sh("ip link set other down");
     host.0.sh("ip link set other name right");
     host.0.sh("ip link set right up");
