@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::path::PathBuf;
 
-const FILES: [&str; 17] = [
+const FILES: [&str; 19] = [
     "types",
     "switches",
     "switching",
@@ -11,6 +11,8 @@ const FILES: [&str; 17] = [
     "ports",
     "routers",
     "services",
+    "appliances",
+    "guard",
     "policies",
     "rule_sets",
     "flows",
@@ -36,6 +38,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         ("SwitchSpec.broadcast", "flood"),
         ("SwitchSpec.multicast", "flood"),
         ("RouterSpec.default_action", "action"),
+        ("ApplianceSpec.default_action", "action"),
         ("RouterStatus.applied_default", "action"),
         ("RouteSpec.action", "route_action"),
         ("Rule.action", "action"),

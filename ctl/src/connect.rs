@@ -49,6 +49,10 @@ clients! {
     routers: routers_client::RoutersClient;
     /// What routers serve.
     services: services_client::ServicesClient;
+    /// Appliances.
+    appliances: appliances_client::AppliancesClient;
+    /// First-hop security.
+    guard: guard_client::GuardClient;
     /// The policy.
     policies: policies_client::PoliciesClient;
     /// Rule sets.

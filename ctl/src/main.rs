@@ -2,6 +2,7 @@
 //! into a table for people or JSON for programs.
 #![forbid(unsafe_code)]
 
+mod appliance;
 mod apply;
 mod attach;
 mod connect;
@@ -14,6 +15,7 @@ mod fdb;
 mod flow;
 mod frame;
 mod group;
+mod guard;
 mod inspect;
 mod lldp;
 mod mirror;
@@ -91,6 +93,12 @@ enum Command {
     /// Routers: what lies between switches.
     #[command(subcommand)]
     Router(router::Command),
+    /// Appliances: the guard between ports or switches.
+    #[command(subcommand)]
+    Appliance(Box<appliance::Command>),
+    /// First-hop security: whose an address is, and what guests may say.
+    #[command(subcommand)]
+    Guard(Box<guard::Command>),
     /// Routes of routers.
     #[command(subcommand)]
     Route(route::Command),
@@ -197,6 +205,8 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Port(command) => port::run(*command, &daemon, format).await,
         Command::Uplink(command) => uplink::run(command, &daemon, format).await,
         Command::Router(command) => router::run(command, &daemon, format).await,
+        Command::Appliance(command) => appliance::run(*command, &daemon, format).await,
+        Command::Guard(command) => guard::run(*command, &daemon, format).await,
         Command::Route(command) => route::run(command, &daemon, format).await,
         Command::Nat(command) => nat::run(command, &daemon, format).await,
         Command::Dhcp(command) => dhcp::run(command, &daemon, format).await,

@@ -8,7 +8,7 @@ use crate::Format;
 use crate::connect::Connection;
 use crate::failure::Failure;
 use crate::table::{print, print_json};
-use crate::{port, router, switch};
+use crate::{appliance, port, router, switch};
 
 /// The whole state.
 #[derive(Args)]
@@ -27,6 +27,7 @@ struct Whole {
     switches: Vec<v1::SwitchStatus>,
     ports: Vec<v1::PortStatus>,
     routers: Vec<v1::RouterStatus>,
+    appliances: Vec<v1::ApplianceStatus>,
 }
 
 /// Runs the command.
@@ -41,14 +42,17 @@ pub async fn run(show: Show, daemon: &Connection, format: Format) -> Result<(), 
     let switches = daemon.switches().await?.list(v1::ListSwitchesRequest::default()).await?.into_inner().switches;
     let ports = daemon.ports().await?.list(v1::ListPortsRequest::default()).await?.into_inner().ports;
     let routers = daemon.routers().await?.list(v1::ListRoutersRequest::default()).await?.into_inner().routers;
+    let request = v1::ListAppliancesRequest::default();
+    let appliances = daemon.appliances().await?.list(request).await?.into_inner().appliances;
     let v1::ShowConfigResponse { revision, epoch, version, .. } = state;
     match format {
-        Format::Json => print_json(&Whole { version, revision, epoch, switches, ports, routers }),
+        Format::Json => print_json(&Whole { version, revision, epoch, switches, ports, routers, appliances }),
         Format::Table => print(&format!(
-            "vswitchd {version}, revision {revision}, epoch {epoch}\n\n{}\n{}{}",
+            "vswitchd {version}, revision {revision}, epoch {epoch}\n\n{}\n{}{}{}",
             switch::text(&switches),
             port::text(&ports),
-            if routers.is_empty() { String::new() } else { format!("\n{}", router::text(&routers)) }
+            if routers.is_empty() { String::new() } else { format!("\n{}", router::text(&routers)) },
+            if appliances.is_empty() { String::new() } else { format!("\n{}", appliance::text(&appliances)) }
         )),
     }
 }

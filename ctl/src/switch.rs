@@ -91,6 +91,16 @@ pub enum Flood {
     Drop,
 }
 
+impl From<Action> for i32 {
+    fn from(action: Action) -> i32 {
+        match action {
+            Action::Allow => v1::Action::Allow.into(),
+            Action::Drop => v1::Action::Drop.into(),
+            Action::Reject => v1::Action::Reject.into(),
+        }
+    }
+}
+
 impl From<Flood> for i32 {
     fn from(flood: Flood) -> i32 {
         match flood {
@@ -108,11 +118,7 @@ impl Settings {
         let mut given = |field: &str| fields.push(field.to_owned());
         if let Some(action) = self.default {
             given("default_action");
-            spec.default_action = match action {
-                Action::Allow => v1::Action::Allow.into(),
-                Action::Drop => v1::Action::Drop.into(),
-                Action::Reject => v1::Action::Reject.into(),
-            };
+            spec.default_action = action.into();
         }
         if let Some(set) = self.inspect {
             given("inspect");

@@ -14,6 +14,7 @@ mod pass;
 mod policy;
 mod tell;
 mod trace;
+mod waive;
 
 use std::sync::Arc;
 
@@ -33,6 +34,7 @@ use end::Sweep;
 use exits::Exits;
 use policy::Programs;
 use tell::Teller;
+use waive::Waivers;
 
 /// Bounds of the engine's tables, set when it is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +66,8 @@ impl Default for Limits {
     }
 }
 
-/// A packet that may leave. Its makers are [`Engine::inspect`], [`Engine::inspect_flood`] and [`Cleared::originate`].
+/// A packet that may leave. Its makers are [`Engine::inspect`], [`Engine::inspect_flood`], [`Engine::waive`] where the
+/// operator has said that an appliance is passed by, and [`Cleared::originate`].
 #[derive(Debug)]
 pub struct Cleared(Packet);
 
@@ -182,6 +185,7 @@ pub struct Engine {
     started: Option<Instant>,
     /// The time of the last tick.
     last_tick: Instant,
+    waivers: Waivers,
 }
 
 impl Engine {
@@ -204,6 +208,7 @@ impl Engine {
             away: Away::default(),
             started: None,
             last_tick: Instant::ZERO,
+            waivers: Waivers::default(),
         }
     }
 

@@ -101,7 +101,8 @@ pub struct FlowRecord {
     pub bytes: [u64; 2],
     /// State at the end: "new", "established", "closed", "blocked".
     pub state: &'static str,
-    /// Why it ended: "timeout", "closed", "evicted", "port-removed", "shutdown", "killed".
+    /// Why it ended: "timeout", "closed", "evicted", "port-removed", "forgotten" (its appliance was bypassed), "shutdown",
+    /// "killed".
     pub reason: &'static str,
     /// The rule that let it in or refused it, of the policy `epoch`.
     pub rule: RuleId,

@@ -330,7 +330,9 @@ impl Controller {
         let names = Arc::new(Names::of(&desired, &ids, policy.epoch(), clock::monotonic()));
         self.board.announce(Arc::clone(&names));
         let carriages = state::carriages(&desired, &ids);
-        let transaction = Transaction { steps, add_ports, remove_ports, carriages, policy: Arc::clone(&policy) };
+        let wires = state::wires(&desired, &ids);
+        let policy_for = Arc::clone(&policy);
+        let transaction = Transaction { steps, add_ports, remove_ports, carriages, wires, policy: policy_for };
         let applied = self.worker.apply(transaction).await?;
         self.outlets.keep(&outlets);
         state.epoch = applied.epoch;

@@ -34,6 +34,8 @@ pub enum Change {
     RemoveSwitch(String),
     /// A router goes.
     RemoveRouter(String),
+    /// An appliance goes.
+    RemoveAppliance(String),
     /// A rule set goes.
     RemoveRuleSet(String),
     /// A rule goes.
@@ -80,6 +82,10 @@ pub enum Change {
     SetMirror(String, Vec<FieldChange>),
     /// A mirror goes.
     RemoveMirror(String),
+    /// An appliance comes.
+    AddAppliance(String),
+    /// An appliance's settings change.
+    SetAppliance(String, Vec<FieldChange>),
     /// A rule comes.
     AddRule(String),
     /// A rule changes.
@@ -94,6 +100,7 @@ impl fmt::Display for Change {
             Change::RemovePort(name) => ('-', format!("port {name}"), &[]),
             Change::RemoveSwitch(name) => ('-', format!("switch {name}"), &[]),
             Change::RemoveRouter(name) => ('-', format!("router {name}"), &[]),
+            Change::RemoveAppliance(name) => ('-', format!("appliance {name}"), &[]),
             Change::RemoveRuleSet(name) => ('-', format!("rule_set {name}"), &[]),
             Change::RemoveRule(name) => ('-', format!("rule {name}"), &[]),
             Change::SetSettings(fields) => ('~', "settings".into(), fields),
@@ -117,6 +124,8 @@ impl fmt::Display for Change {
             Change::AddMirror(name) => ('+', format!("mirror {name}"), &[]),
             Change::SetMirror(name, fields) => ('~', format!("mirror {name}"), fields),
             Change::RemoveMirror(name) => ('-', format!("mirror {name}"), &[]),
+            Change::AddAppliance(name) => ('+', format!("appliance {name}"), &[]),
+            Change::SetAppliance(name, fields) => ('~', format!("appliance {name}"), fields),
             Change::AddRule(name) => ('+', format!("rule {name}"), &[]),
             Change::SetRule(name, fields) => ('~', format!("rule {name}"), fields),
             Change::OrderRules => ('~', "the order of the rules".into(), &[]),
@@ -138,9 +147,11 @@ pub fn plan(current: &Config, desired: &Config) -> Vec<Change> {
     let routers = Difference::of(&by_name(&current.routers), &by_name(&desired.routers));
     let groups = Difference::of(&by_name(&current.groups), &by_name(&desired.groups));
     let mirrors = Difference::of(&by_name(&current.mirrors), &by_name(&desired.mirrors));
+    let appliances = Difference::of(&by_name(&current.appliances), &by_name(&desired.appliances));
     let sets = Difference::of(&by_name(&current.rule_sets), &by_name(&desired.rule_sets));
     let rules = Difference::of(&by_name(&current.rules), &by_name(&desired.rules));
     changes.extend(routers.removed.into_iter().map(Change::RemoveRouter));
+    changes.extend(appliances.removed.into_iter().map(Change::RemoveAppliance));
     changes.extend(ports.removed.into_iter().map(Change::RemovePort));
     changes.extend(switches.removed.into_iter().map(Change::RemoveSwitch));
     changes.extend(sets.removed.into_iter().map(Change::RemoveRuleSet));
@@ -174,6 +185,8 @@ pub fn plan(current: &Config, desired: &Config) -> Vec<Change> {
     changes.extend(mirrors.removed.into_iter().map(Change::RemoveMirror));
     changes.extend(mirrors.added.into_iter().map(Change::AddMirror));
     changes.extend(mirrors.changed.into_iter().map(|(name, fields)| Change::SetMirror(name, fields)));
+    changes.extend(appliances.added.into_iter().map(Change::AddAppliance));
+    changes.extend(appliances.changed.into_iter().map(|(name, fields)| Change::SetAppliance(name, fields)));
     changes.extend(rules.added.into_iter().map(Change::AddRule));
     changes.extend(rules.changed.into_iter().map(|(name, fields)| Change::SetRule(name, fields)));
     if reordered(&names(&by_name(&current.rules)), &names(&by_name(&desired.rules))) {
@@ -206,7 +219,7 @@ macro_rules! has_name {
     ($($kind:ident),+) => { $( impl HasName for crate::config::$kind { fn name(&self) -> &str { &self.name } } )+ };
 }
 
-has_name!(Switch, Port, Group, Mirror, Router, RuleSet, Rule);
+has_name!(Switch, Port, Group, Mirror, Router, Appliance, RuleSet, Rule);
 
 fn by_name<T: HasName + Fields>(list: &[T]) -> Named<'_> {
     list.iter().map(|item| (item.name(), item as &dyn Fields)).collect()

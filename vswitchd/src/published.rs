@@ -58,6 +58,7 @@ impl Names {
     pub fn of(config: &Config, ids: &Ids, epoch: Epoch, since: Instant) -> Names {
         // No port can have this name.
         let local = (PortId::LOCAL.0, "(router)".to_owned());
+        let ends = ids.ends(config).map(|(id, name)| (id.0, name));
         Names {
             epoch,
             since,
@@ -65,8 +66,9 @@ impl Names {
                 .switches()
                 .map(|(name, id)| (id.0, name.to_owned()))
                 .chain(Zones::of(config, ids).names())
+                .chain(ids.appliances().map(|(name, id)| (id.0, name.to_owned())))
                 .collect(),
-            ports: ids.ports().map(|(name, id)| (id.0, name.to_owned())).chain([local]).collect(),
+            ports: ids.ports().map(|(name, id)| (id.0, name.to_owned())).chain([local]).chain(ends).collect(),
             interfaces: ids.interfaces().map(|(router, name, id)| (id.0, format!("{router}/{name}"))).collect(),
             rules: config.rules.iter().map(|rule| rule.name.clone()).collect(),
         }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use weir_fabric::first_hop::GuardConfig;
 use weir_fabric::shape::{Limit, Share};
 use weir_fabric::{Flood, PortConfig, Step, SwitchConfig, VlanMode};
 use weir_filter::policy::spec;
@@ -11,11 +12,13 @@ use crate::config::{self, Bits, Config};
 use crate::plan::Change;
 use crate::worker::{Carriage, GroupRate};
 
+mod appliances;
 mod mirrors;
 mod policy_route;
 mod routers;
 mod switching;
 
+pub use appliances::wires;
 pub use mirrors::mirrors;
 pub use routers::{Zones, default_of, inspect_of};
 
@@ -25,6 +28,7 @@ pub struct Ids {
     switches: BTreeMap<String, u16>,
     ports: BTreeMap<String, u16>,
     routers: BTreeMap<String, u16>,
+    appliances: BTreeMap<String, u16>,
     /// By "router/interface".
     interfaces: BTreeMap<String, u16>,
 }
@@ -84,6 +88,7 @@ impl Ids {
         Ids {
             switches: renumber(&self.switches, desired.switches.iter().map(|s| s.name.as_str())),
             ports: renumber(&self.ports, desired.ports.iter().map(|p| p.name.as_str())),
+            appliances: renumber(&self.appliances, desired.appliances.iter().map(|a| a.name.as_str())),
             routers: renumber(&self.routers, desired.routers.iter().map(|r| r.name.as_str())),
             interfaces: renumber(&self.interfaces, interfaces.iter().map(String::as_str)),
         }
@@ -117,6 +122,8 @@ pub fn steps(changes: &[Change], desired: &Config, before: &Ids, after: &Ids) ->
                 set_port(name, desired, after)
             }
             Change::AddPort(name) | Change::SetPort(name, _) => set_port(name, desired, after),
+            Change::RemoveAppliance(name) => before.appliance(name).map(Step::RemoveAppliance),
+            Change::AddAppliance(name) | Change::SetAppliance(name, _) => appliances::step(name, desired, after),
             Change::RemoveRouter(name) => before.router(name).map(Step::RemoveRouter),
             // One router can join others that did not meet before, so all are told.
             Change::AddRouter(_) | Change::SetRouter(..) => None,
@@ -182,12 +189,18 @@ fn set_switch(name: &str, desired: &Config, ids: &Ids) -> Option<Step> {
 fn set_port(name: &str, desired: &Config, ids: &Ids) -> Option<Step> {
     let port = desired.port(name)?;
     let mut config = PortConfig {
-        switch: ids.switch(&port.switch)?,
+        switch: ids.switch(&port.switch).or_else(|| ids.appliance(&port.switch))?,
         vlan: vlan_mode(port.vlan.as_ref()),
         isolated: port.isolated,
         down: port.down,
         learning: port.learning,
         fdb_limit: port.fdb_limit as usize,
+        guard: port.effective_guard().map(|guard| GuardConfig {
+            learn: guard.learn,
+            limit: guard.limit as usize,
+            addresses: guard.addresses,
+            shared: guard.shared,
+        }),
         ..PortConfig::default()
     };
     switching::port(port, desired, &mut config);
@@ -252,7 +265,8 @@ pub fn spec(desired: &Config, ids: &Ids) -> spec::Spec {
         }
     }
     spec::Spec {
-        switches: switches.chain(zones.switches(desired)).collect(),
+        switches: switches.chain(zones.switches(desired)).chain(appliances::switches(desired, ids)).collect(),
+        listened: appliances::listened(desired, ids),
         ports: ports
             .filter_map(|p| Some(spec::Port { id: ids.port(&p.name)?, name: p.name.clone(), groups: p.groups.clone() }))
             .collect(),
@@ -348,6 +362,8 @@ mod tests {
                     Step::SetMirrors(_) => "set-mirrors",
                     Step::SetRouter(..) => "set-router",
                     Step::RemoveRouter(_) => "remove-router",
+                    Step::SetAppliance(..) => "set-appliance",
+                    Step::RemoveAppliance(_) => "remove-appliance",
                 })
                 .collect()
         };

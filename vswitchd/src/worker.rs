@@ -12,6 +12,7 @@ mod commands;
 mod fast_path;
 mod group_rates;
 mod handle;
+mod links;
 mod meter;
 mod port_table;
 mod punts;
@@ -159,6 +160,7 @@ pub fn start(settings: Settings) -> io::Result<Started> {
         for_services,
         for_mirrors,
         stats: WorkerStats::default(),
+        wires: Vec::new(),
         next_tick: Instant::ZERO,
         stopping: false,
     };
@@ -183,6 +185,7 @@ struct Worker {
     for_services: punt_queue::Sender<Punt>,
     for_mirrors: SyncSender<Handed>,
     stats: WorkerStats,
+    wires: Vec<[PortId; 2]>,
     window: Window,
     fast_paths: FastPaths,
     meter: Meter,
@@ -264,25 +267,6 @@ impl Worker {
             }
         }
         (0..ports).map(move |place| (first + place * stride) % ports)
-    }
-
-    /// Tells the fabric which links went up or down, before anything is sent their way.
-    fn look_at_links(&mut self, now: Instant) {
-        let mut changed = false;
-        for (id, slot) in self.ports.entries() {
-            let link = slot.port.link();
-            if link != slot.link {
-                slot.link = link;
-                self.fabric.set_link(id, link);
-                self.fast_paths.shut_port(now, id);
-                changed = true;
-                // There may be something to say to whoever is there.
-                self.next_tick = Instant::ZERO;
-            }
-        }
-        if changed {
-            self.fast_paths.ask_devices(now, &mut self.fabric, &mut self.ports);
-        }
     }
 
     /// Stops 1 to 8 for one burst of one port.

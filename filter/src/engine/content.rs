@@ -2,16 +2,17 @@
 
 use std::sync::Arc;
 
-use weir_wire::{DropReason, Instant};
+use weir_wire::{DropReason, Instant, SwitchId};
 
 use super::budget::{Asked, Course, Stage};
 use super::pass::{Passing, Refusal};
 use super::{Engine, Why};
 use crate::detect::FlowFacts;
+use crate::event::Signature;
 use crate::flow::{Flow, Standing};
 use crate::inspect::{Direction, Findings, FlowInspect, Judgement, Seen};
 use crate::policy::{Decision, Subject};
-use crate::spec::OnFailure;
+use crate::spec::{Mode, OnFailure};
 
 /// What is known of a flow of this number, before it is looked at.
 fn facts(id: u64) -> FlowFacts {
@@ -68,7 +69,7 @@ impl Engine {
         self.budget.count(p.packet.port, program, p.packet.len() as u64, work);
         self.tell_findings(p, number, direction);
         self.tell_sites(p, number);
-        let reason = match self.findings.judgement {
+        let reason = match self.judgement(p.switch) {
             Judgement::Pass => {
                 if self.findings.settled {
                     self.settle(slot);
@@ -117,7 +118,7 @@ impl Engine {
         inspect.inspect(seen, p.packet, &mut self.memory, &mut self.findings);
         inspect.release(&mut self.memory);
         self.tell_findings(p, 0, Direction::Original);
-        let reason = match self.findings.judgement {
+        let reason = match self.judgement(p.switch) {
             Judgement::Pass => return Ok(()),
             Judgement::Conflict => DropReason::StreamConflict,
             Judgement::Limit => DropReason::StreamLimit,
@@ -138,10 +139,16 @@ impl Engine {
     fn tell_findings(&mut self, p: &Passing<'_, '_>, flow: u64, direction: Direction) {
         let Findings { matched, members, records, .. } = &mut self.findings;
         let to = p.exits.sole();
+        let listens = self.policy.mode(p.switch) == Mode::Listen;
         self.memory.alerts += matched.len() as u64;
         for signature in matched.iter() {
             let more = members.iter_mut().find(|(told, _)| Arc::ptr_eq(told, signature));
             let more = more.map(|(_, text)| std::mem::take(text)).unwrap_or_default();
+            if listens && signature.blocked {
+                let told = Arc::new(Signature { blocked: false, ..Signature::clone(signature) });
+                self.teller.alert(p.now, p.packet, (p.switch, flow), to, (&told, more));
+                continue;
+            }
             self.teller.alert(p.now, p.packet, (p.switch, flow), to, (signature, more));
         }
         for record in records.drain(..) {
@@ -181,6 +188,16 @@ impl Engine {
         }
         for finding in self.findings.files.drain(..) {
             self.teller.file(p.now, p.packet, (p.switch, flow), p.exits.sole(), finding);
+        }
+    }
+
+    /// What is done about what was found: nothing to traffic that is only listened to.
+    fn judgement(&self, switch: SwitchId) -> Judgement {
+        match (self.findings.judgement, self.policy.mode(switch)) {
+            (Judgement::Drop | Judgement::Reject | Judgement::Deny | Judgement::Infected, Mode::Listen) => {
+                Judgement::Pass
+            }
+            (judgement, Mode::Listen | Mode::Enforce) => judgement,
         }
     }
 

@@ -1,6 +1,6 @@
 //! How flows come and go: room in the table, time, ports that go away, people who end them.
 
-use weir_wire::{DropReason, Instant, Packet, PortId};
+use weir_wire::{DropReason, Instant, Packet, PortId, SwitchId};
 
 use super::Engine;
 use crate::event::FlowRecord;
@@ -11,10 +11,19 @@ const ASKS: usize = 2048;
 /// Places of the table that are looked at in one tick for flows of a port that went away.
 const SWEEP: u32 = 16_384;
 
-/// A search for the flows of a port that went away, spread over ticks.
+/// Whose flows are searched for.
+#[derive(Clone, Copy, Debug)]
+enum Of {
+    /// A port that went away.
+    Port(PortId),
+    /// A switch whose flows are forgotten.
+    Switch(SwitchId),
+}
+
+/// A search for flows that are to end, spread over ticks.
 #[derive(Debug)]
 pub(super) struct Sweep {
-    port: PortId,
+    of: Of,
     next: u32,
     end: u32,
     /// Flows that came later are not meant.
@@ -83,13 +92,19 @@ impl Engine {
 
     /// Ends all flows of a port that went away. Large tables are searched over the ticks that follow.
     pub fn port_removed(&mut self, now: Instant, port: PortId) {
-        self.sweeps.push(Sweep { port, next: 0, end: self.table.places(), before: now });
+        self.sweeps.push(Sweep { of: Of::Port(port), next: 0, end: self.table.places(), before: now });
+        self.sweep();
+    }
+
+    /// Ends all flows of a switch: what follows is met anew. Large tables are searched over the ticks that follow.
+    pub fn forget_switch(&mut self, now: Instant, switch: SwitchId) {
+        self.sweeps.push(Sweep { of: Of::Switch(switch), next: 0, end: self.table.places(), before: now });
         self.sweep();
     }
 
     fn sweep(&mut self) {
         let Some(sweep) = self.sweeps.last_mut() else { return };
-        let (port, before, start) = (sweep.port, sweep.before, sweep.next);
+        let (of, before, start) = (sweep.of, sweep.before, sweep.next);
         let end = sweep.end.min(start.saturating_add(SWEEP));
         sweep.next = end;
         if end == sweep.end {
@@ -97,8 +112,13 @@ impl Engine {
         }
         for slot in start..end {
             let flow = self.table.at(slot);
-            if flow.number != 0 && flow.start <= before && (flow.ports.contains(&port) || flow.owner == port) {
-                self.end(slot, "port-removed");
+            if flow.number == 0 || flow.start > before {
+                continue;
+            }
+            match of {
+                Of::Port(port) if flow.ports.contains(&port) || flow.owner == port => self.end(slot, "port-removed"),
+                Of::Switch(switch) if flow.key.switch() == switch => self.end(slot, "forgotten"),
+                Of::Port(_) | Of::Switch(_) => {}
             }
         }
     }

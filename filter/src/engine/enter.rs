@@ -85,6 +85,11 @@ impl Engine {
         Place::Known { slot, generation: flow.generation, direction: flow.direction(from_low) }
     }
 
+    /// Tells people of a packet without a flow that somebody else refuses, as often as of those refused here.
+    pub fn tell_refusal_without_flow(&mut self, now: Instant, packet: &Packet, switch: SwitchId, reason: DropReason) {
+        self.teller.drop_without_flow(now, packet, switch, None, &Why::reason(reason));
+    }
+
     fn refuse(&mut self, now: Instant, packet: Packet, switch: SwitchId, reason: DropReason) -> Entered {
         let why = Why::reason(reason);
         self.teller.drop_without_flow(now, &packet, switch, None, &why);

@@ -2,7 +2,7 @@
 
 use weir_wire::checksum::verify_l4;
 use weir_wire::numbers::{TCP_FIN, TCP_RST, TCP_SYN};
-use weir_wire::{DropReason, Instant, Packet};
+use weir_wire::{DropReason, Instant, Packet, SwitchId};
 
 use super::Engine;
 use super::pass::{Passing, Refusal};
@@ -12,7 +12,7 @@ use crate::flow::tcp::{Segment, Tcp};
 use crate::flow::{Flow, UNKNOWN_PORT};
 use crate::inspect::Direction::{self, Original, Reply};
 use crate::policy::{Decision, Subject};
-use crate::spec::Action;
+use crate::spec::{Action, Mode};
 
 /// How a first packet meets its flow.
 struct Start {
@@ -138,13 +138,20 @@ impl Engine {
         if segment.is_open() {
             return Ok(Start { tcp: Some(Tcp::open(&segment)), ways: &[Original] });
         }
-        let grace = self.policy.settings().midstream_grace;
-        if now.since(self.started.unwrap_or(now)) >= grace {
+        if !self.takes_up(now, key.switch()) {
             return Err(DropReason::TcpMidstream);
         }
         Tcp::pick_up(Original, &segment)?;
         // Servers have the lower port, as a rule.
         let from_server = packet.ports().is_some_and(|(source, destination)| source < destination);
         Ok(Start { tcp: None, ways: if from_server { &[Reply, Original] } else { &[Original, Reply] } })
+    }
+
+    /// Whether connections are taken up in their midst: for a while after the start, and after packets of their switch
+    /// passed unseen; always where nothing can be refused.
+    pub(super) fn takes_up(&self, now: Instant, switch: SwitchId) -> bool {
+        let grace = self.policy.settings().midstream_grace;
+        let unseen = self.waivers.last(switch).max(self.started).unwrap_or(now);
+        now.since(unseen) < grace || self.policy.mode(switch) == Mode::Listen
     }
 }

@@ -89,8 +89,7 @@ impl Engine {
     fn trace_new(&self, now: Instant, packet: &Packet, switch: SwitchId, to: PortId, lines: &mut Vec<String>) {
         lines.push("flow: none yet".into());
         if let Some(segment) = Segment::of(packet).filter(|segment| !segment.is_open()) {
-            let age = now.since(self.started.unwrap_or(now));
-            if age >= self.policy.settings().midstream_grace || segment.flags == 0 {
+            if !self.takes_up(now, switch) || segment.flags == 0 {
                 return lines.push("tcp: the start of its connection was not seen: drop tcp-midstream".into());
             }
             lines.push("tcp: its connection is picked up without its start".into());

@@ -39,8 +39,11 @@ pub(super) fn compile(spec: &Spec, epoch: Epoch) -> Result<Policy, PolicyErrors>
         ports: spec.ports.iter().map(|port| (port.name.as_str(), port.id, port.groups.as_slice())).collect(),
     };
     let content = content::Content::compile(&spec.content, &known).map_err(PolicyErrors)?;
+    let mut listened = spec.listened.clone();
+    listened.sort_unstable();
     Ok(Policy {
         epoch,
+        listened,
         names: spec.rules.iter().map(|rule| rule.name.clone()).collect(),
         decisions: decisions.collect(),
         inherit: spec.rules.iter().map(|rule| rule.inspect.is_none()).collect(),

@@ -18,7 +18,7 @@ pub use crate::inspect::RuleSetProgram;
 use crate::scan;
 pub use tables::Subject;
 
-use spec::{Action, OnFailure, Settings};
+use spec::{Action, Mode, OnFailure, Settings};
 use tables::Tables;
 
 /// What the rules say of a flow, or of a frame without one.
@@ -61,6 +61,8 @@ pub struct Policy {
     inherit: Vec<bool>,
     tables: Tables,
     switches: BTreeMap<SwitchId, Decision>,
+    /// Switches whose traffic is listened to only, in order.
+    listened: Vec<SwitchId>,
     programs: Vec<(String, Arc<RuleSetProgram>)>,
     /// For flows that are watched, but by no rule set.
     no_rules: Arc<RuleSetProgram>,
@@ -151,6 +153,22 @@ impl Policy {
     /// closed, unless the policy knows none at all. Address resolution is refused by a rule only, never for want of
     /// one: where nobody can find a neighbour, no rule that allows anything would take effect.
     pub fn judge(&self, subject: &Subject) -> Decision {
+        let mut decision = self.first_match(subject);
+        if decision.refuses() && self.mode(subject.switch) == Mode::Listen {
+            decision.action = Action::Allow;
+        }
+        decision
+    }
+
+    /// What the guard may do with the traffic of a switch.
+    pub fn mode(&self, switch: SwitchId) -> Mode {
+        match self.listened.binary_search(&switch) {
+            Ok(_) => Mode::Listen,
+            Err(_) => Mode::Enforce,
+        }
+    }
+
+    fn first_match(&self, subject: &Subject) -> Decision {
         let default = self.switches.get(&subject.switch).copied().unwrap_or(self.elsewhere());
         let Some(rule) = self.tables.first(subject) else {
             return if subject.resolves_addresses() { Decision::default() } else { default };

@@ -86,6 +86,16 @@ pub struct Rule {
     pub icmp: Vec<Icmp>,
 }
 
+/// What the guard may do with the traffic of a switch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// What it refuses does not pass.
+    #[default]
+    Enforce,
+    /// It sees copies: it tells what it finds and refuses nothing.
+    Listen,
+}
+
 /// What the policy needs to know of a switch.
 #[derive(Clone, Debug)]
 pub struct Switch {
@@ -199,6 +209,8 @@ impl Default for Settings {
 pub struct Spec {
     /// The switches there are.
     pub switches: Vec<Switch>,
+    /// Switches whose traffic is listened to only.
+    pub listened: Vec<SwitchId>,
     /// The ports there are.
     pub ports: Vec<Port>,
     /// The rules, in order.

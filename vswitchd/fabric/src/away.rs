@@ -18,7 +18,7 @@ impl Port {
     pub(crate) fn lets_pass(&self) -> bool {
         // Storms are of frames to many, loops and bridges behind a port block it, LLDP and groups have no settled flows.
         let PortConfig {
-            switch: _,
+            switch,
             vlan: _,
             isolated: _,
             down,
@@ -31,8 +31,11 @@ impl Port {
             lldp: _,
             multicast_router: _,
             dscp,
+            guard,
         } = &self.config;
-        self.fast && !down && tag_type.is_none() && dscp.is_none() && self.blocked.is_none()
+        // What passes an appliance, or comes from a guest that is held to its addresses, is ours to look at.
+        let watched = guard.is_some() || self.patch.is_some() || switch.is_appliance();
+        self.fast && !watched && !down && tag_type.is_none() && dscp.is_none() && self.blocked.is_none()
     }
 }
 

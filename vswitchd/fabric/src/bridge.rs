@@ -9,6 +9,7 @@ use weir_wire::build::{push_tag_of, set_dscp, tag_type};
 use weir_wire::numbers::{NEIGHBOR_ADVERTISEMENT, ROUTER_SOLICITATION};
 use weir_wire::{DropReason, Instant, L3, MacAddr, Packet, PortId, SwitchId, Tag, Vid};
 
+use crate::appliance::Appliance;
 use crate::config::{Flood, PortConfig, SwitchConfig};
 use crate::counters::PortCounters;
 use crate::fdb::{Fdb, Source};
@@ -38,6 +39,8 @@ pub(crate) struct Port {
     pub blocked: Option<Blocked>,
     /// What people were told of it last.
     pub told: Option<(&'static str, Instant)>,
+    /// It is the end of an appliance that joins its switch to another: who stands there.
+    pub patch: Option<SwitchId>,
 }
 
 impl Port {
@@ -93,6 +96,7 @@ impl Port {
     pub fn departure(&self, vid: Vid) -> Result<Tagging, DropReason> {
         match (self.barred(), self.vlans.tagging(vid)) {
             (Some(reason), _) => Err(reason),
+            (None, _) if self.patch.is_some() => Ok(Tagging::Through),
             (None, Tagging::NoMember) => Err(DropReason::VlanNotAllowed),
             (None, Tagging::Tagged) => Ok(self.config.tag_type.map_or(Tagging::Tagged, Tagging::TaggedAs)),
             (None, tagging) => Ok(tagging),
@@ -125,6 +129,8 @@ pub(crate) struct Switch {
     pub probes: Probes,
     /// The switch's own MAC.
     pub mac: MacAddr,
+    /// Appliances stand between this switch and others.
+    pub is_joined: bool,
 }
 
 impl Switch {
@@ -199,6 +205,8 @@ pub(crate) struct Bridge {
     pub moved: Option<Move>,
     /// Ports of which something is wanted that the short way does not do.
     pub special: Special,
+    /// By their place among the numbers of appliances.
+    pub appliances: Vec<Option<Box<Appliance>>>,
 }
 
 /// What some port wants of every packet.
@@ -248,7 +256,20 @@ impl Bridge {
             Parsed::Yes => {}
             Parsed::No => packet.parse()?,
         }
+        if port.config.switch.is_appliance() {
+            let id = port.config.switch;
+            packet.vid = self.admit_to_appliance(packet, id)?;
+            return Ok(id);
+        }
         packet.vid = port.admit(packet)?;
+        if port.config.guard.is_some() {
+            let on = port.config.switch;
+            if !self.may_use_mac(now_s, packet, on) {
+                return Err(DropReason::SpoofedMac);
+            }
+        }
+        let port = self.ports.get_mut(usize::from(packet.port.0)).and_then(Option::as_deref_mut);
+        let port = port.ok_or(DropReason::PortUnbound)?;
         let PortConfig { switch: id, learning, fdb_limit, .. } = port.config;
         let switch = self.switches.get_mut(usize::from(id.0)).and_then(Option::as_mut);
         let fdb = &mut switch.ok_or(DropReason::PortUnbound)?.fdb;
@@ -266,7 +287,10 @@ impl Bridge {
             }
             Source::Elsewhere => return Err(DropReason::SourceMacElsewhere),
         }
-        if port.tunnel(packet) { Ok(id) } else { Err(DropReason::TooLong) }
+        if !port.tunnel(packet) {
+            return Err(DropReason::TooLong);
+        }
+        if self.switch(id).is_some_and(|switch| switch.is_joined) { self.cross(now_s, packet, id) } else { Ok(id) }
     }
 
     /// Whether a port puts a tag on what comes in.
@@ -317,7 +341,7 @@ impl Bridge {
         switch: SwitchId,
         to: &mut Vec<PortId>,
     ) -> Result<Destination, DropReason> {
-        let switch = self.switch(switch).ok_or(DropReason::PortUnbound)?;
+        let Some(switch) = self.switch(switch) else { return self.resolve_beyond(now_s, packet, switch, to) };
         let mac = packet.dst_mac();
         let flood = match Kind::of(mac) {
             Kind::Broadcast => switch.config.broadcast,
@@ -441,7 +465,7 @@ impl Bridge {
     }
 
     /// Every other port of the VLAN that can take the packet.
-    fn flood(&self, packet: &Packet, switch: &Switch, to: &mut Vec<PortId>) -> Result<Destination, DropReason> {
+    pub fn flood(&self, packet: &Packet, switch: &Switch, to: &mut Vec<PortId>) -> Result<Destination, DropReason> {
         let isolated = self.port(packet.port).is_some_and(|port| port.config.isolated);
         let mut held_back = false;
         to.clear();

@@ -2,6 +2,8 @@
 
 use weir_wire::{InterfaceId, MacAddr, PortId, RouterId, SwitchId, Vid};
 
+use crate::appliance::ApplianceConfig;
+use crate::first_hop::GuardConfig;
 use crate::lldp::LldpConfig;
 use crate::loops::LoopGuard;
 use crate::mirror::MirrorConfig;
@@ -84,7 +86,7 @@ impl Default for SwitchConfig {
 /// A port's settings, as the fabric sees them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortConfig {
-    /// The switch it is on.
+    /// The switch it is on, or the appliance that it belongs to.
     pub switch: SwitchId,
     /// Its VLANs.
     pub vlan: VlanMode,
@@ -111,6 +113,8 @@ pub struct PortConfig {
     pub multicast_router: RouterPort,
     /// Give what comes in by it this DSCP, 0 to 63; `None`: trust what it carries.
     pub dscp: Option<u8>,
+    /// First-hop security of a guest's port; `None` for one that is trusted.
+    pub guard: Option<GuardConfig>,
 }
 
 impl Default for PortConfig {
@@ -129,6 +133,7 @@ impl Default for PortConfig {
             lldp: LldpConfig::default(),
             multicast_router: RouterPort::Learn,
             dscp: None,
+            guard: None,
         }
     }
 }
@@ -154,6 +159,10 @@ pub enum Step {
     RemoveRouter(RouterId),
     /// Replaces all mirrors.
     SetMirrors(Vec<MirrorConfig>),
+    /// Adds an appliance or changes it; its number is one of [`SwitchId::is_appliance`].
+    SetAppliance(SwitchId, ApplianceConfig),
+    /// Removes an appliance; what it joined is apart.
+    RemoveAppliance(SwitchId),
     /// Forgets all bindings of address translation.
     FlushNat,
     /// Forgets what was learned of the neighbours of an interface.

@@ -246,7 +246,8 @@ impl Walk<'_> {
 
     /// A frame of ours by one port, without a tag.
     fn emit(&mut self, port: PortId, frame: &[u8]) {
-        if self.bridge.port(port).is_some_and(|port| port.barred().is_none()) {
+        // Nothing is plugged into the ends of appliances within the fabric.
+        if self.bridge.port(port).is_some_and(|port| port.patch.is_none() && port.barred().is_none()) {
             self.put_out(port, Tagging::Untagged, Vid(0), frame);
         }
     }

@@ -31,6 +31,7 @@ use weir_filter::event::FlowRecord;
 use weir_filter::{Cleared, Engine, Event, Limits, Policy, Why};
 use weir_wire::{Instant, InterfaceId, Nowhere, Pool, PortId, RouterId, SwitchId};
 
+pub mod appliance;
 mod away;
 mod bridge;
 pub mod config;
@@ -38,6 +39,8 @@ pub mod counters;
 pub mod egress;
 mod ends;
 pub mod fdb;
+pub mod first_hop;
+mod flood;
 mod gate;
 pub mod lldp;
 pub mod loops;
@@ -64,7 +67,9 @@ pub use fdb::{FdbEntry, FdbStats};
 pub use weir_filter::Offer;
 pub use why::LastDrop;
 
+use appliance::{ApplianceStatus, Standing};
 use bridge::Bridge;
+use first_hop::Bindings;
 use mirror::Mirrors;
 use nat::bindings::BindingEntry;
 use nat::{Nat, NatCounters};
@@ -87,6 +92,7 @@ pub struct Fabric {
     nat: Nat,
     serving: Serving,
     strays: Strays,
+    bindings: Bindings,
     seed: u64,
     /// What tells our own probes from those of others.
     own_id: u64,
@@ -129,6 +135,7 @@ impl Fabric {
             nat: Nat::new(seed),
             serving: Serving::default(),
             strays: Strays { counters: PortCounters::default(), drops: Drops::new(), sequence: 0 },
+            bindings: Bindings::default(),
             seed,
             own_id: mixed(seed ^ 0x6c6f_6f70),
             mirrors: Mirrors::default(),
@@ -206,6 +213,13 @@ impl Fabric {
         let interface = self.routers.interface(id)?;
         let (config, addresses) = (interface.config.clone(), interface.addresses.clone());
         Some(InterfaceStatus { router: interface.router, config, addresses, counters: interface.counters })
+    }
+
+    /// An appliance as it stands; `None` where there is none of that number.
+    pub fn appliance(&self, now: Instant, id: SwitchId) -> Option<ApplianceStatus> {
+        let found = self.bridge.appliance(id)?;
+        let standing: Standing = found.standing(now);
+        Some(ApplianceStatus { standing, counters: found.counters })
     }
 
     /// The neighbours of all routers, in order of interface and address.

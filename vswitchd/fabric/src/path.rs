@@ -122,8 +122,8 @@ impl Paths {
                 Ok(Destination::Port(..) | Destination::Flood) | Err(_) => None,
             };
             let may_pass = |id: PortId| bridge.port(id).is_some_and(Port::lets_pass);
-            path.fast =
-                !packet.dst_mac().is_multicast() && path.to.is_some_and(|(to, _)| may_pass(path.port) && may_pass(to));
+            let may_go = !path.switch.is_appliance() && !packet.dst_mac().is_multicast();
+            path.fast = may_go && path.to.is_some_and(|(to, _)| may_pass(path.port) && may_pass(to));
         }
         path.to
     }

@@ -29,7 +29,11 @@ pub(crate) fn rewrite(packet: &mut Packet, tagging: Tagging) -> Result<(), DropR
         (Some(_), Tagging::Tagged) => build::set_vid(packet, packet.vid),
         (None, Tagging::TaggedAs(kind)) => build::push_tag_of(packet, kind, Tag { vid: packet.vid, pcp_dei: 0 }),
         (Some(_), Tagging::TaggedAs(kind)) => build::set_vid(packet, packet.vid) && build::set_tag_type(packet, kind),
-        (_, Tagging::NoMember) => return Err(DropReason::VlanNotAllowed),
+        (_, Tagging::AsItIs) => true,
+        (Some(_), Tagging::Retagged(vid)) => build::set_vid(packet, vid),
+        (None, Tagging::Retagged(_)) | (_, Tagging::NoMember | Tagging::Through) => {
+            return Err(DropReason::VlanNotAllowed);
+        }
     };
     if done { Ok(()) } else { Err(DropReason::TooLong) }
 }

@@ -18,10 +18,10 @@ use weir_wire::{DropReason, Fragment, Instant, Nowhere, Origin, Packet, Pool, Po
 
 use crate::bridge::{Bridge, Destination, Kind, Parsed};
 use crate::egress::Egress;
+use crate::first_hop::{Bindings, is_dhcp};
 use crate::nat::Nat;
 use crate::path::Paths;
 use crate::rewrite::rewrite;
-use crate::router::walk::Departure;
 use crate::router::{Routers, is_routable};
 use crate::serve::Serving;
 use crate::vlan::Tagging;
@@ -108,6 +108,7 @@ impl Fabric {
             serving: &mut self.serving,
             own_id: self.own_id,
             strays: &mut self.strays,
+            bindings: &mut self.bindings,
             to: &mut self.to,
             replies: &mut self.replies,
             pool,
@@ -128,6 +129,7 @@ pub(crate) struct Walk<'a> {
     /// What tells our own probes from those of others.
     pub own_id: u64,
     pub strays: &'a mut Strays,
+    pub bindings: &'a mut Bindings,
     pub to: &'a mut Vec<PortId>,
     pub replies: &'a mut Vec<(PortId, Cleared)>,
     pub pool: &'a mut Pool,
@@ -175,6 +177,14 @@ impl Walk<'_> {
             self.bridge.mark(packet);
         }
         let switch = paths.switch(path);
+        if self.bindings.guarded > 0 && is_dhcp(packet) {
+            // Every one of them is looked at.
+            paths.interrupt();
+            return match packet.is_whole() || origin.fill(packet, self.pool) {
+                true => Lane::Long(switch),
+                false => Lane::Refused(DropReason::NoBuffer),
+            };
+        }
         if switch.is_zone() && !self.nat.is_idle() {
             paths.bound.push((at, self.nat.inward_hash(switch, packet)));
             return Lane::Edge(path, switch, FlowName::default(), 0);
@@ -339,6 +349,12 @@ impl Walk<'_> {
     /// Stops 4 to 7, and whatever of our own the packet has caused.
     #[inline(never)]
     fn forward(&mut self, packet: Packet, switch: SwitchId) {
+        // Fragments are looked at when they are whole: in pieces they can hide what they say.
+        if packet.headers.fragment == Fragment::No
+            && let Err(reason) = self.check_first_hop(&packet)
+        {
+            return self.refuse_first_hop(packet, reason);
+        }
         self.pass(packet, switch);
         self.send_originated();
     }
@@ -348,6 +364,9 @@ impl Walk<'_> {
     pub(crate) fn pass(&mut self, packet: Packet, switch: SwitchId) {
         if switch.is_zone() && !self.nat.is_idle() {
             return self.pass_translated(packet, switch);
+        }
+        if switch.is_appliance() {
+            return self.pass_appliance(packet, switch);
         }
         match self.enter(packet, switch) {
             Entered::Go(packet, ticket) if switch.is_zone() => self.route(packet, ticket),
@@ -373,7 +392,13 @@ impl Walk<'_> {
             Entered::Dropped(_, why) => self.counters(port).dropped.add(why.reason, gone),
             Entered::Held => self.counters(port).dropped.add(DropReason::FragmentLimit, gone),
         }
-        entered
+        match entered {
+            Entered::Go(whole, ticket) => match self.check_first_hop(&whole) {
+                Ok(()) => Entered::Go(whole, ticket),
+                Err(reason) => Entered::Dropped(whole, Why::reason(reason)),
+            },
+            ended @ (Entered::Held | Entered::Dropped(..)) => ended,
+        }
     }
 
     /// Stops 5 and 6: the destination, and whether the packet may go there.
@@ -395,44 +420,6 @@ impl Walk<'_> {
         }
     }
 
-    /// Stop 6 for several destinations, and the copies. A copy that was refused or found no buffer counts as made and
-    /// dropped, so that the sum stays exact.
-    pub(crate) fn flood(&mut self, packet: Packet, ticket: Ticket, departure: Option<&Departure>) {
-        let (port, wanted, mut refused) = (packet.port, self.to.len(), 0);
-        let inspected = self.engine.inspect_flood(self.now, packet, ticket, self.to, &mut refused, self.pool);
-        let mut cleared = match inspected {
-            Inspected::Forward(cleared) => cleared,
-            Inspected::Dropped(packet, why) => return self.end(packet, why),
-        };
-        if let Some(departure) = departure
-            && let Err(reason) = self.depart(&mut cleared, departure)
-        {
-            return self.end(cleared.into_packet(), Why::reason(reason));
-        }
-        let counters = self.counters(port);
-        counters.copied += wanted as u64 - 1;
-        counters.dropped.add(DropReason::Policy, refused as u64);
-        if refused > 0 {
-            self.remember(cleared.packet(), Why::reason(DropReason::Policy));
-        }
-        self.spread(cleared);
-    }
-
-    /// Copies of a packet for all ports that were found; they are counted as copied already.
-    pub(crate) fn spread(&mut self, cleared: Cleared) {
-        let mut to = std::mem::take(self.to);
-        if let Some(last) = to.pop() {
-            for &port in &to {
-                match cleared.duplicate(self.pool) {
-                    Some(copy) => self.send(port, copy),
-                    None => self.lose(cleared.packet(), DropReason::NoBuffer),
-                }
-            }
-            self.send(last, cleared);
-        }
-        *self.to = to;
-    }
-
     /// Stop 7 for a port that was not asked yet.
     pub(crate) fn send(&mut self, to: PortId, cleared: Cleared) {
         if to == PortId::LOCAL {
@@ -450,6 +437,10 @@ impl Walk<'_> {
     pub(crate) fn leave(&mut self, to: PortId, tagging: Tagging, mut cleared: Cleared) {
         if to == PortId::LOCAL {
             return self.deliver(cleared);
+        }
+        self.snoop_leases(cleared.packet(), to);
+        if tagging == Tagging::Through {
+            return self.go_through(to, cleared);
         }
         if let Err(reason) = rewrite(cleared.rewrite(), tagging) {
             return self.end(cleared.into_packet(), Why::reason(reason));

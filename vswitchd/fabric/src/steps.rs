@@ -47,6 +47,8 @@ impl Fabric {
                 self.tell_switches(now);
             }
             Step::SetMirrors(wanted) => self.mirrors.set(wanted),
+            Step::SetAppliance(id, config) => self.set_appliance(now, id, config),
+            Step::RemoveAppliance(id) => self.remove_appliance(now, id),
             Step::FlushNat => drop(self.nat.flush()),
             Step::FlushNeighbors(id) => drop(self.routers.flush_neighbors(Some(id))),
             Step::SetServed(served) => {
@@ -65,6 +67,9 @@ impl Fabric {
             state.lldp.forget();
         }
         let switch = state.config.switch;
+        if !up {
+            self.bindings.forget_port(port, true);
+        }
         let Some(switch) = self.bridge.switch_mut(switch) else { return };
         if !up {
             switch.forget(port);
@@ -98,7 +103,7 @@ impl Fabric {
                 old.fdb
             }
         };
-        let mac = self.bridge_mac(id);
+        let (mac, is_joined) = (self.bridge_mac(id), self.bridge.is_joined(id));
         let switch = Switch {
             snooping: None,
             flaps: Flaps::default(),
@@ -109,6 +114,7 @@ impl Fabric {
             fdb,
             listeners,
             givers,
+            is_joined,
         };
         let Some(slot) = self.bridge.switches.get_mut(index) else { return };
         *slot = Some(switch);
@@ -165,7 +171,7 @@ impl Fabric {
         }
     }
 
-    fn set_port(&mut self, now: Instant, id: PortId, config: PortConfig) {
+    pub(crate) fn set_port(&mut self, now: Instant, id: PortId, config: PortConfig) {
         let index = usize::from(id.0);
         if index >= self.bridge.ports.len() {
             self.bridge.ports.resize_with(index + 1, || None);
@@ -174,6 +180,7 @@ impl Fabric {
         let Some(slot) = self.bridge.ports.get_mut(index) else { return };
         let switch = config.switch;
         let (storm, router) = (config.storm, config.multicast_router);
+        let wanted = (config.switch, config.guard.clone(), config.vlan.clone());
         let old = match slot {
             Some(port) => {
                 port.vlans = vlans;
@@ -188,12 +195,17 @@ impl Fabric {
             None => {
                 let (counters, drops, storm) = (PortCounters::default(), Drops::new(), Storm::new(storm, now));
                 let (lldp, blocked, told) = (Lldp::default(), None, None);
-                let port = Port { config, vlans, link: true, fast: false, counters, drops, storm, lldp, blocked, told };
+                let (patch, fast) = (None, false);
+                let port = Port { config, vlans, link: true, fast, counters, drops, storm, lldp, blocked, told, patch };
                 *slot = Some(Box::new(port));
                 None
             }
         };
         self.bridge.look_for_special();
+        let was = old.as_ref().map(|old: &PortConfig| (old.switch, old.guard.clone(), old.vlan.clone()));
+        if was.as_ref() != Some(&wanted) {
+            self.set_guards(id);
+        }
         // What was learned under other settings may be out of reach now: it is learned again, or flooded to.
         if let Some(old) = old {
             self.leave(id, old.switch);
@@ -208,12 +220,13 @@ impl Fabric {
         }
     }
 
-    fn remove_port(&mut self, now: Instant, id: PortId) {
+    pub(crate) fn remove_port(&mut self, now: Instant, id: PortId) {
         let slot = self.bridge.ports.get_mut(usize::from(id.0));
         let Some(port) = slot.and_then(Option::take) else { return };
         self.strays.counters.merge(&port.counters);
         self.leave(id, port.config.switch);
         self.bridge.look_for_special();
+        self.set_guards(id);
         self.engine.port_removed(now, id);
     }
 

@@ -32,8 +32,12 @@ impl Fabric {
         packet.parse()?;
         lines.push(format!("3 {}", headers(&packet)));
         let port = self.bridge.port(port).ok_or(DropReason::PortUnbound)?;
-        packet.vid = port.admit(&packet)?;
         let switch = port.config.switch;
+        if switch.is_appliance() {
+            packet.vid = self.bridge.admit_to_appliance(&packet, switch)?;
+            return self.follow_appliance(now, &packet, switch, lines);
+        }
+        packet.vid = port.admit(&packet)?;
         self.bridge.switch(switch).ok_or(DropReason::PortUnbound)?;
         lines.push(format!("3 belongs to switch {}, {}", switch.0, vlan(packet.vid.0)));
         self.source(now, &packet, switch, lines)?;
@@ -42,6 +46,9 @@ impl Fabric {
         {
             let (from, zone) = (door.interface, door.zone);
             return self.follow_routed(now, packet, from, zone, lines);
+        }
+        if let Some(crossing) = self.bridge.crossing(coarse(now), &packet, switch) {
+            return self.follow_appliance(now, &packet, crossing.appliance, lines);
         }
         let mut to = Vec::new();
         match self.bridge.resolve(coarse(now), &packet, switch, &mut to)? {
@@ -53,6 +60,36 @@ impl Fabric {
             let decided = self.engine.trace(now, &packet, switch, port);
             lines.extend(decided.into_iter().map(|line| format!("6 to port {}: {line}", port.0)));
             lines.push(self.departure(&packet, port));
+        }
+        Ok(())
+    }
+
+    /// The walk of a packet through an appliance.
+    fn follow_appliance(
+        &self,
+        now: Instant,
+        packet: &Packet,
+        appliance: SwitchId,
+        lines: &mut Vec<String>,
+    ) -> Result<(), DropReason> {
+        lines.push(format!("3 passes the appliance switch {}", appliance.0));
+        let Some(standing) = self.bridge.appliance(appliance).map(|found| found.standing(now)) else {
+            return Err(DropReason::PortUnbound);
+        };
+        lines.push(format!("4 the appliance is {}", standing.label()));
+        let mut to = Vec::new();
+        match self.bridge.resolve(coarse(now), packet, appliance, &mut to)? {
+            Destination::Port(only, _) => to = vec![only],
+            Destination::Flood => {}
+        }
+        lines.push(format!("5 goes on to {}", ports(&to)));
+        for port in to {
+            if !standing.judges() {
+                lines.push(format!("6 to port {}: passes without being judged", port.0));
+                continue;
+            }
+            let decided = self.engine.trace(now, packet, appliance, port);
+            lines.extend(decided.into_iter().map(|line| format!("6 to port {}: {line}", port.0)));
         }
         Ok(())
     }
@@ -169,6 +206,9 @@ impl Fabric {
                 format!("7 to port {}: without the tag of VLAN {}, with those behind it", to.0, packet.vid.0)
             }
             Ok(Tagging::Untagged | Tagging::NoMember) => format!("7 to port {}: without a tag", to.0),
+            Ok(Tagging::AsItIs) => format!("7 to port {}: as it is", to.0),
+            Ok(Tagging::Retagged(vid)) => format!("7 to port {}: with the tag of VLAN {}", to.0, vid.0),
+            Ok(Tagging::Through) => format!("7 through the appliance at port {}", to.0),
             Err(reason) => format!("7 to port {}: dropped: {}. {}", to.0, reason.label(), reason.meaning()),
         }
     }

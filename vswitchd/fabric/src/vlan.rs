@@ -22,6 +22,12 @@ pub(crate) enum Tagging {
     Inner,
     /// Not at all: the port is no member.
     NoMember,
+    /// With the tags that it came with, whatever they are.
+    AsItIs,
+    /// With this VLAN in its outermost tag.
+    Retagged(Vid),
+    /// By no port: through the appliance that stands there.
+    Through,
 }
 
 /// A port's VLANs, ready to be asked for every packet.

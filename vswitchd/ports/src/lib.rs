@@ -124,6 +124,13 @@ pub trait Port: Send {
     /// Ends a turn: publishes indices and notifies the other side once if it asked to be.
     fn flush(&mut self);
 
+    /// Lets the other side see that there is something behind this port, or that there is nothing: the port is one end of
+    /// a wire, and `up` says whether the other end has a link. Does not change what [`Port::link`] says. Ports that
+    /// cannot tell do nothing.
+    fn set_carrier(&mut self, up: bool) {
+        let _: bool = up;
+    }
+
     /// Turns notifications on, then looks again for work.
     fn arm(&mut self) -> Armed;
 

@@ -78,6 +78,8 @@ pub struct TapPort {
     departure: Departure,
     counters: Counters,
     link: bool,
+    /// The carrier that the kernel's side was last given.
+    carrier: bool,
     /// The device was deleted under us; only a new port brings it back.
     gone: bool,
     problem: String,
@@ -107,6 +109,7 @@ impl TapPort {
             epoll,
             counters: Counters::default(),
             link: false,
+            carrier: true,
             gone: false,
             problem: String::new(),
             turns: 0,
@@ -265,6 +268,15 @@ impl Port for TapPort {
     fn on_event(&mut self) {
         if self.watch.drain() {
             self.look();
+        }
+    }
+
+    fn set_carrier(&mut self, up: bool) {
+        if self.gone || std::mem::replace(&mut self.carrier, up) == up {
+            return;
+        }
+        if let Err(e) = device::set_carrier(&self.config, &self.queues, up) {
+            self.problem = e.to_string();
         }
     }
 

@@ -54,6 +54,7 @@ impl Config {
         self.check_groups(&mut problems);
         self.check_mirrors(&mut problems);
         self.check_routers(&mut problems);
+        self.check_appliances(&mut problems);
         self.check_resources(&mut problems);
         self.rule_sets.iter().for_each(|s| check_rule_set(s, &mut problems));
         self.check_rules(&mut problems);
@@ -114,7 +115,8 @@ impl Config {
 
     fn check_port(&self, port: &Port, problems: &mut Problems) {
         let name = &port.name;
-        problems.unless(self.switch(&port.switch).is_some(), || {
+        let on = self.switch(&port.switch).is_some() || self.appliance(&port.switch).is_some();
+        problems.unless(on, || {
             format!("port {name}: there is no switch \"{}\"; add it first (vswitchctl switch add)", port.switch)
         });
         for group in &port.groups {
@@ -124,6 +126,10 @@ impl Config {
         if let Some(vlan) = &port.vlan {
             check_vlan(name, vlan, problems);
         }
+        let limit = port.guard.as_ref().map_or(1, |guard| guard.limit);
+        problems.unless((1..=4096).contains(&limit), || {
+            format!("port {name}: guard.limit = {limit} is outside 1 to 4096 addresses")
+        });
         if let Some(rate) = &port.rate {
             check_rate(&format!("port {name}"), rate, problems);
         }
@@ -163,8 +169,9 @@ impl Config {
                 });
             }
             for switch in &rule.switches {
-                let known = self.switch(switch).is_some() || self.router(switch).is_some();
-                problems.unless(known, || format!("{object}: there is no switch or router \"{switch}\""));
+                let known =
+                    self.switch(switch).is_some() || self.router(switch).is_some() || self.appliance(switch).is_some();
+                problems.unless(known, || format!("{object}: there is no switch, router or appliance \"{switch}\""));
             }
             for vlan in &rule.vlans {
                 problems.unless(vlan.last <= VID_MAX, || format!("{object}: VLAN {vlan} is above {VID_MAX}"));

@@ -19,12 +19,14 @@
 //! builtin = "starter"
 //! ```
 
+mod appliance;
 mod check;
 mod check_router;
 mod check_services;
 mod check_switching;
 mod content;
 mod group;
+mod guard;
 mod inspection;
 mod mirror;
 mod nat;
@@ -41,10 +43,12 @@ mod virus;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+pub use appliance::{APPLIANCES_MAX, Appliance, Hairpin};
 pub use check::{PORTS_MAX, RULES_MAX, SWITCHES_MAX};
 pub use check_router::{INTERFACES_MAX, ROUTERS_MAX, ROUTES_MAX};
 pub use content::{CONTENT_RULES_MAX, Content, ContentList, ContentRule, Judgement, LISTS_MAX, Met, Reply};
 pub use group::{GROUPS_MAX, Group};
+pub use guard::Guard;
 pub use inspection::{Inspection, Percent, Whole};
 pub use mirror::{CaptureFile, Direction, ErspanTo, MIRRORS_MAX, Mirror, erspan_interface};
 pub use nat::{Forward, Helper, Masquerade, Nat64, Nptv6, OneToOne, well_known_prefix};
@@ -82,6 +86,9 @@ pub struct Config {
     /// The routers between the switches.
     #[serde(default, rename = "router", skip_serializing_if = "Vec::is_empty")]
     pub routers: Vec<Router>,
+    /// The guard as a device between ports or switches.
+    #[serde(default, rename = "appliance", skip_serializing_if = "Vec::is_empty")]
+    pub appliances: Vec<Appliance>,
     /// The rule sets that flows can be inspected with.
     #[serde(default, rename = "rule_set", skip_serializing_if = "Vec::is_empty")]
     pub rule_sets: Vec<RuleSet>,
@@ -308,11 +315,13 @@ impl Config {
     pub fn users_of_rule_set(&self, name: &str) -> Vec<String> {
         let switches = self.switches.iter().filter(|s| s.inspect.as_deref() == Some(name));
         let routers = self.routers.iter().filter(|r| r.inspect.as_deref() == Some(name));
+        let appliances = self.appliances.iter().filter(|a| a.inspect.as_deref() == Some(name));
         let rules = self.rules.iter().filter(|r| r.inspect.as_deref() == Some(name));
         let named = |kind: &str, name: &str| format!("{kind} {name}");
         switches
             .map(|s| named("switch", &s.name))
             .chain(routers.map(|r| named("router", &r.name)))
+            .chain(appliances.map(|a| named("appliance", &a.name)))
             .chain(rules.map(|r| named("rule", &r.name)))
             .collect()
     }

@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::is_default;
 use super::switching::{Lldp, MulticastRouter, Storm, TagType};
 use super::values::{Bits, Mac, Range, one_or_many};
+use super::{Guard, is_default};
 
 /// A port. Exactly one of `vhost_user`, `tap`, `xdp`, `uplink`, `pcap` and `mem` is given.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -29,6 +29,9 @@ pub struct Port {
     /// Learned addresses at most on this port; 0 for no limit of its own.
     #[serde(default, skip_serializing_if = "is_default")]
     pub fdb_limit: u32,
+    /// First-hop security; absent: the port is trusted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guard: Option<Guard>,
     /// How its frames belong to VLANs; absent: untagged frames only, no VLANs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vlan: Option<Vlan>,

@@ -1,6 +1,7 @@
 //! `weir.v1` as services: one file a service, one function a call, no logic. A call reads a snapshot, asks the worker, or
 //! asks the [`Controller`](crate::commit::Controller) for a change.
 
+mod appliances;
 mod config;
 mod content;
 mod convert;
@@ -11,6 +12,7 @@ mod convert_services;
 mod convert_switching;
 mod events;
 mod flows;
+mod guard;
 mod inspection;
 mod mirrors;
 mod policies;
@@ -85,6 +87,8 @@ impl Service {
             mirrors_server::MirrorsServer,
             routers_server::RoutersServer,
             services_server::ServicesServer,
+            appliances_server::AppliancesServer,
+            guard_server::GuardServer,
             policies_server::PoliciesServer,
             rule_sets_server::RuleSetsServer,
             flows_server::FlowsServer,
@@ -127,13 +131,15 @@ impl From<Outcome> for v1::Applied {
 }
 
 /// Names of the services, for the health check.
-pub const SERVICES: [&str; 16] = [
+pub const SERVICES: [&str; 18] = [
     "weir.v1.Switches",
     "weir.v1.Ports",
     "weir.v1.Switching",
     "weir.v1.Mirrors",
     "weir.v1.Routers",
     "weir.v1.Services",
+    "weir.v1.Appliances",
+    "weir.v1.Guard",
     "weir.v1.Policies",
     "weir.v1.RuleSets",
     "weir.v1.Flows",

@@ -81,7 +81,9 @@ impl Ports for Service {
         let outcome = self.controller.change(Terms::default(), move |config| {
             let port = find(config, &wanted.name)?;
             if fields.is_empty() {
-                *port = wanted;
+                // The guard has a call of its own.
+                let guard = port.guard.take();
+                *port = crate::config::Port { guard, ..wanted };
                 return Ok(());
             }
             fields.iter().try_for_each(|field| set_field(port, &wanted, field))

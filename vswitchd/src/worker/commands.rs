@@ -67,6 +67,7 @@ impl Worker {
             }
         }
         self.set_carriages(now, transaction.carriages);
+        self.set_wires(transaction.wires);
         // What the steps have ended was of the policy before.
         self.tell();
         let epoch = transaction.policy.epoch();

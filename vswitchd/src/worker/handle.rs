@@ -30,6 +30,8 @@ pub struct Transaction {
     pub remove_ports: Vec<PortId>,
     /// Of all ports that have rates, what they may carry.
     pub carriages: Vec<(PortId, Carriage)>,
+    /// Pairs of ports that are each other's other side.
+    pub wires: Vec<[PortId; 2]>,
     /// The policy compiled for the state after the change.
     pub policy: Arc<Policy>,
 }

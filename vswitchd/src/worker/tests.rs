@@ -70,6 +70,7 @@ fn two_ports() -> (Transaction, MemPeer, MemPeer) {
         add_ports: vec![(PortId(0), Box::new(a)), (PortId(1), Box::new(b))],
         remove_ports: Vec::new(),
         carriages: Vec::new(),
+        wires: Vec::new(),
         policy: policy(1),
     };
     (transaction, peer_a, peer_b)
@@ -123,6 +124,7 @@ fn a_removed_port_comes_back_to_the_caller_and_gets_no_more_frames() {
         add_ports: Vec::new(),
         remove_ports: vec![PortId(1)],
         carriages: Vec::new(),
+        wires: Vec::new(),
         policy: policy(2),
     };
     let applied = block_on(started.handle.apply(removal)).expect("applied");

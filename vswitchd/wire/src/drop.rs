@@ -64,6 +64,20 @@ reasons! {
     BadSourceMac = "bad-source-mac",
     /// The source MAC is configured on another port.
     SourceMacElsewhere = "source-mac-elsewhere",
+    /// The source MAC is another port's, or the DHCP client that the frame names is another's.
+    SpoofedMac = "spoofed-mac",
+    /// The source address is another port's, a router's, or none that the port may use.
+    SpoofedAddress = "spoofed-address",
+    /// ARP that speaks for somebody else.
+    SpoofedArp = "spoofed-arp",
+    /// Neighbour discovery that speaks for somebody else.
+    SpoofedNeighbor = "spoofed-neighbor",
+    /// A router advertisement or redirect from a port that is not trusted.
+    RogueRouter = "rogue-router",
+    /// A DHCP server's message from a port that is not trusted.
+    RogueDhcp = "rogue-dhcp",
+    /// The port uses more addresses than it may.
+    BindingLimit = "binding-limit",
     /// The frame's VLAN is not allowed on the port it came in by.
     VlanNotAllowed = "vlan-not-allowed",
     /// A link-local group address (802.1D reserved) that a bridge must not forward.

@@ -3,9 +3,11 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "that is how a test fails")]
 
+mod appliances;
 mod bridging;
 mod drops;
 mod families;
+mod first_hop;
 mod guard;
 mod lab;
 mod limits;

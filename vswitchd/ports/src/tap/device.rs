@@ -159,6 +159,16 @@ fn set_int(
         .map_err(|e| PortError::os(object(config), what, e))
 }
 
+/// Tells the kernel's side that it has a carrier, or none.
+pub(super) fn set_carrier(config: &TapConfig, queues: &[Queue], up: bool) -> Result<(), PortError> {
+    let Some(queue) = queues.first() else { return Ok(()) };
+    let value = libc::c_int::from(up);
+    // SAFETY: TUNSETCARRIER reads one int, which is valid for the call.
+    check(unsafe { libc::ioctl(queue.as_fd().as_raw_fd(), libc::TUNSETCARRIER, &value) })
+        .map(drop)
+        .map_err(|e| PortError::os(object(config), "cannot set its carrier", e))
+}
+
 /// The device's place if it is not where `known` looks for it: others may rename it or move it to another namespace.
 pub(super) fn follow(queues: &[Queue], known: &Netdev) -> Option<Place> {
     let fd = queues.first()?.as_fd();

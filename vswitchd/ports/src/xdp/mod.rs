@@ -34,13 +34,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use weir_wire::checksum::complete_unmarked;
-use weir_wire::{Capabilities, DropReason, Packet, Pool, PortId};
+use weir_wire::{Capabilities, DropReason, Instant, Packet, Pool, PortId};
 
 use crate::departure::{Departure, L2_MAX};
 use crate::event::{Epoll, EventFd, TimerFd};
 use crate::netdev::{LinkWatch, Netdev};
 use crate::netns::NetNs;
-use crate::{Armed, Counters, Port, PortError, PortErrorKind, Status, discard};
+use crate::{Armed, Counters, Port, PortError, PortErrorKind, Status, clock, discard};
 use fast_path::{FastPath, Lane, Passed};
 use hold::Hold;
 use socket::{Copying, Kicked, Received};
@@ -96,6 +96,18 @@ fn object(config: &XdpConfig) -> String {
     format!("xdp {}", config.interface)
 }
 
+/// How long a device may take to have a carrier after it was switched on.
+const LIGHT_WITHIN: Duration = Duration::from_secs(5);
+
+/// Whether we have switched a device off, so that its other side sees no carrier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Darkened {
+    No,
+    Yes,
+    /// It is on again; its carrier takes a while to come.
+    Until(Instant),
+}
+
 /// A network device's queues as a port.
 #[derive(Debug)]
 pub struct XdpPort {
@@ -111,6 +123,8 @@ pub struct XdpPort {
     departure: Departure,
     counters: Counters,
     link: bool,
+    /// We have switched the device off, because the other end of its wire has no link.
+    darkened: Darkened,
     /// The device could not be taken up; the timer says when to try again.
     resting: bool,
     problem: String,
@@ -153,6 +167,7 @@ impl XdpPort {
             departure: Departure::new(Capabilities::default(), 1500),
             counters: Counters::default(),
             link: false,
+            darkened: Darkened::No,
             resting: false,
             problem: String::new(),
             turns: 0,
@@ -291,8 +306,26 @@ impl Port for XdpPort {
         }
     }
 
+    fn set_carrier(&mut self, up: bool) {
+        if up != matches!(self.darkened, Darkened::Yes) {
+            return;
+        }
+        self.darkened = if up { Darkened::Until(clock::monotonic().after(LIGHT_WITHIN)) } else { Darkened::Yes };
+        // The far end of the cable sees that this one is switched off; there is no other way to tell it.
+        let done = if up { self.device.set_up() } else { self.device.set_down() };
+        if let Err(e) = done {
+            self.problem = e.to_string();
+        }
+    }
+
     fn link(&self) -> bool {
         self.link
+            || match self.darkened {
+                Darkened::No => false,
+                // What we switched off ourselves says nothing about the cable.
+                Darkened::Yes => true,
+                Darkened::Until(seen) => clock::monotonic() < seen,
+            }
     }
 
     fn lane(&self) -> Option<Lane> {
@@ -320,6 +353,12 @@ impl Port for XdpPort {
 
     fn status(&self) -> Status {
         self.report()
+    }
+}
+
+impl Drop for XdpPort {
+    fn drop(&mut self) {
+        self.set_carrier(true);
     }
 }
 
