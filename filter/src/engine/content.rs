@@ -64,8 +64,7 @@ impl Engine {
         inspect.inspect(seen, p.packet, &mut self.memory, &mut self.findings);
         flow.alerted |= !self.findings.matched.is_empty();
         flow.app = inspect.speaks();
-        let number = flow.number;
-        let (program, work) = (flow.program, self.memory.work.saturating_sub(work));
+        let (number, program, work) = (flow.number, flow.program, self.memory.work.saturating_sub(work));
         self.budget.count(p.packet.port, program, p.packet.len() as u64, work);
         self.tell_findings(p, number, direction);
         self.tell_sites(p, number);
@@ -77,10 +76,7 @@ impl Engine {
                 return Ok(());
             }
             Judgement::Limit if on_limit == OnFailure::Open => {
-                // The operator's choice: told as a drop would be, but the packet passes, and the flow with it.
-                let why = Why::reason(DropReason::StreamLimit);
-                self.teller.drop_of_flow(p.now, p.packet, self.table.at_mut(slot), p.exits.sole(), &why);
-                self.settle(slot);
+                self.let_go_unread(p, slot);
                 return Ok(());
             }
             Judgement::Limit => DropReason::StreamLimit,
@@ -199,6 +195,13 @@ impl Engine {
             }
             (judgement, Mode::Listen | Mode::Enforce) => judgement,
         }
+    }
+
+    /// The operator's choice at a limit: told as a drop would be, but the packet passes, and the flow with it.
+    fn let_go_unread(&mut self, p: &mut Passing<'_, '_>, slot: u32) {
+        let why = Why::reason(DropReason::StreamLimit);
+        self.teller.drop_of_flow(p.now, p.packet, self.table.at_mut(slot), p.exits.sole(), &why);
+        self.settle(slot);
     }
 
     /// Gives a flow's inspection up: nothing is left to match.

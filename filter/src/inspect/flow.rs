@@ -273,10 +273,9 @@ impl FlowInspect {
         });
         let stream_bytes = [0, 1].map(|side: usize| self.sides.get(side).map_or(0, |side| side.stream.length()));
         let facts = FlowFacts { stream_bytes, ..seen.flow };
-        let tells = memory.tells;
+        let (tells, mut found) = (memory.tells, detect::Findings::default());
         let step =
             Step { view: &view, way, packet: true, established: seen.established, stream, flow: &facts, end: false };
-        let mut found = detect::Findings::default();
         let plain = Arc::clone(&memory.shared.settings);
         if self.scan.is_some() {
             memory.shared.settings = memory.scanning();
@@ -300,8 +299,7 @@ impl FlowInspect {
             let left_out = side.urgent.leave_out(start + stream.at, stream.text, &mut text);
             let stream = StreamBytes { text: &text, at: stream.at + left_out, fresh: 0, gap: 0, end: false };
             let again = Step { stream: Some(stream), packet: false, ..step };
-            let shared = &mut memory.shared;
-            let beside = Beside::default();
+            let (shared, beside) = (&mut memory.shared, Beside::default());
             self.inspection.look_again(&again, shared, &mut found, &mut Told { findings, tells, beside });
             conclude(&found, findings);
             undecided |= found.undecided;
