@@ -162,7 +162,13 @@ impl Engine {
         flow.alerted |= !self.findings.matched.is_empty();
         let Findings { members, records, .. } = &mut self.findings;
         for (signature, text) in members.drain(..) {
-            self.teller.alert_at_end(now, flow, signature, text);
+            let listens = signature.blocked && self.policy.mode(flow.key.switch()) == Mode::Listen;
+            let told = if listens {
+                Arc::new(Signature { blocked: false, ..Signature::clone(&signature) })
+            } else {
+                signature
+            };
+            self.teller.alert_at_end(now, flow, told, text);
         }
         for record in records.drain(..) {
             self.teller.record_at_end(now, flow, record);
