@@ -147,7 +147,7 @@ refused_meaning! {
     a_rule_with_an_unknown_port: "[[rule]]\nname = \"r\"\naction = \"drop\"\nto = { ports = \"vm9\" }\n"
         => "rule r: there is no port \"vm9\"";
     a_rule_with_an_unknown_switch: "[[rule]]\nname = \"r\"\naction = \"drop\"\nswitches = \"lan\"\n"
-        => "rule r: there is no switch or router \"lan\"";
+        => "rule r: there is no switch, router or appliance \"lan\"";
     a_rule_set_without_source: "[[rule_set]]\nname = \"x\"\n" => "give one of builtin, files and text";
     a_static_mac_on_a_missing_port:
         "[[switch]]\nname = \"l\"\nstatic_macs = [{ mac = \"52:54:00:00:00:01\", port = \"p\" }]\n"
@@ -172,7 +172,14 @@ fn the_example_names_every_setting_and_the_usual_values() {
     let kinds: Vec<_> = config.ports.iter().filter_map(|p| p.attachment().ok()).collect();
     assert!(matches!(
         kinds[..],
-        [Attachment::VhostUser(_), Attachment::Tap(_), Attachment::Xdp(_), Attachment::Uplink(_), Attachment::Pcap(_)]
+        [
+            Attachment::VhostUser(_),
+            Attachment::Tap(_),
+            Attachment::Xdp(_),
+            Attachment::Uplink(_),
+            Attachment::Pcap(_),
+            ..
+        ]
     ));
 }
 
