@@ -176,6 +176,7 @@ fn the_example_names_every_setting_and_the_usual_values() {
             Attachment::VhostUser(_),
             Attachment::Tap(_),
             Attachment::Xdp(_),
+            Attachment::Pcap(_),
             Attachment::Uplink(_),
             Attachment::Pcap(_),
             ..
