@@ -225,47 +225,6 @@ route = [{ to = "0.0.0.0/0", via = "10.9.0.1" }]
 }
 
 #[test]
-fn a_linux_router_turns_vlans_in_the_guard() -> Result<(), Failure> {
-    if skip_unless_root() {
-        return Ok(());
-    }
-    // One network, cut in two VLANs: the bridge carries 10 for `a` and 20 for `b`, and the guard stands between them.
-    let (pair, bridge) = (Pair::new()?, Namespace::new("bridge")?);
-    pair.a.veth("eth0", &bridge, "to-a")?;
-    pair.b.veth("eth0", &bridge, "to-b")?;
-    let filtering = ["link", "add", "br0", "type", "bridge", "vlan_filtering", "1", "vlan_default_pvid", "0"];
-    if bridge.ip(&filtering).is_err() {
-        println!("skipped: needs bridges with VLANs in the kernel (CONFIG_BRIDGE_VLAN_FILTERING)");
-        return Ok(());
-    }
-    bridge.ip(&["link", "set", "br0", "up"])?;
-    for port in ["to-a", "to-b"] {
-        bridge.ip(&["link", "set", port, "master", "br0"])?;
-    }
-    let guard =
-        "[[appliance]]\nname = \"guard\"\nhairpin = { port = \"arm\", vlans = [[10, 20]] }\ninspect = \"ours\"\n";
-    let _daemon = Daemon::start(&format!("{}{guard}{RULES}", tap("arm", "guard", "arm", &bridge)))?;
-    enslave(&bridge, "arm")?;
-    let vlan = |arguments: &[&str]| -> Result<(), Failure> {
-        let mut command = std::process::Command::new("bridge");
-        command.args(["-n", bridge.name(), "vlan", "add"]).args(arguments);
-        let output = command.output().map_err(|e| Failure::of("bridge (iproute2)", e))?;
-        if output.status.success() {
-            Ok(())
-        } else {
-            Err(Failure::new(String::from_utf8_lossy(&output.stderr).into_owned()))
-        }
-    };
-    vlan(&["dev", "to-a", "vid", "10", "pvid", "untagged"])?;
-    vlan(&["dev", "to-b", "vid", "20", "pvid", "untagged"])?;
-    vlan(&["dev", "arm", "vid", "10"])?;
-    vlan(&["dev", "arm", "vid", "20"])?;
-    pair.address()?;
-    pair.reach()?;
-    stops_the_attack_only(&pair.a, &pair.b, pair.web)
-}
-
-#[test]
 fn a_router_of_ours_has_the_guard_in_one_arm() -> Result<(), Failure> {
     if skip_unless_root() {
         return Ok(());
