@@ -57,6 +57,7 @@ impl Engine {
             }
         }
         let work = self.memory.work;
+        self.memory.set_enforced(self.policy.mode(p.switch) == Mode::Enforce);
         self.findings.clear();
         let mut facts = FlowFacts { start: flow.start, packets: flow.packets, bytes: flow.bytes, ..facts(flow.number) };
         count_in(&mut facts, direction, p.packet.len());
@@ -107,6 +108,7 @@ impl Engine {
         let Some(program) = self.program(decision) else { return Ok(()) };
         let Some(tuple) = Subject::tuple_of(p.packet) else { return Ok(()) };
         let Some(mut inspect) = FlowInspect::new(&program, &tuple, false) else { return Ok(()) };
+        self.memory.set_enforced(self.policy.mode(p.switch) == Mode::Enforce);
         self.findings.clear();
         let depth = self.policy.settings().stream_depth;
         let flow = FlowFacts { start: p.now, packets: [1, 0], bytes: [p.packet.len() as u64, 0], ..facts(0) };
@@ -156,6 +158,7 @@ impl Engine {
     /// Judges what waits for more as it is, and tells of it: the flow ends. Nothing of it can be refused any more.
     pub(super) fn finish(&mut self, now: Instant, flow: &mut Flow) {
         let Some(inspect) = flow.inspect.as_mut() else { return };
+        self.memory.set_enforced(self.policy.mode(flow.key.switch()) == Mode::Enforce);
         self.findings.clear();
         let facts = FlowFacts { start: flow.start, packets: flow.packets, bytes: flow.bytes, ..facts(flow.number) };
         inspect.finish(now, facts, &mut self.memory, &mut self.findings);

@@ -112,6 +112,11 @@ impl StreamMemory {
         }
     }
 
+    /// Whether what rules refuse is refused, or only told of.
+    pub fn set_enforced(&mut self, enforced: bool) {
+        self.shared.inline = enforced;
+    }
+
     /// Whether a direction that holds `live` bytes sent by `port` may hold `more`.
     pub(super) fn has_room(&self, port: PortId, live: usize, more: usize) -> bool {
         let (all, own) = (self.used.saturating_add(more), self.held_by(port).saturating_add(more));

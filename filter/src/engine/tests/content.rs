@@ -134,3 +134,23 @@ fn what_cannot_be_held_is_refused_or_let_through_as_the_operator_says() {
         assert_eq!(world.events(), ["drop stream-limit"], "the choice is told either way");
     }
 }
+
+#[test]
+fn what_is_only_listened_to_is_told_of_as_allowed() {
+    for (listened, action) in [(vec![], "blocked"), (vec![SWITCH], "allowed")] {
+        let mut spec = inspecting(&program(DROP));
+        let listens = !listened.is_empty();
+        spec.listened = listened;
+        let mut world = World::new(&spec);
+        world.handshake(A, 1000, B, 80).unwrap();
+        let fate = world.send(&seg(A4, 1000, B4, 80, TCP_ACK, 101, 501, b"evil"), A, B);
+        assert_eq!(fate, if listens { Ok(()) } else { Err(DropReason::Inspection) });
+        let alert = world.engine.events().drain().find_map(|event| match event {
+            Event::Alert { signature, members, .. } => Some((signature, members)),
+            _ => None,
+        });
+        let (signature, members) = alert.expect("an alert");
+        assert_eq!(signature.blocked, !listens);
+        assert!(members.contains(&format!("\"action\":\"{action}\"")), "{members}");
+    }
+}
