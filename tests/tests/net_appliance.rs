@@ -270,3 +270,33 @@ route = [{ to = "10.1.0.0/24", via = "10.9.0.1" }, { to = "10.2.0.0/24", via = "
     wait_for("a ping through the arm", SOON, || (ping(&pair.a, "10.2.0.2", 1).ok()?.lost() == 0).then_some(()))?;
     stops_the_attack_only(&pair.a, &pair.b, SocketAddr::from(([10, 2, 0, 2], 80)))
 }
+
+#[test]
+fn an_ear_tells_of_the_attack_and_stops_nothing() -> Result<(), Failure> {
+    if skip_unless_root() {
+        return Ok(());
+    }
+    let (pair, bridge) = (Pair::new()?, Namespace::new("bridge")?);
+    pair.a.veth("eth0", &bridge, "to-a")?;
+    pair.b.veth("eth0", &bridge, "to-b")?;
+    // A bridge that remembers nothing sends everything to everybody.
+    bridge.ip(&["link", "add", "br0", "type", "bridge", "ageing_time", "0"])?;
+    bridge.ip(&["link", "set", "br0", "up"])?;
+    for port in ["to-a", "to-b"] {
+        bridge.ip(&["link", "set", port, "master", "br0"])?;
+    }
+    let guard = "[[appliance]]\nname = \"guard\"\nlisten = \"copies\"\ninspect = \"ours\"\n";
+    let mut daemon = Daemon::start(&format!("{}{guard}{RULES}", tap("copies", "guard", "copies", &bridge)))?;
+    enslave(&bridge, "copies")?;
+    pair.address()?;
+    pair.reach()?;
+    lets_the_attack_pass(&pair.a, &pair.b, pair.web)?;
+    let alert = daemon.wait_event("the alert", |e| e["event_type"] == "alert")?;
+    assert_eq!(alert["alert"]["signature_id"], 7);
+    assert_eq!(alert["alert"]["action"], "allowed", "it only listens: {alert}");
+    assert_eq!(standing(&daemon)?, "listening");
+    let port = daemon.ctl_json(&["port", "show", "copies"])?;
+    assert_eq!(port[0]["counters"]["tx_packets"].as_u64().unwrap_or(0), 0, "nothing was sent: {port}");
+    daemon.kill()?;
+    lets_the_attack_pass(&pair.a, &pair.b, pair.web)
+}

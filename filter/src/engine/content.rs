@@ -39,13 +39,7 @@ impl Engine {
     ) -> Result<(), Refusal> {
         let settings = self.policy.settings();
         let (depth, on_limit) = (settings.stream_depth, settings.on_stream_limit);
-        let flow = self.table.at_mut(slot);
-        let Some(inspect) = flow.inspect.as_mut() else { return Ok(()) };
-        let carried = flow.bytes.iter().sum();
-        let asked = Asked { carried, alerted: flow.alerted, class: flow.decision.overload };
-        // What the content filter refuses is policy, which is not given up.
-        let course = if inspect.is_watched() { Course::Inspect } else { self.budget.course(&asked) };
-        match course {
+        match self.course(slot) {
             Course::Inspect => {}
             Course::GiveUp(stage) => {
                 self.shed(p, slot, stage);
@@ -59,6 +53,8 @@ impl Engine {
         let work = self.memory.work;
         self.memory.set_enforced(self.policy.mode(p.switch) == Mode::Enforce);
         self.findings.clear();
+        let flow = self.table.at_mut(slot);
+        let Some(inspect) = flow.inspect.as_mut() else { return Ok(()) };
         let mut facts = FlowFacts { start: flow.start, packets: flow.packets, bytes: flow.bytes, ..facts(flow.number) };
         count_in(&mut facts, direction, p.packet.len());
         let seen = Seen { now: p.now, direction, established, flow: facts, depth };
@@ -176,6 +172,18 @@ impl Engine {
         for record in records.drain(..) {
             self.teller.record_at_end(now, flow, record);
         }
+    }
+
+    /// Whether a flow's inspection can be paid for.
+    #[inline]
+    fn course(&self, slot: u32) -> Course {
+        let flow = self.table.at(slot);
+        // What the content filter refuses is policy, which is not given up.
+        if flow.inspect.as_ref().is_none_or(|inspect| inspect.is_watched()) {
+            return Course::Inspect;
+        }
+        let carried = flow.bytes.iter().sum();
+        self.budget.course(&Asked { carried, alerted: flow.alerted, class: flow.decision.overload })
     }
 
     /// Gives a flow's inspection up because it cannot be paid for: counted, and told once.
