@@ -12,6 +12,7 @@ use weir_wire::MacAddr;
 use weir_wire::build::{Ends, udp};
 
 use super::book::{Asking, Book, Grant, OFFER_S};
+use super::decode::decoded;
 use super::leases::Standing;
 use super::pool::{NoAddress, Pool};
 use super::served::{Guest, Served4};
@@ -84,7 +85,8 @@ pub fn answer(book: &mut Book, served: &Served4, asking: Asking<'_>, payload: &[
 
 /// A message of a client on Ethernet, and its type.
 fn read(payload: &[u8]) -> Option<(Message, MessageType)> {
-    let message = Message::decode(&mut Decoder::new(&options::distilled(payload)?)).ok()?;
+    let distilled = options::distilled(payload)?;
+    let message = decoded(|| Message::decode(&mut Decoder::new(&distilled)).ok())?;
     let fine = message.opcode() == Opcode::BootRequest && message.htype() == HType::Eth && message.hlen() == 6;
     let kind = message.opts().msg_type()?;
     fine.then_some((message, kind))

@@ -14,6 +14,7 @@ use weir_wire::MacAddr;
 use weir_wire::build::{Ends, udp};
 
 use super::book::{Asking, Book, Grant, OFFER_S};
+use super::decode::decoded;
 use super::leases::Standing;
 use super::pool::{NoAddress, Pool};
 use super::served::{Guest, Served6};
@@ -52,7 +53,7 @@ pub fn answer(
             book.v6.foreign += 1;
             return None;
         }
-        Some(_) | None => Message::decode(&mut Decoder::new(payload)).ok(),
+        Some(_) | None => decoded(|| Message::decode(&mut Decoder::new(payload)).ok()),
     };
     let Some((message, duid)) = message.and_then(with_duid) else {
         book.v6.malformed += 1;

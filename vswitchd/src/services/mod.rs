@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 pub mod book;
+mod decode;
 pub mod dhcp4;
 pub mod dhcp6;
 pub mod dns;

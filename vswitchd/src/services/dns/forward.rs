@@ -14,6 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
 
+use super::super::decode::decoded;
 use super::cache::Key;
 use super::message::{Answer, UDP_MOST};
 
@@ -87,7 +88,7 @@ async fn by_udp(question: &Message, bytes: &[u8], server: SocketAddr) -> Option<
     let mut buffer = [0; 4096];
     loop {
         let length = socket.recv(&mut buffer).await.ok()?;
-        let Some(Ok(message)) = buffer.get(..length).map(Message::from_vec) else { continue };
+        let Some(message) = decoded(|| Message::from_vec(buffer.get(..length)?).ok()) else { continue };
         match matches(question, &message) {
             Match::Exact if message.metadata.truncation => return Some(Heard::Longer),
             Match::Exact => return Some(Heard::Answer(Box::new(message))),
@@ -104,7 +105,7 @@ async fn by_tcp(question: &Message, bytes: &[u8], server: SocketAddr) -> Option<
     let length = stream.read_u16().await.ok()?;
     let mut buffer = vec![0; usize::from(length)];
     stream.read_exact(&mut buffer).await.ok()?;
-    let message = Message::from_vec(&buffer).ok()?;
+    let message = decoded(|| Message::from_vec(&buffer).ok())?;
     (matches(question, &message) != Match::Stranger).then_some(message)
 }
 

@@ -3,6 +3,7 @@
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{DNSClass, Name, Record, RecordType};
 
+use super::super::decode::decoded;
 use super::super::served::fully_qualified;
 
 /// Bytes of an answer over UDP to whoever does not say that it takes more (RFC 1035, 4.2.1).
@@ -37,7 +38,7 @@ impl Question {
     /// # Errors
     /// The answer that says what is wrong; `None` where nothing is to be said.
     pub fn read(bytes: &[u8]) -> Result<Question, Option<Vec<u8>>> {
-        let Ok(mut message) = Message::from_vec(bytes) else { return Err(not_understood(bytes)) };
+        let Some(mut message) = decoded(|| Message::from_vec(bytes).ok()) else { return Err(not_understood(bytes)) };
         let metadata = message.metadata;
         if metadata.message_type != MessageType::Query {
             return Err(None);
