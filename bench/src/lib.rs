@@ -8,6 +8,7 @@ pub mod cases;
 pub mod e2e;
 pub mod fabric;
 pub mod inspection;
+pub mod instructions;
 pub mod measure;
 pub mod record;
 pub mod routing;

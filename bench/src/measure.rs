@@ -60,17 +60,22 @@ pub struct Rounds {
     pub rounds: usize,
     /// How long each round lasts at least.
     pub length: Duration,
+    /// One round of exactly so many steps in place of all that, for a tool that counts what the program does.
+    pub steps: Option<usize>,
 }
 
 impl Default for Rounds {
     fn default() -> Rounds {
-        Rounds { rounds: 9, length: Duration::from_millis(60) }
+        Rounds { rounds: 9, length: Duration::from_millis(60), steps: None }
     }
 }
 
 impl Rounds {
     /// Repeats `step`, after one round to warm up.
     pub fn measure(&self, case: &str, mut step: impl FnMut() -> Step) -> Figure {
+        if let Some(count) = self.steps {
+            return counted(case, count, step);
+        }
         let mut steps = Vec::with_capacity(STEPS);
         self.round(&mut step, &mut steps);
         let (mut figures, mut sum) = (Vec::with_capacity(self.rounds), Step::default());
@@ -95,6 +100,15 @@ impl Rounds {
         }
         sum
     }
+}
+
+/// Exactly so many steps.
+fn counted(case: &str, steps: usize, mut step: impl FnMut() -> Step) -> Figure {
+    let mut sum = Step::default();
+    (0..steps).for_each(|_| sum.add(step()));
+    let Step { count, time, allocations, excused } = sum;
+    let mean = time.as_nanos() as f64 / count.max(1) as f64;
+    Figure { case: case.to_owned(), count, median_ns: mean, best_ns: mean, allocations, excused }
 }
 
 /// Sorts the figures; returns the one in the middle.

@@ -1,32 +1,54 @@
-//! Prints what a packet costs, step by step. Arguments: a part of a case's name, to run only those; `--record`, to
-//! append the figures to the records.
+//! Prints what a packet costs, step by step.
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;
 
+use clap::Parser;
 use weir_bench::measure::Rounds;
 use weir_bench::record::Setting;
 use weir_bench::{Figure, cases};
 
+/// Measure what a packet costs on each part of its way.
+#[derive(Parser)]
+#[command(version, max_term_width = 100)]
+struct Options {
+    /// Only cases whose name contains this [default: all].
+    #[arg(default_value = "", hide_default_value = true)]
+    name: String,
+    /// Append the figures to bench/records.
+    #[arg(long)]
+    record: bool,
+    /// Do exactly this many steps, once, and print how much they did: for a tool that counts instructions.
+    #[arg(long, value_name = "COUNT", conflicts_with = "record")]
+    steps: Option<usize>,
+}
+
 fn main() -> ExitCode {
-    let (flags, names): (Vec<String>, Vec<String>) = std::env::args().skip(1).partition(|arg| arg.starts_with("--"));
-    if let Some(unknown) = flags.iter().find(|flag| *flag != "--record") {
-        eprintln!("unknown option {unknown}; there is --record");
-        return ExitCode::from(2);
-    }
-    let wanted = names.first().map_or("", String::as_str);
+    let options = Options::parse();
     let mut figures = Vec::new();
-    println!("{:32} {:>10} {:>10} {:>8} {:>12}", "", "ns/packet", "best", "Mpps", "allocations");
-    let outcome = cases::run(&Rounds::default(), wanted, |figure| {
-        let Figure { case, median_ns, best_ns, allocations, .. } = &figure;
-        println!("{case:32} {median_ns:>10.1} {best_ns:>10.1} {:>8.2} {allocations:>12}", 1000.0 / median_ns);
+    if options.steps.is_none() {
+        println!("{:32} {:>10} {:>10} {:>8} {:>12}", "", "ns/packet", "best", "Mpps", "allocations");
+    }
+    let outcome = cases::run(&Rounds { steps: options.steps, ..Rounds::default() }, &options.name, |figure| {
+        let Figure { case, count, median_ns, best_ns, allocations, .. } = &figure;
+        match options.steps {
+            Some(_) => println!("{case}\t{count}"),
+            None => {
+                let rate = 1000.0 / median_ns;
+                println!("{case:32} {median_ns:>10.1} {best_ns:>10.1} {rate:>8.2} {allocations:>12}");
+            }
+        }
         figures.push(figure);
     });
     if let Err(wrong) = outcome {
         eprintln!("{wrong}");
         return ExitCode::FAILURE;
     }
-    if !flags.is_empty() {
+    if options.steps.is_some() {
+        // Nothing is warm in so few steps: allocations say nothing.
+        return ExitCode::SUCCESS;
+    }
+    if options.record {
         match Setting::here().append(&figures) {
             Ok(path) => println!("recorded in {}", path.display()),
             Err(error) => {
