@@ -62,6 +62,7 @@ fn text(snapshot: &v1::StatsSnapshot) -> String {
         "vswitchd {}, up {}, revision {}, epoch {}\n\
          flows {}, packets held {}, buffers in use {}, events {} ({} lost)\n\
          worker: {} packets in {} turns, {} sleeps, {} of CPU time\n\
+         changes {}; packets waited {} µs for the last, {} µs at most for anything asked\n\
          received {} + originated {} + copied {} = sent {} + delivered {} + held {} + merged {} + dropped {}\n\n",
         snapshot.version,
         duration_ms(snapshot.uptime_ns / 1_000_000),
@@ -76,6 +77,9 @@ fn text(snapshot: &v1::StatsSnapshot) -> String {
         count(worker.turns),
         count(worker.sleeps),
         duration_ms(worker.cpu_ns / 1_000_000),
+        worker.changes,
+        worker.change_ns / 1_000,
+        worker.longest_pause_ns / 1_000,
         totals.received,
         totals.originated,
         totals.copied,

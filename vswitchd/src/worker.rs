@@ -104,6 +104,12 @@ pub struct WorkerStats {
     pub epoch: u64,
     /// Buffers in use.
     pub buffers: u64,
+    /// Changes of the configuration taken over.
+    pub changes: u64,
+    /// Nanoseconds for which the last change kept packets waiting.
+    pub change_ns: u64,
+    /// The longest that anything control wanted kept packets waiting, in nanoseconds.
+    pub longest_pause_ns: u64,
 }
 
 /// Events of one turn, under one policy.

@@ -1,6 +1,6 @@
 //! Two guests that send and count: front ends on the switch's sockets, both in the hands of one thread.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
@@ -81,9 +81,10 @@ struct Guest {
     due: u64,
 }
 
-/// Both guests.
+/// Both guests, and those that only are there.
 pub struct Guests {
     both: [Guest; 2],
+    silent: Vec<Frontend>,
     traffic: Traffic,
     start: Instant,
     empty: Histogram<u64>,
@@ -97,23 +98,7 @@ impl Guests {
     pub fn connect(sockets: [&Path; 2], traffic: Traffic) -> Result<Guests, Failure> {
         let mut both = Vec::with_capacity(2);
         for (number, socket) in sockets.into_iter().enumerate() {
-            let features = feature::MRG_RXBUF | feature::VERSION_1 | feature::PROTOCOL;
-            let buffer_len = if traffic.frame > 2000 { 16384 } else { 2048 };
-            let wanted = FrontendConfig {
-                ring_size: RING,
-                features,
-                protocol: feature::MQ_AND_REPLIES,
-                buffer_len,
-                backing: Backing::Huge,
-                ..FrontendConfig::default()
-            };
-            let mut idle = || std::thread::yield_now();
-            // Huge pages where there are some; a peer may insist, we do not.
-            let frontend = Frontend::connect(socket, wanted, &mut idle)
-                .or_else(|_| {
-                    Frontend::connect(socket, FrontendConfig { backing: Backing::Sealed, ..wanted }, &mut idle)
-                })
-                .map_err(|e| format!("{}: {e}", socket.display()))?;
+            let frontend = frontend(socket, traffic.frame)?;
             let mut guest = Guest { frontend, next: 0, due: 0 };
             let queue = guest.frontend.queue(1).ok_or("the guest has no sending queue")?;
             if !queue.load_frames(|_, room| write_frame(room, number, &traffic)) {
@@ -124,7 +109,18 @@ impl Guests {
         let both: [Guest; 2] = both.try_into().map_err(|_| "there are two guests")?;
         // From 1 ns to 10 s with three digits.
         let empty = Histogram::new_with_bounds(1, 10_000_000_000, 3).map_err(|e| e.to_string())?;
-        Ok(Guests { both, traffic, start: Instant::now(), empty })
+        Ok(Guests { both, silent: Vec::new(), traffic, start: Instant::now(), empty })
+    }
+
+    /// Connects guests that say nothing.
+    ///
+    /// # Errors
+    /// Where a socket cannot be reached or no agreement is come to.
+    pub fn add_silent(&mut self, sockets: impl Iterator<Item = PathBuf>) -> Result<(), Failure> {
+        for socket in sockets {
+            self.silent.push(frontend(&socket, self.traffic.frame)?);
+        }
+        Ok(())
     }
 
     /// Sends one frame of each flow, slowly, so that every flow and address is known; returns whether all came through.
@@ -153,11 +149,19 @@ impl Guests {
     /// Lets the traffic flow for some time and counts, then waits for what is on its way.
     pub fn run(&mut self, time: Duration) -> Counted {
         let mut counted = self.flow(time);
-        let quiet = Instant::now() + Duration::from_millis(5);
-        while Instant::now() < quiet {
-            self.collect(&mut counted);
-        }
+        self.settle(&mut counted, Duration::from_millis(5));
         counted
+    }
+
+    /// Counts what still arrives, until nothing has for some time.
+    pub fn settle(&mut self, counted: &mut Counted, quiet: Duration) {
+        let mut last = (Instant::now(), counted.received);
+        while last.0.elapsed() < quiet {
+            self.collect(counted);
+            if counted.received != last.1 {
+                last = (Instant::now(), counted.received);
+            }
+        }
     }
 
     /// Lets the traffic flow for some time and counts what was sent and received in it.
@@ -232,6 +236,25 @@ impl Guests {
             });
         }
     }
+}
+
+/// A guest's side of a socket, for frames of a length.
+fn frontend(socket: &Path, frame: usize) -> Result<Frontend, Failure> {
+    let features = feature::MRG_RXBUF | feature::VERSION_1 | feature::PROTOCOL;
+    let buffer_len = if frame > 2000 { 16384 } else { 2048 };
+    let wanted = FrontendConfig {
+        ring_size: RING,
+        features,
+        protocol: feature::MQ_AND_REPLIES,
+        buffer_len,
+        backing: Backing::Huge,
+        ..FrontendConfig::default()
+    };
+    let mut idle = || std::thread::yield_now();
+    // Huge pages where there are some; a peer may insist, we do not.
+    Frontend::connect(socket, wanted, &mut idle)
+        .or_else(|_| Frontend::connect(socket, FrontendConfig { backing: Backing::Sealed, ..wanted }, &mut idle))
+        .map_err(|e| format!("{}: {e}", socket.display()))
 }
 
 /// Writes a UDP frame of a guest to the other, or the answer to it; returns its length.

@@ -27,7 +27,8 @@ pub fn svg(rows: &[Row], title: &str) -> String {
         let length = if most > 0.0 { outcome.median / most * WIDTH as f64 } else { 0.0 };
         let (y, colour) = (40 + line * (BAR + 6), if row.switch == "weir" { "#2a6f97" } else { "#adb5bd" });
         let figure = match row.scenario.kind {
-            Kind::Latency => format!("{:.1} µs", outcome.median / 1e3),
+            Kind::Latency | Kind::Change => format!("{:.1} µs", outcome.median / 1e3),
+            Kind::Idle => format!("{:.2} %", outcome.median),
             Kind::Rate | Kind::NoLoss | Kind::NewFlows => format!("{:.2} Mpps", outcome.median / 1e6),
         };
         let _ = writeln!(

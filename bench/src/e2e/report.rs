@@ -20,6 +20,15 @@ pub fn figure(row: &Row) -> String {
                 let [p99, p999] = outcome.tail_ns;
                 format!("p50 {:.1} µs, p99 {:.1}, p99.9 {:.1}", outcome.median / 1e3, p99 / 1e3, p999 / 1e3)
             }
+            Kind::Idle => format!("{:.3} % of a core ({:.3}-{:.3})", outcome.median, outcome.least, outcome.most),
+            Kind::Change => {
+                let [p999, longest] = outcome.tail_ns.map(|value| value / 1e3);
+                let [median, least, most] = [outcome.median, outcome.least, outcome.most].map(|value| value / 1e3);
+                format!(
+                    "{median:.0} µs without forwarding ({least:.0}-{most:.0}); frames meanwhile: p99.9 {p999:.0} µs, \
+                     longest {longest:.0}, none dropped"
+                )
+            }
             Kind::Rate | Kind::NoLoss | Kind::NewFlows => {
                 let [median, least, most] = [outcome.median, outcome.least, outcome.most].map(|value| value / 1e6);
                 let gbit = outcome.median * row.scenario.frame as f64 * 8.0 / 1e9;
@@ -34,19 +43,26 @@ pub fn figure(row: &Row) -> String {
 
 /// The goals: what was wanted, and what came out.
 pub fn goals(rows: &[Row]) -> Vec<String> {
-    let ours = rows.iter().filter(|row| row.switch == "weir");
-    ours.flat_map(|row| row.scenario.goals.iter().map(move |goal| (row, goal)))
-        .map(|(row, goal)| {
-            let name = &row.scenario.name;
-            match ratio(rows, name, &goal.peer) {
-                Some(got) => {
-                    let verdict = if got >= goal.ratio { "reached" } else { "missed" };
-                    format!("{name}: {got:.2} × {}, wanted {:.2}: {verdict}", goal.peer, goal.ratio)
-                }
-                None => format!("{name}: no figure beside {}, wanted {:.2}", goal.peer, goal.ratio),
-            }
+    let ours = || rows.iter().filter(|row| row.switch == "weir");
+    let limits = ours().filter_map(|row| {
+        let (limit, name) = (row.scenario.limit?, &row.scenario.name);
+        Some(match &row.outcome {
+            Ok(o) if o.median <= limit => format!("{name}: {:.3}, wanted at most {limit}: reached", o.median),
+            Ok(o) => format!("{name}: {:.3}, wanted at most {limit}: missed", o.median),
+            Err(_) => format!("{name}: no figure, wanted at most {limit}"),
         })
-        .collect()
+    });
+    let beside = ours().flat_map(|row| row.scenario.goals.iter().map(move |goal| (row, goal))).map(|(row, goal)| {
+        let name = &row.scenario.name;
+        match ratio(rows, name, &goal.peer) {
+            Some(got) => {
+                let verdict = if got >= goal.ratio { "reached" } else { "missed" };
+                format!("{name}: {got:.2} × {}, wanted {:.2}: {verdict}", goal.peer, goal.ratio)
+            }
+            None => format!("{name}: no figure beside {}, wanted {:.2}", goal.peer, goal.ratio),
+        }
+    });
+    limits.chain(beside).collect()
 }
 
 /// All of it as JSON.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::Failure;
-use super::scenario::Scenario;
+use super::scenario::{Kind as Kinds, Scenario};
 use super::switches::{Kind, Switch};
 use super::trial::{self, Effort, Outcome};
 
@@ -31,8 +31,9 @@ pub fn run(
         for kind in switches(scenario, against) {
             let outcome = match kind.missing() {
                 Some(missing) => Err(format!("skipped: {missing}")),
-                None => Switch::start(&kind, scenario, binaries)
-                    .and_then(|switch| trial::measure(scenario, &switch, effort).map_err(|e| e + &said(&switch))),
+                None => Switch::start(&kind, scenario, binaries).and_then(|switch| {
+                    trial::measure(scenario, &switch, effort, binaries).map_err(|e| e + &said(&switch))
+                }),
             };
             let row = Row { scenario: scenario.clone(), switch: kind.name(), outcome };
             tell(&row);
@@ -55,13 +56,16 @@ fn switches(scenario: &Scenario, against: &[Kind]) -> Vec<Kind> {
     kinds
 }
 
-/// Our figure by the peer's, or for latency theirs by ours, so that more is better; `None` where either is missing.
+/// Our figure by the peer's, or for times and idle use theirs by ours, so that more is better; `None` where either is missing.
 pub fn ratio(rows: &[Row], scenario: &str, peer: &str) -> Option<f64> {
     let of = |switch: &str| {
         let row = rows.iter().find(|row| row.scenario.name == scenario && row.switch == switch)?;
         row.outcome.as_ref().ok().map(|outcome| (outcome.median, row.scenario.kind))
     };
     let ((ours, kind), (theirs, _)) = (of("weir")?, of(peer)?);
-    let ratio = if kind == super::scenario::Kind::Latency { theirs / ours } else { ours / theirs };
+    let ratio = match kind {
+        Kinds::Latency | Kinds::Idle | Kinds::Change => theirs / ours,
+        Kinds::Rate | Kinds::NoLoss | Kinds::NewFlows => ours / theirs,
+    };
     ratio.is_finite().then_some(ratio)
 }

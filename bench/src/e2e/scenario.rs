@@ -20,6 +20,10 @@ pub enum Kind {
     Latency,
     /// How many new flows a second: each frame opens one.
     NewFlows,
+    /// What the switch uses of its core when nobody sends.
+    Idle,
+    /// How long a change of the configuration keeps packets waiting, at a given rate.
+    Change,
 }
 
 /// A scenario.
@@ -56,9 +60,19 @@ pub struct Scenario {
     /// Never let the switch sleep.
     #[serde(default)]
     pub poll: bool,
+    /// Guests; all but the first two are connected and silent.
+    #[serde(default = "two")]
+    pub guests: usize,
+    /// The most that our own figure may be: percent for `idle`, nanoseconds for `latency` and `change`.
+    #[serde(default)]
+    pub limit: Option<f64>,
     /// How many times the peers' figure is wanted.
     #[serde(default)]
     pub goals: Vec<Goal>,
+}
+
+fn two() -> usize {
+    2
 }
 
 /// What is wanted beside a peer.
@@ -92,8 +106,11 @@ impl Scenario {
         if !(1..=4_000_000).contains(&self.flows) {
             return Err(format!("flows = {}: use 1 to 4000000", self.flows));
         }
-        if self.kind == Kind::Latency && self.rate == 0 {
-            return Err("latency is measured at a rate: give one".to_owned());
+        if matches!(self.kind, Kind::Latency | Kind::Change) && self.rate == 0 {
+            return Err("latency and changes are measured at a rate: give one".to_owned());
+        }
+        if !(2..=64).contains(&self.guests) {
+            return Err(format!("guests = {}: use 2 to 64", self.guests));
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::Failure;
 use super::edge;
-use super::scenario::Scenario;
+use super::scenario::{Kind as Measured, Scenario};
 
 /// The core of the switch; the guests have the next one.
 pub const SWITCH_CORE: usize = 0;
@@ -81,6 +81,7 @@ pub struct Switch {
     kind: Kind,
     folder: PathBuf,
     children: Vec<Child>,
+    guests: usize,
 }
 
 impl Switch {
@@ -93,7 +94,7 @@ impl Switch {
         // What an earlier switch left.
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
-        let mut switch = Switch { kind: kind.clone(), folder, children: Vec::new() };
+        let mut switch = Switch { kind: kind.clone(), folder, children: Vec::new(), guests: scenario.guests };
         match kind {
             Kind::Weir => switch.start_weir(scenario, binaries)?,
             Kind::Testpmd => switch.start_testpmd()?,
@@ -103,9 +104,22 @@ impl Switch {
         Ok(switch)
     }
 
-    /// The sockets of the two guests.
+    /// The sockets of the two guests that talk.
     pub fn sockets(&self) -> [PathBuf; 2] {
         [self.folder.join("v0"), self.folder.join("v1")]
+    }
+
+    /// The sockets of the guests that are silent.
+    pub fn silent(&self) -> impl Iterator<Item = PathBuf> + use<> {
+        {
+            let folder = self.folder.clone();
+            (2..self.guests).map(move |number| folder.join(format!("v{number}")))
+        }
+    }
+
+    /// Where our switch keeps its configuration and listens for commands.
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// CPU time of the switch so far, all threads.
@@ -141,6 +155,11 @@ impl Switch {
         let config = weir_config(scenario, &self.folder);
         let path = self.folder.join("weir.toml");
         fs::write(&path, config).map_err(|e| format!("{}: {e}", path.display()))?;
+        if scenario.kind == Measured::Change {
+            let path = self.folder.join("changed.toml");
+            fs::write(&path, weir_config(scenario, &self.folder) + CHANGE)
+                .map_err(|e| format!("{}: {e}", path.display()))?;
+        }
         let mut arguments = vec![
             "run".to_owned(),
             "--config".to_owned(),
@@ -190,7 +209,7 @@ impl Switch {
             ],
         )?;
         self.shell(&format!("ovs-vsctl --db={db} add-br br0 -- set bridge br0 datapath_type=netdev"))?;
-        for port in ["v0", "v1"] {
+        for port in (0..self.guests).map(|number| format!("v{number}")) {
             self.shell(&format!("ovs-vsctl --db={db} add-port br0 {port} -- set Interface {port} type=dpdkvhostuser"))?;
         }
         let flows = self.folder.join("flows");
@@ -216,7 +235,7 @@ impl Switch {
     }
 
     fn wait_for_sockets(&mut self) -> Result<(), Failure> {
-        for socket in self.sockets() {
+        for socket in self.sockets().into_iter().chain(self.silent()) {
             self.wait_for(&socket)?;
         }
         Ok(())
@@ -261,6 +280,10 @@ impl Drop for Switch {
     }
 }
 
+/// The change: one rule more, for somebody else.
+const CHANGE: &str = "\n[[rule]]\nname = \"change\"\naction = \"drop\"\nprotocol = \"udp\"\n\
+                      from = { addresses = [\"172.31.255.0/24\"] }\n";
+
 fn weir_config(scenario: &Scenario, folder: &Path) -> String {
     let mut text = String::new();
     let inspect = scenario.inspect.as_ref().map(|set| format!("inspect = \"{set}\"\n")).unwrap_or_default();
@@ -272,8 +295,9 @@ fn weir_config(scenario: &Scenario, folder: &Path) -> String {
     if let Some(set) = &scenario.inspect {
         text += &format!("\n[[rule_set]]\nname = \"{set}\"\nbuiltin = \"{set}\"\n");
     }
-    for (number, port) in ["v0", "v1"].iter().enumerate() {
-        let path = folder.join(port);
+    for number in 0..scenario.guests {
+        let port = format!("v{number}");
+        let path = folder.join(&port);
         text += &format!(
             "\n[[port]]\nname = \"{port}\"\nswitch = \"{}\"\ngroups = [\"g{number}\"]\n\
              vhost_user = {{ path = \"{}\", queues = 1 }}\n",

@@ -1,8 +1,10 @@
 //! One trial: a scenario, a switch, a figure.
 
-use std::time::Duration;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use super::Failure;
+use super::change;
 use super::guests::{Counted, Guests, Traffic};
 use super::scenario::{Kind, Scenario};
 use super::switches::{self, Switch};
@@ -19,7 +21,8 @@ pub struct Effort {
 /// What came out.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outcome {
-    /// Frames a second (rates), or nanoseconds (latency, the median): median over the runs, and the extremes.
+    /// Frames a second (rates), nanoseconds (latency, the median; changes), or percent of a core (idle): median over the
+    /// runs, and the extremes.
     pub median: f64,
     /// The least.
     pub least: f64,
@@ -27,7 +30,8 @@ pub struct Outcome {
     pub most: f64,
     /// CPU time of the switch a frame, in nanoseconds; the median.
     pub cpu_ns: f64,
-    /// The 99th and 99.9th percentile of the latency, in nanoseconds; 0 where none was measured.
+    /// The 99th and 99.9th percentile of the latency, in nanoseconds (of a change: the 99.9th and the longest); 0 where
+    /// none was measured.
     pub tail_ns: [f64; 2],
 }
 
@@ -35,8 +39,8 @@ pub struct Outcome {
 ///
 /// # Errors
 /// Where the guests cannot connect, or what comes out is not what was sent.
-pub fn measure(scenario: &Scenario, switch: &Switch, effort: Effort) -> Result<Outcome, Failure> {
-    let stamped = scenario.kind == Kind::Latency;
+pub fn measure(scenario: &Scenario, switch: &Switch, effort: Effort, binaries: &Path) -> Result<Outcome, Failure> {
+    let stamped = matches!(scenario.kind, Kind::Latency | Kind::Change);
     let rate = if stamped { scenario.rate } else { 0 };
     let traffic = Traffic {
         frame: scenario.frame,
@@ -48,36 +52,39 @@ pub fn measure(scenario: &Scenario, switch: &Switch, effort: Effort) -> Result<O
     };
     let [a, b] = switch.sockets();
     let mut guests = Guests::connect([&a, &b], traffic)?;
+    guests.add_silent(switch.silent())?;
     // Switches learn where the guests are before anything is timed.
     warm_up(&mut guests, scenario)?;
     let mut figures = Vec::new();
-    for _ in 0..effort.runs.max(1) {
+    for run in 0..effort.runs.max(1) {
         figures.push(match scenario.kind {
             Kind::Rate | Kind::NewFlows => rate_of(&mut guests, switch, effort.time)?,
             Kind::NoLoss => no_loss(&mut guests, switch, effort.time)?,
             Kind::Latency => latency(&mut guests, switch, effort.time)?,
+            Kind::Idle => idle(switch, effort.time),
+            Kind::Change => change::measure(&mut guests, switch, effort.time, (binaries, run))?,
         });
     }
     Ok(summary(&mut figures))
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Figure {
-    value: f64,
-    cpu_ns: f64,
-    tail_ns: [f64; 2],
+pub(super) struct Figure {
+    pub(super) value: f64,
+    pub(super) cpu_ns: f64,
+    pub(super) tail_ns: [f64; 2],
 }
 
 fn warm_up(guests: &mut Guests, scenario: &Scenario) -> Result<(), Failure> {
     let primed = match scenario.kind {
         Kind::NewFlows => guests.run(Duration::from_millis(1)).received > 0 || guests.prime(),
-        Kind::Rate | Kind::NoLoss | Kind::Latency => guests.prime(),
+        Kind::Rate | Kind::NoLoss | Kind::Latency | Kind::Idle | Kind::Change => guests.prime(),
     };
     if primed { Ok(()) } else { Err("the frames that are to open the flows do not come through".to_owned()) }
 }
 
 /// What came out must be what was sent: at most as much, of the right length, from the right guest.
-fn check(counted: &Counted) -> Result<(), Failure> {
+pub(super) fn check(counted: &Counted) -> Result<(), Failure> {
     if counted.received == 0 {
         return Err("nothing came through".to_owned());
     }
@@ -119,6 +126,16 @@ fn no_loss(guests: &mut Guests, switch: &Switch, time: Duration) -> Result<Figur
         }
     }
     Ok(Figure { value: good * directions, cpu_ns, tail_ns: [0.0; 2] })
+}
+
+/// Percent of a core that the switch uses while nobody sends.
+fn idle(switch: &Switch, time: Duration) -> Figure {
+    // What was sent before has to be over, and the switch asleep.
+    std::thread::sleep(Duration::from_millis(500));
+    let (before, begin) = (switch.cpu_time(), Instant::now());
+    std::thread::sleep(time);
+    let used = switch.cpu_time().saturating_sub(before);
+    Figure { value: 100.0 * used.as_secs_f64() / begin.elapsed().as_secs_f64(), cpu_ns: 0.0, tail_ns: [0.0; 2] }
 }
 
 fn latency(guests: &mut Guests, switch: &Switch, time: Duration) -> Result<Figure, Failure> {

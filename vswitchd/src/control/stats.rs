@@ -79,6 +79,9 @@ impl Service {
                 })
                 .collect(),
             worker: Some(v1::WorkerStats {
+                changes: worker.changes,
+                change_ns: worker.change_ns,
+                longest_pause_ns: worker.longest_pause_ns,
                 turns: worker.turns,
                 empty_turns: worker.empty_turns,
                 packets: worker.packets,

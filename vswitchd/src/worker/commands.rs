@@ -3,6 +3,7 @@
 
 use std::sync::atomic::Ordering;
 
+use weir_ports::clock;
 use weir_wire::{Instant, PortId};
 
 use super::handle::Command;
@@ -18,9 +19,12 @@ impl Worker {
             self.fast_paths.look(now, &mut self.fabric, &mut self.ports);
         }
         while let Ok(command) = self.inbox.try_recv() {
+            let begin = clock::monotonic();
             match command {
                 Command::Apply(transaction, reply) => {
                     let applied = self.apply(now, *transaction);
+                    self.stats.changes += 1;
+                    self.stats.change_ns = clock::monotonic().since(begin).as_nanos() as u64;
                     // Where nobody waits for it any more, the change stands and its leftovers are freed here.
                     drop(reply.send(applied));
                 }
@@ -35,6 +39,8 @@ impl Worker {
                 Command::Send(frames) => self.send_for_services(now, frames),
                 Command::Stop => self.stopping = true,
             }
+            let pause = clock::monotonic().since(begin).as_nanos() as u64;
+            self.stats.longest_pause_ns = self.stats.longest_pause_ns.max(pause);
         }
     }
 
