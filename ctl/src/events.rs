@@ -92,6 +92,12 @@ fn short(event: &v1::Event, eve: &Value) -> String {
                 flow["bytes_toclient"]
             )
         }
+        "notice" => {
+            let notice = &eve["notice"];
+            let interface = text(&notice["interface"]);
+            let at = if interface.is_empty() { interface } else { format!(" at {interface}") };
+            format!("{}{at}: {}", text(&notice["kind"]), text(&notice["text"]))
+        }
         _ => format!("by rule {}", text(&eve["rule"])),
     };
     let head = format!("{} {:5}", text(&eve["timestamp"]), event.r#type);
@@ -119,5 +125,16 @@ mod tests {
             "T alert vm1 > vm2  10.0.0.1:4 -> 10.0.0.2:80 TCP  blocked [1:7:3] an exploit\n"
         );
         assert_eq!(line(&event, Format::Json), format!("{eve}\n"));
+    }
+
+    #[test]
+    fn a_notice_says_where_and_what_to_do() {
+        let eve = r#"{"timestamp":"T","src_ip":"10.0.0.1","dest_ip":"10.0.1.2","proto":"UDP",
+            "notice":{"kind":"nat-limit","text":"it has its share","interface":"edge/wan"}}"#;
+        let event = v1::Event { r#type: "notice".into(), in_port: "vm1".into(), eve: eve.into(), ..Default::default() };
+        assert_eq!(
+            line(&event, Format::Table),
+            "T notice vm1 > ?  10.0.0.1 -> 10.0.1.2 UDP  nat-limit at edge/wan: it has its share\n"
+        );
     }
 }

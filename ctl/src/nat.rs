@@ -56,7 +56,7 @@ pub enum Command {
     Helper {
         /// The router.
         router: String,
-        /// The protocol: ftp.
+        /// The protocol: ftp, tftp.
         protocol: String,
     },
     /// Remove translations.

@@ -61,7 +61,7 @@ fn text(policy: &v1::ShowPolicyResponse) -> String {
         table.row(vec![
             (index + 1).to_string(),
             rule.name.clone(),
-            format!("{}{}", action_name(rule.action), if rule.log { " (log)" } else { "" }),
+            action(&rule),
             side(rule.from.as_ref()),
             side(rule.to.as_ref()),
             what(&rule),
@@ -82,6 +82,19 @@ fn text(policy: &v1::ShowPolicyResponse) -> String {
         String::new(),
     ]);
     table.text()
+}
+
+/// What a rule does, with what it does besides.
+fn action(rule: &v1::Rule) -> String {
+    let mut more = Vec::new();
+    if rule.log {
+        more.push("log".to_owned());
+    }
+    if !rule.dscp.is_empty() {
+        more.push(format!("dscp {}", rule.dscp));
+    }
+    let name = action_name(rule.action);
+    if more.is_empty() { name.into() } else { format!("{name} ({})", more.join(", ")) }
 }
 
 fn side(side: Option<&v1::Side>) -> String {

@@ -193,7 +193,22 @@ pub fn text(switches: &[v1::SwitchStatus]) -> String {
             flooded.join(","),
         ]);
     }
-    if table.is_empty() { "no switches; add one with: vswitchctl switch add lan\n".into() } else { table.text() }
+    if table.is_empty() {
+        return "no switches; add one with: vswitchctl switch add lan\n".into();
+    }
+    let mut answers =
+        Table::new(&["SWITCH", ">HOSTS KNOWN", ">ANSWERED", ">TO ROUTERS", ">FLOODED", ">CONTESTED", ">FULL"]);
+    for status in switches {
+        let name = status.spec.as_ref().map_or(String::new(), |spec| spec.name.clone());
+        if let Some(v1::Suppression { known, answered, to_router, flooded, contested, full }) = status.suppression {
+            let counts = [known, answered, to_router, flooded, contested, full].map(|count| count.to_string());
+            answers.row([name].into_iter().chain(counts).collect());
+        }
+    }
+    if answers.is_empty() {
+        return table.text();
+    }
+    format!("{}\naddress resolution answered by the switch:\n{}", table.text(), answers.text())
 }
 
 /// An action's name.

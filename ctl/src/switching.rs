@@ -47,6 +47,9 @@ pub struct SwitchOptions {
     /// Open a blocked port after so many seconds; 0: by "port clear" alone [usually: 300].
     #[arg(long, value_name = "SECONDS")]
     loop_recover: Option<u32>,
+    /// Answer ARP requests and neighbour solicitations for hosts that are known [usually: off].
+    #[arg(long, value_enum)]
+    suppress_arp: Option<Toggle>,
 }
 
 impl SwitchOptions {
@@ -79,6 +82,10 @@ impl SwitchOptions {
                 probe_s: self.loop_probe.unwrap_or(0),
                 recover_s: self.loop_recover.unwrap_or(300),
             });
+        }
+        if let Some(suppress) = self.suppress_arp {
+            fields.push("suppress_arp".to_owned());
+            spec.suppress_arp = suppress == Toggle::On;
         }
         fields
     }

@@ -186,6 +186,8 @@ pub struct Engine {
     /// The time of the last tick.
     last_tick: Instant,
     waivers: Waivers,
+    /// The DSCP that the packet at hand gets, where its rule wants one.
+    mark: Option<u8>,
 }
 
 impl Engine {
@@ -209,6 +211,7 @@ impl Engine {
             started: None,
             last_tick: Instant::ZERO,
             waivers: Waivers::default(),
+            mark: None,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use weir_wire::{DropReason, Epoch, Instant, MacAddr, PortId, RuleId, SwitchId, Vid};
+use weir_wire::{DropReason, Epoch, Instant, InterfaceId, MacAddr, PortId, RuleId, SwitchId, Vid};
 
 /// Bytes of a packet that an event carries along at most.
 pub const SNAP: usize = 256;
@@ -200,11 +200,11 @@ pub enum Event {
     },
     /// A flow ended.
     Flow(Box<FlowRecord>),
-    /// A switch has noticed something about its ports.
+    /// A switch has noticed something about its ports, or a router about its resources.
     Notice(Box<Notice>),
 }
 
-/// What a switch notices about its ports: loops, addresses that flap, storms.
+/// What a switch notices about its ports: loops, addresses that flap, storms. And what a router runs short of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
     /// When.
@@ -221,6 +221,10 @@ pub struct Notice {
     pub other_port: Option<PortId>,
     /// The address it is about.
     pub mac: Option<MacAddr>,
+    /// The interface of a router that it is about.
+    pub interface: Option<InterfaceId>,
+    /// The flow it is about.
+    pub tuple: Option<Tuple>,
     /// One sentence for people.
     pub text: String,
 }

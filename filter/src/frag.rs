@@ -93,6 +93,8 @@ impl Fragments {
         let Some((key, span)) = read(&packet, switch) else {
             return Taken::Refused(packet, DropReason::FragmentOverlap);
         };
+        // Its name may be that of a datagram whose time is over, which no tick has found yet.
+        self.expire(now);
         if !self.make_room(packet.port, packet.len()) {
             return Taken::Refused(packet, DropReason::FragmentLimit);
         }
@@ -257,3 +259,5 @@ impl Datagram {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod vectors;

@@ -347,9 +347,9 @@ impl Controller {
         }
         // Closing ports and freeing a large policy takes time that the worker should not give. The caller waits for the
         // ports, so that what they held is free when the answer comes.
-        let (removed, old_policy) = (applied.removed, applied.old_policy);
+        let (removed, old) = (applied.removed, (applied.old_policy, applied.old_tables));
         let closed = tokio::task::spawn_blocking(move || drop(removed)).await;
-        tokio::task::spawn_blocking(move || drop(old_policy));
+        tokio::task::spawn_blocking(move || drop(old));
         if let Err(error) = closed {
             tracing::error!("a port could not be closed: {error}; please report this");
         }

@@ -6,7 +6,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::config::{Config, Port};
+use crate::config::{Config, Port, Router};
 
 /// A field that has another value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -141,15 +141,15 @@ impl fmt::Display for Change {
 /// What makes `current` into `desired`. Empty where they mean the same.
 pub fn plan(current: &Config, desired: &Config) -> Vec<Change> {
     let mut changes = Vec::new();
-    let names = |list: &[(&str, &dyn Fields)]| list.iter().map(|(n, _)| (*n).to_owned()).collect::<Vec<_>>();
-    let ports = Difference::of(&by_name(&current.ports), &by_name(&desired.ports));
-    let switches = Difference::of(&by_name(&current.switches), &by_name(&desired.switches));
-    let routers = Difference::of(&by_name(&current.routers), &by_name(&desired.routers));
-    let groups = Difference::of(&by_name(&current.groups), &by_name(&desired.groups));
-    let mirrors = Difference::of(&by_name(&current.mirrors), &by_name(&desired.mirrors));
-    let appliances = Difference::of(&by_name(&current.appliances), &by_name(&desired.appliances));
-    let sets = Difference::of(&by_name(&current.rule_sets), &by_name(&desired.rule_sets));
-    let rules = Difference::of(&by_name(&current.rules), &by_name(&desired.rules));
+    let names = |rules: &[crate::config::Rule]| rules.iter().map(|rule| rule.name.clone()).collect::<Vec<_>>();
+    let ports = Difference::of(&current.ports, &desired.ports);
+    let switches = Difference::of(&current.switches, &desired.switches);
+    let routers = Difference::of(&current.routers, &desired.routers);
+    let groups = Difference::of(&current.groups, &desired.groups);
+    let mirrors = Difference::of(&current.mirrors, &desired.mirrors);
+    let appliances = Difference::of(&current.appliances, &desired.appliances);
+    let sets = Difference::of(&current.rule_sets, &desired.rule_sets);
+    let rules = Difference::of(&current.rules, &desired.rules);
     changes.extend(routers.removed.into_iter().map(Change::RemoveRouter));
     changes.extend(appliances.removed.into_iter().map(Change::RemoveAppliance));
     changes.extend(ports.removed.into_iter().map(Change::RemovePort));
@@ -189,7 +189,7 @@ pub fn plan(current: &Config, desired: &Config) -> Vec<Change> {
     changes.extend(appliances.changed.into_iter().map(|(name, fields)| Change::SetAppliance(name, fields)));
     changes.extend(rules.added.into_iter().map(Change::AddRule));
     changes.extend(rules.changed.into_iter().map(|(name, fields)| Change::SetRule(name, fields)));
-    if reordered(&names(&by_name(&current.rules)), &names(&by_name(&desired.rules))) {
+    if reordered(&names(&current.rules), &names(&desired.rules)) {
         changes.push(Change::OrderRules);
     }
     changes
@@ -209,20 +209,63 @@ fn reordered(before: &[String], after: &[String]) -> bool {
     before.iter().filter(|n| new.contains(n)).ne(after.iter().filter(|n| old.contains(n)))
 }
 
-type Named<'a> = Vec<(&'a str, &'a dyn Fields)>;
+/// Routes above which a change is told by their number.
+const ROUTES_TOLD: usize = 64;
 
-trait HasName {
+/// Something with a name that can be compared field by field.
+trait Object: Serialize + PartialEq + Sized {
     fn name(&self) -> &str;
+
+    /// The fields in which `after` differs.
+    fn differences(&self, after: &Self) -> Vec<FieldChange> {
+        Fields::changed_fields(self, after)
+    }
 }
 
-macro_rules! has_name {
-    ($($kind:ident),+) => { $( impl HasName for crate::config::$kind { fn name(&self) -> &str { &self.name } } )+ };
+macro_rules! object {
+    ($($kind:ident),+) => { $( impl Object for crate::config::$kind { fn name(&self) -> &str { &self.name } } )+ };
 }
 
-has_name!(Switch, Port, Group, Mirror, Router, Appliance, RuleSet, Rule);
+object!(Switch, Port, Group, Mirror, Appliance, RuleSet, Rule);
 
-fn by_name<T: HasName + Fields>(list: &[T]) -> Named<'_> {
-    list.iter().map(|item| (item.name(), item as &dyn Fields)).collect()
+impl Object for Router {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// A million routes are not printed to see that one has changed.
+    fn differences(&self, after: &Router) -> Vec<FieldChange> {
+        if self.routes.len().max(after.routes.len()) <= ROUTES_TOLD {
+            return self.changed_fields(after);
+        }
+        let mut changes = without_routes(self).changed_fields(&without_routes(after));
+        if self.routes != after.routes {
+            let count = |routes: usize| format!("({routes} routes)");
+            let (before, after) = (count(self.routes.len()), count(after.routes.len()));
+            changes.push(FieldChange { field: "route".into(), before, after });
+        }
+        changes
+    }
+}
+
+fn without_routes(router: &Router) -> Router {
+    let Router { name, default, inspect, interfaces, routes: _, policies, .. } = router;
+    let Router { masquerades, forwards, one_to_one, nptv6, nat64, helpers, dns, .. } = router;
+    Router {
+        name: name.clone(),
+        default: *default,
+        inspect: inspect.clone(),
+        interfaces: interfaces.clone(),
+        routes: Vec::new(),
+        policies: policies.clone(),
+        masquerades: masquerades.clone(),
+        forwards: forwards.clone(),
+        one_to_one: one_to_one.clone(),
+        nptv6: nptv6.clone(),
+        nat64: nat64.clone(),
+        helpers: helpers.clone(),
+        dns: dns.clone(),
+    }
 }
 
 #[derive(Default)]
@@ -233,18 +276,20 @@ struct Difference {
 }
 
 impl Difference {
-    fn of(current: &Named<'_>, desired: &Named<'_>) -> Difference {
-        let before: HashMap<&str, &dyn Fields> = current.iter().copied().collect();
-        let after: HashSet<&str> = desired.iter().map(|(name, _)| *name).collect();
+    fn of<T: Object>(current: &[T], desired: &[T]) -> Difference {
+        let before: HashMap<&str, &T> = current.iter().map(|item| (item.name(), item)).collect();
+        let after: HashSet<&str> = desired.iter().map(Object::name).collect();
         let mut difference = Difference::default();
-        difference.removed.extend(current.iter().filter(|(n, _)| !after.contains(n)).map(|(n, _)| (*n).to_owned()));
-        for (name, item) in desired {
-            match before.get(name) {
-                None => difference.added.push((*name).to_owned()),
+        let gone = current.iter().map(Object::name).filter(|name| !after.contains(name));
+        difference.removed.extend(gone.map(str::to_owned));
+        for item in desired {
+            match before.get(item.name()) {
+                None => difference.added.push(item.name().to_owned()),
+                Some(old) if *old == item => {}
                 Some(old) => {
-                    let fields = compare(&old.table(), &item.table());
+                    let fields = old.differences(item);
                     if !fields.is_empty() {
-                        difference.changed.push(((*name).to_owned(), fields));
+                        difference.changed.push((item.name().to_owned(), fields));
                     }
                 }
             }
@@ -257,7 +302,7 @@ impl Difference {
 trait Fields {
     fn table(&self) -> toml::Table;
 
-    fn changed_fields(&self, after: &dyn Fields) -> Vec<FieldChange> {
+    fn changed_fields(&self, after: &Self) -> Vec<FieldChange> {
         compare(&self.table(), &after.table())
     }
 }
@@ -350,6 +395,21 @@ mod tests {
                 "~ rule b: action \"drop\" -> \"reject\"",
             ]
         );
+    }
+
+    #[test]
+    fn one_route_among_very_many_is_told_by_their_number() {
+        let routes = |count: u32| {
+            let route = |n: u32| {
+                let address = std::net::Ipv4Addr::from(0x0b00_0000 + n);
+                format!("{{ to = \"{address}/32\", via = \"10.0.0.9\" }}")
+            };
+            let routes: Vec<String> = (0..count).map(route).collect();
+            format!("router = [{{ name = \"edge\", route = [{}] }}]", routes.join(", "))
+        };
+        assert_eq!(lines(&routes(100), &routes(100)), [""; 0]);
+        assert_eq!(lines(&routes(100), &routes(101)), ["~ router edge: route (100 routes) -> (101 routes)"]);
+        assert!(lines(&routes(1), &routes(2))[0].contains("11.0.0.1"), "few are shown");
     }
 
     #[test]

@@ -182,6 +182,7 @@ fn set_switch(name: &str, desired: &Config, ids: &Ids) -> Option<Step> {
             .collect(),
         snooping: switching::snooping(switch),
         loop_guard: switching::loop_guard(switch),
+        suppress: switch.suppress_arp,
     };
     Some(Step::SetSwitch(ids.switch(name)?, config))
 }
@@ -294,6 +295,7 @@ fn rule(rule: &config::Rule) -> spec::Rule {
         log: rule.log,
         inspect: rule.inspect.clone(),
         overload: rule.overload.map(Into::into),
+        dscp: rule.dscp.map(|dscp| dscp.0),
         switches: rule.switches.clone(),
         from: side(&rule.from),
         to: side(&rule.to),

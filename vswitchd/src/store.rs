@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use crate::config::Config;
 use crate::refusal::Refusal;
 
-/// The longest text that is read.
-const TEXT_MAX: u64 = 64 << 20;
+/// The longest text that is read and written: a million routes take some hundred megabytes.
+const TEXT_MAX: u64 = 512 << 20;
 
 /// A state file.
 #[derive(Clone, Debug)]
@@ -37,6 +37,10 @@ impl Store {
     /// Where it cannot be written.
     pub fn save(&self, config: &Config) -> Result<(), Refusal> {
         let text = config.to_toml()?;
+        if text.len() as u64 > TEXT_MAX {
+            let name = self.path.display();
+            return Err(Refusal::state(format!("state file {name}: the state would be larger than 512 MiB")));
+        }
         self.write(text.as_bytes())
             .map_err(|e| Refusal::internal(format!("state file {}: cannot be written: {e}", self.path.display())))
     }
@@ -65,7 +69,7 @@ pub fn read(path: &Path) -> Result<Config, Refusal> {
     let named = |what: String| format!("{}: {what}", path.display());
     let length = fs::metadata(path).map(|m| m.len());
     let text = match length {
-        Ok(length) if length > TEXT_MAX => return Err(Refusal::invalid(named("is larger than 64 MiB".into()))),
+        Ok(length) if length > TEXT_MAX => return Err(Refusal::invalid(named("is larger than 512 MiB".into()))),
         Ok(_) => fs::read_to_string(path),
         Err(error) => Err(error),
     };

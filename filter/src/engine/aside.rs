@@ -51,6 +51,7 @@ impl Engine {
         let (Ok(decision) | Err(decision)) = judged;
         self.count(p.now, decision.rule);
         if judged.is_ok() {
+            self.mark = decision.dscp;
             if decision.log {
                 self.teller.allow(p.now, p.packet, (p.switch, 0), p.exits.sole(), decision.rule);
             }

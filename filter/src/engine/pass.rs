@@ -1,6 +1,7 @@
 //! Stop 6: may this packet leave? First its flow's state, then the policy, then its content; only what passes all three
 //! moves the flow on.
 
+use weir_wire::build::set_dscp;
 use weir_wire::checksum::verify_l4;
 use weir_wire::numbers::{TCP_FIN, TCP_RST, TCP_SYN};
 use weir_wire::{DropReason, Instant, Packet, Pool, PortId, SwitchId};
@@ -47,14 +48,21 @@ impl Engine {
     pub(super) fn pass(
         &mut self,
         now: Instant,
-        packet: Packet,
+        mut packet: Packet,
         ticket: Ticket,
         exits: Exits<'_>,
         pool: &mut Pool,
     ) -> Inspected {
+        self.mark = None;
         let mut p = Passing { now, packet: &packet, switch: ticket.switch, exits, pool };
         match self.decide(&mut p, ticket.place) {
-            Ok(()) => Inspected::Forward(Cleared(packet)),
+            Ok(()) => {
+                // The first of what stop 7 rewrites, since the rule that wants it is at hand here.
+                if let Some(dscp) = self.mark {
+                    set_dscp(&mut packet, dscp);
+                }
+                Inspected::Forward(Cleared(packet))
+            }
             Err(refusal) => {
                 self.tell_refusal(&p, &refusal);
                 Inspected::Dropped(packet, refusal.why)
@@ -182,6 +190,7 @@ impl Engine {
     #[inline]
     pub(super) fn move_on(&mut self, p: &Passing<'_, '_>, slot: u32, direction: Direction, tcp: Option<Tcp>) {
         let flow = self.table.at_mut(slot);
+        self.mark = flow.decision.dscp;
         flow.last = p.now;
         let way = direction as usize;
         if let (Some(packets), Some(bytes)) = (flow.packets.get_mut(way), flow.bytes.get_mut(way)) {

@@ -152,10 +152,12 @@ impl Flow {
         }
     }
 
-    /// Nothing about it is open but what each packet says itself: it is allowed, nothing inspects it, and it stands as
-    /// its state wants. A packet that changes none of that passes by its ports and epoch alone.
+    /// Nothing about it is open but what each packet says itself: it is allowed, nothing inspects or marks it, and it
+    /// stands as its state wants. A packet that changes none of that passes by its ports and epoch alone.
     pub fn is_settled(&self) -> bool {
-        let undecided = self.blocked || self.inspect.is_some() || self.decision.refuses();
+        // Its packets are marked one by one where its rule says so.
+        let changes = self.decision.dscp.is_some();
+        let undecided = self.blocked || self.inspect.is_some() || self.decision.refuses() || changes;
         !undecided && self.standing == self.due_standing()
     }
 

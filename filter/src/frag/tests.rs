@@ -5,32 +5,32 @@ use super::*;
 use crate::testing::{A4, A6, B4, B6, Frame};
 
 /// Protocol for experiments (RFC 3692): its payload is not looked into.
-const PROTOCOL: u8 = 253;
-const NOW: Instant = Instant::from_secs(100);
+pub(super) const PROTOCOL: u8 = 253;
+pub(super) const NOW: Instant = Instant::from_secs(100);
 const SWITCH: SwitchId = SwitchId(1);
 
 /// One fragment: offset, data, more to come.
-type Piece<'a> = (u16, &'a [u8], bool);
+pub(super) type Piece<'a> = (u16, &'a [u8], bool);
 
-struct Desk {
-    fragments: Fragments,
-    pool: Pool,
-    now: Instant,
+pub(super) struct Desk {
+    pub fragments: Fragments,
+    pub pool: Pool,
+    pub now: Instant,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Fate {
+pub(super) enum Fate {
     Held,
     Whole(Vec<u8>),
     Refused(DropReason),
 }
 
 impl Desk {
-    fn new(limit: usize) -> Desk {
+    pub fn new(limit: usize) -> Desk {
         Desk { fragments: Fragments::new(limit), pool: Pool::default(), now: NOW }
     }
 
-    fn take(&mut self, frame: &Frame, port: u16) -> (Fate, Option<Packet>) {
+    pub fn take(&mut self, frame: &Frame, port: u16) -> (Fate, Option<Packet>) {
         let packet = frame.packet_in(port, &mut self.pool);
         assert_ne!(packet.headers.fragment, Fragment::No);
         match self.fragments.take(self.now, packet, SWITCH, &mut self.pool) {
@@ -43,13 +43,13 @@ impl Desk {
         }
     }
 
-    fn piece4(&mut self, id: u16, (offset, data, more): Piece<'_>) -> Fate {
+    pub fn piece4(&mut self, id: u16, (offset, data, more): Piece<'_>) -> Fate {
         let (fate, packet) = self.take(&Frame::fragment4(A4, B4, PROTOCOL, id, offset, more, data), 1);
         packet.into_iter().for_each(|packet| self.pool.give(packet.buffer));
         fate
     }
 
-    fn piece6(&mut self, id: u32, (offset, data, more): Piece<'_>) -> Fate {
+    pub fn piece6(&mut self, id: u32, (offset, data, more): Piece<'_>) -> Fate {
         let (fate, packet) = self.take(&Frame::fragment6(A6, B6, PROTOCOL, id, offset, more, data), 1);
         packet.into_iter().for_each(|packet| self.pool.give(packet.buffer));
         fate
@@ -75,13 +75,13 @@ impl Desk {
     }
 
     /// Lets time pass; returns what was given up.
-    fn wait(&mut self, seconds: u64) -> Vec<DropReason> {
+    pub fn wait(&mut self, seconds: u64) -> Vec<DropReason> {
         self.now = self.now.after(Duration::from_secs(seconds));
         self.fragments.expire(self.now);
         self.collect()
     }
 
-    fn collect(&mut self) -> Vec<DropReason> {
+    pub fn collect(&mut self) -> Vec<DropReason> {
         let mut gone = vec![];
         self.fragments.given_up(|given| gone.push(given));
         gone.into_iter()
@@ -93,12 +93,12 @@ impl Desk {
     }
 }
 
-const OVERLAP: Fate = Fate::Refused(DropReason::FragmentOverlap);
-const X: &[u8] = b"xxxxxxxx";
-const Y: &[u8] = b"yyyyyyyy";
-const Z: &[u8] = b"zz";
+pub(super) const OVERLAP: Fate = Fate::Refused(DropReason::FragmentOverlap);
+pub(super) const X: &[u8] = b"xxxxxxxx";
+pub(super) const Y: &[u8] = b"yyyyyyyy";
+pub(super) const Z: &[u8] = b"zz";
 
-fn whole() -> Fate {
+pub(super) fn whole() -> Fate {
     Fate::Whole(b"xxxxxxxxyyyyyyyyzz".to_vec())
 }
 

@@ -55,6 +55,9 @@ fn missing_set<'a>(spec: &Spec, name: Option<&'a str>) -> Option<&'a str> {
 }
 
 fn check_rule(spec: &Spec, rule: &Rule, say: &mut impl FnMut(String)) {
+    if let Some(dscp) = rule.dscp.filter(|dscp| *dscp > 63) {
+        say(format!("dscp = {dscp} is outside 0 to 63"));
+    }
     for name in rule.switches.iter().filter(|name| spec.switches.iter().all(|s| s.name != **name)) {
         say(format!("there is no switch \"{name}\"; add it, or take it off the rule"));
     }

@@ -29,10 +29,11 @@ pub(super) fn compile(spec: &Spec, epoch: Epoch) -> Result<Policy, PolicyErrors>
         log: rule.log,
         program: program(rule.inspect.as_deref()),
         overload: rule.overload,
+        dscp: rule.dscp,
     });
     let switches = spec.switches.iter().map(|switch| {
         let program = program(switch.inspect.as_deref());
-        (switch.id, Decision { action: switch.default, rule: RuleId::DEFAULT, log: false, program, overload: None })
+        (switch.id, Decision { action: switch.default, program, ..Decision::default() })
     });
     let known = content::Known {
         switches: spec.switches.iter().map(|switch| (switch.name.as_str(), switch.id)).collect(),

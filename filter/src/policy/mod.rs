@@ -34,11 +34,14 @@ pub struct Decision {
     pub program: Option<u16>,
     /// What becomes of it where inspection cannot be paid for; `None` takes the budget's.
     pub overload: Option<OnFailure>,
+    /// The DSCP that its packets get.
+    pub dscp: Option<u8>,
 }
 
 impl Default for Decision {
     fn default() -> Decision {
-        Decision { action: Action::Allow, rule: RuleId::DEFAULT, log: false, program: None, overload: None }
+        let (action, rule) = (Action::Allow, RuleId::DEFAULT);
+        Decision { action, rule, log: false, program: None, overload: None, dscp: None }
     }
 }
 

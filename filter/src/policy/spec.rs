@@ -66,6 +66,8 @@ pub struct Rule {
     pub inspect: Option<String>,
     /// What becomes of allowed flows that inspection cannot pay for; `None` takes the budget's.
     pub overload: Option<OnFailure>,
+    /// The DSCP that packets of allowed flows get, both ways, 0 to 63; `None` leaves what they carry.
+    pub dscp: Option<u8>,
     /// Switches by name; empty for all.
     pub switches: Vec<String>,
     /// The initiator's side.

@@ -18,6 +18,7 @@ use crate::loops::{Blocked, Flaps, Move, Probes};
 use crate::multicast::{Reach, Snooping};
 use crate::serve::asks_for_addresses;
 use crate::storm::Storm;
+use crate::suppress::Suppression;
 use crate::vlan::{Tagging, Vlans};
 use crate::why::Drops;
 
@@ -125,6 +126,8 @@ pub(crate) struct Switch {
     pub givers: Vec<Vid>,
     /// What is known of multicast groups, where that is wanted.
     pub snooping: Option<Box<Snooping>>,
+    /// What is known of who has which address, where the switch answers for hosts.
+    pub suppression: Option<Box<Suppression>>,
     pub flaps: Flaps,
     pub probes: Probes,
     /// The switch's own MAC.
@@ -139,6 +142,9 @@ impl Switch {
         self.fdb.flush_port(port);
         if let Some(snooping) = &mut self.snooping {
             snooping.forget(port);
+        }
+        if let Some(suppression) = &mut self.suppression {
+            suppression.forget(port);
         }
     }
 
@@ -218,6 +224,8 @@ pub(crate) struct Special {
     pub marks: bool,
     /// Frames to unknown addresses are held to a rate.
     pub unknown: bool,
+    /// Address resolution is answered.
+    pub suppresses: bool,
 }
 
 impl Bridge {
@@ -312,6 +320,7 @@ impl Bridge {
             tunnels: ports().any(|port| matches!(port.vlans, Vlans::Tunnel(_))),
             marks: ports().any(|port| port.config.dscp.is_some()),
             unknown: ports().any(|port| port.storm.as_ref().is_some_and(|storm| storm.watches_unknown())),
+            suppresses: self.switches.iter().flatten().any(|switch| switch.config.suppress),
         };
     }
 

@@ -66,6 +66,8 @@ pub struct SwitchConfig {
     pub snooping: Option<SnoopingConfig>,
     /// What is done about loops.
     pub loop_guard: LoopGuard,
+    /// Answer address resolution for hosts that are known.
+    pub suppress: bool,
 }
 
 impl Default for SwitchConfig {
@@ -79,6 +81,7 @@ impl Default for SwitchConfig {
             static_macs: Vec::new(),
             snooping: None,
             loop_guard: LoopGuard::default(),
+            suppress: false,
         }
     }
 }

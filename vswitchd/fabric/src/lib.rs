@@ -56,6 +56,7 @@ pub mod shape;
 mod stages;
 mod steps;
 pub mod storm;
+pub mod suppress;
 mod trace;
 mod vlan;
 pub mod why;
@@ -156,6 +157,9 @@ impl Fabric {
         let mut next = None;
         for switch in self.bridge.switches.iter_mut().flatten() {
             switch.fdb.age(now_s, AGED_PER_TICK);
+            if let Some(suppression) = &mut switch.suppression {
+                suppression.age(now_s);
+            }
             let due = switch.fdb.next_age_s().map(|at_s| Instant::from_secs(u64::from(at_s)));
             next = earlier(next, due);
         }
@@ -240,6 +244,11 @@ impl Fabric {
     /// A router's routes; `None` where there is no such router.
     pub fn routes(&self, id: RouterId) -> Option<Arc<RouteTable>> {
         self.routers.router(id).map(|router| Arc::clone(&router.table))
+    }
+
+    /// Takes the tables that changes have replaced: a large one takes time to free, which its owner has.
+    pub fn retired_tables(&mut self) -> Vec<Arc<RouteTable>> {
+        std::mem::take(&mut self.routers.retired)
     }
 
     /// The last drops, oldest first; of one port, or of all.

@@ -8,7 +8,7 @@
 //! outside address to an inside one, all ports. Hosts that reach one of their own kind by its outside address are
 //! masqueraded too, so that the answer comes back the same way ("hairpin"). *NPTv6* gives a whole IPv6 network another
 //! prefix, *NAT64* lets hosts that have IPv6 alone reach IPv4 servers. ICMP errors are translated with what they quote,
-//! and what FTP says of addresses where a helper is asked for.
+//! and where a helper is asked for what FTP says of addresses, and the answers of TFTP.
 //!
 //! Limits: [`BINDINGS_MAX`](bindings::BINDINGS_MAX) bindings; a masquerade may bound those of each inside address. Which
 //! port is tried first is decided by the seed and the ends: the same inputs, the same ports.
@@ -20,20 +20,24 @@ use std::ops::RangeInclusive;
 use weir_filter::spec::Timeouts;
 use weir_wire::{DropReason, Instant, InterfaceId, Packet, RouterId, SwitchId};
 
+mod alarm;
 pub mod bindings;
 pub mod ends;
 mod errors;
 mod family;
 mod ftp;
+mod joined;
 mod nat64;
 pub mod prefix;
 mod short;
+mod tftp;
 
 pub use nat64::Nat64;
 pub use prefix::Nptv6;
 
 use crate::router::Prefix;
 use crate::router::neighbor::Seeded;
+use alarm::{Alarms, Scarce};
 use bindings::{ANYBODY, BindingEntry, Bindings, Names, Way};
 use ends::{End, Ends, Side, read, write};
 
@@ -112,6 +116,8 @@ pub struct NatConfig {
     pub nat64: Vec<Nat64>,
     /// What FTP says of addresses is translated too.
     pub ftp: bool,
+    /// Servers of TFTP may answer by other ports than they were asked at.
+    pub tftp: bool,
 }
 
 /// What translation has counted.
@@ -174,6 +180,8 @@ pub(crate) struct Nat {
     networks: Vec<(u16, Nptv6)>,
     /// Zones in which FTP is attended to.
     ftp_zones: Vec<u16>,
+    /// Zones in which TFTP is.
+    tftp_zones: Vec<u16>,
     /// Joined addresses by zone and outside address, in order, and by zone and inside address.
     joined: [Vec<(u16, IpAddr, OneToOne)>; 2],
     bindings: Bindings,
@@ -181,6 +189,7 @@ pub(crate) struct Nat {
     /// Of the IPv4 packets that were of IPv6.
     identification: u16,
     pub counters: NatCounters,
+    pub alarms: Alarms,
 }
 
 impl Nat {
@@ -190,11 +199,13 @@ impl Nat {
             outside: Vec::new(),
             networks: Vec::new(),
             ftp_zones: Vec::new(),
+            tftp_zones: Vec::new(),
             joined: [Vec::new(), Vec::new()],
             bindings: Bindings::new(seed),
             hash: Seeded(seed ^ 2),
             identification: seed as u16,
             counters: NatCounters::default(),
+            alarms: Alarms::default(),
         }
     }
 
@@ -211,7 +222,7 @@ impl Nat {
             self.edges.push(Edge { router, zone, config, own });
             self.edges.sort_by_key(|edge| edge.router);
         }
-        self.outside.clear();
+        let before = std::mem::take(&mut self.outside);
         for Edge { zone, config, own, .. } in &self.edges {
             let masquerades = config.masquerades.iter().flat_map(|m| &m.addresses);
             let forwards = config.forwards.iter().map(|forward| &forward.address);
@@ -224,7 +235,11 @@ impl Nat {
         self.outside.dedup();
         let networks = |e: &Edge| e.config.nptv6.iter().map(|n| (e.zone.0, *n)).collect::<Vec<_>>();
         self.networks = self.edges.iter().flat_map(networks).collect();
-        self.ftp_zones = self.edges.iter().filter(|e| e.config.ftp).map(|e| e.zone.0).collect();
+        let zones = |wanted: fn(&NatConfig) -> bool| {
+            let with = self.edges.iter().filter(|e| wanted(&e.config));
+            with.map(|e| e.zone.0).collect::<Vec<u16>>()
+        };
+        (self.ftp_zones, self.tftp_zones) = (zones(|config| config.ftp), zones(|config| config.tftp));
         let all = || self.edges.iter().flat_map(|e| e.config.one_to_one.iter().map(|joined| (e.zone.0, *joined)));
         self.joined = [
             all().map(|(zone, joined)| (zone, joined.outside, joined)).collect(),
@@ -232,6 +247,10 @@ impl Nat {
         ];
         self.joined.iter_mut().for_each(|list| list.sort_by_key(|(zone, address, _)| (*zone, *address)));
         let outside = &self.outside;
+        // Bindings are many, and changes that take an address away are few.
+        if before.iter().all(|known| outside.binary_search(known).is_ok()) {
+            return;
+        }
         self.bindings.forget(|names| outside.binary_search(&(names.zone, names.outside.0)).is_err());
     }
 
@@ -270,6 +289,7 @@ impl Nat {
         // A conversation that reached the host by its inside address has that name already: it keeps it.
         if !self.bindings.is_free(now, &names, timeouts) || !self.bindings.add(now, names, Way::In, timeouts) {
             self.counters.full += 1;
+            self.run_short(now, Scarce::Room, (zone, ends), None);
             return None;
         }
         self.counters.made += 1;
@@ -311,6 +331,10 @@ impl Nat {
         if !exit.opens {
             return Ok(());
         }
+        if let Some(outside) = self.tftp_answer(now, exit.zone, &ends, timeouts) {
+            write(packet, Side::Source, outside);
+            return Ok(());
+        }
         let Some(masquerade) = self.masquerade(exit, &ends) else { return Ok(()) };
         let names = self.name(now, exit.zone, &ends, &masquerade, timeouts)?;
         write(packet, Side::Source, names.outside);
@@ -329,50 +353,6 @@ impl Nat {
         if let Some(names) = self.bindings.find(Way::Out, (zone.0, protocol, source, destination)) {
             write(packet, Side::Source, names.outside);
         }
-    }
-
-    /// Whether an address stands for a host inside by its prefix.
-    pub fn stands_for_host(&self, zone: SwitchId, address: IpAddr) -> bool {
-        self.joined_outside(zone, address).is_some()
-    }
-
-    /// Whether an address is one of those that stand for hosts inside.
-    #[inline]
-    fn is_outside(&self, zone: SwitchId, address: IpAddr) -> bool {
-        self.outside.binary_search(&(zone.0, address)).is_ok()
-            || self.networks.iter().any(|(z, network)| *z == zone.0 && network.outside.contains(address))
-    }
-
-    /// The join of an outside address.
-    #[inline]
-    fn joined_outside(&self, zone: SwitchId, outside: IpAddr) -> Option<OneToOne> {
-        let [list, _] = &self.joined;
-        let at = list.partition_point(|(z, a, _)| (*z, *a) < (zone.0, outside));
-        let known = list.get(at).filter(|(z, a, _)| (*z, *a) == (zone.0, outside)).map(|(_, _, joined)| *joined);
-        known.or_else(|| {
-            let own = self.networks.is_empty() || self.outside.binary_search(&(zone.0, outside)).is_ok();
-            let here = self.networks.iter().filter(|(z, _)| *z == zone.0 && !own);
-            here.map(|(_, network)| network).find_map(|network| {
-                let inside = network.inward(outside)?;
-                Some(OneToOne { outside, inside, interface: network.interface })
-            })
-        })
-    }
-
-    /// The join of an inside address, at this interface or at any.
-    #[inline]
-    fn joined_inside(&self, zone: SwitchId, inside: IpAddr, by: Option<InterfaceId>) -> Option<OneToOne> {
-        let [_, list] = &self.joined;
-        let at = list.partition_point(|(z, a, _)| (*z, *a) < (zone.0, inside));
-        let here = list.get(at..)?.iter().take_while(|(z, a, _)| (*z, *a) == (zone.0, inside));
-        let known = here.map(|(_, _, joined)| *joined).find(|joined| by.is_none_or(|by| by == joined.interface));
-        known.or_else(|| {
-            let here = self.networks.iter().filter(|(z, n)| *z == zone.0 && by.is_none_or(|by| by == n.interface));
-            here.map(|(_, network)| network).find_map(|network| {
-                let outside = network.outward(inside)?;
-                Some(OneToOne { outside, inside, interface: network.interface })
-            })
-        })
     }
 
     /// The configured masquerade of a flow that leaves so.
@@ -421,9 +401,13 @@ impl Nat {
     ) -> Result<Names, DropReason> {
         let Ends { protocol, source, destination } = *ends;
         let address = by.addresses.first().copied().filter(|a| a.is_ipv4() == destination.0.is_ipv4());
-        let Some(address) = address else { return Err(DropReason::NatExhausted) };
+        let Some(address) = address else {
+            self.run_short(now, Scarce::Address, (zone, ends), Some(by));
+            return Err(DropReason::NatExhausted);
+        };
         if by.limit_each > 0 && self.bindings.of(zone.0, source.0) >= by.limit_each {
             self.counters.over_limit += 1;
+            self.run_short(now, Scarce::Share, (zone, ends), Some(by));
             return Err(DropReason::NatLimit);
         }
         let remote = if by.endpoint_independent { ANYBODY } else { destination };
@@ -443,13 +427,16 @@ impl Nat {
             }
             if !self.bindings.add(now, names, Way::Out, timeouts) {
                 self.counters.full += 1;
+                self.run_short(now, Scarce::Room, (zone, ends), Some(by));
                 return Err(DropReason::NatExhausted);
             }
             self.counters.made += 1;
             self.attend(&names);
+            self.expect_tftp(now, &names, destination.0, timeouts);
             return Ok(names);
         }
         self.counters.exhausted += 1;
+        self.run_short(now, Scarce::Ports, (zone, ends), Some(by));
         Err(DropReason::NatExhausted)
     }
 

@@ -164,13 +164,16 @@ pub(crate) struct Door {
     pub zone: SwitchId,
 }
 
+/// Replaced tables that wait to be freed.
+const RETIRED_MAX: usize = 64;
+
 /// All routers and interfaces, by number.
 #[derive(Debug)]
 pub(crate) struct Routers {
     pub routers: Vec<Option<Router>>,
     pub interfaces: Vec<Option<Box<Interface>>>,
     /// By switch, in order of VLAN and MAC.
-    doors: Vec<Vec<Door>>,
+    pub doors: Vec<Vec<Door>>,
     pub neighbors: Neighbors,
     /// What is to be said once the packet at hand is done with.
     pub emissions: Vec<Emission>,
@@ -180,6 +183,8 @@ pub(crate) struct Routers {
     pub farewells: Vec<(SwitchId, Vid, Vec<u8>)>,
     /// Packets that waited for what went away; they end at the next tick.
     pub orphans: Vec<(Packet, DropReason)>,
+    /// Tables that were replaced, for their owner to free.
+    pub retired: Vec<Arc<RouteTable>>,
 }
 
 /// Something to be said by an interface to its network.
@@ -206,6 +211,7 @@ impl Routers {
             released: Vec::new(),
             farewells: Vec::new(),
             orphans: Vec::new(),
+            retired: Vec::new(),
         }
     }
 
@@ -278,7 +284,17 @@ impl Routers {
         if let Some(slot) = self.routers.get_mut(index) {
             *slot = Some(router);
         }
+        if let Some(old) = old {
+            self.retire(old.table);
+        }
         self.rebuild();
+    }
+
+    /// Keeps a table that was replaced until its owner takes it away, or nobody came for long.
+    fn retire(&mut self, table: Arc<RouteTable>) {
+        if self.retired.len() < RETIRED_MAX {
+            self.retired.push(table);
+        }
     }
 
     /// The addresses of a router.
@@ -292,6 +308,7 @@ impl Routers {
     pub fn remove(&mut self, id: RouterId) {
         let Some(router) = self.routers.get_mut(usize::from(id.0)).and_then(Option::take) else { return };
         router.interfaces.iter().for_each(|&interface| self.drop_interface(interface));
+        self.retire(router.table);
         self.rebuild();
     }
 

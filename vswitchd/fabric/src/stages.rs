@@ -404,6 +404,17 @@ impl Walk<'_> {
     /// Stops 5 and 6: the destination, and whether the packet may go there.
     #[inline]
     fn decide(&mut self, packet: Packet, ticket: Ticket, switch: SwitchId) {
+        if self.bridge.special.suppresses {
+            if let Some((packet, ticket)) = self.suppress(packet, ticket, switch) {
+                self.decide_on(packet, ticket, switch);
+            }
+            return;
+        }
+        self.decide_on(packet, ticket, switch);
+    }
+
+    #[inline]
+    fn decide_on(&mut self, packet: Packet, ticket: Ticket, switch: SwitchId) {
         if self.bridge.special.unknown
             && self.bridge.is_unknown(self.now_s, &packet, switch)
             && let Err(reason) = self.weather(&packet, Kind::Unicast)

@@ -36,9 +36,13 @@ impl Fabric {
             }
             Step::SetRouter(id, config) => {
                 let (zone, nat) = (config.zone, config.nat.clone());
+                let doors = self.routers.doors.clone();
                 self.routers.set(now, id, config);
                 self.nat.set(id, zone, nat, self.routers.addresses_of(id));
-                self.tell_switches(now);
+                // Most changes are of routes, which switches need not know.
+                if self.routers.doors != doors {
+                    self.tell_switches(now);
+                }
                 self.tell_givers();
             }
             Step::RemoveRouter(id) => {
@@ -93,6 +97,8 @@ impl Fabric {
         let (listeners, givers) = (listeners(doors), givers(doors, &self.serving));
         let mut old = slot.take();
         let known = old.as_mut().and_then(|old| old.snooping.take());
+        let suppression = old.as_mut().and_then(|old| old.suppression.take()).unwrap_or_default();
+        let suppression = config.suppress.then_some(suppression);
         let fdb = match old {
             None => table(self.seed, &config, doors, None, coarse(now)),
             Some(old) if needs_new_table(&old.config, &config) => {
@@ -106,6 +112,7 @@ impl Fabric {
         let (mac, is_joined) = (self.bridge_mac(id), self.bridge.is_joined(id));
         let switch = Switch {
             snooping: None,
+            suppression,
             flaps: Flaps::default(),
             probes: Probes::default(),
             mac,
@@ -118,6 +125,7 @@ impl Fabric {
         };
         let Some(slot) = self.bridge.switches.get_mut(index) else { return };
         *slot = Some(switch);
+        self.bridge.look_for_special();
         self.set_snooping(now, id, known);
     }
 

@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Attachment, Config, Port, Rate, RuleSet, Share, Switch, Vlan, check_switching};
+use super::{Action, Attachment, Config, Port, Rate, RuleSet, Share, Switch, Vlan, check_switching};
 
 /// Switches at most.
 pub const SWITCHES_MAX: usize = 1024;
@@ -163,6 +163,8 @@ impl Config {
         for rule in &self.rules {
             let object = format!("rule {}", rule.name);
             self.check_inspect(&object, rule.inspect.as_deref(), problems);
+            let marks = rule.dscp.is_none_or(|_| rule.action == Action::Allow);
+            problems.unless(marks, || format!("{object}: dscp marks what is allowed; take it off, or allow"));
             for port in rule.from.ports.iter().chain(&rule.to.ports) {
                 problems.unless(ports.contains(port.as_str()), || {
                     format!("{object}: there is no port \"{port}\"; rules may name groups before any port has them")

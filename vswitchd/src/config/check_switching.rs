@@ -37,7 +37,7 @@ pub(super) fn check_switch(switch: &Switch, problems: &mut Problems) {
 
 pub(super) fn check_port(port: &Port, problems: &mut Problems) {
     let name = &port.name;
-    problems.unless(port.dscp.is_none_or(|dscp| dscp < 64), || format!("port {name}: dscp is outside 0 to 63"));
+    problems.unless(port.dscp.is_none_or(|dscp| dscp.0 < 64), || format!("port {name}: dscp is outside 0 to 63"));
     if let Some(storm) = &port.storm {
         check_storm(name, storm, problems);
     }

@@ -25,6 +25,7 @@ mod check_router;
 mod check_services;
 mod check_switching;
 mod content;
+mod dscp;
 mod group;
 mod guard;
 mod inspection;
@@ -47,6 +48,7 @@ pub use appliance::{APPLIANCES_MAX, Appliance, Hairpin};
 pub use check::{PORTS_MAX, RULES_MAX, SWITCHES_MAX};
 pub use check_router::{INTERFACES_MAX, ROUTERS_MAX, ROUTES_MAX};
 pub use content::{CONTENT_RULES_MAX, Content, ContentList, ContentRule, Judgement, LISTS_MAX, Met, Reply};
+pub use dscp::Dscp;
 pub use group::{GROUPS_MAX, Group};
 pub use guard::Guard;
 pub use inspection::{Inspection, Percent, Whole};
@@ -139,6 +141,9 @@ pub struct Switch {
     /// What is done about loops.
     #[serde(default, skip_serializing_if = "is_default")]
     pub loop_guard: LoopGuard,
+    /// Answer ARP requests and neighbour solicitations for hosts that are known.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub suppress_arp: bool,
 }
 
 impl Switch {
@@ -156,6 +161,7 @@ impl Switch {
             static_macs: Vec::new(),
             snooping: None,
             loop_guard: LoopGuard::default(),
+            suppress_arp: false,
         }
     }
 }

@@ -123,6 +123,8 @@ pub fn well_known_prefix() -> IpNetwork {
 pub enum Helper {
     /// FTP, port 21: PORT, EPRT and the answers to PASV and EPSV.
     Ftp,
+    /// TFTP, port 69: servers answer by other ports than they were asked at.
+    Tftp,
 }
 
 impl Router {

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::dscp::Dscp;
 use super::switching::{Lldp, MulticastRouter, Storm, TagType};
 use super::values::{Bits, Mac, Range, one_or_many};
 use super::{Guard, is_default};
@@ -49,7 +50,7 @@ pub struct Port {
     pub multicast_router: MulticastRouter,
     /// The DSCP that packets get which come in by it; absent: they keep their own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub dscp: Option<u8>,
+    pub dscp: Option<Dscp>,
     /// What it may carry; absent: as much as it can.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<Rate>,

@@ -3,6 +3,7 @@
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
+use super::dscp::Dscp;
 use super::is_default;
 use super::settings::OnFailure;
 use super::values::{Icmp, Mac, Protocol, Range, one_or_many};
@@ -37,6 +38,9 @@ pub struct Rule {
     /// What becomes of the flows it allows where inspection has no processor time left; absent: the budget's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overload: Option<OnFailure>,
+    /// The DSCP that packets of the flows it allows get, both ways; absent: they keep their own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dscp: Option<Dscp>,
     /// Switches by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "one_or_many")]
     pub switches: Vec<String>,

@@ -240,7 +240,7 @@ macro_rules! serde_as_text {
     };
 }
 
-serde_as_text!(Range, Protocol, Icmp, Mac, Bits);
+serde_as_text!(Range, Protocol, Icmp, Mac, Bits, super::dscp::Dscp);
 
 struct OneOrMany<T>(PhantomData<T>);
 

@@ -89,6 +89,7 @@ pub(super) fn switch_of(spec: &v1::SwitchSpec) -> Result<Switch, Refusal> {
         static_macs: static_macs.collect::<Result<_, Refusal>>()?,
         snooping: spec.snooping.as_ref().map(|told| switching::snooping_of(&object, told)).transpose()?,
         loop_guard: switching::loop_guard_of(spec.loop_guard.as_ref()),
+        suppress_arp: spec.suppress_arp,
         ..usual
     })
 }
@@ -110,6 +111,7 @@ pub(super) fn switch_to_proto(switch: &Switch) -> v1::SwitchSpec {
             .collect(),
         snooping: switch.snooping.as_ref().map(switching::snooping_to_proto),
         loop_guard: Some(switching::loop_guard_to_proto(switch.loop_guard)),
+        suppress_arp: switch.suppress_arp,
     }
 }
 
@@ -160,6 +162,7 @@ pub(super) fn rule_of(rule: &v1::Rule) -> Result<Rule, Refusal> {
         log: rule.log,
         inspect: filled(&rule.inspect),
         overload: overload_of(&object, &rule.overload)?,
+        dscp: filled(&rule.dscp).map(|dscp| text(&object, "dscp", &dscp)).transpose()?,
         switches: rule.switches.clone(),
         vlans: texts(&object, "vlans", &rule.vlans)?,
         ether_types: ether_types.collect::<Result<_, _>>()?,
@@ -179,6 +182,7 @@ pub(super) fn rule_to_proto(rule: &Rule) -> v1::Rule {
         log: rule.log,
         inspect: rule.inspect.clone().unwrap_or_default(),
         overload: rule.overload.map_or("", overload_name).to_owned(),
+        dscp: rule.dscp.map(|dscp| dscp.to_string()).unwrap_or_default(),
         switches: rule.switches.clone(),
         from: Some(side_to_proto(&rule.from)),
         to: Some(side_to_proto(&rule.to)),

@@ -39,6 +39,7 @@ pub(super) fn nat64_to_proto(wanted: &Nat64) -> v1::Nat64 {
 pub(super) fn helper_of(object: &str, name: &str) -> Result<Helper, Refusal> {
     match name {
         "ftp" => Ok(Helper::Ftp),
+        "tftp" => Ok(Helper::Tftp),
         other => Err(Refusal::invalid(format!("{object}: there is no helper \"{other}\"; there is \"ftp\""))),
     }
 }
@@ -46,5 +47,6 @@ pub(super) fn helper_of(object: &str, name: &str) -> Result<Helper, Refusal> {
 pub(super) fn helper_to_proto(helper: &Helper) -> String {
     match helper {
         Helper::Ftp => "ftp".to_owned(),
+        Helper::Tftp => "tftp".to_owned(),
     }
 }

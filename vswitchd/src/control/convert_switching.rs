@@ -3,7 +3,7 @@
 use weir_proto::v1;
 
 use super::convert::{filled, narrow, text};
-use crate::config::{Bits, Flood, Lldp, LoopGuard, MulticastRouter, Port, Snooping, Storm, StormLimit, TagType};
+use crate::config::{Bits, Dscp, Flood, Lldp, LoopGuard, MulticastRouter, Port, Snooping, Storm, StormLimit, TagType};
 use crate::refusal::Refusal;
 
 pub(super) fn snooping_of(object: &str, told: &v1::Snooping) -> Result<Snooping, Refusal> {
@@ -68,7 +68,7 @@ pub(super) fn port_of(object: &str, spec: &v1::PortSpec, port: &mut Port) -> Res
             return Err(Refusal::invalid(format!("{object}: multicast_router {number} is not known to this version")));
         }
     };
-    port.dscp = spec.dscp.map(|dscp| narrow(object, "dscp", dscp)).transpose()?;
+    port.dscp = spec.dscp.map(|dscp| narrow(object, "dscp", dscp).map(Dscp)).transpose()?;
     Ok(())
 }
 
@@ -88,7 +88,7 @@ pub(super) fn port_to_proto(port: &Port, spec: &mut v1::PortSpec) {
         MulticastRouter::Always => v1::MulticastRouter::Always.into(),
         MulticastRouter::Never => v1::MulticastRouter::Never.into(),
     };
-    spec.dscp = port.dscp.map(u32::from);
+    spec.dscp = port.dscp.map(|dscp| u32::from(dscp.0));
 }
 
 fn storm_of(storm: &v1::Storm) -> Storm {

@@ -1,9 +1,11 @@
 //! `weir.v1.Switches`.
 
 use tonic::{Request, Response, Status};
+use weir_fabric::suppress::SuppressCounters;
 use weir_fabric::{FdbStats, Step};
 use weir_proto::v1;
 use weir_proto::v1::switches_server::Switches;
+use weir_wire::SwitchId;
 
 use super::Service;
 use super::convert::{required, switch_of, switch_to_proto, unknown_field};
@@ -12,7 +14,7 @@ use crate::config::{Config, Switch};
 use crate::refusal::Refusal;
 
 /// What [`set_field`] knows.
-const FIELDS: [&str; 10] = [
+const FIELDS: [&str; 11] = [
     "default_action",
     "inspect",
     "ageing_s",
@@ -23,7 +25,11 @@ const FIELDS: [&str; 10] = [
     "static_macs",
     "snooping",
     "loop_guard",
+    "suppress_arp",
 ];
+
+/// What was counted of a switch.
+type Counts = (Option<FdbStats>, Option<SuppressCounters>);
 
 #[tonic::async_trait]
 impl Switches for Service {
@@ -82,10 +88,13 @@ impl Switches for Service {
         let counts = self
             .controller
             .worker()
-            .ask(move |view| asked.iter().map(|&id| view.fabric.fdb_stats(id)).collect::<Vec<_>>())
+            .ask(move |view| {
+                let stats = |&id: &SwitchId| (view.fabric.fdb_stats(id), view.fabric.suppression(id));
+                asked.iter().map(stats).collect::<Vec<_>>()
+            })
             .await
             .map_err(Refusal::from)?;
-        let status = |((name, _), stats): (&(String, _), Option<FdbStats>)| {
+        let status = |((name, _), (stats, suppression)): (&(String, _), Counts)| {
             let spec = snapshot.config.switch(name);
             let fixed = spec.map_or(0, |s| s.static_macs.len());
             v1::SwitchStatus {
@@ -95,6 +104,7 @@ impl Switches for Service {
                 fdb_moves: stats.map_or(0, |s| s.moves),
                 fdb_evicted: stats.map_or(0, |s| s.evicted),
                 fdb_aged: stats.map_or(0, |s| s.aged),
+                suppression: suppression.map(suppression_to_proto),
             }
         };
         let switches = ids.iter().zip(counts).map(status).collect();
@@ -153,7 +163,13 @@ fn set_field(switch: &mut Switch, wanted: &Switch, field: &str) -> Result<(), Re
         "static_macs" => switch.static_macs.clone_from(&wanted.static_macs),
         "snooping" => switch.snooping = wanted.snooping,
         "loop_guard" => switch.loop_guard = wanted.loop_guard,
+        "suppress_arp" => switch.suppress_arp = wanted.suppress_arp,
         other => return Err(unknown_field(&format!("switch {}", wanted.name), other, &FIELDS)),
     }
     Ok(())
+}
+
+fn suppression_to_proto(counters: SuppressCounters) -> v1::Suppression {
+    let SuppressCounters { known, answered, to_router, flooded, contested, full } = counters;
+    v1::Suppression { known, answered, to_router, flooded, contested, full }
 }

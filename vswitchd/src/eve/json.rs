@@ -140,7 +140,7 @@ fn packet(json: &mut Json<'_>, scene: &Scene) {
     });
 }
 
-/// What a switch noticed, an event type of our own.
+/// What a switch or a router noticed, an event type of our own.
 fn noticed(notice: &Notice, number: u64, clocks: &Clocks, naming: &Naming<'_>) -> Line {
     let in_port = naming.names.port(notice.port);
     let out_port = notice.other_port.map(|p| naming.names.port(p));
@@ -149,6 +149,7 @@ fn noticed(notice: &Notice, number: u64, clocks: &Clocks, naming: &Naming<'_>) -
     let vlan = [notice.vid.0];
     let head = Head {
         vlan: if notice.vid.0 == 0 { &[] } else { &vlan },
+        tuple: notice.tuple.as_ref(),
         interfaces: Some(Interfaces { from: &in_port, to: out_port.as_deref(), switch: &switch }),
         ..Head::new("notice", Instant(wall_ns))
     };
@@ -158,6 +159,9 @@ fn noticed(notice: &Notice, number: u64, clocks: &Clocks, naming: &Naming<'_>) -
         json.text("kind", notice.kind).text("text", &notice.text);
         if let Some(mac) = notice.mac {
             json.text("mac", &mac.to_string());
+        }
+        if let Some(interface) = notice.interface {
+            json.text("interface", &naming.names.interface(interface));
         }
     });
     json.end();

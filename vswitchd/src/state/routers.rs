@@ -230,6 +230,7 @@ fn nat(router: &Router, ids: &Ids) -> NatConfig {
         nptv6: nptv6.collect(),
         nat64: nat64.collect(),
         ftp: router.helpers.contains(&Helper::Ftp),
+        tftp: router.helpers.contains(&Helper::Tftp),
     }
 }
 

@@ -42,7 +42,7 @@ pub(super) fn port(port: &Port, desired: &Config, into: &mut PortConfig) {
         config::MulticastRouter::Always => RouterPort::Always,
         config::MulticastRouter::Never => RouterPort::Never,
     };
-    into.dscp = port.dscp;
+    into.dscp = port.dscp.map(|dscp| dscp.0);
 }
 
 fn storm(storm: &config::Storm) -> StormLimits {

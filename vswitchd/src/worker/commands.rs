@@ -81,7 +81,7 @@ impl Worker {
         self.stats.epoch = epoch.0;
         self.next_tick = now;
         self.fast_paths.ask_devices(now, &mut self.fabric, &mut self.ports);
-        Applied { epoch, removed, old_policy, revoked }
+        Applied { epoch, removed, old_policy, old_tables: self.fabric.retired_tables(), revoked }
     }
 
     /// Holds ports to their rates; those that are not named have none.

@@ -8,6 +8,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
+use weir_fabric::router::RouteTable;
 use weir_fabric::{Fabric, Step};
 use weir_filter::Policy;
 use weir_ports::Port;
@@ -44,6 +45,8 @@ pub struct Applied {
     pub removed: Vec<Box<dyn Port>>,
     /// The policy that ran before.
     pub old_policy: Arc<Policy>,
+    /// The route tables that were replaced.
+    pub old_tables: Vec<Arc<RouteTable>>,
     /// Flows that passed in the kernel were revoked.
     pub revoked: bool,
 }

@@ -51,7 +51,7 @@ impl Walk<'_> {
         }
     }
 
-    fn delivered(&mut self, packet: Packet) {
+    pub(crate) fn delivered(&mut self, packet: Packet) {
         self.counters(packet.port).delivered += 1;
         self.pool.give(packet.buffer);
     }
@@ -161,7 +161,7 @@ impl Walk<'_> {
     }
 
     /// Sends a frame of ours back to where a packet came from.
-    fn reply(&mut self, cause: &Packet, frame: &[u8]) {
+    pub(crate) fn reply(&mut self, cause: &Packet, frame: &[u8]) {
         let Some(mut packet) = parsed(frame, cause.port, self.pool) else { return };
         packet.vid = cause.vid;
         let port: PortId = cause.port;

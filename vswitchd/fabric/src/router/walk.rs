@@ -103,7 +103,9 @@ impl Walk<'_> {
         let Departure { hop, exit } = departure;
         if !self.nat.is_idle() {
             let timeouts = &self.engine.policy().settings().timeouts;
-            self.nat.outward(self.now, exit, cleared.rewrite(), timeouts)?;
+            let left = self.nat.outward(self.now, exit, cleared.rewrite(), timeouts);
+            self.tell_shortage((cleared.packet().port, cleared.packet().vid));
+            left?;
         }
         hop.rewrite(cleared.rewrite());
         Ok(())
@@ -163,6 +165,7 @@ impl Walk<'_> {
     fn translate(&mut self, packet: &mut Packet, zone: SwitchId) -> bool {
         let timeouts = &self.engine.policy().settings().timeouts;
         let changed = self.nat.inward(self.now, zone, packet, timeouts);
+        self.tell_shortage((packet.port, packet.vid));
         if changed {
             // The hash was that of the outside name.
             packet.hash = 0;

@@ -238,6 +238,48 @@ fn a_passive_server_inside_is_called_by_its_outside_name() {
     assert!(told.iter().any(|entry| entry.names.outside == (IpAddr::V4(OUTSIDE), 8000)));
 }
 
+/// A router at which TFTP is attended to; hosts 1 and 2 are inside.
+fn with_tftp(forwards: Vec<Forward>, tftp: bool) -> Lab {
+    edge(NatConfig { masquerades: vec![masquerade()], forwards, tftp, ..NatConfig::default() })
+}
+
+#[test]
+fn a_server_of_tftp_answers_by_another_port() {
+    for helped in [true, false] {
+        let mut lab = with_tftp(vec![], helped);
+        let (_, asked) = only(&lab.send(1, &udp(inside(1), (5000, 69), b"\0\x01file\0octet\0")));
+        let (name, _) = asked.ports().unwrap();
+        let data = udp(back(&asked), (3333, name), b"\0\x03\0\x01data");
+        let out = lab.send(3, &data);
+        if !helped {
+            assert!(out.iter().all(|(port, _)| *port != 1), "it belongs to nobody inside");
+            continue;
+        }
+        let (port, packet) = only(&out);
+        assert_eq!((port, packet.addresses().unwrap().1, packet.ports()), (1, inside(1).source, Some((3333, 5000))));
+        let (port, more) = only(&lab.send(1, &udp(inside(1), (5000, 3333), b"\0\x04\0\x01")));
+        assert_eq!((port, more.addresses().unwrap().0, more.ports()), (3, IpAddr::V4(OUTSIDE), Some((name, 3333))));
+        // Another host than the server that was asked is not let in.
+        let other = Ends { source: Ipv4Addr::new(10, 0, 1, 4).into(), ..from_outside(OUTSIDE) };
+        let out = lab.send(3, &udp(other, (3333, name), b"\0\x03\0\x01evil"));
+        assert!(out.iter().all(|(port, _)| *port != 1));
+    }
+}
+
+#[test]
+fn a_server_of_tftp_inside_answers_by_its_outside_name() {
+    let to = inside(1).source;
+    let forward = Forward { protocol: PROTOCOL_UDP, address: OUTSIDE.into(), ports: 69..=69, to, to_port: 69 };
+    let mut lab = with_tftp(vec![forward], true);
+    let (port, asked) = only(&lab.send(3, &udp(from_outside(OUTSIDE), (6000, 69), b"\0\x01file\0octet\0")));
+    assert_eq!((port, asked.ports()), (1, Some((6000, 69))));
+    let client = Ends { destination: Ipv4Addr::new(10, 0, 1, 3).into(), ..inside(1) };
+    let (port, data) = only(&lab.send(1, &udp(client, (3333, 6000), b"\0\x03\0\x01data")));
+    assert_eq!((port, data.addresses().unwrap().0, data.ports()), (3, IpAddr::V4(OUTSIDE), Some((3333, 6000))));
+    let (port, ack) = only(&lab.send(3, &udp(from_outside(OUTSIDE), (6000, 3333), b"\0\x04\0\x01")));
+    assert_eq!((port, ack.ports()), (1, Some((6000, 3333))));
+}
+
 #[test]
 fn a_host_cannot_speak_for_another() {
     let mut talk = Talk::new(true);

@@ -45,11 +45,16 @@ pub fn solicitation(from: (MacAddr, Ipv6Addr), target: Ipv6Addr, to: Option<MacA
 
 /// `from` says of a router that it has its address; to whoever asked, or to everybody where `to` is absent.
 pub fn advertisement(from: (MacAddr, Ipv6Addr), to: Option<(MacAddr, Ipv6Addr)>) -> Vec<u8> {
+    host_advertisement(from, true, to)
+}
+
+/// The same of a host, which may be a router.
+pub fn host_advertisement(from: (MacAddr, Ipv6Addr), router: bool, to: Option<(MacAddr, Ipv6Addr)>) -> Vec<u8> {
     let (mac, address) = from;
     let (destination_mac, destination) = to.unwrap_or((group_mac(ALL_NODES), ALL_NODES));
     let ends = Ends { source_mac: mac, destination_mac, source: address.into(), destination: destination.into() };
-    // Router and override; solicited where somebody asked.
-    let flags = 0xa0 | if to.is_some() { 0x40 } else { 0 };
+    // Override; router where it is one, solicited where somebody asked.
+    let flags = 0x20 | if router { 0x80 } else { 0 } | if to.is_some() { 0x40 } else { 0 };
     let head = [NEIGHBOR_ADVERTISEMENT, 0, 0, 0, flags, 0, 0, 0];
     let [a, b, c, d, e, f] = mac.0;
     let option = [TARGET_LINK, 1, a, b, c, d, e, f];
@@ -180,6 +185,12 @@ pub fn says(packet: &Packet) -> Option<Says> {
     }
 }
 
+/// Whether an advertisement says that its sender is a router; `None` of other packets.
+pub fn tells_router(packet: &Packet) -> Option<bool> {
+    let is_one = packet.headers.l3_kind == L3::Ipv6 && packet.icmp() == Some((NEIGHBOR_ADVERTISEMENT, 0));
+    packet.transport().get(4).filter(|_| is_one).map(|flags| flags & 0x80 != 0)
+}
+
 fn arp_says(packet: &Packet) -> Option<Says> {
     let body = packet.network().first_chunk::<28>()?;
     let [_, _, _, _, _, _, op_high, op_low, rest @ ..] = body;
@@ -287,6 +298,12 @@ mod tests {
         let has = |solicited| Some(Says::Has { address: mine.into(), mac: ME, solicited });
         assert_eq!(heard(&advertisement((ME, mine), Some((YOU, yours)))), has(true));
         assert_eq!(heard(&advertisement((ME, mine), None)), has(false));
+        for router in [true, false] {
+            let frame = host_advertisement((ME, mine), router, Some((YOU, yours)));
+            assert_eq!(heard(&frame), has(true));
+            assert_eq!(tells_router(&packet(&frame, PortId(1), &mut Pool::default()).unwrap()), Some(router));
+        }
+        assert_eq!(tells_router(&packet(&frame, PortId(1), &mut Pool::default()).unwrap()), None, "no advertisement");
     }
 
     #[test]
