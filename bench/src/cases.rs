@@ -7,7 +7,7 @@ use weir_wire::build::frames::{Ends, tagged, udp};
 use weir_wire::{DropReason, Offload, Packet, Pool, PortId, SwitchId};
 
 use crate::fabric::{BURST, Bench};
-use crate::inspection::{self, Text};
+use crate::inspection::{self, Inspected, Text};
 use crate::measure::{Figure, Rounds, timed};
 use crate::routing::{self, Edge};
 use crate::traffic::Flows;
@@ -18,7 +18,7 @@ use crate::traffic::Flows;
 /// The first case whose answer was wrong.
 pub fn run(rounds: &Rounds, wanted: &str, mut each: impl FnMut(Figure)) -> Result<(), String> {
     type Case = fn(&Rounds, &str) -> Result<Figure, String>;
-    let cases: [(&str, Case); 28] = [
+    let cases: [(&str, Case); 38] = [
         ("copy in, give back 60 B", |r, n| copy(r, n, 60)),
         ("copy in, give back 1514 B", |r, n| copy(r, n, 1514)),
         ("parse IPv4 UDP", |r, n| parse(r, n, &udp(Ends::ipv4(1, 2), (1, 2), &[0; 18]))),
@@ -38,15 +38,25 @@ pub fn run(rounds: &Rounds, wanted: &str, mut each: impl FnMut(Figure)) -> Resul
         ("NAT 10k flows", |r, n| routing::forward(r, n, 10_000, Edge::Masquerade)),
         ("NAT 100k flows", |r, n| routing::forward(r, n, 100_000, Edge::Masquerade)),
         ("NAT 1M flows", |r, n| routing::forward(r, n, 1_000_000, Edge::Masquerade)),
-        ("change a route of 1M, 100k bindings", |r, n| routing::change_route(r, n, 1_000_000, 100_000)),
         ("drop by policy", |r, n| refuse(r, n)),
         ("drop by the switch", |r, n| reserved(r, n)),
         ("flood to 8 ports", |r, n| flood(r, n)),
-        ("TCP 1448 B, not inspected", |r, n| inspection::stream(r, n, 1448, (None, Text::Plain))),
-        ("TCP 1448 B, starter rules", |r, n| inspection::stream(r, n, 1448, (Some("starter"), Text::Plain))),
-        ("TCP 1448 B, starter rules, bait", |r, n| inspection::stream(r, n, 1448, (Some("starter"), Text::Baiting))),
-        ("TCP 62 KiB, not inspected", |r, n| inspection::stream(r, n, 62 << 10, (None, Text::Plain))),
-        ("TCP 62 KiB, starter rules", |r, n| inspection::stream(r, n, 62 << 10, (Some("starter"), Text::Plain))),
+        ("TCP 64 B, not inspected", |r, n| inspection::stream(r, n, 64, (Inspected::No, Text::Plain))),
+        ("TCP 64 B, starter rules", |r, n| inspection::stream(r, n, 64, (Inspected::Starter, Text::Plain))),
+        ("TCP 64 B, settled", |r, n| inspection::stream(r, n, 64, (Inspected::Settled, Text::Plain))),
+        ("TCP 1448 B, not inspected", |r, n| inspection::stream(r, n, 1448, (Inspected::No, Text::Plain))),
+        ("TCP 1448 B, starter rules", |r, n| inspection::stream(r, n, 1448, (Inspected::Starter, Text::Plain))),
+        ("TCP 1448 B, settled", |r, n| inspection::stream(r, n, 1448, (Inspected::Settled, Text::Plain))),
+        ("TCP 8948 B, not inspected", |r, n| inspection::stream(r, n, 8948, (Inspected::No, Text::Plain))),
+        ("TCP 8948 B, starter rules", |r, n| inspection::stream(r, n, 8948, (Inspected::Starter, Text::Plain))),
+        ("TCP 8948 B, settled", |r, n| inspection::stream(r, n, 8948, (Inspected::Settled, Text::Plain))),
+        ("TCP 32 KiB, not inspected", |r, n| inspection::stream(r, n, 32 << 10, (Inspected::No, Text::Plain))),
+        ("TCP 32 KiB, starter rules", |r, n| inspection::stream(r, n, 32 << 10, (Inspected::Starter, Text::Plain))),
+        ("TCP 32 KiB, settled", |r, n| inspection::stream(r, n, 32 << 10, (Inspected::Settled, Text::Plain))),
+        ("TCP 62 KiB, not inspected", |r, n| inspection::stream(r, n, 62 << 10, (Inspected::No, Text::Plain))),
+        ("TCP 62 KiB, starter rules", |r, n| inspection::stream(r, n, 62 << 10, (Inspected::Starter, Text::Plain))),
+        ("TCP 62 KiB, settled", |r, n| inspection::stream(r, n, 62 << 10, (Inspected::Settled, Text::Plain))),
+        ("TCP 1448 B, starter rules, bait", |r, n| inspection::stream(r, n, 1448, (Inspected::Starter, Text::Baiting))),
     ];
     let one = cases.iter().any(|(name, _)| *name == wanted);
     let is_wanted = |name: &str| if one { name == wanted } else { name.contains(wanted) };

@@ -17,40 +17,50 @@ use crate::measure::{Figure, Rounds, Step};
 const SEGMENT: u16 = 1448;
 /// Bytes of data in one connection: well below the depth to which streams are inspected.
 const CONNECTION: usize = 384 << 10;
-/// Allocations that the inspection of a connection may make when it begins.
-const PER_CONNECTION: u64 = 8;
+/// Allocations that the inspection of a connection may make: when it begins, and while its buffers grow to their size.
+const PER_CONNECTION: u64 = 24;
 /// Window scale 7, so that a window of 65535 means 8 MiB.
 const SCALE: [u8; 4] = [3, 3, 7, 1];
 
-/// The rule set that inspects, and what is sent.
-type Sent = (Option<&'static str>, Text);
+/// Bytes of data after which inspection has seen what it wants of a connection: the depth, and some more.
+const DEPTH: usize = (1 << 20) + (192 << 10);
+/// Segments in which those bytes are sent, where they are not what is measured.
+const AHEAD: usize = 32 << 10;
+
+/// What looks at the connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Inspected {
+    /// Nothing but the firewall.
+    No,
+    /// The starter rules.
+    Starter,
+    /// The starter rules have looked at all they want: the connection is settled.
+    Settled,
+}
+
+/// What looks, and what is sent.
+type Sent = (Inspected, Text);
 
 /// One connection after the other, each sending text in segments of `length` bytes; the cost is that of the segments
 /// with data.
 pub(crate) fn stream(rounds: &Rounds, name: &str, length: usize, sent: Sent) -> Result<Figure, String> {
-    let (rules, kind) = sent;
+    let (inspected, kind) = sent;
+    let rules = (inspected != Inspected::No).then_some("starter");
     let mut bench = Bench::new(2, &policy(rules)?)?;
     let text = text(kind);
     let (mut pool, mut port) = (Pool::default(), 1024u16);
     let figure = rounds.measure(name, || {
         port = port.wrapping_add(1).max(1024);
-        let mut connection = Connection { port, sent: 1 };
+        let ahead = if inspected == Inspected::Settled { DEPTH } else { 0 };
+        let mut connection = Connection { port, sent: 1, end: ahead };
         for (frame, from) in connection.handshake() {
             bench.add(&frame, from);
             bench.run();
         }
         let mut sum = Step { excused: PER_CONNECTION, ..Step::default() };
-        while (connection.sent as usize) + length <= CONNECTION {
-            bench.add(&connection.answer(TCP_ACK), 2);
-            bench.run();
-            while bench.waiting() < 16
-                && let Some(packet) = connection.next(&text, length, &mut pool)
-            {
-                bench.add_packet(&packet);
-                pool.give(packet.buffer);
-            }
-            sum.add(bench.run());
-        }
+        connection.send(&mut bench, &mut pool, &text, AHEAD);
+        connection.end += CONNECTION;
+        sum.add(connection.send(&mut bench, &mut pool, &text, length));
         sum
     });
     all_sent(name, &bench)?;
@@ -116,6 +126,8 @@ fn text(kind: Text) -> Vec<u8> {
 struct Connection {
     port: u16,
     sent: u32,
+    /// Bytes of data that may be sent.
+    end: usize,
 }
 
 impl Connection {
@@ -148,12 +160,33 @@ impl Connection {
         tcp(Ends::ipv4(2, 1), fields, if opens { &SCALE } else { &[] }, &[])
     }
 
+    /// Sends segments of a length up to the end, each burst after the other side has said that it has everything;
+    /// returns the cost of the segments.
+    fn send(&mut self, bench: &mut Bench, pool: &mut Pool, text: &[u8], length: usize) -> Step {
+        let mut sum = Step::default();
+        while self.sent as usize + length <= self.end {
+            bench.add(&self.answer(TCP_ACK), 2);
+            bench.run();
+            while bench.waiting() < 16
+                && let Some(packet) = self.next(text, length, pool)
+            {
+                bench.add_packet(&packet);
+                pool.give(packet.buffer);
+            }
+            sum.add(bench.run());
+        }
+        bench.add(&self.answer(TCP_ACK), 2);
+        bench.run();
+        sum
+    }
+
     /// The next segment with data; one that is longer than a link carries is marked to be cut.
     fn next(&mut self, text: &[u8], length: usize, pool: &mut Pool) -> Option<Packet> {
-        let start = self.sent as usize - 1;
-        if start + length > CONNECTION {
+        let sent = self.sent as usize - 1;
+        if sent + length > self.end {
             return None;
         }
+        let start = sent % (CONNECTION - length);
         let frame = tcp(Ends::ipv4(1, 2), self.fields(TCP_ACK | TCP_PSH), &[], text.get(start..start + length)?);
         self.sent += length as u32;
         let mut packet = Packet::new(pool.copy(&frame)?, PortId(1), Offload::default());

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use weir_bench::measure::Rounds;
-use weir_bench::record::Setting;
+use weir_bench::record::{self, Setting};
 use weir_bench::{Figure, cases};
 
 /// Measure what a packet costs on each part of its way.
@@ -25,17 +25,17 @@ struct Options {
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    let mut figures = Vec::new();
+    let (mut figures, gigahertz) = (Vec::new(), record::gigahertz());
     if options.steps.is_none() {
-        println!("{:32} {:>10} {:>10} {:>8} {:>12}", "", "ns/packet", "best", "Mpps", "allocations");
+        println!("{:32} {:>10} {:>10} {:>8} {:>8} {:>12}", "", "ns/packet", "best", "cycles", "Mpps", "allocations");
     }
     let outcome = cases::run(&Rounds { steps: options.steps, ..Rounds::default() }, &options.name, |figure| {
         let Figure { case, count, median_ns, best_ns, allocations, .. } = &figure;
         match options.steps {
             Some(_) => println!("{case}\t{count}"),
             None => {
-                let rate = 1000.0 / median_ns;
-                println!("{case:32} {median_ns:>10.1} {best_ns:>10.1} {rate:>8.2} {allocations:>12}");
+                let (cycles, rate) = (median_ns * gigahertz, 1000.0 / median_ns);
+                println!("{case:32} {median_ns:>10.1} {best_ns:>10.1} {cycles:>8.0} {rate:>8.2} {allocations:>12}");
             }
         }
         figures.push(figure);

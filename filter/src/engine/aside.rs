@@ -8,7 +8,7 @@ use super::pass::{Passing, Refusal};
 use super::policy::pair;
 use crate::flow::key::{self, Belongs};
 use crate::inspect::Direction;
-use crate::policy::Subject;
+use crate::policy::{Dscp, Subject};
 use crate::spec::Action;
 
 impl Engine {
@@ -51,7 +51,7 @@ impl Engine {
         let (Ok(decision) | Err(decision)) = judged;
         self.count(p.now, decision.rule);
         if judged.is_ok() {
-            self.mark = decision.dscp;
+            self.mark = decision.dscp.map(Dscp::value);
             if decision.log {
                 self.teller.allow(p.now, p.packet, (p.switch, 0), p.exits.sole(), decision.rule);
             }

@@ -80,7 +80,11 @@ impl Engine {
         let flow = self.table.at(slot);
         let direction = flow.direction(name.is_from_low());
         let way = direction as usize & 1;
-        if flow.away[way] != 0 || flow.packets[way] < ENOUGH || !flow.packets[way].is_multiple_of(ENOUGH) {
+        if flow.inspect.is_some()
+            || flow.away[way] != 0
+            || flow.packets[way] < ENOUGH
+            || !flow.packets[way].is_multiple_of(ENOUGH)
+        {
             return;
         }
         let tuple = flow.key.tuple(flow.initiator_is_low);
@@ -119,7 +123,9 @@ impl Engine {
     pub fn hand_over(&mut self, flow: FlowPlace, direction: Direction, place: u32) -> bool {
         let epoch = self.policy.epoch();
         let stands = self.table.get(flow.slot, flow.generation);
-        if !stands.is_some_and(|flow| flow.settled && flow.epoch == epoch && flow.away[direction as usize & 1] == 0) {
+        if !stands
+            .is_some_and(|flow| flow.is_settled() && flow.epoch == epoch && flow.away[direction as usize & 1] == 0)
+        {
             return false;
         }
         let flow = self.table.at_mut(flow.slot);

@@ -1,7 +1,8 @@
 //! Stops 4 and 6 at once, for packets of settled flows: the flow is found, and its verdict stands.
 //!
 //! A flow is settled when it is allowed, nothing inspects it, and a packet like those before changes nothing but its
-//! account ([`Flow::is_settled`](crate::flow::Flow::is_settled)). Such a packet passes here when it came in by the port
+//! account ([`Flow::is_settled`](crate::flow::Flow::is_settled)); one direction of it is when inspection has seen of that
+//! direction all that it wants. Such a packet passes here when it came in by the port
 //! and goes to the port that the verdict was given for, under the policy that gave it, and, of TCP, when it lies in the
 //! window of an established connection and opens or closes nothing. Whatever is not certain is left as it was, for the
 //! long way: [`Engine::enter`] and [`Engine::inspect`], which would decide the same.
@@ -89,7 +90,7 @@ impl Engine {
         let asked = pair(direction, packet.port, to);
         // The first packet of the responder changes the flow's standing.
         let heard = flow.answered || direction == Direction::Original;
-        if !flow.settled || flow.epoch != epoch || flow.ports != asked || !heard {
+        if !flow.settled.has(direction) || flow.epoch != epoch || flow.ports != asked || !heard {
             return false;
         }
         if packet.headers.protocol == PROTOCOL_TCP {

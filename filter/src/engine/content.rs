@@ -9,7 +9,7 @@ use super::pass::{Passing, Refusal};
 use super::{Engine, Why};
 use crate::detect::FlowFacts;
 use crate::event::Signature;
-use crate::flow::{Flow, Standing};
+use crate::flow::{Flow, Standing, Ways};
 use crate::inspect::{Direction, Findings, FlowInspect, Judgement, Seen};
 use crate::policy::{Decision, Subject};
 use crate::spec::{Mode, OnFailure};
@@ -233,7 +233,7 @@ impl Engine {
         self.settle(slot);
         self.recall(slot);
         let flow = self.table.at_mut(slot);
-        (flow.blocked, flow.settled) = (true, false);
+        (flow.blocked, flow.settled) = (true, Ways::default());
         flow.last = now;
         let due = now.after(self.policy.settings().timeouts.blocked);
         self.table.set_standing(slot, Standing::Ending);

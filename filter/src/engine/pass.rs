@@ -12,7 +12,7 @@ use crate::flow::Flow;
 use crate::flow::key::{self, Belongs};
 use crate::flow::tcp::{Advance, Phase, Segment, Tcp};
 use crate::inspect::Direction;
-use crate::policy::Decision;
+use crate::policy::{Decision, Dscp};
 use crate::spec::Action;
 
 /// A packet at stop 6.
@@ -190,7 +190,7 @@ impl Engine {
     #[inline]
     pub(super) fn move_on(&mut self, p: &Passing<'_, '_>, slot: u32, direction: Direction, tcp: Option<Tcp>) {
         let flow = self.table.at_mut(slot);
-        self.mark = flow.decision.dscp;
+        self.mark = flow.decision.dscp.map(Dscp::value);
         flow.last = p.now;
         let way = direction as usize;
         if let (Some(packets), Some(bytes)) = (flow.packets.get_mut(way), flow.bytes.get_mut(way)) {
@@ -208,7 +208,7 @@ impl Engine {
             self.table.hasten(p.now, slot, due);
         }
         let flow = self.table.at_mut(slot);
-        flow.settled = flow.is_settled();
+        flow.settle_ways();
         if flow.tcp.is_partly_seen() && flow.tcp.phase() != Phase::Established {
             self.recall(slot);
         }
@@ -238,7 +238,8 @@ impl Engine {
 #[inline]
 fn advance(flow: &Flow, packet: &Packet, direction: Direction) -> Result<Advance, DropReason> {
     let segment = Segment::of(packet).ok_or(DropReason::TcpState)?;
-    let matters = segment.flags & (TCP_SYN | TCP_FIN | TCP_RST) != 0 || flow.inspect.is_some();
+    let is_read = flow.inspect.is_some() && !flow.settled.has(direction);
+    let matters = segment.flags & (TCP_SYN | TCP_FIN | TCP_RST) != 0 || is_read;
     if matters && !verify_l4(packet) {
         return Err(DropReason::BadL4Checksum);
     }

@@ -8,7 +8,7 @@ use weir_wire::{DropReason, Epoch, Instant, PortId, RuleId};
 use super::pass::Passing;
 use super::{Engine, Exits, Why};
 use crate::content::{Watch, Who};
-use crate::flow::UNKNOWN_PORT;
+use crate::flow::{UNKNOWN_PORT, Ways};
 use crate::inspect::{Direction, FlowInspect, RuleSetProgram, Watched};
 use crate::policy::{Decision, Policy, Subject};
 use crate::scan::Scan;
@@ -109,7 +109,7 @@ impl Engine {
         let flow = self.table.at_mut(slot);
         let before = std::mem::replace(&mut flow.epoch, epoch);
         (flow.ports, flow.decision) = (now_ports, decision);
-        flow.settled = false;
+        flow.settled = Ways::default();
         self.inspect_with(slot, decision, Some(before));
         judged.map(|_| ())
     }

@@ -35,6 +35,23 @@ pub enum Standing {
     Answered,
 }
 
+/// Some of a flow's two directions, in one byte.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ways(u8);
+
+impl Ways {
+    /// The initiator's and the responder's.
+    pub fn of(ways: [bool; 2]) -> Ways {
+        Ways(u8::from(ways[0]) | u8::from(ways[1]) << 1)
+    }
+
+    /// Whether it is among them.
+    #[inline]
+    pub fn has(self, direction: Direction) -> bool {
+        self.0 >> (direction as usize & 1) & 1 != 0
+    }
+}
+
 /// What is remembered of a flow: four cache lines. A packet of a settled flow needs the first two, and the third where
 /// it is TCP.
 #[derive(Debug, Default)]
@@ -50,8 +67,9 @@ pub struct Flow {
     pub generation: u32,
     /// The port that opened it, for its share of the table.
     pub owner: PortId,
-    /// Its packets pass without a question while epoch and ports stay: see [`Flow::is_settled`].
-    pub settled: bool,
+    /// Packets of initiator and responder that pass without a question while epoch and ports stay: see
+    /// [`Flow::settle_ways`].
+    pub settled: Ways,
     /// The first end of the key is the initiator.
     pub initiator_is_low: bool,
     /// A verdict has ended it: nothing passes any more.
@@ -155,10 +173,25 @@ impl Flow {
     /// Nothing about it is open but what each packet says itself: it is allowed, nothing inspects or marks it, and it
     /// stands as its state wants. A packet that changes none of that passes by its ports and epoch alone.
     pub fn is_settled(&self) -> bool {
-        // Its packets are marked one by one where its rule says so.
+        self.inspect.is_none() && self.stands()
+    }
+
+    /// Finds out which directions are settled: both where the flow is, or one of which inspection has seen all it wants.
+    #[inline]
+    pub fn settle_ways(&mut self) {
+        let stands = self.stands();
+        self.settled = match &self.inspect {
+            _ if !stands => Ways::default(),
+            None => Ways::of([true; 2]),
+            Some(inspect) => Ways::of(inspect.is_through()),
+        };
+    }
+
+    /// It is allowed, its packets are not marked, and it stands as its state wants.
+    fn stands(&self) -> bool {
+        // Packets are marked one by one where the rule says so.
         let changes = self.decision.dscp.is_some();
-        let undecided = self.blocked || self.inspect.is_some() || self.decision.refuses() || changes;
-        !undecided && self.standing == self.due_standing()
+        !self.blocked && !self.decision.refuses() && !changes && self.standing == self.due_standing()
     }
 
     /// Both sides have sent, and of TCP the handshake is complete.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use weir_ids_rules::AppProtocol;
 use weir_ids_rules::rule::Action;
-use weir_wire::numbers::{PROTOCOL_TCP, TCP_ACK, TCP_RST, TCP_SYN, TCP_URG};
+use weir_wire::numbers::{PROTOCOL_TCP, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN, TCP_URG};
 use weir_wire::{Instant, Packet};
 
 use super::program::RuleSetProgram;
@@ -35,6 +35,8 @@ pub struct FlowInspect {
     passed: bool,
     /// A rule that refuses could not be decided on bytes of a stream, so none of it goes on.
     undecided: bool,
+    /// Directions of which all has been seen that is wanted, see [`FlowInspect::is_through`].
+    through: [bool; 2],
     /// The content filter's part, while sites may still be named.
     watch: Option<Box<Watch>>,
     /// The virus check's part, while files may still come.
@@ -83,6 +85,7 @@ impl FlowInspect {
             wants_stream,
             passed: false,
             undecided: false,
+            through: [false; 2],
             watch,
             scan,
         }))
@@ -94,6 +97,9 @@ impl FlowInspect {
         if self.undecided || (self.passed && !self.is_watched()) {
             findings.settled = self.passed;
             findings.judgement = if self.passed { Judgement::Pass } else { Judgement::Limit };
+            return;
+        }
+        if self.through.get(seen.direction as usize) == Some(&true) && is_plain(packet) {
             return;
         }
         let mut seen = seen;
@@ -134,6 +140,32 @@ impl FlowInspect {
             self.scan = None;
         }
         findings.settled = !self.is_watched() && (self.passed || self.is_settled(&seen));
+        self.through = self.ways_through(&seen);
+    }
+
+    /// The directions (initiator's, responder's) whose plain segments need not be shown to it: their streams have been
+    /// inspected to the depth, and neither side waits to hear that its bytes have arrived.
+    #[inline]
+    pub fn is_through(&self) -> [bool; 2] {
+        self.through
+    }
+
+    fn ways_through(&self, seen: &Seen) -> [bool; 2] {
+        let quiet = |side: &Side| side.stream.is_known() && side.stream.is_acknowledged();
+        let may = self.tuple.protocol == PROTOCOL_TCP && self.wants_stream && !self.undecided && !self.is_watched();
+        if !may || !self.sides.iter().all(quiet) {
+            return [false; 2];
+        }
+        [0, 1].map(|way: usize| self.sides.get(way).is_some_and(|side| is_beyond(side, seen.depth)))
+    }
+
+    /// Streams that went on unseen are taken up where they stand.
+    fn take_up(&mut self) {
+        for (side, through) in self.sides.iter_mut().zip(std::mem::take(&mut self.through)) {
+            if through {
+                side.stream.forget();
+            }
+        }
     }
 
     /// Takes a new policy's program: what the rules remember belongs to the old one and is dropped, the stream's
@@ -142,6 +174,7 @@ impl FlowInspect {
     pub fn replace_program(&mut self, program: &Arc<RuleSetProgram>, watched: Watched) -> bool {
         self.inspection.replace_program(program.program());
         (self.watch, self.scan) = watched;
+        self.take_up();
         let wants = self.inspection.wants_stream() || self.is_watched();
         let wanted = std::mem::replace(&mut self.wants_stream, wants);
         if !wanted || !self.wants_stream {
@@ -157,6 +190,9 @@ impl FlowInspect {
     pub fn set_watch(&mut self, watched: Watched) {
         (self.watch, self.scan) = watched;
         self.wants_stream |= self.is_watched();
+        if self.is_watched() {
+            self.take_up();
+        }
     }
 
     /// The content filter waits for the names of sites, or the virus check for files.
@@ -210,10 +246,7 @@ impl FlowInspect {
         if self.inspection.is_settled() {
             return true;
         }
-        let done = |side: &Side| {
-            let end = side.stream.start().saturating_add(seen.depth);
-            side.stream.is_known() && side.stream.next() >= end && side.stream.is_acknowledged()
-        };
+        let done = |side: &Side| side.stream.is_known() && is_beyond(side, seen.depth) && side.stream.is_acknowledged();
         self.tuple.protocol == PROTOCOL_TCP && !self.inspection.wants_packets() && self.sides.iter().all(done)
     }
 
@@ -321,6 +354,16 @@ impl FlowInspect {
         }
         memory.work = memory.shared.work();
     }
+}
+
+/// Whether a packet is a segment that opens and ends nothing.
+fn is_plain(packet: &Packet) -> bool {
+    packet.tcp().is_some_and(|tcp| tcp.flags & (TCP_SYN | TCP_ACK | TCP_FIN | TCP_RST) == TCP_ACK)
+}
+
+/// Whether a direction's stream has been inspected to the depth.
+fn is_beyond(side: &Side, depth: u64) -> bool {
+    side.stream.next() >= side.stream.start().saturating_add(depth)
 }
 
 /// Adds what the rules decided to what is to be done.

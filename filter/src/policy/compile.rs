@@ -11,7 +11,7 @@ use super::check::{self, NOTHING};
 use super::sets::{Intervals, Maker, Ranges, Row, Set, Value};
 use super::spec::{Rule, Side, Spec};
 use super::tables::{ByAddress, ByMac, ByPort, Tables};
-use super::{Decision, Policy, PolicyErrors};
+use super::{Decision, Dscp, Policy, PolicyErrors};
 use crate::content::rules as content;
 
 pub(super) fn compile(spec: &Spec, epoch: Epoch) -> Result<Policy, PolicyErrors> {
@@ -29,7 +29,7 @@ pub(super) fn compile(spec: &Spec, epoch: Epoch) -> Result<Policy, PolicyErrors>
         log: rule.log,
         program: program(rule.inspect.as_deref()),
         overload: rule.overload,
-        dscp: rule.dscp,
+        dscp: rule.dscp.and_then(Dscp::new),
     });
     let switches = spec.switches.iter().map(|switch| {
         let program = program(switch.inspect.as_deref());

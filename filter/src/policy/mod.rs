@@ -9,6 +9,7 @@ pub mod spec;
 mod tables;
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU8;
 use std::sync::Arc;
 
 use weir_wire::{Epoch, RuleId, SwitchId};
@@ -35,7 +36,23 @@ pub struct Decision {
     /// What becomes of it where inspection cannot be paid for; `None` takes the budget's.
     pub overload: Option<OnFailure>,
     /// The DSCP that its packets get.
-    pub dscp: Option<u8>,
+    pub dscp: Option<Dscp>,
+}
+
+/// A differentiated services code point (RFC 2474), 0 to 63, in a byte that has room for "none".
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dscp(NonZeroU8);
+
+impl Dscp {
+    /// From its number; `None` beyond 63.
+    pub fn new(value: u8) -> Option<Dscp> {
+        (value < 64).then(|| NonZeroU8::new(value + 1)).flatten().map(Dscp)
+    }
+
+    /// Its number.
+    pub fn value(self) -> u8 {
+        self.0.get() - 1
+    }
 }
 
 impl Default for Decision {

@@ -27,7 +27,6 @@ mod errors;
 mod family;
 mod ftp;
 mod joined;
-pub mod kept;
 mod nat64;
 pub mod prefix;
 mod short;

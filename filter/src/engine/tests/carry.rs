@@ -1,5 +1,6 @@
 //! The short way of settled flows, and everything that closes it.
 
+use super::content::{DROP, inspecting, program};
 use super::*;
 
 fn udp(data: &[u8]) -> Frame {
@@ -93,4 +94,55 @@ fn a_connection_is_carried_inside_its_window_and_between_handshake_and_end() {
     let late = seg(B4, 80, A4, 1000, TCP_ACK, 501, 105, b"");
     assert_eq!(world.send_long(late.packet_in(B, &mut Pool::default()), A), Ok(()));
     assert_eq!(world.engine.flows(1, |_| true)[0].state, "established");
+}
+
+/// A connection whose initiator has sent, and knows to have arrived, all that is inspected of its direction.
+fn beyond_the_depth() -> World {
+    let mut spec = inspecting(&program(DROP));
+    spec.settings.stream_depth = 8;
+    let mut world = World::new(&spec);
+    world.handshake(A, 1000, B, 80).unwrap();
+    assert_eq!(world.send(&seg(A4, 1000, B4, 80, TCP_ACK, 101, 501, b"01234567"), A, B), Ok(()));
+    assert!(!carries(&mut world, &seg(A4, 1000, B4, 80, TCP_ACK, 109, 501, b"more"), A, B), "not acknowledged");
+    assert_eq!(world.send(&seg(B4, 80, A4, 1000, TCP_ACK, 501, 109, b""), B, A), Ok(()));
+    world
+}
+
+#[test]
+fn one_direction_is_carried_once_inspection_has_seen_enough_of_it() {
+    let mut world = beyond_the_depth();
+    assert!(carries(&mut world, &seg(A4, 1000, B4, 80, TCP_ACK, 109, 501, b"evil"), A, B));
+    assert_eq!(world.send(&seg(A4, 1000, B4, 80, TCP_ACK, 109, 501, b"evil"), A, B), Ok(()));
+    // What ends the connection is shown to inspection all the same, and the other direction is read as before.
+    assert!(!carries(&mut world, &seg(A4, 1000, B4, 80, TCP_ACK | TCP_FIN, 113, 501, b""), A, B));
+    assert!(!carries(&mut world, &seg(B4, 80, A4, 1000, TCP_ACK, 501, 113, b""), B, A));
+}
+
+#[test]
+fn the_other_direction_is_still_searched_and_its_acknowledgements_are_heard() {
+    let mut spec = inspecting(&program(r#"drop tcp any 80 -> any any (msg:"evil"; content:"evil"; sid:9;)"#));
+    spec.settings.stream_depth = 8;
+    let mut world = World::new(&spec);
+    world.handshake(A, 1000, B, 80).unwrap();
+    assert_eq!(world.send(&seg(A4, 1000, B4, 80, TCP_ACK, 101, 501, b"01234567"), A, B), Ok(()));
+    assert_eq!(world.send(&seg(B4, 80, A4, 1000, TCP_ACK, 501, 109, b""), B, A), Ok(()));
+    assert!(carries(&mut world, &seg(A4, 1000, B4, 80, TCP_ACK, 109, 501, b"more"), A, B));
+    assert_eq!(world.send(&seg(B4, 80, A4, 1000, TCP_ACK, 501, 113, b"ev"), B, A), Ok(()));
+    // While the responder waits to hear that its bytes have arrived, the initiator's packets are shown.
+    assert!(!carries(&mut world, &seg(A4, 1000, B4, 80, TCP_ACK, 113, 501, b"more"), A, B));
+    assert_eq!(world.send(&seg(A4, 1000, B4, 80, TCP_ACK, 113, 503, b"more"), A, B), Ok(()));
+    assert!(carries(&mut world, &seg(A4, 1000, B4, 80, TCP_ACK, 117, 503, b"more"), A, B));
+    assert_eq!(world.send(&seg(B4, 80, A4, 1000, TCP_ACK, 503, 121, b"il"), B, A), Err(DropReason::Inspection));
+    assert!(!carries(&mut world, &seg(A4, 1000, B4, 80, TCP_ACK, 121, 503, b"more"), A, B));
+}
+
+#[test]
+fn a_new_policy_reads_a_direction_again_from_where_it_stands() {
+    let mut world = beyond_the_depth();
+    assert!(carries(&mut world, &seg(A4, 1000, B4, 80, TCP_ACK, 109, 501, b"0123456789"), A, B));
+    let mut spec = inspecting(&program(DROP));
+    spec.settings.stream_depth = 4096;
+    world.install(&spec);
+    assert_eq!(world.send(&seg(A4, 1000, B4, 80, TCP_ACK, 119, 501, b"good"), A, B), Ok(()));
+    assert_eq!(world.send(&seg(A4, 1000, B4, 80, TCP_ACK, 123, 501, b"evil"), A, B), Err(DropReason::Inspection));
 }

@@ -9,7 +9,6 @@ mod drops;
 mod families;
 mod first_hop;
 mod guard;
-mod kept;
 mod lab;
 mod limits;
 mod links;
