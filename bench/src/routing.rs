@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use weir_fabric::nat::{Masquerade, NatConfig};
-use weir_fabric::router::{InterfaceConfig, Prefix, RouteTable, RouterConfig};
+use weir_fabric::router::{InterfaceConfig, NextHop, Prefix, Route, RouteTable, RouterConfig, Target};
 use weir_fabric::{Egress, Fabric, PortConfig, Step, SwitchConfig};
 use weir_filter::{Limits, Policy, spec};
 use weir_wire::build::frames::{Ends, udp};
@@ -188,6 +188,54 @@ pub fn forward(rounds: &Rounds, name: &str, count: u32, edge: Edge) -> Result<Fi
     let wanted = if edge == Edge::Plain { address(1, 1) } else { address(2, 254) };
     if source != wanted.octets() {
         return Err(format!("\"{name}\" gave a wrong answer: it left as {source:?}, not as {wanted}"));
+    }
+    Ok(figure)
+}
+
+/// What the worker does when one route changes among very many, which others have made a table of: nothing moves
+/// meanwhile. The figure is for one change.
+///
+/// # Errors
+/// Where the routes do not change.
+pub fn change_route(rounds: &Rounds, name: &str, routes: u32, bindings: u32) -> Result<Figure, String> {
+    let mut bench = Bench::new(Edge::Masquerade)?;
+    for flow in 0..bindings {
+        bench.open(flow).map_err(|error| format!("\"{name}\": {error}"))?;
+    }
+    let target = |last: u8| {
+        let way = NextHop { interface: InterfaceId(1), gateway: Some(address(2, last).into()) };
+        Target::Via(vec![way])
+    };
+    // A /28 each, spread over the address space.
+    let prefix =
+        |n: u32| Prefix { address: Ipv4Addr::from((n.wrapping_mul(0x9e37_79b1) | 1) & !15).into(), length: 28 };
+    let config = |changed: u8| -> Result<RouterConfig, String> {
+        let interfaces: Vec<_> = [1, 2].map(|side| (InterfaceId(u16::from(side) - 1), interface(side))).into();
+        let all = (0..routes).map(|n| Route { to: prefix(n), target: target(if n == 7 { changed } else { 1 }) });
+        let table = RouteTable::build(interfaces.iter().map(|(id, config)| (*id, config)), all)
+            .map_err(|full| format!("{full:?}"))?;
+        let masquerades = vec![Masquerade { interface: InterfaceId(1), ..Masquerade::default() }];
+        let nat = NatConfig { masquerades, ..NatConfig::default() };
+        Ok(RouterConfig { zone: ZONE, interfaces, table: Arc::new(table), nat, ..RouterConfig::default() })
+    };
+    let configs = [config(2)?, config(3)?];
+    let mut turn = 0;
+    let figure = rounds.measure(name, || {
+        turn ^= 1;
+        let step = configs.get(turn).map(|config| Step::SetRouter(RouterId(0), config.clone()));
+        let Bench { fabric, now, .. } = &mut bench;
+        let ((), mut cost) = timed(1, || step.into_iter().for_each(|step| fabric.apply(*now, step)));
+        drop(fabric.retired_tables());
+        // A change is no packet.
+        cost.excused = cost.allocations;
+        cost
+    });
+    let table = bench.fabric.routes(RouterId(0)).ok_or("there is no router")?;
+    let last = configs.get(turn).map(|config| config.table.lookup(prefix(7).address).cloned());
+    if table.lookup(prefix(7).address).cloned() != last.flatten()
+        || bench.fabric.nat(bench.now, 0).1 != bindings as usize
+    {
+        return Err(format!("\"{name}\" gave a wrong answer: the route did not change, or bindings were lost"));
     }
     Ok(figure)
 }

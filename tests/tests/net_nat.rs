@@ -5,7 +5,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use weir_tests::lab::{
-    Daemon, Failure, HttpServer, Namespace, http_get, ping, skip_unless_root, trace_route, transfer, wait_for,
+    Daemon, Failure, HttpServer, Namespace, Said, converse, http_get, ping, skip_unless_root, skip_without,
+    trace_route, transfer, wait_for,
 };
 
 const EDGE: &str = r#"
@@ -251,6 +252,131 @@ fn files_are_fetched_actively_and_passively_through_translation() -> Result<(), 
     daemon.ctl(&["nat", "del", "edge", "--helper", "ftp"])?;
     daemon.ctl(&["nat", "flush"])?;
     assert!(!fetch(&client, "198.51.100.9", "active")?.contains("got it"));
+    Ok(())
+}
+
+/// A server of TFTP that keeps one file of three blocks, and answers by another port than it was asked at.
+const TFTP_SERVER: &str = r#"
+import socket, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind((sys.argv[1], 69))
+while True:
+    _, who = s.recvfrom(600)
+    t = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); t.bind((sys.argv[1], 0)); t.settimeout(1)
+    for number, block in enumerate([b"a" * 512, b"b" * 512, b"the end"], 1):
+        try:
+            t.sendto(bytes([0, 3, 0, number]) + block, who); t.recvfrom(600)
+        except OSError: break
+"#;
+
+#[test]
+fn files_are_fetched_by_tftp_through_translation() -> Result<(), Failure> {
+    if skip_unless_root() || skip_without("busybox") {
+        return Ok(());
+    }
+    if Command::new("python3").arg("--version").output().is_err() {
+        println!("skipped: needs python3");
+        return Ok(());
+    }
+    let (daemon, [_, client, outside]) = start()?;
+    let mut serve = Command::new("python3");
+    serve.args(["-c", TFTP_SERVER, "198.51.100.9"]);
+    let _server = Ended(outside.spawn(&mut serve)?);
+    let fetch = || -> Result<bool, Failure> {
+        let mut command = Command::new("ip");
+        command.args([
+            "netns",
+            "exec",
+            client.name(),
+            "timeout",
+            "4",
+            "busybox",
+            "tftp",
+            "-g",
+            "-r",
+            "hello",
+            "-l",
+            "-",
+        ]);
+        let output = command.arg("198.51.100.9").output()?;
+        Ok(output.stdout.len() == 1031 && output.stdout.ends_with(b"the end"))
+    };
+    // Without the helper the answers belong to nobody inside.
+    assert_eq!(ping(&client, "198.51.100.9", 3)?.lost(), 0);
+    assert!(!fetch()?);
+    daemon.ctl(&["nat", "helper", "edge", "tftp"])?;
+    daemon.ctl(&["nat", "flush"])?;
+    wait_for("the file", Duration::from_secs(20), || fetch().ok().filter(|fetched| *fetched))?;
+    Ok(())
+}
+
+#[test]
+fn that_ports_run_out_is_an_event_for_people() -> Result<(), Failure> {
+    if skip_unless_root() {
+        return Ok(());
+    }
+    let (daemon, [_, client, _outside]) = start()?;
+    daemon.ctl(&["nat", "del", "edge", "--masquerade", "wan"])?;
+    daemon.ctl(&["nat", "masquerade", "edge", "wan", "--ports", "40000-40001"])?;
+    let open = |count: usize| {
+        client.inside(|| {
+            let open = || -> std::io::Result<std::net::UdpSocket> {
+                let socket = std::net::UdpSocket::bind("10.1.0.3:0")?;
+                socket.send_to(b"x", "198.51.100.9:9999")?;
+                Ok(socket)
+            };
+            Ok((0..count).map(|_| open()).collect::<std::io::Result<Vec<_>>>()?)
+        })
+    };
+    assert_eq!(ping(&client, "198.51.100.9", 2)?.lost(), 0);
+    let _sockets = open(6)?;
+    let told = daemon.wait_event("the alarm", |event| event["notice"]["kind"] == "nat-exhausted")?;
+    assert_eq!((&told["src_ip"], &told["proto"]), (&"10.1.0.3".into(), &"UDP".into()));
+    assert_eq!((&told["in_iface"], &told["notice"]["interface"]), (&"client".into(), &"edge/wan".into()));
+    let shown = daemon.ctl(&["events", "--last", "50"])?;
+    assert!(shown.contains("nat-exhausted at edge/wan: no port is free"), "{shown}");
+    // A guest at its share.
+    daemon.ctl(&["nat", "del", "edge", "--masquerade", "wan"])?;
+    daemon.ctl(&["nat", "masquerade", "edge", "wan", "--limit-each", "3"])?;
+    daemon.ctl(&["nat", "flush"])?;
+    let _more = open(8)?;
+    let told = daemon.wait_event("the alarm", |event| event["notice"]["kind"] == "nat-limit")?;
+    let text = told["notice"]["text"].as_str().unwrap_or_default();
+    assert!(text.contains("10.1.0.3 has its share of 3 flows"), "{text}");
+    Ok(())
+}
+
+#[test]
+fn a_connection_outlives_an_orderly_restart_of_the_daemon() -> Result<(), Failure> {
+    if skip_unless_root() {
+        return Ok(());
+    }
+    let (mut daemon, hosts) = start()?;
+    let [_, client, outside] = &hosts;
+    daemon.ctl(&["nat", "del", "edge", "--masquerade", "wan"])?;
+    // No host would choose one of these by itself, and a new start would choose another.
+    daemon.ctl(&["nat", "masquerade", "edge", "wan", "--ports", "2000-9999"])?;
+    assert_eq!(ping(client, "198.51.100.9", 2)?.lost(), 0);
+    let mut talk = converse(client, outside, socket("198.51.100.9:7777")?)?;
+    assert_eq!(talk.say(b"hello", Duration::from_secs(5))?, Said::Heard);
+    let bound = |daemon: &Daemon| -> Result<String, Failure> {
+        let list = daemon.ctl_json(&["nat", "bindings"])?;
+        let all = list["bindings"].as_array().or(list.as_array()).cloned().unwrap_or_default();
+        let talk = all.iter().find(|binding| binding.to_string().contains("7777"));
+        talk.map(|binding| binding["outside_port"].to_string())
+            .ok_or_else(|| Failure::new(format!("no binding in {list}")))
+    };
+    let before = bound(&daemon)?;
+    daemon.stop()?;
+    daemon.run()?;
+    // The devices are others; the hosts' kernels still have the connection.
+    for (host, last) in hosts.iter().take(2).zip([2, 3]) {
+        host.address("eth0", &format!("10.1.0.{last}/24"))?;
+        host.ip(&["route", "replace", "default", "via", "10.1.0.1"])?;
+    }
+    outside.address("eth0", "198.51.100.9/24")?;
+    assert_eq!(bound(&daemon)?, before);
+    assert_eq!(talk.say(b"still there?", Duration::from_secs(20))?, Said::Heard, "{}", daemon.ctl(&["why"])?);
+    assert!(!daemon.path("bindings").exists(), "what was read is not read again");
     Ok(())
 }
 

@@ -11,6 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use weir_fabric::mirror::Handed;
 
+use crate::bindings;
 use crate::commit::{Controller, Terms};
 use crate::config::Config;
 use crate::eve::{self, EveFile, Feed};
@@ -37,6 +38,8 @@ pub struct Options {
     pub state: Option<PathBuf>,
     /// Where the leases of guests are kept; absent: beside the state, where that is kept.
     pub leases: Option<PathBuf>,
+    /// Where bindings of address translation are kept over an orderly end; absent: beside the state, where that is kept.
+    pub bindings: Option<PathBuf>,
     /// Where requests come in.
     pub listen: Vec<Listen>,
     /// Who may use unix sockets.
@@ -113,7 +116,9 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(|e| Failure(format!("the control threads cannot be started: {e}")))?;
-    let served = runtime.block_on(serve(Arc::clone(&controller), config, feed, bound, reopen));
+    let beside = || options.state.as_ref().map(|state| state.with_extension("bindings"));
+    let kept = options.bindings.clone().or_else(beside);
+    let served = runtime.block_on(serve(Arc::clone(&controller), config, feed, bound, reopen, kept));
     runtime.shutdown_timeout(GRACE);
     started.handle.stop();
     drop(controller);
@@ -254,6 +259,7 @@ async fn serve(
     feed: Feed,
     bound: Vec<Bound>,
     reopen: Arc<AtomicBool>,
+    kept_bindings: Option<PathBuf>,
 ) -> Result<(), Failure> {
     // The handlers stand before anything is made, so that a signal in between cleans up.
     let mut terminate = signal(SignalKind::terminate()).map_err(failure)?;
@@ -264,6 +270,9 @@ async fn serve(
         Ok(())
     });
     first.await.map_err(failure)?;
+    if let Some(path) = &kept_bindings {
+        bindings::restore(&controller, path).await;
+    }
     let (stop, stopped) = watch::channel(false);
     let kept = tokio::spawn(keeper::run(Arc::clone(&controller), feed.clone()));
     let routes = server::routes(Arc::clone(&controller), feed, stopped.clone()).await.map_err(failure)?;
@@ -294,6 +303,9 @@ async fn serve(
     }
     kept.abort();
     keeper::save(&controller).await;
+    if let Some(path) = &kept_bindings {
+        bindings::save(&controller, path).await;
+    }
     result
 }
 

@@ -4,6 +4,7 @@
 //! and talks to the worker by messages only: no lock is shared with it.
 #![forbid(unsafe_code)]
 
+pub mod bindings;
 pub mod commit;
 pub mod config;
 pub mod content;

@@ -53,6 +53,9 @@ struct RunArgs {
     /// Keep the addresses that guests hold in this file, so that they outlive the daemon [usually: beside --state].
     #[arg(long, value_name = "FILE")]
     leases: Option<PathBuf>,
+    /// Keep the bindings of address translation here from an orderly end to the next start [usually: beside the state].
+    #[arg(long, value_name = "FILE")]
+    bindings: Option<PathBuf>,
     /// Where vswitchctl reaches the daemon: unix:PATH or tcp:ADDRESS:PORT. May be given several times.
     ///
     /// TCP needs mutual TLS: --tls-cert, --tls-key and --tls-client-ca.
@@ -147,6 +150,7 @@ fn run(args: RunArgs) -> Result<(), String> {
         config: args.config,
         state: args.state,
         leases: args.leases,
+        bindings: args.bindings,
         listen: args.listen,
         access: Access { mode: args.socket_mode, group },
         tls,

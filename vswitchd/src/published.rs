@@ -89,6 +89,12 @@ impl Names {
         self.switches.get(&id.0).cloned().unwrap_or_else(|| format!("#{}", id.0))
     }
 
+    /// The zones of routers, by name.
+    pub fn zones(&self) -> impl Iterator<Item = (&str, u16)> {
+        let zones = self.switches.iter().filter(|(id, _)| SwitchId(**id).is_zone());
+        zones.map(|(id, name)| (name.as_str(), *id))
+    }
+
     /// A rule's name.
     pub fn rule(&self, id: RuleId) -> String {
         if id == RuleId::DEFAULT {

@@ -81,6 +81,7 @@ impl Daemon {
         let mut command = Command::new(binaries()?.join("vswitchd"));
         command.arg("run").arg("--config").arg(self.path("weir.toml")).arg("--leases").arg(self.path("leases"));
         command.arg("--listen").arg(format!("unix:{}", self.path("control.sock").display()));
+        command.arg("--bindings").arg(self.path("bindings"));
         command.arg("--eve").arg(self.path("eve.json"));
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         self.child = Some(self.namespace.spawn(&mut command)?);

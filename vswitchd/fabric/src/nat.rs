@@ -27,6 +27,7 @@ mod errors;
 mod family;
 mod ftp;
 mod joined;
+pub mod kept;
 mod nat64;
 pub mod prefix;
 mod short;

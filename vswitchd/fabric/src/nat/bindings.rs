@@ -96,17 +96,17 @@ pub(super) fn hash(seed: u64, way: Way, at: At) -> u64 {
 }
 
 #[derive(Debug)]
-struct Binding {
-    names: Names,
-    used: Instant,
+pub(super) struct Binding {
+    pub names: Names,
+    pub used: Instant,
     /// Packets went out, and in.
-    heard: [bool; 2],
+    pub heard: [bool; 2],
     /// A TCP end of it has finished, by FIN or RST.
-    finished: [bool; 2],
+    pub finished: [bool; 2],
     /// The only remote address that it lets in, where it holds for all remote ends.
-    expects: Option<IpAddr>,
+    pub expects: Option<IpAddr>,
     /// A conversation that speaks of addresses.
-    ftp: Option<Box<Ftp>>,
+    pub ftp: Option<Box<Ftp>>,
 }
 
 impl Binding {
@@ -123,7 +123,7 @@ impl Binding {
         }
     }
 
-    fn is_over(&self, now: Instant, timeouts: &Timeouts) -> bool {
+    pub fn is_over(&self, now: Instant, timeouts: &Timeouts) -> bool {
         now.since(self.used) >= self.idle(timeouts)
     }
 }
@@ -144,7 +144,7 @@ pub struct BindingEntry {
 pub(super) struct Bindings {
     index: Index,
     seed: u64,
-    all: Vec<Option<Binding>>,
+    pub all: Vec<Option<Binding>>,
     free: Vec<u32>,
     /// Bindings that hold for all remote ends.
     open: usize,
@@ -279,6 +279,26 @@ impl Bindings {
             binding.expects = Some(from);
         }
         true
+    }
+
+    /// A binding that was just added is one that was kept: used then, by both sides. `false` removes it, since its time is
+    /// over.
+    pub fn take_up(
+        &mut self,
+        names: &Names,
+        used: Instant,
+        expects: Option<IpAddr>,
+        (now, timeouts): (Instant, &Timeouts),
+    ) -> bool {
+        let at = names.at(Way::Out);
+        let Some(place) = self.exact(Way::Out, at, self.hash(Way::Out, at)) else { return false };
+        let Some(binding) = self.all.get_mut(place as usize).and_then(Option::as_mut) else { return false };
+        (binding.used, binding.heard, binding.expects) = (used, [true; 2], expects);
+        let stands = !binding.is_over(now, timeouts);
+        if !stands {
+            self.remove(place as usize);
+        }
+        stands
     }
 
     /// Whether these names can be given: nobody inside or outside has them, or has not used them for their time.

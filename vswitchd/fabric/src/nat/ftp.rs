@@ -36,6 +36,11 @@ pub(super) struct Ftp {
 }
 
 impl Ftp {
+    /// Numbers of the stream are moved.
+    pub fn moves(&self) -> bool {
+        (self.before, self.after) != (0, 0)
+    }
+
     /// A sequence number of the host inside, as the outside knows it.
     fn outward(&self, seq: u32) -> u32 {
         let behind = (seq.wrapping_sub(self.seq) as i32) > 0;

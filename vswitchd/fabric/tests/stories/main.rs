@@ -9,6 +9,7 @@ mod drops;
 mod families;
 mod first_hop;
 mod guard;
+mod kept;
 mod lab;
 mod limits;
 mod links;
