@@ -10,7 +10,7 @@ use weir_bench::e2e::run::run;
 use weir_bench::e2e::scenario::Scenario;
 use weir_bench::e2e::switches::Kind;
 use weir_bench::e2e::trial::{self, Effort};
-use weir_bench::e2e::{Failure, plot, report};
+use weir_bench::e2e::{Failure, plot, report, table};
 use weir_bench::record::Setting;
 
 /// Measure switches side by side, one core for the switch and one for the guests.
@@ -44,6 +44,9 @@ struct Options {
     /// Append the figures to bench/records.
     #[arg(long)]
     record: bool,
+    /// Write the last records of each scenario into the README's table, and do nothing else.
+    #[arg(long)]
+    readme: bool,
     /// Folder of the built vswitchd [usually: this program's].
     #[arg(long, value_name = "FOLDER")]
     binaries: Option<PathBuf>,
@@ -62,6 +65,13 @@ fn main() -> ExitCode {
 fn bench(options: &Options) -> Result<(), Failure> {
     let home = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut scenarios = Scenario::all(&home.join("scenarios"))?;
+    if options.readme {
+        let path = home.join("../README.md");
+        let at = |e: std::io::Error| format!("{}: {e}", path.display());
+        let text = std::fs::read_to_string(&path).map_err(at)?;
+        let text = table::put(&text, &home.join("records"), &scenarios)?;
+        return std::fs::write(&path, text).map_err(at);
+    }
     scenarios.retain(|s| options.scenario.is_empty() || options.scenario.iter().any(|name| s.name.contains(name)));
     if options.list {
         scenarios.iter().for_each(|scenario| println!("{:24} {}", scenario.name, scenario.about));

@@ -11,6 +11,7 @@ pub mod report;
 pub mod run;
 pub mod scenario;
 pub mod switches;
+pub mod table;
 pub mod trial;
 
 /// What went wrong, in words.

@@ -63,9 +63,14 @@ pub fn ratio(rows: &[Row], scenario: &str, peer: &str) -> Option<f64> {
         row.outcome.as_ref().ok().map(|outcome| (outcome.median, row.scenario.kind))
     };
     let ((ours, kind), (theirs, _)) = (of("weir")?, of(peer)?);
-    let ratio = match kind {
+    let ratio = better(kind, ours, theirs);
+    ratio.is_finite().then_some(ratio)
+}
+
+/// How many times better our figure is than theirs.
+pub fn better(kind: Kinds, ours: f64, theirs: f64) -> f64 {
+    match kind {
         Kinds::Latency | Kinds::Idle | Kinds::Change => theirs / ours,
         Kinds::Rate | Kinds::NoLoss | Kinds::NewFlows => ours / theirs,
-    };
-    ratio.is_finite().then_some(ratio)
+    }
 }
