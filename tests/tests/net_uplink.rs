@@ -4,11 +4,15 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
-use weir_tests::lab::{Daemon, Failure, Namespace, ping, skip_unless_root, transfer, wait_for};
+use weir_tests::lab::{
+    Daemon, Failure, HttpServer, Namespace, http_get, ping, skip_unless_root, trace_route, transfer, wait_for,
+};
 
 const HOST: &str = "192.0.2.1";
 const GATEWAY: &str = "192.0.2.2";
 const GUEST: &str = "192.0.2.10";
+/// The router of guests in a network of their own.
+const EDGE: &str = "192.0.2.3";
 
 /// The daemon's namespace is the host; its card leads to the gateway, from where an operator is logged in.
 struct Site {
@@ -44,7 +48,31 @@ impl Site {
              to = {{ addresses = [\"{HOST}/32\"] }}\ndestination_ports = [9]\n",
             guest.name()
         );
-        let (mut daemon, gateway) = (Daemon::prepare(&config)?, Namespace::new("gateway")?);
+        let site = Site::with(&config, guest)?;
+        site.guest.address("eth0", &format!("{GUEST}/24"))?;
+        Ok(site)
+    }
+
+    /// Guests in a network of their own, behind a router that has an address in the host's network.
+    fn routed() -> Result<Site, Failure> {
+        let guest = Namespace::new("guest")?;
+        let config = format!(
+            "[[switch]]\nname = \"lan\"\n\n[[switch]]\nname = \"wan\"\n\n[[port]]\nname = \"vm\"\nswitch = \"lan\"\n\
+             tap = {{ name = \"eth0\", netns = \"{}\" }}\n\n[[router]]\nname = \"edge\"\n\
+             route = [{{ to = \"0.0.0.0/0\", via = \"{GATEWAY}\" }}]\nmasquerade = [{{ interface = \"wan\" }}]\n\
+             forward = [{{ protocol = \"tcp\", address = \"{EDGE}\", ports = 8080, to = \"10.1.0.2\", to_port = 80 }}]\n\
+             interface = [{{ name = \"lan\", switch = \"lan\", addresses = \"10.1.0.1/24\" }}, \
+             {{ name = \"wan\", switch = \"wan\", addresses = \"{EDGE}/24\" }}]\n",
+            guest.name()
+        );
+        let site = Site::with(&config, guest)?;
+        site.guest.address("eth0", "10.1.0.2/24")?;
+        site.guest.ip(&["route", "add", "default", "via", "10.1.0.1"])?;
+        Ok(site)
+    }
+
+    fn with(config: &str, guest: Namespace) -> Result<Site, Failure> {
+        let (mut daemon, gateway) = (Daemon::prepare(config)?, Namespace::new("gateway")?);
         let host = daemon.namespace();
         host.veth("eth0", &gateway, "eth0")?;
         host.address("eth0", &format!("{HOST}/24"))?;
@@ -57,12 +85,15 @@ impl Site {
             stream.set_read_timeout(Some(Duration::from_secs(10)))?;
         }
         daemon.run()?;
-        guest.address("eth0", &format!("{GUEST}/24"))?;
         Ok(Site { daemon, gateway, guest, session: Session { operator, host: served } })
     }
 
     fn attach(&self, seconds: &str) -> Result<String, Failure> {
-        self.daemon.ctl(&["uplink", "attach", "eth0", "--switch", "lan", "--confirm-within", seconds])
+        self.attach_to("lan", seconds)
+    }
+
+    fn attach_to(&self, switch: &str, seconds: &str) -> Result<String, Failure> {
+        self.daemon.ctl(&["uplink", "attach", "eth0", "--switch", switch, "--confirm-within", seconds])
     }
 
     fn has_uplink(&self) -> Result<bool, Failure> {
@@ -106,6 +137,34 @@ fn the_session_outlives_attach_traffic_and_the_daemons_death() -> Result<(), Fai
     transfer(&site.gateway, site.daemon.namespace(), Site::at(HOST, 5003)?, 8 << 20)?;
     let left = site.daemon.namespace().ip(&["link", "show"])?;
     assert!(!left.contains("weir-eth0"), "nothing of the daemon's is left: {left}");
+    site.session.answers()
+}
+
+#[test]
+fn guests_in_a_network_of_their_own_go_out_by_the_hosts_card_and_are_reached() -> Result<(), Failure> {
+    if skip_unless_root() {
+        return Ok(());
+    }
+    let mut site = Site::routed()?;
+    site.session.answers()?;
+    site.attach_to("wan", "60")?;
+    site.daemon.ctl(&["confirm"])?;
+    site.session.answers()?;
+    for address in [GATEWAY, HOST] {
+        assert_eq!(ping(&site.guest, address, 3)?.lost(), 0, "{address}");
+    }
+    transfer(&site.guest, &site.gateway, Site::at(GATEWAY, 5001)?, 64 << 20)?;
+    transfer(&site.guest, site.daemon.namespace(), Site::at(HOST, 5001)?, 16 << 20)?;
+    // The gateway knows the router alone, and reaches the guest by its forwarded port.
+    let _server = HttpServer::start(&site.guest, Site::at("10.1.0.2", 80)?, "behind the card")?;
+    let page = http_get(&site.gateway, Site::at(EDGE, 8080)?, "/")?;
+    assert!(page.is_page_with("behind the card"));
+    let bindings = site.daemon.ctl(&["nat", "bindings"])?;
+    assert!(bindings.contains(EDGE) && bindings.contains("10.1.0.2"), "{bindings}");
+    let way = trace_route(&site.guest, GATEWAY)?;
+    assert_eq!(way, ["10.1.0.1", GATEWAY].map(|address| address.parse().ok()));
+    site.session.answers()?;
+    site.daemon.kill()?;
     site.session.answers()
 }
 

@@ -5,6 +5,7 @@
 
 mod appliances;
 mod bridging;
+mod domains;
 mod drops;
 mod families;
 mod first_hop;
@@ -27,5 +28,6 @@ mod storm;
 mod suppression;
 mod trace;
 mod translation;
+mod translation6;
 mod vlans;
 mod watch;
