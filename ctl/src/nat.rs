@@ -100,6 +100,9 @@ pub struct Masquerade {
     /// Flows of one inside address at most [usually: no limit of its own].
     #[arg(long, value_name = "NUMBER", default_value_t = 0, hide_default_value = true)]
     limit_each: u32,
+    /// Give each inside address so many of the ports for itself [usually: all share them].
+    #[arg(long, value_name = "NUMBER", default_value_t = 0, hide_default_value = true)]
+    ports_each: u32,
 }
 
 /// A forwarded port.
@@ -184,6 +187,7 @@ fn addition(command: Command) -> Option<v1::AddNatRequest> {
                 ports: m.ports.unwrap_or_default(),
                 endpoint_independent: m.endpoint_independent,
                 limit_each: m.limit_each,
+                ports_each: m.ports_each,
             };
             (m.router, v1::NatSpec { masquerades: vec![masquerade], ..v1::NatSpec::default() })
         }
@@ -262,6 +266,7 @@ fn text(routers: &[v1::RouterSpec]) -> String {
             let mut notes = vec![format!("ports {}", m.ports)];
             notes.extend(m.endpoint_independent.then(|| "endpoint-independent".to_owned()));
             notes.extend((m.limit_each > 0).then(|| format!("{} flows each", m.limit_each)));
+            notes.extend((m.ports_each > 0).then(|| format!("{} ports each", m.ports_each)));
             let inside = if m.from.is_empty() { "all".to_owned() } else { m.from.join(",") };
             let row = [router.name.clone(), "masquerade".into(), outside.trim().into(), inside, notes.join(", ")];
             table.row(row.into());

@@ -22,6 +22,7 @@ use weir_wire::{DropReason, Instant, InterfaceId, Packet, RouterId, SwitchId};
 
 mod alarm;
 pub mod bindings;
+mod blocks;
 pub mod ends;
 mod errors;
 mod family;
@@ -40,6 +41,7 @@ use crate::router::Prefix;
 use crate::router::neighbor::Seeded;
 use alarm::{Alarms, Scarce};
 use bindings::{ANYBODY, BindingEntry, Bindings, Names, Way};
+use blocks::Blocks;
 use ends::{End, Ends, Side, read, write};
 
 /// Ports that are tried before a masquerade counts as exhausted.
@@ -60,6 +62,8 @@ pub struct Masquerade {
     pub endpoint_independent: bool,
     /// Bindings of one inside address at most; 0 for no limit of its own.
     pub limit_each: u32,
+    /// Each inside address has so many of the ports for itself; 0: all share them.
+    pub ports_each: u16,
 }
 
 impl Default for Masquerade {
@@ -72,6 +76,7 @@ impl Default for Masquerade {
             ports: 1024..=u16::MAX,
             endpoint_independent: false,
             limit_each: 0,
+            ports_each: 0,
         }
     }
 }
@@ -186,6 +191,7 @@ pub(crate) struct Nat {
     /// Joined addresses by zone and outside address, in order, and by zone and inside address.
     joined: [Vec<(u16, IpAddr, OneToOne)>; 2],
     bindings: Bindings,
+    blocks: Blocks,
     hash: Seeded,
     /// Of the IPv4 packets that were of IPv6.
     identification: u16,
@@ -203,6 +209,7 @@ impl Nat {
             tftp_zones: Vec::new(),
             joined: [Vec::new(), Vec::new()],
             bindings: Bindings::new(seed),
+            blocks: Blocks::default(),
             hash: Seeded(seed ^ 2),
             identification: seed as u16,
             counters: NatCounters::default(),
@@ -223,6 +230,7 @@ impl Nat {
             self.edges.push(Edge { router, zone, config, own });
             self.edges.sort_by_key(|edge| edge.router);
         }
+        self.blocks.clear();
         let before = std::mem::take(&mut self.outside);
         for Edge { zone, config, own, .. } in &self.edges {
             let masquerades = config.masquerades.iter().flat_map(|m| &m.addresses);
@@ -413,12 +421,17 @@ impl Nat {
         }
         let remote = if by.endpoint_independent { ANYBODY } else { destination };
         let named = |port| Names { zone: zone.0, protocol, inside: source, outside: (address, port), remote };
-        let (first, last) = (u32::from(*by.ports.start()), u32::from(*by.ports.end()));
+        let Some(ports) = self.ports(zone, address, source.0, by) else {
+            self.counters.exhausted += 1;
+            self.run_short(now, Scarce::Blocks, (zone, ends), Some(by));
+            return Err(DropReason::NatExhausted);
+        };
+        let (first, last) = (u32::from(*ports.start()), u32::from(*ports.end()));
         let count = (last + 1).saturating_sub(first).max(1);
         let start = (self.hash.hash_one((source, remote)) % u64::from(count)) as u32;
         // What has no ports has one name only.
         let without_ports = source.1 == 0 && destination.1 == 0;
-        let same = (without_ports || by.ports.contains(&source.1)).then_some(source.1);
+        let same = (without_ports || ports.contains(&source.1)).then_some(source.1);
         let others =
             (0..if without_ports { 0 } else { TRIES.min(count) }).map(|n| (first + (start + n) % count) as u16);
         for port in same.into_iter().chain(others) {
@@ -439,6 +452,22 @@ impl Nat {
         self.counters.exhausted += 1;
         self.run_short(now, Scarce::Ports, (zone, ends), Some(by));
         Err(DropReason::NatExhausted)
+    }
+
+    /// The ports that a masquerade has for an inside address; `None` where all are others'.
+    fn ports(
+        &mut self,
+        zone: SwitchId,
+        address: IpAddr,
+        guest: IpAddr,
+        by: &Masquerade,
+    ) -> Option<RangeInclusive<u16>> {
+        if by.ports_each == 0 {
+            return Some(by.ports.clone());
+        }
+        let (bindings, hash) = (&self.bindings, self.hash.hash_one(guest));
+        let lives = |owner| bindings.of(zone.0, owner) > 0;
+        self.blocks.of((zone.0, address, guest), (&by.ports, by.ports_each), hash, lives)
     }
 
     pub fn tick(&mut self, now: Instant, timeouts: &Timeouts) {

@@ -34,6 +34,9 @@ pub struct Masquerade {
     /// Flows of one inside address at most; 0 for no limit of its own.
     #[serde(default, skip_serializing_if = "is_default")]
     pub limit_each: u32,
+    /// Each inside address has so many of the ports for itself; 0: all share them.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub ports_each: u16,
 }
 
 fn default_ports() -> Range {
@@ -49,6 +52,7 @@ impl Default for Masquerade {
             ports: default_ports(),
             endpoint_independent: false,
             limit_each: 0,
+            ports_each: 0,
         }
     }
 }
@@ -221,6 +225,10 @@ impl Router {
             let family = masquerade.addresses.iter().filter(|address| address.is_ipv4() == v4);
             problems.unless(family.count() <= 1, || format!("{}: give one address of a family", object()));
         }
+        let count = u32::from(masquerade.ports.last) + 1 - u32::from(masquerade.ports.first);
+        problems.unless(u32::from(masquerade.ports_each) <= count, || {
+            format!("{}: ports_each = {} is more than the {count} ports there are", object(), masquerade.ports_each)
+        });
         problems.unless(masquerade.ports.first > 0, || format!("{}: port 0 cannot be given", object()));
     }
 

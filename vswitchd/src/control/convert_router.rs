@@ -46,6 +46,7 @@ pub(super) fn nat_of(router: &str, spec: &v1::NatSpec) -> Result<Router, Refusal
             ports: if m.ports.is_empty() { usual.ports } else { text(&object, "ports", &m.ports)? },
             endpoint_independent: m.endpoint_independent,
             limit_each: m.limit_each,
+            ports_each: narrow(&object, "ports_each", m.ports_each)?,
         })
     });
     let forwards = spec.forwards.iter().map(|f| {
@@ -81,6 +82,7 @@ fn nat_to_proto(router: &Router) -> v1::NatSpec {
         ports: m.ports.to_string(),
         endpoint_independent: m.endpoint_independent,
         limit_each: m.limit_each,
+        ports_each: m.ports_each.into(),
     });
     let forwards = router.forwards.iter().map(|f| v1::Forward {
         protocol: f.protocol.to_string(),

@@ -196,6 +196,7 @@ fn nat(router: &Router, ids: &Ids) -> NatConfig {
             ports: wanted.ports.into(),
             endpoint_independent: wanted.endpoint_independent,
             limit_each: wanted.limit_each,
+            ports_each: wanted.ports_each,
         })
     });
     let forwards = router.forwards.iter().map(|wanted| Forward {

@@ -26,6 +26,8 @@ const PLACES: usize = 64;
 pub(super) enum Scarce {
     /// Ports of the outside address, towards this remote end.
     Ports,
+    /// Blocks of ports, of which each guest has one.
+    Blocks,
     /// What one inside address may have.
     Share,
     /// Room for bindings.
@@ -100,7 +102,8 @@ impl Nat {
         (zone, ends): (SwitchId, &Ends),
         by: Option<&Masquerade>,
     ) {
-        let guest = (scarce == Scarce::Share).then_some(ends.source.0);
+        let own = scarce == Scarce::Share || scarce == Scarce::Ports && by.is_some_and(|by| by.ports_each > 0);
+        let guest = own.then_some(ends.source.0);
         let place = Place { scarce, interface: by.map(|by| by.interface), guest };
         let Some(refused) = self.alarms.is_due(now, place) else { return };
         let text = text(scarce, ends, by);
@@ -119,6 +122,16 @@ fn text(scarce: Scarce, ends: &Ends, by: Option<&Masquerade>) -> String {
     };
     let (guest, remote) = (ends.source.0, ends.destination);
     match (scarce, by) {
+        (Scarce::Ports, Some(by)) if by.ports_each > 0 => format!(
+            "{guest} has used up the {} ports that are its own; its next {protocol} flow was refused. Raise ports_each, or \
+             look at what the guest does: vswitchctl nat bindings",
+            by.ports_each
+        ),
+        (Scarce::Blocks, Some(by)) => format!(
+            "all blocks of {} ports belong to other guests; a {protocol} flow of {guest} was refused. Lower ports_each, widen \
+             the masquerade's ports, or spread its guests over outside addresses by masquerades with from",
+            by.ports_each
+        ),
         (Scarce::Ports, Some(by)) => {
             let (first, last) = (by.ports.start(), by.ports.end());
             let outside = by.addresses.first().map(ToString::to_string).unwrap_or_default();
@@ -142,7 +155,7 @@ fn text(scarce: Scarce, ends: &Ends, by: Option<&Masquerade>) -> String {
             let version = if remote.0.is_ipv4() { "IPv4" } else { "IPv6" };
             format!("{guest} was refused: the interface has no {version} address that its flows could bear; add one")
         }
-        (Scarce::Room | Scarce::Ports | Scarce::Share, _) => format!(
+        (Scarce::Room | Scarce::Ports | Scarce::Blocks | Scarce::Share, _) => format!(
             "all {BINDINGS_MAX} bindings are in use; a {protocol} flow of {guest} was refused. Bound the guests with \
              limit_each, or shorten settings.timeouts; vswitchctl nat bindings shows who has them"
         ),
@@ -153,7 +166,7 @@ impl Scarce {
     /// The kind of the notice.
     const fn kind(self) -> &'static str {
         match self {
-            Scarce::Ports => "nat-exhausted",
+            Scarce::Ports | Scarce::Blocks => "nat-exhausted",
             Scarce::Share => "nat-limit",
             Scarce::Room => "nat-full",
             Scarce::Address => "nat-no-address",

@@ -107,6 +107,7 @@ impl Dice {
             ports: 80..=80 + self.roll(6) as u16,
             endpoint_independent: self.roll(2) == 0,
             limit_each: self.roll(3) as u32 * 4,
+            ports_each: if self.roll(4) == 0 { 4 } else { 0 },
         };
         let inside = Ipv4Addr::new(10, 0, 0, 1 + self.roll(3) as u8).into();
         let forward = Forward {

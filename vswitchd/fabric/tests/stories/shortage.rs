@@ -115,3 +115,33 @@ fn guests_may_have_port_ranges_of_their_own() {
     let ends = weir_wire::build::Ends { source: Ipv4Addr::new(10, 0, 0, 9).into(), ..inside(1) };
     assert_eq!(only(&lab.send(1, &udp(ends, (5000, 53), b"x"))).1.ports(), Some((5000, 53)), "the rest share");
 }
+
+#[test]
+fn each_guest_has_a_block_of_ports_that_no_other_gets() {
+    let mut lab = with(Masquerade { ports: 2000..=2023, ports_each: 8, ..masquerade() });
+    let mut given: Vec<Vec<u16>> = Vec::new();
+    for host in [1, 2] {
+        let all = (5000..5012).flat_map(|port| lab.send(u16::from(host), &udp(inside(host), (port, 53), b"x")));
+        given.push(all.map(|delivery| crate::routing::read(&delivery.1).ports().unwrap().0).collect());
+    }
+    for ports in &mut given {
+        ports.sort_unstable();
+        let first = ports[0];
+        assert_eq!(*ports, (first..first + 8).collect::<Vec<u16>>(), "eight in a row");
+        assert_eq!((first - 2000) % 8, 0);
+    }
+    assert_ne!(given[0], given[1]);
+    let told = notices(&mut lab);
+    assert_eq!(told.len(), 2, "each of them has used up its own");
+    assert!(told[0].text.contains("10.0.0.1 has used up the 8 ports that are its own"), "{}", told[0].text);
+    // A third has the last block, a fourth none until one is free again.
+    let of = |host: u8| {
+        udp(weir_wire::build::Ends { source: Ipv4Addr::new(10, 0, 0, host).into(), ..inside(1) }, (1, 53), b"x")
+    };
+    only(&lab.send(1, &of(8)));
+    assert_eq!(lab.send(1, &of(9)), []);
+    assert!(notices(&mut lab).pop().unwrap().text.contains("all blocks of 8 ports belong to other guests"));
+    lab.wait(200);
+    (0..300).for_each(|_| drop(lab.age()));
+    only(&lab.send(1, &of(9)));
+}

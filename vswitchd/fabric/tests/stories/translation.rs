@@ -21,6 +21,7 @@ pub fn masquerade() -> Masquerade {
         ports: 1024..=65535,
         endpoint_independent: false,
         limit_each: 0,
+        ports_each: 0,
     }
 }
 
