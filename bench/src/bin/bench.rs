@@ -27,7 +27,12 @@ struct Options {
     #[arg(long, value_name = "NAME")]
     scenario: Vec<String>,
     /// Peers to measure beside ours.
-    #[arg(long, value_name = "PEERS", value_delimiter = ',', default_value = "testpmd,ovs-dpdk:l2,ovs-dpdk:ct")]
+    #[arg(
+        long,
+        value_name = "PEERS",
+        value_delimiter = ',',
+        default_value = "testpmd,ovs-dpdk:l2,ovs-dpdk:sleep,ovs-dpdk:ct"
+    )]
     against: Vec<String>,
     /// Seconds of a timed stretch.
     #[arg(long, default_value_t = 2.0)]
@@ -81,7 +86,8 @@ fn bench(options: &Options) -> Result<(), Failure> {
         return Err("no scenario has such a name; see --list".to_owned());
     }
     let against = options.against.iter().map(|name| {
-        Kind::from_name(name).ok_or_else(|| format!("--against {name}: use testpmd, ovs-dpdk:l2, ovs-dpdk:ct"))
+        Kind::from_name(name)
+            .ok_or_else(|| format!("--against {name}: use testpmd, ovs-dpdk:l2, ovs-dpdk:sleep, ovs-dpdk:ct"))
     });
     let against: Vec<Kind> = against.collect::<Result<_, _>>()?;
     let binaries = match &options.binaries {

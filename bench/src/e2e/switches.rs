@@ -33,6 +33,8 @@ pub enum Kind {
 pub enum OvsProfile {
     /// A learning switch.
     L2,
+    /// The same, allowed to sleep for up to 100 µs between two looks at its ports.
+    Sleepy,
     /// Connection tracking with the scenario's number of rules.
     Conntrack,
 }
@@ -44,6 +46,7 @@ impl Kind {
             "weir" => Some(Kind::Weir),
             "testpmd" => Some(Kind::Testpmd),
             "ovs-dpdk" | "ovs-dpdk:l2" => Some(Kind::Ovs(OvsProfile::L2)),
+            "ovs-dpdk:sleep" => Some(Kind::Ovs(OvsProfile::Sleepy)),
             "ovs-dpdk:ct" => Some(Kind::Ovs(OvsProfile::Conntrack)),
             _ => None,
         }
@@ -55,6 +58,7 @@ impl Kind {
             Kind::Weir => "weir",
             Kind::Testpmd => "testpmd",
             Kind::Ovs(OvsProfile::L2) => "ovs-dpdk:l2",
+            Kind::Ovs(OvsProfile::Sleepy) => "ovs-dpdk:sleep",
             Kind::Ovs(OvsProfile::Conntrack) => "ovs-dpdk:ct",
         }
     }
@@ -196,7 +200,8 @@ impl Switch {
             "--no-wait init -- set o . other_config:dpdk-init=true \
              other_config:dpdk-extra=--no-pci\\ --in-memory\\ --single-file-segments\\ --file-prefix=weirbench \
              other_config:dpdk-socket-mem=512 other_config:dpdk-socket-limit=1024 other_config:dpdk-lcore-mask={core} \
-             other_config:pmd-cpu-mask={core} other_config:n-handler-threads=1 other_config:n-revalidator-threads=1"
+             other_config:pmd-cpu-mask={core} other_config:n-handler-threads=1 other_config:n-revalidator-threads=1{}",
+            if profile == OvsProfile::Sleepy { " other_config:pmd-maxsleep=100" } else { "" }
         );
         self.shell(&format!("ovs-vsctl --db={db} {settings}"))?;
         self.spawn(
@@ -322,7 +327,7 @@ fn ovs_flows(profile: OvsProfile, scenario: &Scenario) -> String {
     if let Some(edge) = scenario.edge {
         return edge::ovs_flows(edge);
     }
-    if profile == OvsProfile::L2 {
+    if profile != OvsProfile::Conntrack {
         return "table=0,actions=NORMAL\n".to_owned();
     }
     let mut text = "table=0,priority=10,ip,actions=ct(table=1)\ntable=0,priority=1,actions=NORMAL\n\

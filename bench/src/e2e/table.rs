@@ -11,8 +11,12 @@ use super::scenario::{Kind, Scenario};
 /// The lines between which the table stands in the README.
 const MARKS: [&str; 2] = ["<!-- figures: made by bench/run --readme -->", "<!-- end of figures -->"];
 /// The columns: a switch's name in the records, and its heading.
-const PEERS: [(&str, &str); 3] =
-    [("testpmd", "testpmd io"), ("ovs-dpdk:l2", "OVS-DPDK"), ("ovs-dpdk:ct", "OVS-DPDK ct")];
+const PEERS: [(&str, &str); 4] = [
+    ("testpmd", "testpmd io"),
+    ("ovs-dpdk:l2", "OVS-DPDK"),
+    ("ovs-dpdk:ct", "OVS-DPDK ct"),
+    ("ovs-dpdk:sleep", "OVS-DPDK asleep"),
+];
 
 /// The last record of a scenario and switch.
 #[derive(Clone, Debug)]
