@@ -474,7 +474,7 @@ pub(crate) fn rates(rate: &v1::Rate) -> String {
     [part("in", rate.in_bits), part("out", rate.out_bits)].into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
-fn share(share: &v1::Share) -> String {
+pub(crate) fn share(share: &v1::Share) -> String {
     let part = |name: &str, bits: Option<u64>| bits.map(|bits| format!("{name} {}bit/s", crate::table::count(bits)));
     let weight = Some(format!("weight {}", share.weight));
     let parts = [part("guarantee", share.guarantee_bits), part("peak", share.peak_bits), weight];

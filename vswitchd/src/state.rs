@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use weir_fabric::first_hop::GuardConfig;
-use weir_fabric::shape::{Limit, Share};
+use weir_fabric::shape::{GroupShare, Limit, Share};
 use weir_fabric::{Flood, PortConfig, Step, SwitchConfig, VlanMode};
 use weir_filter::policy::spec;
 use weir_wire::{InterfaceId, PortId, RouterId, SwitchId, Vid};
@@ -211,16 +211,18 @@ fn set_port(name: &str, desired: &Config, ids: &Ids) -> Option<Step> {
 /// What the ports that have rates may carry. Whoever has a share has it of every port that it sends to.
 pub fn carriages(desired: &Config, ids: &Ids) -> Vec<(PortId, Carriage)> {
     let limit = |bits: Option<Bits>, packets: u64, burst: u64| Limit { bits: bits.map_or(0, |b| b.0), packets, burst };
-    let shares: Vec<(PortId, Share)> = desired
-        .ports
-        .iter()
-        .filter_map(|port| {
-            let share = port.share.as_ref()?;
-            let bits = |bits: Option<Bits>| bits.map_or(0, |bits| bits.0);
-            let share = Share { guarantee: bits(share.guarantee), peak: bits(share.peak), weight: share.weight };
-            Some((ids.port(&port.name)?, share))
-        })
-        .collect();
+    let share = |share: &config::Share| {
+        let bits = |bits: Option<Bits>| bits.map_or(0, |bits| bits.0);
+        Share { guarantee: bits(share.guarantee), peak: bits(share.peak), weight: share.weight }
+    };
+    let of_port = |port: &config::Port| Some((ids.port(&port.name)?, share(port.share.as_ref()?)));
+    let shares: Vec<(PortId, Share)> = desired.ports.iter().filter_map(of_port).collect();
+    let of_group = |group: &config::Group| {
+        let members = desired.ports.iter().filter(|port| desired.sharing_group(port) == Some(&group.name));
+        let members = members.filter_map(|port| ids.port(&port.name)).collect();
+        Some(GroupShare { share: share(group.share.as_ref()?), members })
+    };
+    let group_shares: Vec<GroupShare> = desired.groups.iter().filter_map(of_group).collect();
     let both = |rate: config::Rate| {
         (limit(rate.inward, rate.in_packets, rate.burst), limit(rate.outward, rate.out_packets, rate.burst))
     };
@@ -230,7 +232,13 @@ pub fn carriages(desired: &Config, ids: &Ids) -> Vec<(PortId, Carriage)> {
             let (inward, outward) = both(desired.group(name)?.rate?);
             Some(GroupRate { name: name.clone(), inward, outward })
         });
-        let carriage = Carriage { inward, outward, shares: shares.clone(), groups: named.collect() };
+        let carriage = Carriage {
+            inward,
+            outward,
+            shares: shares.clone(),
+            group_shares: group_shares.clone(),
+            groups: named.collect(),
+        };
         Some((ids.port(&port.name)?, carriage))
     });
     carried.filter(|(_, carriage)| !carriage.is_free()).collect()

@@ -134,7 +134,7 @@ impl Config {
             check_rate(&format!("port {name}"), rate, problems);
         }
         if let Some(share) = &port.share {
-            check_share(name, share, problems);
+            check_share(&format!("port {name}"), share, problems);
         }
         match port.attachment() {
             Ok(attachment) => check_attachment(name, attachment, problems),
@@ -251,13 +251,13 @@ pub(super) fn check_rate(object: &str, rate: &Rate, problems: &mut Problems) {
     problems.unless(largest <= 1 << 40, || format!("{object}: rate: {largest} is above 2^40"));
 }
 
-fn check_share(port: &str, share: &Share, problems: &mut Problems) {
+pub(super) fn check_share(object: &str, share: &Share, problems: &mut Problems) {
     problems.unless((1..=1000).contains(&share.weight), || {
-        format!("port {port}: share.weight = {} is outside 1 to 1000", share.weight)
+        format!("{object}: share.weight = {} is outside 1 to 1000", share.weight)
     });
     if let (Some(guarantee), Some(peak)) = (share.guarantee, share.peak) {
         problems.unless(guarantee.0 <= peak.0, || {
-            format!("port {port}: share.guarantee {guarantee} is above share.peak {peak}")
+            format!("{object}: share.guarantee {guarantee} is above share.peak {peak}")
         });
     }
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::check::Problems;
-use super::{Config, Rate};
+use super::{Config, Port, Rate, Share};
 
 /// Groups with an entry at most.
 pub const GROUPS_MAX: usize = 1024;
@@ -17,12 +17,20 @@ pub struct Group {
     /// What its ports may carry together; absent: as much as they can.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<Rate>,
+    /// The share that its ports have together of the ports with a rate that they send to; absent: each has its own alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share: Option<Share>,
 }
 
 impl Config {
     /// A group by name.
     pub fn group(&self, name: &str) -> Option<&Group> {
         self.groups.iter().find(|group| group.name == name)
+    }
+
+    /// The group of whose share a port has a part: the first of its groups that has one.
+    pub fn sharing_group<'p>(&self, port: &'p Port) -> Option<&'p String> {
+        port.groups.iter().find(|name| self.group(name).is_some_and(|group| group.share.is_some()))
     }
 
     pub(super) fn check_groups(&self, problems: &mut Problems) {
@@ -33,6 +41,9 @@ impl Config {
         for group in &self.groups {
             if let Some(rate) = &group.rate {
                 super::check::check_rate(&format!("group {}", group.name), rate, problems);
+            }
+            if let Some(share) = &group.share {
+                super::check::check_share(&format!("group {}", group.name), share, problems);
             }
         }
     }

@@ -69,7 +69,12 @@ pub(super) fn rate_to_proto(rate: &Rate) -> v1::Rate {
     }
 }
 
-fn share_of(share: &v1::Share) -> Share {
+pub(super) fn share_to_proto(share: &Share) -> v1::Share {
+    let bits = |bits: Option<Bits>| bits.map(|bits| bits.0);
+    v1::Share { guarantee_bits: bits(share.guarantee), peak_bits: bits(share.peak), weight: share.weight }
+}
+
+pub(super) fn share_of(share: &v1::Share) -> Share {
     Share { guarantee: share.guarantee_bits.map(Bits), peak: share.peak_bits.map(Bits), weight: share.weight.max(1) }
 }
 
@@ -157,11 +162,7 @@ pub(super) fn port_to_proto(port: &Port) -> v1::PortSpec {
         no_learning: !port.learning,
         fdb_limit: port.fdb_limit,
         rate: port.rate.as_ref().map(rate_to_proto),
-        share: port.share.as_ref().map(|share| v1::Share {
-            guarantee_bits: share.guarantee.map(|bits| bits.0),
-            peak_bits: share.peak.map(|bits| bits.0),
-            weight: share.weight,
-        }),
+        share: port.share.as_ref().map(share_to_proto),
         ..v1::PortSpec::default()
     };
     convert_switching::port_to_proto(port, &mut spec);

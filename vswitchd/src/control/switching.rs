@@ -10,7 +10,8 @@ use weir_proto::v1::switching_server::Switching;
 use weir_wire::Instant;
 
 use super::Service;
-use super::convert_port::{rate_of, rate_to_proto};
+use super::convert::unknown_field;
+use super::convert_port::{rate_of, rate_to_proto, share_of, share_to_proto};
 use crate::commit::Terms;
 use crate::config::Group;
 use crate::published::Names;
@@ -74,13 +75,20 @@ impl Switching for Service {
     }
 
     async fn set_group_rate(&self, request: Request<v1::SetGroupRateRequest>) -> Result<Response<v1::Applied>, Status> {
-        let v1::SetGroupRateRequest { group, rate } = request.into_inner();
-        let rate = rate.as_ref().map(rate_of);
+        let v1::SetGroupRateRequest { group, rate, share, fields } = request.into_inner();
+        let (rate, share) = (rate.as_ref().map(rate_of), share.as_ref().map(share_of));
         let outcome = self.controller.change(Terms::default(), move |config| {
-            match config.groups.iter_mut().find(|known| known.name == group) {
-                Some(known) => known.rate = rate,
-                None if rate.is_some() => config.groups.push(Group { name: group, rate }),
-                None => {}
+            let at = config.groups.iter().position(|known| known.name == group).unwrap_or_else(|| {
+                config.groups.push(Group { name: group.clone(), ..Group::default() });
+                config.groups.len() - 1
+            });
+            let Some(known) = config.groups.get_mut(at) else { return Ok(()) };
+            for field in fields.iter().map(String::as_str).chain(fields.is_empty().then_some("rate")) {
+                match field {
+                    "rate" => known.rate = rate,
+                    "share" => known.share = share,
+                    other => return Err(unknown_field(&format!("group {group}"), other, &["rate", "share"])),
+                }
             }
             config.groups.retain(|group| *group != Group { name: group.name.clone(), ..Group::default() });
             Ok(())
@@ -103,6 +111,7 @@ impl Switching for Service {
         let status = |name: &String| v1::GroupRateStatus {
             group: name.clone(),
             rate: config.group(name).and_then(|group| group.rate.as_ref()).map(rate_to_proto),
+            share: config.group(name).and_then(|group| group.share.as_ref()).map(share_to_proto),
             ports: config
                 .ports
                 .iter()

@@ -3,7 +3,7 @@
 //! What comes in is limited by not looking: a guest's frames wait in its own ring, and none is lost. What goes out waits
 //! in the queues of a [`Shaper`], which shares the rate out among the ports that send here.
 
-use weir_fabric::shape::{Bucket, Limit, Shaper, Share, on_wire};
+use weir_fabric::shape::{Bucket, GroupShare, Limit, Shaper, Share, on_wire};
 use weir_wire::{Instant, Packet, Pool, PortId};
 
 use super::group_rates::{GroupRate, GroupRates};
@@ -17,6 +17,8 @@ pub struct Carriage {
     pub outward: Limit,
     /// How those that send to the port share its rate.
     pub shares: Vec<(PortId, Share)>,
+    /// And groups of them together.
+    pub group_shares: Vec<GroupShare>,
     /// Rates that it shares with other ports.
     pub groups: Vec<GroupRate>,
 }
@@ -69,10 +71,14 @@ impl Shaping {
             }
             return;
         }
-        match &mut self.outward {
-            Some(shaper) => shaper.set(carriage.outward, carriage.shares, now),
-            None => self.outward = Some(Shaper::new(carriage.outward, carriage.shares, now)),
-        }
+        let shaper = match &mut self.outward {
+            Some(shaper) => {
+                shaper.set(carriage.outward, carriage.shares, now);
+                shaper
+            }
+            None => self.outward.insert(Shaper::new(carriage.outward, carriage.shares, now)),
+        };
+        shaper.set_groups(carriage.group_shares, now);
     }
 
     /// Whether the port may bring something in.

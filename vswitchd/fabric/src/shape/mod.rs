@@ -2,7 +2,7 @@
 //!
 //! A port with a rate has a [`Shaper`] between the fabric and the port. It keeps a queue for each port that sends to it.
 //! Whoever has not used up its guarantee goes first; what is left goes by weight; a peak stops a sender even where there
-//! is room. So ten guests with a guarantee of a tenth each get all of an idle uplink and their tenth of a busy one.
+//! is room. A group of senders may have a share of its own ([`GroupShare`]): it counts as one sender. So ten guests with a guarantee of a tenth each get all of an idle uplink and their tenth of a busy one.
 //!
 //! Order: among the senders that may go, the one whose turn is the oldest (start-time fair queueing: each sender has a
 //! virtual time that grows by bytes over weight, and a sender that comes back starts at the present one).
@@ -11,12 +11,16 @@
 //! most [`QUEUE_PACKETS`] packets; what comes beyond is dropped as `rate-limit` and counted.
 
 mod bucket;
+mod class;
 
 use std::collections::VecDeque;
 
 use weir_wire::{Instant, Packet, Pool, PortId, Segmentation};
 
 pub use bucket::{BURST_MIN, Bucket, Limit};
+pub use class::GroupShare;
+
+use class::Class;
 
 /// Time that a full queue takes to drain at the port's rate.
 pub const QUEUE_TIME_MS: u64 = 20;
@@ -50,6 +54,8 @@ struct Queue {
     share: Share,
     guarantee: Bucket,
     peak: Bucket,
+    /// The group whose share it has a part of.
+    class: Option<usize>,
     waiting: VecDeque<Packet>,
     bytes: u64,
     /// Virtual time at which its next packet starts.
@@ -62,6 +68,7 @@ impl Queue {
             share,
             guarantee: Bucket::new(Limit::bits(share.guarantee), now),
             peak: Bucket::new(Limit::bits(share.peak), now),
+            class: None,
             waiting: VecDeque::new(),
             bytes: 0,
             start: 0,
@@ -95,6 +102,7 @@ pub struct Shaper {
     /// By the sender's port; absent where it never sent.
     queues: Vec<Option<Box<Queue>>>,
     shares: Vec<(PortId, Share)>,
+    classes: Vec<Class>,
     /// Senders with something waiting.
     active: Vec<u16>,
     /// Virtual time: the start of the packet that left last.
@@ -110,6 +118,7 @@ impl Shaper {
             bucket: Bucket::new(limit, now),
             queues: Vec::new(),
             shares,
+            classes: Vec::new(),
             active: Vec::new(),
             present: 0,
             held: 0,
@@ -129,6 +138,39 @@ impl Shaper {
                 queue.peak.set_limit(Limit::bits(share.peak), now);
             }
         }
+    }
+
+    /// Takes other shares of groups; those that stay as they are go on where they were.
+    pub fn set_groups(&mut self, groups: Vec<GroupShare>, now: Instant) {
+        let mut before = std::mem::take(&mut self.classes);
+        // Which of them stay: turns among the members of one that is new begin at the same place.
+        let mut stay = Vec::with_capacity(groups.len());
+        for wanted in groups {
+            let known = before.iter().position(|class| class.is(&wanted));
+            stay.push(known.is_some());
+            self.classes.push(known.map_or_else(|| Class::new(wanted, now), |at| before.swap_remove(at)));
+        }
+        self.classes.iter_mut().for_each(|class| class.active = 0);
+        let present = self.present;
+        for index in 0..self.queues.len() {
+            let class = self.class_of(PortId(index as u16));
+            let Some(Some(queue)) = self.queues.get_mut(index) else { continue };
+            let was = std::mem::replace(&mut queue.class, class);
+            match class.and_then(|at| self.classes.get_mut(at).zip(stay.get(at))) {
+                Some((class, stays)) => {
+                    queue.start = if *stays { queue.start } else { class.present };
+                    if !queue.waiting.is_empty() {
+                        class.wake(present);
+                    }
+                }
+                None if was.is_some() => queue.start = present,
+                None => {}
+            }
+        }
+    }
+
+    fn class_of(&self, sender: PortId) -> Option<usize> {
+        self.classes.iter().position(|class| class.has(sender))
     }
 
     fn share_of(&self, sender: PortId) -> Share {
@@ -155,17 +197,27 @@ impl Shaper {
             if index >= self.queues.len() {
                 self.queues.resize_with(index + 1, || None);
             }
-            let share = self.share_of(sender);
+            if self.queues.get(index).is_some_and(Option::is_none) {
+                let fresh = Queue { class: self.class_of(sender), ..Queue::new(self.share_of(sender), now) };
+                if let Some(slot) = self.queues.get_mut(index) {
+                    *slot = Some(Box::new(fresh));
+                }
+            }
             let present = self.present;
-            let Some(slot) = self.queues.get_mut(index) else { continue };
-            let queue = slot.get_or_insert_with(|| Box::new(Queue::new(share, now)));
+            let Some(Some(queue)) = self.queues.get_mut(index) else { continue };
             if queue.waiting.len() >= QUEUE_PACKETS || (queue.bytes > 0 && queue.bytes + bytes > room) {
                 self.dropped += 1;
                 pool.give(packet.buffer);
                 continue;
             }
             if queue.waiting.is_empty() {
-                queue.start = queue.start.max(present);
+                match queue.class.and_then(|at| self.classes.get_mut(at)) {
+                    Some(class) => {
+                        class.wake(present);
+                        queue.start = queue.start.max(class.present);
+                    }
+                    None => queue.start = queue.start.max(present),
+                }
                 self.active.push(sender.0);
             }
             queue.bytes += bytes;
@@ -194,6 +246,7 @@ impl Shaper {
                 queue.peak.refill(now);
             }
         }
+        self.classes.iter_mut().for_each(|class| class.refill(now));
         let is_open = |rates: &[Bucket]| through.iter().all(|&at| rates.get(at).is_none_or(Bucket::is_open));
         while self.bucket.is_open() && is_open(rates) {
             let Some(at) = self.next() else { return };
@@ -202,14 +255,22 @@ impl Shaper {
             let Some(packet) = queue.waiting.pop_front() else { return };
             let (bytes, frames) = on_wire(&packet);
             queue.bytes = queue.bytes.saturating_sub(packet.len() as u64);
-            self.present = self.present.max(queue.start);
-            if queue.is_guaranteed() {
+            let mut class = queue.class.and_then(|at| self.classes.get_mut(at));
+            self.present = self.present.max(class.as_ref().map_or(queue.start, |class| class.start));
+            let is_paid = queue.is_guaranteed();
+            if let Some(class) = &mut class {
+                class.take((bytes, frames), queue.start, is_paid);
+            }
+            if is_paid {
                 queue.guarantee.take(bytes, frames);
             } else {
                 // What the guarantee has paid for does not count against the sender's turn.
                 queue.start += (bytes << 8) / u64::from(queue.share.weight.max(1));
             }
             queue.peak.take(bytes, frames);
+            if let Some(class) = class.filter(|_| queue.waiting.is_empty()) {
+                class.active = class.active.saturating_sub(1);
+            }
             self.bucket.take(bytes, frames);
             for &at in through {
                 rates.get_mut(at).into_iter().for_each(|rate| rate.take(bytes, frames));
@@ -226,9 +287,14 @@ impl Shaper {
     fn next(&self) -> Option<usize> {
         let turn = |(at, sender): (usize, &u16)| {
             let queue = self.queues.get(usize::from(*sender))?.as_ref()?;
-            queue.peak.is_open().then_some((!queue.is_guaranteed(), queue.start, *sender, at))
+            let class = queue.class.and_then(|at| self.classes.get(at));
+            let is_open = queue.peak.is_open() && class.is_none_or(|class| class.peak.is_open());
+            let is_guaranteed = queue.is_guaranteed() || class.is_some_and(Class::is_guaranteed);
+            // Among all of them it is the group's turn, among its members the sender's.
+            let turn = class.map_or(queue.start, |class| class.start);
+            is_open.then_some((!is_guaranteed, turn, queue.start, *sender, at))
         };
-        self.active.iter().enumerate().filter_map(turn).min().map(|(_, _, _, at)| at)
+        self.active.iter().enumerate().filter_map(turn).min().map(|(.., at)| at)
     }
 
     /// When something that waits may leave; `None` where nothing waits.
@@ -238,7 +304,8 @@ impl Shaper {
         }
         let peaks = self.active.iter().filter_map(|&sender| {
             let queue = self.queues.get(usize::from(sender))?.as_ref()?;
-            Some(queue.peak.opens())
+            let class = queue.class.and_then(|at| self.classes.get(at));
+            Some(class.map_or(queue.peak.opens(), |class| queue.peak.opens().max(class.peak.opens())))
         });
         Some(peaks.min()?.max(self.bucket.opens()))
     }
@@ -251,6 +318,7 @@ impl Shaper {
             queue.bytes = 0;
         }
         self.active.clear();
+        self.classes.iter_mut().for_each(|class| class.active = 0);
         self.held = 0;
     }
 }

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use weir_wire::{Instant, Offload, Packet, Pool, PortId};
 
-use super::{Limit, QUEUE_MIN, QUEUE_PACKETS, Shaper, Share};
+use super::{GroupShare, Limit, QUEUE_MIN, QUEUE_PACKETS, Shaper, Share};
 
 const GBIT: u64 = 1_000_000_000;
 const MILLISECOND: u64 = 1_000_000;
@@ -154,4 +154,58 @@ fn it_says_when_it_wants_to_be_asked_again() {
     out.drain(..).for_each(|packet| bench.pool.give(packet.buffer));
     bench.shaper.clear(&mut bench.pool);
     assert_eq!(bench.pool.outstanding(), 0);
+}
+
+fn group(share: Share, members: &[u16]) -> GroupShare {
+    GroupShare { share, members: members.iter().map(|&port| PortId(port)).collect() }
+}
+
+/// What each of these senders gets of a busy port, in Gbit/s.
+fn busy(bench: &mut Bench, awake: &[u16]) -> Vec<f64> {
+    let all: Vec<(u16, usize)> = awake.iter().map(|&sender| (sender, 1500)).collect();
+    bench.run(30, &all);
+    bench.rates(30);
+    bench.run(200, &all);
+    let rates = bench.rates(200);
+    awake.iter().map(|sender| rates.get(sender).copied().unwrap_or(0.0) / GBIT as f64).collect()
+}
+
+#[test]
+fn a_group_counts_as_one_sender_however_many_it_has() {
+    let mut bench = Bench::new(Limit::bits(8 * GBIT), &[]);
+    bench.shaper.set_groups(vec![group(Share::default(), &[1, 2, 3])], bench.now);
+    let rates = busy(&mut bench, &[1, 2, 3, 4]);
+    for (got, wanted) in rates.iter().zip([4.0 / 3.0, 4.0 / 3.0, 4.0 / 3.0, 4.0]) {
+        assert!(near(*got, wanted), "{rates:?}");
+    }
+    // One of it alone has all that the group has.
+    let rates = busy(&mut bench, &[2, 4]);
+    assert!(near(rates[0], 4.0) && near(rates[1], 4.0), "{rates:?}");
+    // Changed while they send: three parts to one.
+    bench.shaper.set_groups(vec![group(Share { weight: 3, ..Share::default() }, &[1, 2, 3])], bench.now);
+    let rates = busy(&mut bench, &[1, 2, 3, 4]);
+    for (got, wanted) in rates.iter().zip([2.0, 2.0, 2.0, 2.0]) {
+        assert!(near(*got, wanted), "{rates:?}");
+    }
+    bench.shaper.set_groups(Vec::new(), bench.now);
+    let rates = busy(&mut bench, &[1, 2, 3, 4]);
+    assert!(rates.iter().all(|rate| near(*rate, 2.0)), "each for itself: {rates:?}");
+}
+
+#[test]
+fn a_group_has_its_guarantee_and_its_peak_and_its_members_theirs() {
+    let member = Share { guarantee: GBIT, peak: 0, weight: 1 };
+    let mut bench = Bench::new(Limit::bits(10 * GBIT), &[(1, member)]);
+    let tenant = Share { guarantee: 6 * GBIT, peak: 7 * GBIT, weight: 1 };
+    bench.shaper.set_groups(vec![group(tenant, &[1, 2])], bench.now);
+    // Ten others want the port too: the group has its six, of which one is the first member's before they share.
+    let others: Vec<u16> = (1..=12).collect();
+    let rates = busy(&mut bench, &others);
+    let of_group = rates[0] + rates[1];
+    assert!(of_group > 5.9 && of_group < 6.9, "{rates:?}");
+    assert!(rates[0] >= 0.95 && rates[1] >= 0.95, "{rates:?}");
+    // Alone it is stopped at its peak.
+    let rates = busy(&mut bench, &[1, 2]);
+    assert!(near(rates[0] + rates[1], 7.0), "{rates:?}");
+    assert!(bench.shaper.due().is_some());
 }
