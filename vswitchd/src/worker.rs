@@ -19,6 +19,7 @@ mod punts;
 mod shaping;
 #[cfg(test)]
 mod tests;
+mod turns;
 mod window;
 
 use std::io;

@@ -93,7 +93,7 @@ impl Worker {
             match &mut slot.shaping {
                 Some(shaping) => shaping.set(wanted, &self.rates, now),
                 None if wanted.is_free() => {}
-                None => slot.shaping = Some(Box::new(Shaping::new(wanted, &self.rates, now))),
+                None => slot.shaping = Some(Box::new(Shaping::new(id, wanted, &self.rates, now))),
             }
         }
     }

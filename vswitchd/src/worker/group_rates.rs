@@ -1,11 +1,13 @@
 //! Rates that several ports share: a tenant's ports together carry no more than the tenant's rate, in each direction.
 //!
 //! A shared rate is a bucket for each direction. What comes in is not taken from a port while a bucket of its groups is
-//! empty; what goes out waits in the port's own queues. Ports take turns at being the first, so that over time each of
-//! those that want a shared rate gets as many turns as any other.
+//! empty; what goes out waits in the port's own queues. Those that want a shared rate take turns at it by what they have
+//! had ([`Turns`]).
 
 use weir_fabric::shape::{Bucket, Limit};
-use weir_wire::Instant;
+use weir_wire::{Instant, PortId};
+
+use super::turns::Turns;
 
 /// A rate that a port shares with the others of its group.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,6 +26,8 @@ pub(super) struct GroupRates {
     names: Vec<String>,
     inward: Vec<Bucket>,
     pub outward: Vec<Bucket>,
+    /// By place: who goes next, inward and outward.
+    turns: Vec<[Turns; 2]>,
 }
 
 impl GroupRates {
@@ -44,6 +48,7 @@ impl GroupRates {
             self.names.push(rate.name.clone());
             self.inward.push(bucket(&old.inward, rate.inward));
             self.outward.push(bucket(&old.outward, rate.outward));
+            self.turns.push(Default::default());
         }
     }
 
@@ -72,6 +77,36 @@ impl GroupRates {
             }
         }
         room
+    }
+
+    /// Whether it is a port's turn to bring something in.
+    pub fn may_receive(&mut self, through: &[usize], port: PortId) -> bool {
+        through.iter().all(|&at| {
+            let limits = self.inward.get(at).is_some_and(|bucket| !bucket.limit().is_none());
+            !limits || self.turns.get_mut(at).is_none_or(|[inward, _]| inward.may_go(port))
+        })
+    }
+
+    /// Whether something may go out by a port, and it is its turn.
+    pub fn may_send(&mut self, through: &[usize], port: PortId, now: Instant) -> bool {
+        through.iter().all(|&at| {
+            let Some(bucket) = self.outward.get_mut(at).filter(|bucket| !bucket.limit().is_none()) else { return true };
+            bucket.refill(now);
+            bucket.is_open() && self.turns.get_mut(at).is_none_or(|[_, outward]| outward.may_go(port))
+        })
+    }
+
+    /// A port has brought in so many bytes in its turn, or sent them.
+    pub fn went(&mut self, through: &[usize], port: PortId, (inward, outward): (u64, u64)) {
+        for &at in through {
+            let Some([into, out]) = self.turns.get_mut(at) else { continue };
+            if inward > 0 {
+                into.went(port, inward);
+            }
+            if outward > 0 {
+                out.went(port, outward);
+            }
+        }
     }
 
     /// So much has come in.

@@ -33,6 +33,7 @@ impl Carriage {
 /// What holds a port to its rates.
 #[derive(Debug)]
 pub(super) struct Shaping {
+    port: PortId,
     inward: Bucket,
     outward: Option<Shaper>,
     /// Its places among the shared rates.
@@ -46,8 +47,9 @@ pub(super) struct Shaping {
 }
 
 impl Shaping {
-    pub(super) fn new(carriage: Carriage, rates: &GroupRates, now: Instant) -> Shaping {
+    pub(super) fn new(port: PortId, carriage: Carriage, rates: &GroupRates, now: Instant) -> Shaping {
         let mut shaping = Shaping {
+            port,
             inward: Bucket::new(carriage.inward, now),
             outward: None,
             through: Vec::new(),
@@ -83,22 +85,33 @@ impl Shaping {
 
     /// Whether the port may bring something in.
     pub(super) fn may_receive(&mut self, rates: &mut GroupRates, now: Instant) -> bool {
-        self.room(rates, now, 1) > 0
+        self.open(rates, now, 1) > 0
     }
 
-    /// How many frames the port may bring in, at most `most`.
+    /// How many frames the port may bring in, at most `most`; none while it is the turn of others.
     pub(super) fn room(&mut self, rates: &mut GroupRates, now: Instant, most: usize) -> usize {
+        match self.open(rates, now, most) {
+            0 => 0,
+            room if rates.may_receive(&self.through, self.port) => room,
+            _ => 0,
+        }
+    }
+
+    fn open(&mut self, rates: &mut GroupRates, now: Instant, most: usize) -> usize {
         self.inward.refill(now);
         rates.room(&self.through, now, self.inward.room(most))
     }
 
     /// The port has brought these in.
     pub(super) fn received(&mut self, rates: &mut GroupRates, packets: &[Packet]) {
+        let mut all = 0;
         for packet in packets {
             let (bytes, frames) = on_wire(packet);
             self.inward.take(bytes, frames);
             rates.received(&self.through, bytes, frames);
+            all += bytes;
         }
+        rates.went(&self.through, self.port, (all, 0));
     }
 
     /// Takes whole packets for the port, emptying `packets`; those that may leave are `ready`.
@@ -117,8 +130,14 @@ impl Shaping {
 
     /// Whether packets wait that may leave now; they are `ready` then.
     pub(super) fn release(&mut self, rates: &mut GroupRates, now: Instant) -> bool {
-        if let Some(shaper) = &mut self.outward {
+        if let Some(shaper) = &mut self.outward
+            && shaper.held() > 0
+            && rates.may_send(&self.through, self.port, now)
+        {
+            let before = self.ready.len();
             shaper.release_within(now, &mut self.ready, &mut rates.outward, &self.through);
+            let sent = self.ready.get(before..).unwrap_or(&[]).iter().map(|packet| on_wire(packet).0).sum();
+            rates.went(&self.through, self.port, (0, sent));
         }
         !self.ready.is_empty()
     }
