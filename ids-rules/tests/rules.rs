@@ -281,6 +281,30 @@ fn rules_that_can_never_match_are_refused() {
     refused_rule(tcp, "dataset:set,x,type string;");
 }
 
+/// A rule with this header and these options is loaded.
+#[track_caller]
+fn loaded_rule(header: &str, options: &str) {
+    let (set, problems) = parse(&format!("{header} ({options} sid:1;)"));
+    assert_eq!(set.rules().len(), 1, "{}", problems[0]);
+}
+
+#[test]
+fn events_of_protocol_detection_and_units_have_the_names_that_rules_write() {
+    let ip = "alert ip any any -> any any";
+    for event in ["mismatch_protocol_both_directions", "wrong_direction_first_data", "no_tls_after_starttls"] {
+        loaded_rule(ip, &format!("flow:established; app-layer-event:applayer_{event};"));
+    }
+    refused_rule(ip, "app-layer-event:applayer_nonsense;");
+    refused_rule(ip, "app-layer-event:nonsense;");
+    loaded_rule("alert smb any any -> any any", r#"frame:nbss.hdr; content:"|00|"; startswith;"#);
+    loaded_rule("alert nfs any any -> any any", r#"frame:rpc.pdu; content:"x";"#);
+    loaded_rule("alert sip any any -> any any", r#"frame:sip.request.line; content:"x";"#);
+    refused_rule("alert smb any any -> any any", r#"frame:nbss.nonsense; content:"x";"#);
+    loaded_rule(ip, "vlan.id:100,all;");
+    refused_rule(ip, "vlan.id:100,most;");
+    loaded_rule("alert tcp any any -> any any", "entropy: value > 7;");
+}
+
 #[test]
 fn the_older_and_the_newer_style_become_the_same() {
     let sections = |options: &str| {

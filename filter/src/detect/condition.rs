@@ -1,6 +1,6 @@
 //! Conditions on the headers of one packet.
 
-use weir_ids_rules::rule::{Bounds, Condition, FlagsMode, FragmentBits, FragmentMode};
+use weir_ids_rules::rule::{Bounds, Condition, FlagsMode, FragmentBits, FragmentMode, Nth};
 use weir_wire::numbers::{PROTOCOL_ICMP, PROTOCOL_ICMPV6};
 
 use crate::decode::View;
@@ -163,12 +163,16 @@ fn has_option(header: &[u8], wanted: Option<u8>) -> bool {
     false
 }
 
-fn vlan(view: &View<'_>, id: Bounds, layer: Option<i8>) -> bool {
+fn vlan(view: &View<'_>, id: Bounds, layer: Nth) -> bool {
     let tags = view.vlan.get(..usize::from(view.vlans).min(view.vlan.len())).unwrap_or(&[]);
     let fits = |tag: &u16| id.contains((*tag).into());
     match layer {
-        None => tags.iter().any(fits),
-        Some(n) if n >= 0 => tags.get(n as usize).is_some_and(fits),
-        Some(n) => tags.len().checked_sub(usize::from(n.unsigned_abs())).and_then(|at| tags.get(at)).is_some_and(fits),
+        Nth::Any => tags.iter().any(fits),
+        Nth::All | Nth::AllOfSome => !tags.is_empty() && tags.iter().all(fits),
+        Nth::At(n) | Nth::AtOrMissing(n) if n >= 0 => tags.get(n.unsigned_abs() as usize).is_some_and(fits),
+        Nth::At(n) | Nth::AtOrMissing(n) => {
+            tags.len().checked_sub(n.unsigned_abs() as usize).and_then(|at| tags.get(at)).is_some_and(fits)
+        }
+        Nth::Count(bounds) => bounds.contains(tags.len() as u64),
     }
 }

@@ -108,7 +108,9 @@ pub(super) fn app_layer_protocol(draft: &mut Draft, option: RuleOption<'_>) -> R
 pub(super) fn app_layer_event(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
     let value = required(option)?;
     let name = value.text.to_ascii_lowercase();
-    let (protocol, event) = name.split_once('.').unwrap_or((&name, ""));
+    // Those of protocol detection have no dot.
+    let of_detection = name.strip_prefix("applayer_").map(|event| ("applayer", event));
+    let (protocol, event) = of_detection.or(name.split_once('.')).unwrap_or((&name, ""));
     if !super::events::is_known(protocol, event) {
         let message = format!("the event '{}' is not known", value.text);
         return Err(
@@ -116,7 +118,7 @@ pub(super) fn app_layer_event(draft: &mut Draft, option: RuleOption<'_>) -> Resu
         );
     }
     if protocol == "applayer" {
-        draft.rule.app.push(AppTest::Event(name));
+        draft.rule.app.push(AppTest::Event(format!("applayer_{event}")));
         return Ok(());
     }
     let unknown = || {

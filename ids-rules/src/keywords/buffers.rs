@@ -136,11 +136,18 @@ fn frame(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
         Fault::new(Kind::UnsupportedValue, value.range(), format!("the frame '{}' is not known", value.text))
             .subject(format!("frame:{}", value.text))
     };
-    let full = match (value.text.split_once('.'), draft.rule.app_protocol()) {
+    let named = |(first, _): (&str, &str)| FRAMES.iter().any(|(protocol, _)| *protocol == first);
+    let full = match (value.text.split_once('.').filter(|&name| named(name)), draft.rule.app_protocol()) {
         (Some(_), _) => value.text.to_owned(),
         (None, Some(protocol)) => format!("{}.{}", protocol.name(), value.text),
         (None, None) if value.text == "stream" => value.text.to_owned(),
         (None, None) => return Err(unknown()),
+    };
+    // The one name that is written in two ways.
+    let full = match full.as_str() {
+        "sip.request.line" => "sip.request_line".to_owned(),
+        "sip.response.line" => "sip.response_line".to_owned(),
+        _ => full,
     };
     if let Some((protocol, kind)) = full.split_once('.') {
         // The type's name itself may have a dot (`smb1.hdr`).

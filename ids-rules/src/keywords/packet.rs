@@ -5,7 +5,7 @@ use super::{bounds, exclusive_bounds, no_value, number, required};
 use crate::diagnostic::{Fault, Kind};
 use crate::lexer::{Piece, RuleOption};
 use crate::parser::Draft;
-use crate::rule::{Bounds, Condition, FlagsMode, FragmentBits, FragmentMode};
+use crate::rule::{Bounds, Condition, FlagsMode, FragmentBits, FragmentMode, Nth};
 
 fn add(draft: &mut Draft, condition: Condition) -> Result<(), Fault> {
     draft.rule.conditions.push(condition);
@@ -235,7 +235,7 @@ pub(super) fn igmp_type(draft: &mut Draft, option: RuleOption<'_>) -> Result<(),
     add(draft, Condition::IgmpType(bounds))
 }
 
-/// `vlan.id:ID[,LAYER]`
+/// `vlan.id:ID[,any|all|LAYER]`
 pub(super) fn vlan_id(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
     let value = required(option)?;
     let (id, layer) = match value.split_once(',') {
@@ -243,8 +243,9 @@ pub(super) fn vlan_id(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), F
         None => (value, None),
     };
     let layer = match layer.map(|layer| (layer.text, layer)) {
-        None | Some(("any", _)) => None,
-        Some((_, layer)) => Some(number(layer, -3, 2)? as i8),
+        None | Some(("any", _)) => Nth::Any,
+        Some(("all", _)) => Nth::AllOfSome,
+        Some((_, layer)) => Nth::At(number(layer, -3, 2)? as i32),
     };
     let id = exclusive_bounds(id, 4095)?;
     add(draft, Condition::VlanId { id, layer })

@@ -99,9 +99,6 @@ pub(super) fn urilen(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fa
 /// `entropy: [bytes N,] [offset N,] value OP NUMBER`.
 pub(super) fn entropy(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
     let whole = required(option)?;
-    if !draft.is_sticky() {
-        return Err(Draft::conflict(option.name.range(), "'entropy' needs a sticky buffer before it"));
-    }
     let (mut bytes, mut offset, mut bits) = (None, 0, None);
     for part in whole.split(',').map(Piece::trim) {
         let (key, rest) = part.text.split_once(char::is_whitespace).unwrap_or((part.text, ""));

@@ -1,5 +1,6 @@
 //! Conditions on a packet and its flow, apart from their bytes.
 
+use super::Nth;
 use crate::AppProtocol;
 
 /// A comparison with one or two numbers; both ends of a range are excluded where the language excludes them.
@@ -193,8 +194,8 @@ pub enum Condition {
     VlanId {
         /// The identifier.
         id: Bounds,
-        /// Which tag, outermost first, negative from the innermost; any where absent.
-        layer: Option<i8>,
+        /// Which tag, outermost first, negative from the innermost.
+        layer: Nth,
     },
     /// `vlan.layers`: how many tags there are.
     VlanLayers(Bounds),
