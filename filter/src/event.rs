@@ -116,6 +116,31 @@ pub struct FlowRecord {
     pub app: Option<weir_ids_rules::AppProtocol>,
 }
 
+/// A file that a rule wants stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredFile {
+    /// SHA-256 of the whole file, which is its name.
+    pub sha256: [u8; 32],
+    /// Its first bytes, as many as are kept of a file.
+    pub bytes: Box<[u8]>,
+    /// The length of the whole file.
+    pub size: u64,
+}
+
+impl StoredFile {
+    /// The file, where it is to be stored and is complete.
+    pub fn of(file: &crate::app::file::File) -> Option<StoredFile> {
+        let sha256 = *file.sha256()?.first_chunk()?;
+        file.stored.and(file.kept()).map(|bytes| StoredFile { sha256, bytes: bytes.into(), size: file.size() })
+    }
+
+    /// Where it is stored: the first byte of its name, and its name.
+    pub fn path(&self) -> String {
+        let name: String = self.sha256.iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("{}/{name}", name.get(..2).unwrap_or_default())
+    }
+}
+
 /// What inspection tells beside the bare alert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tells {

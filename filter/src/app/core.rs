@@ -12,7 +12,7 @@ use weir_ids_rules::{AppProtocol, Buffer};
 use weir_wire::Instant;
 
 use super::probe::{self, Evidence, Guess};
-use super::{Anomaly, Context, Fed, Input, PROTOCOLS, Parser};
+use super::{Anomaly, Context, Fed, Input, PROTOCOLS, Parser, Transactions};
 use crate::event::Tuple;
 use crate::inspect::Direction;
 
@@ -116,6 +116,18 @@ fn may_begin(protocol: AppProtocol, way: Direction) -> bool {
     !asks_first || way == Direction::Original
 }
 
+/// Bytes of the files of transactions.
+fn memory_of(all: &dyn Transactions) -> usize {
+    let mut bytes = 0;
+    for (_, transaction) in (0..all.len()).filter_map(|nth| all.get(nth)) {
+        for way in [Direction::Original, Direction::Reply] {
+            let files = transaction.files(way).map_or(&[][..], |files| files.list.as_slice());
+            bytes += files.iter().map(|file| file.content.memory()).sum::<usize>();
+        }
+    }
+    bytes
+}
+
 impl App {
     /// A flow of which nothing was seen. `midstream`: its start was missed.
     pub fn new(tuple: &Tuple, midstream: bool) -> App {
@@ -184,6 +196,13 @@ impl App {
     /// Anomalies of protocol detection since the last call; those of parsers are asked of them.
     pub fn take_anomalies(&mut self) -> Vec<Anomaly> {
         std::mem::take(&mut self.anomalies)
+    }
+
+    /// Bytes that it holds: those that parsers cannot use yet, and those of files and bodies that are looked at.
+    pub fn memory(&self) -> usize {
+        let waiting = self.sides.iter().map(|side| side.pending.capacity()).sum::<usize>();
+        let parsers = self.former.iter().map(AsRef::as_ref).chain(self.parser.as_deref());
+        waiting + parsers.map(|parser| memory_of(parser.transactions())).sum::<usize>()
     }
 
     /// Whether bytes still have a use.

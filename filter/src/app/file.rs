@@ -143,6 +143,11 @@ impl Content {
         }
     }
 
+    /// Bytes of memory taken.
+    pub fn memory(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     /// Forgets the bytes, keeps the counts.
     pub fn free(&mut self) {
         self.base = self.end();
@@ -169,13 +174,11 @@ impl Files {
             return None;
         }
         let name = name.get(..NAME).unwrap_or(name).to_vec();
-        let hashes = match hashed {
-            Hashed::Yes | Hashed::Both => Some(Box::default()),
-            Hashed::No | Hashed::Scanned => None,
-        };
-        let tap = matches!(hashed, Hashed::Scanned | Hashed::Both).then(Vec::new);
+        let hashes = hashed.hashes.then(Box::default);
+        let tap = hashed.scanned.then(Vec::new);
+        let kept = (hashed.kept > 0).then(|| Kept { limit: hashed.kept, ..Kept::default() });
         let content = Content::new(limits);
-        self.list.push(File { name, content, hashes, tap, announced: true, ..File::default() });
+        self.list.push(File { name, content, hashes, tap, kept, announced: true, ..File::default() });
         self.list.last_mut()
     }
 
@@ -185,28 +188,27 @@ impl Files {
     }
 }
 
-/// Whether hashes are computed of a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hashed {
-    /// MD5, SHA-1 and SHA-256.
-    Yes,
-    /// None.
-    No,
-    /// None; the file's bytes are handed to the virus check.
-    Scanned,
-    /// Hashes, and the virus check.
-    Both,
+/// What is made of a file besides what rules look at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hashed {
+    /// MD5, SHA-1 and SHA-256 are computed.
+    pub hashes: bool,
+    /// Its bytes are handed to the virus check.
+    pub scanned: bool,
+    /// So many of its first bytes are kept for `filestore`.
+    pub kept: usize,
+}
+
+impl Hashed {
+    /// Nothing.
+    pub const NO: Hashed = Hashed { hashes: false, scanned: false, kept: 0 };
 }
 
 impl super::Settings {
-    /// Whether hashes are computed of files.
+    /// What is made of files.
     pub fn hashed(&self) -> Hashed {
-        match (self.scan_files, self.hash_files) {
-            (true, true) => Hashed::Both,
-            (true, false) => Hashed::Scanned,
-            (false, true) => Hashed::Yes,
-            (false, false) => Hashed::No,
-        }
+        let hashes = self.hash_files || self.keep_files > 0;
+        Hashed { hashes, scanned: self.scan_files, kept: self.keep_files }
     }
 }
 
@@ -227,13 +229,15 @@ pub struct File {
     pub announced: bool,
     /// Its `fileinfo` was written.
     pub logged: bool,
-    /// A rule wants it stored.
-    pub stored: bool,
+    /// A rule wants it stored, and its bytes are kept: the number that it is stored under.
+    pub stored: Option<u32>,
     /// Hash rules have looked at it: its hashes are complete and were compared.
     pub hashes_checked: bool,
     hashes: Option<Box<Hashes>>,
     /// Bytes that the virus check has not seen; `None` where it wants no more.
     tap: Option<Vec<u8>>,
+    /// Its bytes for `filestore`, as long as they are kept.
+    kept: Option<Kept>,
     /// Its search, once it has begun.
     pub scanner: Option<Box<crate::scan::Scanner>>,
 }
@@ -260,12 +264,34 @@ impl File {
         (self.tap, self.scanner) = (None, None);
     }
 
+    /// Bytes kept for `filestore`.
+    pub fn kept(&self) -> Option<&[u8]> {
+        self.kept.as_ref().map(|kept| kept.bytes.as_slice())
+    }
+
+    /// They are kept no more, and the file is not stored.
+    pub fn give_up_kept(&mut self) {
+        (self.kept, self.stored) = (None, None);
+    }
+
+    /// A rule wants it stored, which it can be where its bytes are kept. `number` is that of the file stored last.
+    pub fn store(&mut self, number: &mut u32) {
+        if self.kept.is_some() && self.stored.is_none() {
+            *number = number.wrapping_add(1);
+            self.stored = Some(*number);
+        }
+    }
+
     /// Adds bytes.
     pub fn append(&mut self, bytes: &[u8]) {
         if self.state != State::Open {
             return;
         }
         self.content.append(bytes);
+        if let Some(kept) = &mut self.kept {
+            let room = kept.limit.saturating_sub(kept.bytes.len()).min(bytes.len());
+            kept.bytes.extend_from_slice(bytes.get(..room).unwrap_or_default());
+        }
         if let Some(tap) = &mut self.tap {
             tap.extend_from_slice(bytes);
         }
@@ -279,6 +305,7 @@ impl File {
         self.content.gap(bytes);
         self.gaps = true;
         self.hashes = None;
+        self.give_up_kept();
     }
 
     /// It is complete.
@@ -326,6 +353,13 @@ impl File {
         let dot = self.name.iter().rposition(|&byte| byte == b'.');
         dot.and_then(|dot| self.name.get(dot + 1..)).unwrap_or_default()
     }
+}
+
+/// The first bytes of a file, kept until it is known whether it is to be stored.
+#[derive(Debug, Default)]
+struct Kept {
+    bytes: Vec<u8>,
+    limit: usize,
 }
 
 /// How a file stands.
@@ -421,7 +455,7 @@ mod tests {
     #[test]
     fn hashes_are_those_of_the_whole_file() {
         let mut files = Files::default();
-        let file = files.open(b"a.tar.gz", Limits::default(), Hashed::Yes).unwrap();
+        let file = files.open(b"a.tar.gz", Limits::default(), Hashed { hashes: true, ..Hashed::NO }).unwrap();
         file.append(b"a");
         file.append(b"bc");
         assert_eq!(file.md5(), None);
@@ -436,7 +470,7 @@ mod tests {
     #[test]
     fn a_file_with_a_hole_has_no_hashes() {
         let mut files = Files::default();
-        let file = files.open(b"x", Limits::default(), Hashed::Yes).unwrap();
+        let file = files.open(b"x", Limits::default(), Hashed { hashes: true, ..Hashed::NO }).unwrap();
         file.append(b"a");
         file.gap(5);
         file.append(b"b");

@@ -254,7 +254,7 @@ impl Imap {
         let choices = self.choices.clone();
         let Some((message, files)) = self.current(way) else { return };
         let Some(mut message) = message.take() else { return };
-        message.end(&choices, &mut |piece| keep(files, piece, Limits::default(), Hashed::No));
+        message.end(&choices, &mut |piece| keep(files, piece, Limits::default(), Hashed::NO));
     }
 }
 

@@ -148,6 +148,8 @@ pub struct Settings {
     pub hash_files: bool,
     /// Bytes of files are handed to the virus check.
     pub scan_files: bool,
+    /// Bytes of each file that are kept until it is known whether rules want it stored; 0: none.
+    pub keep_files: usize,
     /// Choices of HTTP/1.
     pub http: http1::Options,
 }
@@ -165,6 +167,7 @@ impl Default for Settings {
             named: std::collections::BTreeMap::new(),
             hash_files: true,
             scan_files: false,
+            keep_files: 0,
             http: http1::Options::default(),
         }
     }

@@ -127,7 +127,7 @@ impl Exchange {
         self.done = true;
         let Some(message) = &mut self.message else { return };
         let files = &mut self.files;
-        message.end(choices, &mut |piece| keep(files, piece, Limits::default(), Hashed::No));
+        message.end(choices, &mut |piece| keep(files, piece, Limits::default(), Hashed::NO));
     }
 }
 

@@ -30,7 +30,7 @@ use weir_wire::Instant;
 
 use crate::decode::{Decoder, Link, Taken, View};
 use crate::detect::{Findings, FlowVerdict, Inspection, Program, Shared, Step, StreamBytes, Verdict};
-use crate::event::Tuple;
+use crate::event::{StoredFile, Tuple};
 use crate::inspect::Direction;
 
 use announced::Announced;
@@ -154,6 +154,11 @@ impl Capture {
             }
         }
         core.teller.take(lines);
+    }
+
+    /// Files that rules want stored, since the last call.
+    pub fn take_stored(&mut self) -> Vec<StoredFile> {
+        std::mem::take(&mut self.core.teller.stored)
     }
 
     /// What all flows share.

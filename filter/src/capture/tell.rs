@@ -12,7 +12,7 @@ use crate::decode::{Event, Events, Source, View};
 use crate::detect::{Alert, Marked, Scene, Sink, Verdict};
 use crate::eve;
 use crate::eve::kinds::Kinds;
-use crate::event::{Signature, Tuple};
+use crate::event::{Signature, StoredFile, Tuple};
 use crate::inspect::Direction;
 use crate::json::Json;
 
@@ -25,6 +25,8 @@ pub struct Teller {
     pub decided: Option<Arc<Signature>>,
     /// Alerts told.
     pub alerts: u64,
+    /// Files to be stored.
+    pub stored: Vec<StoredFile>,
     kinds: Kinds,
     lines: String,
     /// Alerts whose verdict is not known yet: lines without their end, and the protocol number.
@@ -334,6 +336,7 @@ impl Sink for Teller {
     }
 
     fn file(&mut self, scene: &Scene<'_>, way: Direction, of: Marked<'_>, file: &File) {
+        self.stored.extend(StoredFile::of(file));
         if !self.kinds.files {
             return;
         }

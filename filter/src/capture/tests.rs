@@ -4,6 +4,7 @@ mod bytes;
 mod conversation;
 mod flows;
 mod handshake;
+mod store;
 
 use std::sync::Arc;
 

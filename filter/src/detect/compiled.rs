@@ -5,8 +5,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use weir_ids_rules::rule::{
-    Absent, Action, AppTest, Arrow, Condition, Content, Endpoint, FileTest, Flow, FlowDirection, FlowState, Match,
-    NumberTest, Position, Protocol, Section, Tag, Threshold, Value,
+    Absent, Action, AppTest, Arrow, Condition, Content, Endpoint, FileStore, FileTest, Flow, FlowDirection, FlowState,
+    Match, NumberTest, Position, Protocol, Section, Tag, Threshold, Value,
 };
 use weir_ids_rules::{Buffer, Rule};
 use weir_wire::numbers::{PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_TCP, PROTOCOL_UDP};
@@ -121,6 +121,8 @@ pub struct Compiled {
     pub suppressions: Box<[Suppression]>,
     pub rate: Option<RateFilter>,
     pub tags: Box<[Tag]>,
+    /// Which files a match stores.
+    pub store: Option<FileStore>,
 }
 
 /// Why a rule could not be compiled: the place in its text, and the reason.
@@ -186,6 +188,7 @@ impl Compiled {
             suppressions: Box::default(),
             rate: None,
             tags: rule.tags.clone().into(),
+            store: rule.filestore,
         })
     }
 
@@ -304,7 +307,8 @@ fn add_parts(rule: &Rule, parts: &mut Vec<Part>) {
             }
         });
     }
-    if !rule.files.is_empty() {
+    // What is to be stored must be there.
+    if !rule.files.is_empty() || rule.filestore.is_some() {
         parts.push(Part::Files(rule.files.clone().into()));
     }
     if let Some(hook) = &rule.hook

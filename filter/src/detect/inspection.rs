@@ -5,6 +5,7 @@
 //! and forgotten.
 
 mod replace;
+mod store;
 mod tell;
 
 use std::sync::Arc;
@@ -54,6 +55,8 @@ pub struct Inspection {
     framer: Option<Box<Framer>>,
     /// The handshake was complete at the last step.
     established: bool,
+    /// What `filestore` keeps of its files.
+    keeping: Option<Box<store::Keeping>>,
 }
 
 impl Inspection {
@@ -75,7 +78,17 @@ impl Inspection {
             tag: None,
             framer: (!program.frames.is_empty() && !midstream).then(Box::default),
             established: false,
+            keeping: None,
         })
+    }
+
+    /// State for one packet of which only what is odd is judged.
+    pub fn of_oddity(program: &Arc<Program>, tuple: &Tuple) -> Box<Inspection> {
+        let mut inspection = Inspection::start(program, tuple, false);
+        for side in &mut inspection.sides {
+            (side.ends_done, side.wants_packets, side.wants_stream) = (true, false, false);
+        }
+        inspection
     }
 
     /// As [`Inspection::start`]; `expected` is what another flow announced of it.
@@ -98,6 +111,11 @@ impl Inspection {
         let (settings, tuple) = (Arc::clone(&shared.settings), self.tuple);
         let mut context = Context { settings: &settings, tuple: &tuple, expectations: &mut shared.expectations };
         self.app.expect(expectation, &mut context);
+    }
+
+    /// Rules ask for what is odd about packets.
+    pub fn watches_oddities(&self) -> bool {
+        self.program.watches_oddities()
     }
 
     /// Bytes of streams have a use.
@@ -184,6 +202,7 @@ impl Inspection {
         if self.verdict.is_none() && !hidden {
             self.detect(&step, found, shared, findings);
             self.tell(&step, shared, findings, sink);
+            self.store(shared);
             if self.verdict.is_none() {
                 self.verdict = findings.flow;
             }
@@ -191,7 +210,8 @@ impl Inspection {
         // The packet that ended the handshake was looked at; those behind it are not.
         self.speak(outcome == Outcome::Finished && self.seals());
         self.tell_tagged(&step, shared, sink);
-        self.log(&step, sink);
+        self.keep(shared);
+        self.log(&step, shared.settings.keep_files > 0, sink);
         findings.settled = self.is_settled();
     }
 

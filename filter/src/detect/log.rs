@@ -4,9 +4,18 @@ use super::{Direction, Scene, Sink};
 use crate::app::file::State;
 use crate::app::{Mark, Transaction, Transactions};
 
-/// Tells of anomalies, ended files and finished transactions, and forgets the latter. `judged`: no rule looks at the
-/// flow any more.
-pub fn transactions(all: &mut dyn Transactions, scene: &Scene<'_>, judged: bool, sink: &mut dyn Sink) {
+/// When something is told of.
+#[derive(Clone, Copy, Debug)]
+pub struct When {
+    /// No rule looks at the flow any more.
+    pub judged: bool,
+    /// Files wait until rules have seen the end of their transaction: one may yet want them stored.
+    pub files_wait: bool,
+}
+
+/// Tells of anomalies, ended files and finished transactions, and forgets the latter.
+pub fn transactions(all: &mut dyn Transactions, scene: &Scene<'_>, when: When, sink: &mut dyn Sink) {
+    let When { judged, files_wait } = when;
     let mut index = 0;
     while let Some((mark, transaction)) = all.get_mut(index) {
         while let Some(&anomaly) = mark.anomalies.get(mark.told) {
@@ -14,7 +23,9 @@ pub fn transactions(all: &mut dyn Transactions, scene: &Scene<'_>, judged: bool,
             sink.anomaly(scene, Some(mark), anomaly);
         }
         for way in [Direction::Original, Direction::Reply] {
-            files(mark, transaction, way, scene, sink);
+            if !files_wait || judged || scene.step.end || mark.detection[way as usize].done {
+                files(mark, transaction, way, scene, sink);
+            }
         }
         let ways = [Direction::Original, Direction::Reply].into_iter();
         let mut ways = ways.filter(|&way| transaction.only().is_none_or(|only| only == way));

@@ -120,6 +120,16 @@ impl Program {
         })
     }
 
+    /// Whether a rule asks for what is odd about packets.
+    pub fn watches_oddities(&self) -> bool {
+        !self.oddities.is_empty()
+    }
+
+    /// Whether a rule wants files stored.
+    pub fn stores_files(&self) -> bool {
+        self.rules.iter().any(|rule| rule.store.is_some())
+    }
+
     /// Bytes of memory that the searches for fast patterns take.
     pub fn search_memory(&self) -> usize {
         self.groups.memory() + self.transactions.memory()

@@ -1,6 +1,7 @@
 //! What all flows of one worker share: settings, counts of thresholds, marks of hosts, room to work in.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use super::marks::HostMarks;
 use super::scratch::Scratch;
@@ -24,6 +25,16 @@ pub struct Shared {
     pub errors_hide: bool,
     /// Flows that application parsers announced since they were last taken away.
     pub expectations: Vec<Expectation>,
+    /// Every file is stored, whatever rules say, as far as files are kept.
+    pub store_all: bool,
+    /// Bytes of files that may be kept for `filestore` at one time, of all flows.
+    pub keep_limit: usize,
+    /// Flows whose files were not kept for want of room.
+    pub keeps_refused: u64,
+    /// Files stored so far.
+    pub(super) stored: u32,
+    /// Bytes of files that are kept.
+    pub(super) kept: Arc<AtomicUsize>,
     pub(super) thresholds: Thresholds,
     pub(super) hosts: HostMarks,
     pub(super) tags: HostTags,
@@ -43,6 +54,11 @@ impl Shared {
             guess_transaction: false,
             errors_hide: false,
             expectations: Vec::new(),
+            store_all: false,
+            keep_limit: 256 << 20,
+            keeps_refused: 0,
+            stored: 0,
+            kept: Arc::default(),
             thresholds: Thresholds::default(),
             hosts: HostMarks::default(),
             tags: HostTags::default(),

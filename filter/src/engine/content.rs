@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use weir_wire::{DropReason, Instant, SwitchId};
+use weir_wire::{DropReason, Instant, Packet, SwitchId};
 
 use super::budget::{Asked, Course, Stage};
 use super::pass::{Passing, Refusal};
@@ -10,7 +10,7 @@ use super::{Engine, Why};
 use crate::detect::FlowFacts;
 use crate::event::Signature;
 use crate::flow::{Flow, Standing, Ways};
-use crate::inspect::{Direction, Findings, FlowInspect, Judgement, Seen};
+use crate::inspect::{Direction, Findings, FlowInspect, Judgement, Seen, may_be_odd};
 use crate::policy::{Decision, Subject};
 use crate::spec::{Mode, OnFailure};
 
@@ -148,6 +148,21 @@ impl Engine {
         for record in records.drain(..) {
             let turned = record.way != direction;
             self.teller.record(p.now, p.packet, (p.switch, flow), to, (turned, record));
+        }
+    }
+
+    /// A packet was refused: rules on what is odd about packets are asked, where the rule set of its switch has any.
+    #[cold]
+    pub fn look_at_refused(&mut self, now: Instant, packet: &Packet, switch: SwitchId, reason: DropReason) {
+        if !may_be_odd(reason) {
+            return;
+        }
+        let Some(program) = self.policy.program_of(switch) else { return };
+        self.findings.clear();
+        self.memory.judge_refused(program, now, (packet, reason), &mut self.findings);
+        self.memory.alerts += self.findings.matched.len() as u64;
+        for (signature, members) in self.findings.members.drain(..) {
+            self.teller.alert(now, packet, (switch, 0), None, (&signature, members));
         }
     }
 

@@ -90,7 +90,11 @@ pub fn file_fields(json: &mut Json<'_>, file: &File, number: u64) {
             json.hex(name, hash, "");
         }
     }
-    json.flag("stored", file.stored).number("size", file.size()).number("tx_id", number);
+    json.flag("stored", file.stored.is_some());
+    if let Some(id) = file.stored {
+        json.number("file_id", id);
+    }
+    json.number("size", file.size()).number("tx_id", number);
     if let Some((start, end, _)) = file.range {
         json.number("start", start).number("end", end);
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use weir_ids_rules::AppProtocol;
 use weir_ids_rules::rule::Action;
 use weir_wire::numbers::{PROTOCOL_TCP, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN, TCP_URG};
-use weir_wire::{Instant, Packet};
+use weir_wire::{Instant, Packet, PortId};
 
 use super::program::RuleSetProgram;
 use super::stream::{Stream, Taken};
@@ -17,7 +17,7 @@ use super::told::{Beside, Told};
 use super::urgent::Urgent;
 use super::{Direction, Findings, Judgement, Seen, StreamMemory};
 use crate::content::Watch;
-use crate::decode::{Tcp, View};
+use crate::decode::{Events, Tcp, View};
 use crate::detect::{self, FlowFacts, FlowVerdict, Inspection, Step, StreamBytes, Verdict, oriented};
 use crate::event::Tuple;
 use crate::scan::Scan;
@@ -41,6 +41,8 @@ pub struct FlowInspect {
     watch: Option<Box<Watch>>,
     /// The virus check's part, while files may still come.
     scan: Option<Box<Scan>>,
+    /// Bytes that the application layer holds, as told to [`StreamMemory`] under this port.
+    layer: (PortId, usize),
 }
 
 /// What looks at a flow besides the rules: the content filter, and the virus check.
@@ -88,6 +90,7 @@ impl FlowInspect {
             through: [false; 2],
             watch,
             scan,
+            layer: (PortId::default(), 0),
         }))
     }
 
@@ -129,6 +132,9 @@ impl FlowInspect {
             }
         }
         self.judge(&seen, packet, grown, memory, findings);
+        if grown.is_some() || self.layer.1 > 0 {
+            self.charge(packet.port, self.inspection.layer().memory(), memory);
+        }
         let lookback = self.inspection.lookback();
         if let Some(side) = self.sides.get_mut(seen.direction as usize) {
             side.stream.trim(lookback, memory);
@@ -239,6 +245,14 @@ impl FlowInspect {
         for side in &mut self.sides {
             side.stream.release(memory);
         }
+        self.charge(PortId::default(), 0, memory);
+    }
+
+    /// Tells `memory` what the application layer holds; it counts for the port that sent last.
+    fn charge(&mut self, port: PortId, bytes: usize, memory: &mut StreamMemory) {
+        let (before, held) = std::mem::replace(&mut self.layer, (port, bytes));
+        memory.change(before, held, 0);
+        memory.change(port, 0, bytes);
     }
 
     /// Nothing of the flow can match any more.
@@ -283,6 +297,12 @@ impl FlowInspect {
         side.stream.take(first, packet.payload(), side.stream.start().saturating_add(seen.depth), memory)
     }
 
+    /// What is odd about a packet, where rules ask for that.
+    fn oddities(&self, seen: &Seen, packet: &Packet, memory: &mut StreamMemory) -> Events {
+        let asked = self.inspection.watches_oddities();
+        if asked { memory.oddities(seen.now, packet.bytes()).0 } else { Events::default() }
+    }
+
     /// Has the packet, and what became readable, judged.
     fn judge(
         &mut self,
@@ -294,7 +314,7 @@ impl FlowInspect {
     ) {
         let (way, lookback) = (seen.direction, self.inspection.lookback() as u64);
         let tuple = oriented(&self.tuple, way);
-        let view = view_of(seen, packet, &tuple);
+        let view = View { events: self.oddities(seen, packet, memory), ..view_of(seen, packet, &tuple) };
         let Some(side) = self.sides.get(way as usize) else { return };
         let start = side.stream.start();
         let end = self.wants_stream && side.stream.ends_with(packet);
@@ -367,7 +387,7 @@ fn is_beyond(side: &Side, depth: u64) -> bool {
 }
 
 /// Adds what the rules decided to what is to be done.
-fn conclude(found: &detect::Findings, findings: &mut Findings) {
+pub(super) fn conclude(found: &detect::Findings, findings: &mut Findings) {
     let Some(rule) = found.decided_by.as_ref() else { return };
     match found.verdict {
         Verdict::Accept | Verdict::Pass => return,

@@ -7,6 +7,7 @@ use weir_wire::{Instant, PortId};
 use crate::app::Settings;
 use crate::app::http1::Options;
 use crate::capture::announced::Announced;
+use crate::decode::Decoder;
 use crate::detect::Shared;
 use crate::detect::sets::Sets;
 use crate::event::Tells;
@@ -39,6 +40,8 @@ pub struct StreamMemory {
     pub(super) tells: Tells,
     /// Flows that others have announced.
     pub(super) announced: Announced,
+    /// Takes packets apart for rules on what is odd about them.
+    pub(super) decoder: Option<Box<Decoder>>,
     /// The parsers' settings for flows whose files are searched, and those that they were made of.
     scanning: Option<(Arc<Settings>, Arc<Settings>)>,
 }
@@ -62,6 +65,7 @@ impl StreamMemory {
             text: Vec::new(),
             tells: Tells::default(),
             announced: Announced::default(),
+            decoder: None,
             scanning: None,
         }
     }

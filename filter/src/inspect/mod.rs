@@ -9,6 +9,7 @@
 
 mod flow;
 mod memory;
+mod odd;
 pub(crate) mod pcre;
 mod program;
 mod stream;
@@ -26,8 +27,10 @@ use crate::detect::FlowFacts;
 use crate::event::Signature;
 
 pub use crate::detect::WINDOW;
+use flow::conclude;
 pub use flow::{FlowInspect, Watched};
 pub use memory::StreamMemory;
+pub use odd::may_be_odd;
 pub use program::RuleSetProgram;
 pub use told::Record;
 

@@ -180,6 +180,12 @@ impl Policy {
         decision
     }
 
+    /// The rule set of a switch: that of flows whose rule names none.
+    pub fn program_of(&self, switch: SwitchId) -> Option<&Arc<RuleSetProgram>> {
+        let at = self.switches.get(&switch)?.program?;
+        self.programs.get(usize::from(at)).map(|(_, program)| program)
+    }
+
     /// What the guard may do with the traffic of a switch.
     pub fn mode(&self, switch: SwitchId) -> Mode {
         match self.listened.binary_search(&switch) {

@@ -11,6 +11,9 @@ impl Walk<'_> {
     #[inline(never)]
     pub fn end(&mut self, packet: Packet, why: Why) {
         self.counters(packet.port).dropped.count(why.reason);
+        if let Some(switch) = self.bridge.port(packet.port).map(|port| port.config.switch) {
+            self.engine.look_at_refused(self.now, &packet, switch, why.reason);
+        }
         self.remember(&packet, why);
         self.pool.give(packet.buffer);
     }

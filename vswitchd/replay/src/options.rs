@@ -66,6 +66,12 @@ pub fn program(options: &Options) -> ProgramSettings {
     settings
 }
 
+/// Bytes of a file that `filestore` keeps: 10 MiB unless options say otherwise.
+pub fn store_depth(options: &Options) -> usize {
+    let depth = options.size("outputs.file-store.stream-depth", 10 << 20);
+    usize::try_from(depth).unwrap_or(usize::MAX).max(1)
+}
+
 /// What the application parsers are to do.
 pub fn app(options: &Options, ips: bool) -> app::Settings {
     let http = "app-layer.protocols.http.libhtp.default-config";

@@ -58,6 +58,9 @@ pub fn load_with_text(arguments: &Arguments, options: &Options) -> Result<(RuleS
     if count > 0 && !arguments.lenient {
         return Err(Failure::usage(format!("{count} rules cannot be used; {}", set.summary())));
     }
+    if count > 0 {
+        eprintln!("weir-replay: {count} rules cannot be used and are left out; {}", set.summary());
+    }
     Ok((set, Arc::new(program), sets))
 }
 

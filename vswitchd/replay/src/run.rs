@@ -12,6 +12,7 @@ use weir_filter::capture::{Capture, Counters, Options, Settings};
 use weir_filter::decode::Link;
 use weir_filter::detect::sets::Sets;
 use weir_filter::detect::{Program, Shared};
+use weir_filter::event::StoredFile;
 use weir_ports::pcap::reader::{Reader, Record};
 use weir_wire::Instant;
 
@@ -116,9 +117,12 @@ pub fn inspect(
         Reader::of_any_link(BufReader::with_capacity(1 << 20, file)).map_err(|e| Fault::In(e.to_string()))?;
     let settings = Settings::from_options(options, arguments.ips);
     let hash_files = settings.kinds.files || program.compares_digests();
-    let app = app::Settings { hash_files, ..options::app(options, arguments.ips) };
+    let store_all = options.flag("outputs.file-store.force-filestore", false);
+    let keep_files = if store_all || program.stores_files() { options::store_depth(options) } else { 0 };
+    let app = app::Settings { hash_files, keep_files, ..options::app(options, arguments.ips) };
     let mut shared = Shared::new(app, arguments.ips);
     shared.alerts_per_packet = alerts_per_packet(options);
+    shared.store_all = store_all;
     shared.guess_transaction = options.flag("detect.guess-applayer-tx", false);
     *shared.sets() = sets.clone();
     let mut capture = Capture::new(settings, Arc::clone(program), shared);
@@ -140,14 +144,30 @@ pub fn inspect(
         };
         let time = Instant(u64::try_from(record.time.as_nanos()).unwrap_or(u64::MAX));
         capture.frame(link, &record.bytes, time, &mut lines);
+        store(arguments, capture.take_stored()).map_err(Fault::Out)?;
         if lines.len() >= WRITE_AT {
             out.write_all(lines.as_bytes()).map_err(Fault::Out)?;
             lines.clear();
         }
     }
     capture.finish(&mut lines);
+    store(arguments, capture.take_stored()).map_err(Fault::Out)?;
     out.write_all(lines.as_bytes()).map_err(Fault::Out)?;
     Ok(capture)
+}
+
+/// Writes the files that rules want stored below `filestore`, each under its SHA-256.
+fn store(arguments: &Arguments, files: Vec<StoredFile>) -> io::Result<()> {
+    for file in files {
+        let path = arguments.out.join("filestore").join(file.path());
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        if !path.exists() {
+            fs::write(path, &file.bytes)?;
+        }
+    }
+    Ok(())
 }
 
 /// Writes the sets that rules want saved into the folder of the events. A name that leads elsewhere is not written to.

@@ -200,7 +200,7 @@ impl Smtp {
         let Mail { message: Some(message), files, hashed, .. } = mail else { return };
         message.line(text, full, choices, &mut |piece| match piece {
             Piece::Warn(warning) => mark.note(anomaly_of(warning)),
-            piece => keep(files, piece, limits, hashed.unwrap_or(Hashed::No)),
+            piece => keep(files, piece, limits, hashed.unwrap_or(Hashed::NO)),
         });
     }
 
@@ -220,7 +220,7 @@ impl Smtp {
         let Mail { message: Some(message), files, hashed, .. } = mail else { return };
         message.end(choices, &mut |piece| match piece {
             Piece::Warn(warning) => mark.note(anomaly_of(warning)),
-            piece => keep(files, piece, limits, hashed.unwrap_or(Hashed::No)),
+            piece => keep(files, piece, limits, hashed.unwrap_or(Hashed::NO)),
         });
     }
 

@@ -148,18 +148,18 @@ impl Inspection {
     }
 
     /// Logs what is finished, and forgets it.
-    pub(super) fn log(&mut self, step: &Step<'_>, sink: &mut dyn Sink) {
+    pub(super) fn log(&mut self, step: &Step<'_>, files_wait: bool, sink: &mut dyn Sink) {
         if self.app.parsers() == 0 {
             return;
         }
-        let judged = self.verdict.is_some();
+        let when = log::When { judged: self.verdict.is_some(), files_wait };
         for nth in 0..self.app.parsers() {
             let (tuple, facts) = (self.tuple, self.app());
             let Some(parser) = self.app.parser_mut(nth) else { continue };
             let protocol = parser.protocol();
             let scene =
                 Scene { step, tuple: &tuple, app: AppFacts { protocol: Some(protocol), ..facts }, metadata: "" };
-            log::transactions(parser.transactions_mut(), &scene, judged, sink);
+            log::transactions(parser.transactions_mut(), &scene, when, sink);
         }
         self.app.forget_former();
     }

@@ -7,6 +7,7 @@ mod content;
 mod files;
 mod fragments;
 mod limits;
+mod odd;
 mod plain;
 mod replies;
 mod sites;

@@ -102,3 +102,27 @@ fn any_order_of_segments_keeps_memory_within_its_bound() {
         assert_eq!(c.memory.used, 0);
     }
 }
+
+#[test]
+fn what_parsers_wait_with_counts_and_comes_back() {
+    let rules = program("alert http any any -> any any (http.uri; content:\"x\"; sid:1;)");
+    let mut c = Conversation::tcp(&rules, 80);
+    let mut offset = 0;
+    let mut say = |c: &mut Conversation, text: &[u8]| {
+        let judgement = c.data(CLIENT, offset, text).judgement;
+        offset += text.len() as u32;
+        c.ack(SERVER, offset);
+        judgement
+    };
+    say(&mut c, b"POST /a HTTP/1.1\r\nContent-Length: 100000\r\n\r\n");
+    for _ in 0..30 {
+        assert_eq!(say(&mut c, &[b'a'; 1000]), Judgement::Pass);
+    }
+    // The body waits to be looked at, although its receiver has it.
+    assert!(c.memory.used >= 30_000, "{}", c.memory.used);
+    // Where all flows together hold too much, no more of it passes.
+    c.memory.limit = c.memory.used;
+    assert_eq!(say(&mut c, &[b'a'; 1000]), Judgement::Limit);
+    c.flow.as_mut().unwrap().release(&mut c.memory);
+    assert_eq!(c.memory.used, 0);
+}

@@ -135,7 +135,8 @@ fn memory_is_bounded_in_all_and_given_back() {
     while c.data(CLIENT, sent, &[b'x'; 500]).judgement == Judgement::Pass {
         sent += 500;
     }
-    assert!((2000..=5000).contains(&sent), "{sent}");
+    // What protocol detection still waits with counts as well.
+    assert!((1000..=5000).contains(&sent), "{sent}");
     assert_eq!(c.memory.used, c.memory.held_by(weir_wire::PortId(1)));
     assert!(c.memory.used <= 5000, "{}", c.memory.used);
     c.flow.as_mut().unwrap().release(&mut c.memory);
@@ -160,7 +161,8 @@ fn a_long_acknowledged_stream_takes_bounded_memory() {
     for i in 0..3000u32 {
         c.data(CLIENT, i * 1000, &[b'x'; 1000]).passes();
         c.ack(SERVER, (i + 1) * 1000).passes();
-        assert!(c.memory.used <= 3 * WINDOW + (64 << 10), "{} at {i}", c.memory.used);
+        // What protocol detection still waits with counts as well.
+        assert!(c.memory.used <= 3 * WINDOW + (64 << 10) + (128 << 10), "{} at {i}", c.memory.used);
     }
 }
 
