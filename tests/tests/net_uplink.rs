@@ -198,6 +198,24 @@ fn an_uplink_is_taken_off_at_once_when_the_gateway_is_lost() -> Result<(), Failu
 }
 
 #[test]
+fn an_uplink_is_taken_off_when_the_operator_is_lost_though_the_gateway_answers() -> Result<(), Failure> {
+    if skip_unless_root() {
+        return Ok(());
+    }
+    let mut site = Site::new()?;
+    let operator = "192.0.2.99";
+    site.gateway.address("eth0", &format!("{operator}/32"))?;
+    let attach = ["uplink", "attach", "eth0", "--switch", "lan", "--confirm-within", "600", "--watch", operator];
+    site.daemon.ctl(&attach)?;
+    assert!(site.has_uplink()?);
+    site.gateway.ip(&["addr", "del", &format!("{operator}/32"), "dev", "eth0"])?;
+    wait_for("the operator's loss to be seen", Duration::from_secs(30), || (!site.has_uplink().ok()?).then_some(()))?;
+    let log = site.daemon.log_end(40);
+    assert!(log.contains(&format!("{operator} does not answer any more")), "{log}");
+    site.session.answers()
+}
+
+#[test]
 fn a_kill_before_the_confirmation_leaves_no_uplink_behind() -> Result<(), Failure> {
     if skip_unless_root() {
         return Ok(());
