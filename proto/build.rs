@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::path::PathBuf;
 
-const FILES: [&str; 19] = [
+const FILES: [&str; 21] = [
     "types",
     "switches",
     "switching",
@@ -14,6 +14,8 @@ const FILES: [&str; 19] = [
     "appliances",
     "guard",
     "policies",
+    "shadow",
+    "quotas",
     "rule_sets",
     "flows",
     "stats",

@@ -55,6 +55,10 @@ clients! {
     guard: guard_client::GuardClient;
     /// The policy.
     policies: policies_client::PoliciesClient;
+    /// A candidate policy.
+    shadow: shadow_client::ShadowClient;
+    /// What guests may open.
+    quotas: quotas_client::QuotasClient;
     /// Rule sets.
     rule_sets: rule_sets_client::RuleSetsClient;
     /// Flows.

@@ -25,11 +25,13 @@ mod neighbor;
 mod policy;
 mod policy_route;
 mod port;
+mod quota;
 mod replay;
 mod route;
 mod router;
 mod rule_set;
 mod rules;
+mod shadow;
 mod show;
 mod stats;
 mod switch;
@@ -117,6 +119,15 @@ enum Command {
     /// The policy: rules that say which flows may be.
     #[command(subcommand)]
     Policy(policy::Command),
+    /// A candidate policy beside the live one, and what it would change.
+    #[command(subcommand)]
+    Shadow(shadow::Command),
+    /// What guests may open, and the SYN proxy before them.
+    #[command(subcommand)]
+    Quota(quota::Command),
+    /// Sources that were found scanning or flooding.
+    #[command(subcommand)]
+    Suspect(quota::Suspects),
     /// Rule sets by which flows are inspected.
     #[command(subcommand)]
     Ruleset(rule_set::Command),
@@ -213,6 +224,9 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Dns(command) => dns::run(command, &daemon, format).await,
         Command::Neighbor(command) => neighbor::run(command, &daemon, format).await,
         Command::Policy(command) => policy::run(command, &daemon, format).await,
+        Command::Shadow(command) => shadow::run(command, &daemon, format).await,
+        Command::Quota(command) => quota::run(command, &daemon, format).await,
+        Command::Suspect(command) => quota::suspects(command, &daemon, format).await,
         Command::Ruleset(command) => rule_set::run(command, &daemon, format).await,
         Command::Rules(command) => rules::run(command, format),
         Command::Content(command) => content::run(command, &daemon, format).await,

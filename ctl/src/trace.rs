@@ -44,12 +44,16 @@ pub struct Trace {
     /// An ICMP echo request.
     #[arg(long, value_name = "SRC,DST", group = "frame", required = true)]
     ping: Option<Pair<IpAddr>>,
-    /// Source MAC address of a frame that is made.
-    #[arg(long, default_value = "02:00:00:00:00:01", value_parser = mac)]
-    src_mac: [u8; 6],
-    /// Destination MAC address of a frame that is made.
-    #[arg(long, default_value = "ff:ff:ff:ff:ff:ff", value_parser = mac)]
-    dst_mac: [u8; 6],
+    /// The first packet of a flow by its five-tuple, as in "tcp 10.0.0.5:1234 > 10.0.1.7:80", "udp [fd00::1]:5 >
+    /// [fd00::2]:53" or "icmp 10.0.0.5 > 10.0.0.6"; the daemon finds the MAC addresses.
+    #[arg(long, value_name = "FLOW", group = "frame", required = true)]
+    flow: Option<Flow>,
+    /// Source MAC address of a frame that is made [with --flow: the one that belongs to the address].
+    #[arg(long, value_parser = mac)]
+    src_mac: Option<[u8; 6]>,
+    /// Destination MAC address of a frame that is made [with --flow: the receiver's or the router's].
+    #[arg(long, value_parser = mac)]
+    dst_mac: Option<[u8; 6]>,
     /// VLAN tag of a frame that is made.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=4094))]
     vlan: Option<u16>,
@@ -66,6 +70,48 @@ impl<T: FromStr> FromStr for Pair<T> {
         let (from, to) = text.split_once(',').ok_or("write both ends with a comma between")?;
         let read = |end: &str| end.trim().parse().map_err(|_| format!("\"{end}\" cannot be read"));
         Ok(Pair(read(from)?, read(to)?))
+    }
+}
+
+/// The first packet of a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// TCP between these.
+    Tcp(SocketAddr, SocketAddr),
+    /// UDP.
+    Udp(SocketAddr, SocketAddr),
+    /// ICMP or ICMPv6 echo.
+    Ping(IpAddr, IpAddr),
+}
+
+impl FromStr for Flow {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Flow, String> {
+        const FORM: &str = "write \"tcp 10.0.0.5:1234 > 10.0.1.7:80\", with udp or icmp in its place";
+        let (protocol, ends) = text.trim().split_once(char::is_whitespace).ok_or(FORM)?;
+        let (from, to) = ends.split_once('>').ok_or(FORM)?;
+        let (from, to) = (from.trim().trim_end_matches('-').trim(), to.trim());
+        let end = |text: &str| {
+            text.parse::<SocketAddr>().map_err(|_| format!("\"{text}\" is no address with a port; {FORM}"))
+        };
+        let host = |text: &str| text.parse::<IpAddr>().map_err(|_| format!("\"{text}\" is no address; {FORM}"));
+        match protocol.to_ascii_lowercase().as_str() {
+            "tcp" => Ok(Flow::Tcp(end(from)?, end(to)?)),
+            "udp" => Ok(Flow::Udp(end(from)?, end(to)?)),
+            "icmp" | "icmpv6" | "ping" => Ok(Flow::Ping(host(from)?, host(to)?)),
+            other => Err(format!("\"{other}\" is not tcp, udp or icmp; {FORM}")),
+        }
+    }
+}
+
+impl Flow {
+    fn frame(self, link: &frame::Link) -> Result<Vec<u8>, String> {
+        Ok(match self {
+            Flow::Tcp(from, to) => frame::tcp_syn(link, Ends::of(from.ip(), to.ip())?, from.port(), to.port()),
+            Flow::Udp(from, to) => frame::udp(link, Ends::of(from.ip(), to.ip())?, from.port(), to.port()),
+            Flow::Ping(from, to) => frame::ping(link, Ends::of(from, to)?),
+        })
     }
 }
 
@@ -142,7 +188,12 @@ fn text(group: &Group<'_>) -> String {
 
 /// Runs `trace`.
 pub async fn run(trace: Trace, daemon: &Connection, format: Format) -> Result<(), Failure> {
-    let link = frame::Link { source: trace.src_mac, destination: trace.dst_mac, vlan: trace.vlan };
+    let link = frame::Link {
+        source: trace.src_mac.unwrap_or([2, 0, 0, 0, 0, 1]),
+        destination: trace.dst_mac.unwrap_or([0xff; 6]),
+        vlan: trace.vlan,
+    };
+    let find_link = trace.flow.is_some() && trace.src_mac.is_none() && trace.dst_mac.is_none();
     let frame = if let Some(digits) = &trace.hex {
         frame::from_hex(digits).map_err(Failure::usage)?
     } else if let Some(Pair(from, to)) = trace.tcp {
@@ -151,10 +202,13 @@ pub async fn run(trace: Trace, daemon: &Connection, format: Format) -> Result<()
         frame::udp(&link, Ends::of(from.ip(), to.ip()).map_err(Failure::usage)?, from.port(), to.port())
     } else if let Some(Pair(from, to)) = trace.ping {
         frame::ping(&link, Ends::of(from, to).map_err(Failure::usage)?)
+    } else if let Some(flow) = trace.flow {
+        flow.frame(&link).map_err(Failure::usage)?
     } else {
-        return Err(Failure::usage("which frame? give --hex, --tcp, --udp or --ping"));
+        return Err(Failure::usage("which frame? give --flow, --hex, --tcp, --udp or --ping"));
     };
-    let answer = daemon.trace().await?.frame(v1::TraceFrameRequest { port: trace.port, frame }).await?.into_inner();
+    let answer =
+        daemon.trace().await?.frame(v1::TraceFrameRequest { port: trace.port, frame, find_link }).await?.into_inner();
     match format {
         Format::Json => print_json(&answer),
         Format::Table => print(&answer.steps.iter().map(|step| format!("{step}\n")).collect::<String>()),
@@ -181,6 +235,21 @@ mod tests {
         let told: Vec<_> = groups.iter().map(|g| (g.first.reason.as_str(), g.count, g.last_ms)).collect();
         assert_eq!(told, [("flow-blocked", 2, 600), ("tx-full", 1, 700), ("inspection", 1, 900)]);
         assert!(text(&groups[0]).starts_with("2 times, 800 ms to 600 ms ago"));
+    }
+
+    #[test]
+    fn a_five_tuple_becomes_a_packet() {
+        let flow: Flow = "tcp 10.0.0.5:1234 > 10.0.1.7:80".parse().expect("is one");
+        assert!(matches!(flow, Flow::Tcp(from, to) if from.port() == 1234 && to.port() == 80));
+        assert!(matches!("UDP [fd00::1]:5 -> [fd00::2]:53".parse(), Ok(Flow::Udp(..))));
+        assert!(matches!("icmp 10.0.0.5 > 10.0.0.6".parse(), Ok(Flow::Ping(..))));
+        for wrong in ["tcp 10.0.0.5 > 10.0.0.6", "gre 10.0.0.5 > 10.0.0.6", "tcp", "10.0.0.5:1 > 10.0.0.6:2"] {
+            assert!(wrong.parse::<Flow>().is_err(), "{wrong}");
+        }
+        let link = frame::Link { source: [2; 6], destination: [4; 6], vlan: None };
+        let bytes = flow.frame(&link).expect("both ends are IPv4");
+        assert_eq!((bytes.len(), bytes[23]), (54, 6));
+        assert!(Flow::Ping([10, 0, 0, 1].into(), std::net::Ipv6Addr::LOCALHOST.into()).frame(&link).is_err());
     }
 
     #[test]

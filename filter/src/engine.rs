@@ -12,6 +12,10 @@ mod exits;
 mod open;
 mod pass;
 mod policy;
+mod quota;
+mod shadow;
+mod suspects;
+mod syn_proxy;
 mod tell;
 mod trace;
 mod waive;
@@ -33,6 +37,11 @@ pub use carry::{FlowName, Leaves};
 use end::Sweep;
 use exits::Exits;
 use policy::Programs;
+use quota::Quotas;
+pub use shadow::Shadow;
+use suspects::Prowlers;
+use syn_proxy::SynProxies;
+pub use syn_proxy::SynProxyCounters;
 use tell::Teller;
 use waive::Waivers;
 
@@ -188,6 +197,11 @@ pub struct Engine {
     waivers: Waivers,
     /// The DSCP that the packet at hand gets, where its rule wants one.
     mark: Option<u8>,
+    /// A candidate beside the policy.
+    shadow: Option<Box<Shadow>>,
+    quotas: Quotas,
+    prowlers: Prowlers,
+    proxies: SynProxies,
 }
 
 impl Engine {
@@ -212,6 +226,10 @@ impl Engine {
             last_tick: Instant::ZERO,
             waivers: Waivers::default(),
             mark: None,
+            shadow: None,
+            quotas: Quotas::default(),
+            prowlers: Prowlers::new(seed),
+            proxies: SynProxies::new(seed),
         }
     }
 
@@ -228,6 +246,8 @@ impl Engine {
         if old.iter().zip(new).any(|(old, new)| new && !old) {
             self.watched_from = policy.epoch();
         }
+        let before = Arc::clone(&self.policy);
+        self.take_accounts(&before, &policy);
         self.counters.clear();
         self.counters.resize(policy.rules() + 1, RuleCounter::default());
         std::mem::replace(&mut self.policy, policy)

@@ -8,7 +8,7 @@ use weir_wire::{DropReason, Epoch, Instant, InterfaceId, MacAddr, PortId, RuleId
 pub const SNAP: usize = 256;
 
 /// A five-tuple as people read it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Tuple {
     /// Source address.
     pub source: IpAddr,
@@ -250,8 +250,32 @@ pub struct Notice {
     pub interface: Option<InterfaceId>,
     /// The flow it is about.
     pub tuple: Option<Tuple>,
+    /// The IP address it is about.
+    pub source: Option<std::net::IpAddr>,
+    /// How many, or how many a second, as the text says.
+    pub number: Option<u64>,
     /// One sentence for people.
     pub text: String,
+}
+
+impl Notice {
+    /// A notice that says no more than this.
+    pub fn new(time: Instant, kind: &'static str, switch: SwitchId, port: PortId, text: String) -> Notice {
+        Notice {
+            time,
+            kind,
+            switch,
+            vid: Vid(0),
+            port,
+            other_port: None,
+            mac: None,
+            interface: None,
+            tuple: None,
+            source: None,
+            number: None,
+            text,
+        }
+    }
 }
 
 /// Events waiting for the worker to take them away; bounded.

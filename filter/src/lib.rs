@@ -8,6 +8,7 @@
 pub mod app;
 pub mod capture;
 pub mod content;
+mod cookie;
 pub mod decode;
 pub mod detect;
 pub mod engine;
@@ -20,6 +21,8 @@ pub mod json;
 pub mod policy;
 mod reject;
 pub mod scan;
+pub mod shadow;
+pub mod suspects;
 #[cfg(test)]
 mod testing;
 

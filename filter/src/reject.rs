@@ -3,7 +3,9 @@
 //! Answers are built from the packet that caused them, leave by the port of whom they are for, and are limited in
 //! number: whoever sends faster than [`RATE`] refused packets a second gets no answer to the rest.
 
-use weir_wire::build::{Reset, Toward, Unreachable, datagram_back, last_segment, reset, reset_numbers, unreachable};
+use weir_wire::build::{
+    Reset, Toward, Unreachable, datagram_back, last_segment, reset, reset_numbers, shift_seq, unreachable,
+};
 use weir_wire::{Instant, Packet, Pool, PortId};
 
 use crate::engine::Cleared;
@@ -12,6 +14,9 @@ use crate::engine::Cleared;
 pub const RATE: u64 = 1000;
 /// Answers at once.
 pub const BURST: u64 = 200;
+
+/// Segments of our own that wait at once.
+const OWN_MAX: usize = 4096;
 
 /// A number of things that may happen at once, filled up again in time.
 #[derive(Debug)]
@@ -85,6 +90,38 @@ impl Replies {
     /// Answers a datagram in its receiver's name.
     pub fn answer(&mut self, now: Instant, packet: &Packet, payload: &[u8], pool: &mut Pool) {
         self.push(now, packet.port, || datagram_back(packet, payload, pool));
+    }
+
+    /// A segment of our own that is part of a connection, and answers a packet: as many as come, [`OWN_MAX`] at once.
+    pub fn push_own(&mut self, to: PortId, make: impl FnOnce() -> Option<Packet>) {
+        if self.waiting.len() < OWN_MAX
+            && let Some(packet) = make()
+        {
+            self.waiting.push((to, Cleared::originate(packet)));
+        }
+    }
+
+    /// The same for one that is made already.
+    pub fn push_made(&mut self, to: PortId, packet: Packet, pool: &mut Pool) {
+        if self.waiting.len() < OWN_MAX {
+            self.waiting.push((to, Cleared::originate(packet)));
+        } else {
+            pool.give(packet.buffer);
+        }
+    }
+
+    /// Those that wait.
+    pub fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Moves the sequence numbers of those that wait for `to`, from the `first` on.
+    pub fn shift(&mut self, first: usize, to: PortId, by: u32) {
+        for (port, cleared) in self.waiting.iter_mut().skip(first) {
+            if *port == to {
+                shift_seq(cleared.rewrite(), by);
+            }
+        }
     }
 
     fn push(&mut self, now: Instant, to: PortId, make: impl FnOnce() -> Option<Packet>) {

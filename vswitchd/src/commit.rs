@@ -29,6 +29,10 @@ use crate::store::Store;
 use crate::virus;
 use crate::worker::{Handle, Transaction};
 
+mod shadow;
+
+pub use shadow::FLOWS_MAX as SHADOW_FLOWS_MAX;
+
 /// How long hosts that are watched have for an answer, the pause between two questions, and how many they may miss.
 const WATCH_EVERY: Duration = Duration::from_millis(700);
 const WATCH_PAUSE: Duration = Duration::from_millis(300);
@@ -53,6 +57,7 @@ struct State {
     store: Option<Store>,
     epoch: Epoch,
     trial: Option<Trial>,
+    shadow: Option<shadow::Candidate>,
 }
 
 /// What a change led to.
@@ -111,7 +116,7 @@ impl Controller {
         store: Option<Store>,
         limits: Limits,
     ) -> Controller {
-        let state = State { rule_sets: Cache::default(), store, epoch: Epoch(0), trial: None };
+        let state = State { rule_sets: Cache::default(), store, epoch: Epoch(0), trial: None, shadow: None };
         Controller {
             worker,
             board,
@@ -297,6 +302,7 @@ impl Controller {
         }
         outcome.revision += 1;
         outcome.epoch = self.commit(state, current, prepared, &outcome.warnings).await?;
+        self.renew_shadow(state, current).await;
         Ok(outcome)
     }
 

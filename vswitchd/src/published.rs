@@ -95,6 +95,11 @@ impl Names {
         zones.map(|(id, name)| (name.as_str(), *id))
     }
 
+    /// A switch's number, or that of routers that share a zone.
+    pub fn switch_id(&self, name: &str) -> Option<SwitchId> {
+        self.switches.iter().find(|(_, known)| *known == name).map(|(&id, _)| SwitchId(id))
+    }
+
     /// A rule's name.
     pub fn rule(&self, id: RuleId) -> String {
         if id == RuleId::DEFAULT {

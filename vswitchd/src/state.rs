@@ -283,6 +283,8 @@ pub fn spec(desired: &Config, ids: &Ids) -> spec::Spec {
         rule_sets: Vec::new(),
         content: Default::default(),
         scan: Default::default(),
+        accounts: desired.accounts(ids),
+        syn_proxies: desired.syn_proxies(ids),
         settings: desired.settings.spec(),
     }
 }

@@ -20,7 +20,7 @@ impl Engine {
             return Err(Refusal::of(slot, DropReason::FlowBlocked));
         }
         if let Belongs::Error { seq: Some(seq), .. } = key::belongs(p.packet, p.switch)
-            && !flow.tcp.can_be_quoted(quoted, seq)
+            && !flow.tcp.can_be_quoted(quoted, self.quoted_number(slot, quoted, seq))
         {
             return Err(Refusal::of(slot, DropReason::IcmpUnrelated));
         }
@@ -39,7 +39,12 @@ impl Engine {
             }
         });
         match judged {
-            Ok(decision) => self.content_alone(p, decision),
+            Ok(decision) => {
+                if quoted == Direction::Original {
+                    self.suspect_errs(p.now, slot);
+                }
+                self.content_alone(p, decision)
+            }
             Err(decision) => Err(Refusal { why: decision.why(), slot: Some(slot) }),
         }
     }
@@ -47,8 +52,12 @@ impl Engine {
     /// A packet without a flow: the rules alone judge it, each time.
     pub(super) fn alone(&mut self, p: &mut Passing<'_, '_>) -> Result<(), Refusal> {
         let subject = Subject::of_packet(p.packet, p.switch, crate::flow::UNKNOWN_PORT);
+        let candidate = self.shadow_word(&subject, Direction::Original, &p.exits);
         let judged = self.judge(subject, Direction::Original, &mut p.exits);
         let (Ok(decision) | Err(decision)) = judged;
+        if let Some(candidate) = candidate {
+            self.note_shadow(p, (&subject, Direction::Original), (decision, candidate), 1);
+        }
         self.count(p.now, decision.rule);
         if judged.is_ok() {
             self.mark = decision.dscp.map(Dscp::value);

@@ -249,6 +249,10 @@ impl Engine {
         self.recall(slot);
         let flow = self.table.at_mut(slot);
         (flow.blocked, flow.settled) = (true, Ways::default());
+        if flow.half_open {
+            self.half_closed(slot);
+        }
+        let flow = self.table.at_mut(slot);
         flow.last = now;
         let due = now.after(self.policy.settings().timeouts.blocked);
         self.table.set_standing(slot, Standing::Ending);

@@ -51,6 +51,10 @@ impl Engine {
     pub(super) fn end(&mut self, slot: u32, reason: &'static str) {
         self.recall(slot);
         let mut flow = self.table.remove(slot);
+        self.shadow_ends(&flow);
+        self.quota_ends(&flow);
+        self.suspect_ends(&flow);
+        self.proxies.forget(slot);
         self.finish(self.last_tick.max(flow.last), &mut flow);
         if let Some(mut inspect) = flow.inspect.take() {
             inspect.release(&mut self.memory);
@@ -80,11 +84,14 @@ impl Engine {
                 let reason = if flow.state() == "closed" { "closed" } else { "timeout" };
                 self.end(slot, reason);
             } else {
+                self.suspect_stays(now, slot);
                 self.table.postpone(now, slot, until);
             }
         }
         self.sweep();
-        if asked == ASKS || !self.sweeps.is_empty() {
+        self.look_over(now);
+        let walks = self.walk_shadow();
+        if asked == ASKS || !self.sweeps.is_empty() || walks {
             return Some(now);
         }
         [self.table.next_due(), self.fragments.next_due()].into_iter().flatten().min()

@@ -39,6 +39,16 @@ impl Exits<'_> {
         }
     }
 
+    /// Asks for every port and takes none out: the answer that [`Exits::choose`] would give.
+    pub fn peek(&self, mut judge: impl FnMut(PortId) -> Decision) -> Decision {
+        let mut list = match self {
+            Exits::One(port) => return judge(*port),
+            Exits::Many { ports, .. } => Vec::clone(ports),
+        };
+        let (Ok(decision) | Err(decision)) = Exits::Many { ports: &mut list, refused: &mut 0 }.choose(judge);
+        decision
+    }
+
     /// Asks for every port. Ports that are refused are taken out, unless all are. The answer is the first decision that
     /// lets the packet pass, one that inspects before one that does not; or the first refusal.
     ///

@@ -4,15 +4,16 @@ use weir_wire::checksum::verify_l4;
 use weir_wire::numbers::{TCP_FIN, TCP_RST, TCP_SYN};
 use weir_wire::{DropReason, Instant, Packet, SwitchId};
 
-use super::Engine;
 use super::pass::{Passing, Refusal};
 use super::policy::ports_after;
+use super::{Engine, Exits};
 use crate::flow::key::Key;
 use crate::flow::tcp::{Segment, Tcp};
 use crate::flow::{Flow, UNKNOWN_PORT};
 use crate::inspect::Direction::{self, Original, Reply};
 use crate::policy::{Decision, Subject};
 use crate::spec::{Action, Mode};
+use crate::suspects::Who;
 
 /// How a first packet meets its flow.
 struct Start {
@@ -53,8 +54,36 @@ impl Engine {
         from_low: bool,
         accepts: Option<Tcp>,
     ) -> Result<(), Refusal> {
+        if accepts.is_none() && self.takes_cookie(p, &key, from_low)? {
+            return Err(DropReason::SynProxied.into());
+        }
         let start = self.start(p.now, p.packet, &key, accepts)?;
         let (decision, way) = self.admitted(p, &key, from_low, &start)?;
+        let source = key.tuple(from_low == (way == Original)).source;
+        if self.is_blocked(p.now, p.switch, p.packet.port, source) {
+            return Err(DropReason::SourceBlocked.into());
+        }
+        if accepts.is_none() && self.answers_syn(p, &key, from_low) {
+            return Err(DropReason::SynProxied.into());
+        }
+        self.begin(p, (key, from_low), start, (decision, way))
+    }
+
+    /// The same for a SYN of our own, in the name of a client whose handshake is complete.
+    pub(super) fn open_for_client(&mut self, p: &mut Passing<'_, '_>, key: Key, from_low: bool) -> Result<(), Refusal> {
+        let start = self.start(p.now, p.packet, &key, None)?;
+        let judged = self.admitted(p, &key, from_low, &start)?;
+        self.begin(p, (key, from_low), start, judged)
+    }
+
+    /// A flow that may be begins.
+    fn begin(
+        &mut self,
+        p: &mut Passing<'_, '_>,
+        (key, from_low): (Key, bool),
+        start: Start,
+        (decision, way): (Decision, Direction),
+    ) -> Result<(), Refusal> {
         let tcp = match (start.tcp, Segment::of(p.packet)) {
             (Some(tcp), _) => tcp,
             (None, Some(segment)) => Tcp::pick_up(way, &segment)?,
@@ -73,7 +102,11 @@ impl Engine {
             last: p.now,
             ..Flow::default()
         };
+        self.within_quota(p.now, &flow)?;
         let slot = self.admit(p.now, flow)?;
+        self.shadow_stands(slot);
+        self.quota_begins(slot);
+        self.suspect_begins(p.now, slot);
         self.inspect_with(slot, decision, None);
         let flow = self.table.at(slot);
         if flow.inspect.as_ref().is_some_and(|inspect| !inspect.is_watched())
@@ -103,24 +136,51 @@ impl Engine {
         from_low: bool,
         start: &Start,
     ) -> Result<(Decision, Direction), Refusal> {
+        let of = |way: Direction| Subject::of_flow(p.packet, p.switch, key.tuple(from_low == (way == Original)), way);
+        let candidate = self.candidate(start, &p.exits, of);
         let mut refusal: Option<Decision> = None;
         for &way in start.ways {
-            let tuple = key.tuple(from_low == (way == Original));
-            let subject = Subject::of_flow(p.packet, p.switch, tuple, way);
+            let subject = of(way);
             match self.judge(subject, way, &mut p.exits) {
                 Ok(decision) => {
                     self.count(p.now, decision.rule);
+                    if let Some(candidate) = candidate {
+                        self.note_shadow(p, (&subject, way), (decision, candidate), 0);
+                    }
                     return Ok((decision, way));
                 }
                 Err(decision) => refusal = refusal.or(Some(decision)),
             }
         }
         let decision = refusal.unwrap_or_default();
+        if let (Some(candidate), Some(&way)) = (candidate, start.ways.first()) {
+            self.note_shadow(p, (&of(way), way), (decision, candidate), 1);
+        }
         self.count(p.now, decision.rule);
         if decision.action == Action::Reject {
             self.replies.refuse(p.now, p.packet, p.pool);
         }
+        if let Some(&way) = start.ways.first().filter(|_| !start.is_midstream()) {
+            let subject = of(way);
+            if let Some(tuple) = subject.tuple {
+                let who = Who { switch: p.switch, port: p.packet.port, address: tuple.source };
+                self.came_to_nothing(p.now, who, &tuple);
+            }
+        }
         Err(Refusal { why: decision.why(), slot: None })
+    }
+
+    /// The candidate's word on a first packet, by the same ways as the policy's.
+    fn candidate(&self, start: &Start, exits: &Exits<'_>, of: impl Fn(Direction) -> Subject) -> Option<Decision> {
+        let mut refusal = None;
+        for &way in start.ways {
+            let decision = self.shadow_word(&of(way), way, exits)?;
+            if !decision.refuses() {
+                return Some(decision);
+            }
+            refusal = refusal.or(Some(decision));
+        }
+        refusal
     }
 
     /// How the packet meets its flow, before anybody asked whether it may.

@@ -8,9 +8,9 @@ use weir_wire::{DropReason, Instant, Packet, Pool, PortId, SwitchId};
 
 use super::policy::pair;
 use super::{Cleared, Engine, Exits, Inspected, Place, Ticket, Why};
-use crate::flow::Flow;
 use crate::flow::key::{self, Belongs};
 use crate::flow::tcp::{Advance, Phase, Segment, Tcp};
+use crate::flow::{Flow, Ways};
 use crate::inspect::Direction;
 use crate::policy::{Decision, Dscp};
 use crate::spec::Action;
@@ -54,6 +54,9 @@ impl Engine {
         pool: &mut Pool,
     ) -> Inspected {
         self.mark = None;
+        if !self.proxies.is_idle() {
+            return self.pass_spliced(now, packet, ticket, exits, pool);
+        }
         let mut p = Passing { now, packet: &packet, switch: ticket.switch, exits, pool };
         match self.decide(&mut p, ticket.place) {
             Ok(()) => {
@@ -70,10 +73,41 @@ impl Engine {
         }
     }
 
+    /// The same while there are connections whose ends count differently.
+    fn pass_spliced(
+        &mut self,
+        now: Instant,
+        mut packet: Packet,
+        ticket: Ticket,
+        exits: Exits<'_>,
+        pool: &mut Pool,
+    ) -> Inspected {
+        self.splice_in(&ticket, &mut packet);
+        let answers = self.replies.len();
+        let mut p = Passing { now, packet: &packet, switch: ticket.switch, exits, pool };
+        let decided = self.decide(&mut p, ticket.place);
+        if let Err(refusal) = &decided {
+            self.tell_refusal(&p, refusal);
+        }
+        if !matches!(&decided, Err(refusal) if refusal.why.reason == DropReason::SynProxied) {
+            self.splice_answers(&ticket, answers);
+        }
+        match decided {
+            Ok(()) => {
+                self.splice_out(&ticket, &mut packet);
+                if let Some(dscp) = self.mark {
+                    set_dscp(&mut packet, dscp);
+                }
+                Inspected::Forward(Cleared(packet))
+            }
+            Err(refusal) => Inspected::Dropped(packet, refusal.why),
+        }
+    }
+
     fn tell_refusal(&mut self, p: &Passing<'_, '_>, refusal: &Refusal) {
         let to = p.exits.sole();
         match refusal.slot {
-            _ if refusal.why.reason == DropReason::FlowBlocked => {}
+            _ if matches!(refusal.why.reason, DropReason::FlowBlocked | DropReason::SynProxied) => {}
             Some(slot) => self.teller.drop_of_flow(p.now, p.packet, self.table.at_mut(slot), to, &refusal.why),
             None => self.teller.drop_without_flow(p.now, p.packet, p.switch, to, &refusal.why),
         }
@@ -108,6 +142,22 @@ impl Engine {
     /// A packet of a known flow.
     #[inline]
     fn known(&mut self, p: &mut Passing<'_, '_>, slot: u32, direction: Direction) -> Result<(), Refusal> {
+        if !self.proxies.is_idle()
+            && let Some(answer) = self.before_splice(p, slot, direction)
+        {
+            return answer;
+        }
+        self.known_flow(p, slot, direction)
+    }
+
+    /// The same where the flow's both ends know of each other.
+    #[inline]
+    pub(super) fn known_flow(
+        &mut self,
+        p: &mut Passing<'_, '_>,
+        slot: u32,
+        direction: Direction,
+    ) -> Result<(), Refusal> {
         let flow = self.table.at(slot);
         if flow.blocked {
             return Err(if flow.shown_out {
@@ -200,7 +250,17 @@ impl Engine {
         if let Some(tcp) = tcp {
             flow.tcp = tcp;
         }
-        flow.answered |= direction == Direction::Reply;
+        let first_answer = direction == Direction::Reply && !flow.answered;
+        flow.answered |= first_answer;
+        if first_answer && !flow.half_open {
+            self.suspect_heard(p.now, slot);
+        }
+        let flow = self.table.at_mut(slot);
+        if flow.half_open && flow.tcp.phase() != Phase::Handshake {
+            self.half_closed(slot);
+            self.suspect_heard(p.now, slot);
+        }
+        let flow = self.table.at_mut(slot);
         let standing = flow.due_standing();
         if standing != flow.standing {
             let due = p.now.after(flow.idle(&self.policy.settings().timeouts));
@@ -209,6 +269,10 @@ impl Engine {
         }
         let flow = self.table.at_mut(slot);
         flow.settle_ways();
+        if !self.proxies.is_idle() && self.proxies.holds(slot) {
+            self.table.at_mut(slot).settled = Ways::default();
+        }
+        let flow = self.table.at_mut(slot);
         if flow.tcp.is_partly_seen() && flow.tcp.phase() != Phase::Established {
             self.recall(slot);
         }

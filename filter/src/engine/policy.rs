@@ -92,6 +92,7 @@ impl Engine {
         let flow = self.table.at(slot);
         let (ports, current) = (flow.ports, (flow.epoch == epoch).then_some(flow.decision));
         let subject = Subject::of_flow(p.packet, p.switch, flow.key.tuple(flow.initiator_is_low), direction);
+        let candidate = self.shadow_word(&subject, direction, &p.exits);
         let (policy, from) = (&self.policy, p.packet.port);
         let judged = p.exits.choose(|to| {
             let pair = pair(direction, from, to);
@@ -102,6 +103,10 @@ impl Engine {
         });
         let (Ok(decision) | Err(decision)) = judged;
         self.count(p.now, decision.rule);
+        if let Some(candidate) = candidate {
+            self.note_shadow(p, (&subject, direction), (decision, candidate), u64::from(judged.is_err()));
+            self.shadow_stands(slot);
+        }
         let now_ports = ports_after(ports, direction, from, &p.exits);
         if judged.is_err() && now_ports != ports {
             return Err(decision);
@@ -110,6 +115,9 @@ impl Engine {
         let before = std::mem::replace(&mut flow.epoch, epoch);
         (flow.ports, flow.decision) = (now_ports, decision);
         flow.settled = Ways::default();
+        if flow.half_open && ports[1] != now_ports[1] {
+            self.half_open_moves(ports[1], now_ports[1]);
+        }
         self.inspect_with(slot, decision, Some(before));
         judged.map(|_| ())
     }

@@ -12,7 +12,7 @@ use weir_wire::{Instant, MacAddr, Packet, PortId, RuleId, SwitchId};
 use super::Why;
 use super::budget::Stage;
 use crate::detect::oriented;
-use crate::event::{Event, Events, SNAP, Scene, Signature};
+use crate::event::{Event, Events, Notice, SNAP, Scene, Signature};
 use crate::flow::Flow;
 use crate::inspect::{Direction, Record};
 use crate::policy::Subject;
@@ -101,6 +101,11 @@ impl Teller {
             rule: why.rule,
             signature: why.signature.clone(),
         });
+    }
+
+    /// The guard has noticed something about its guests.
+    pub fn notice(&mut self, notice: Notice) {
+        self.tell(|| Event::Notice(Box::new(notice)));
     }
 
     /// A rule with `log` let a flow pass, or a packet of no flow (number 0).

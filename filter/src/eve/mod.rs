@@ -169,6 +169,11 @@ pub fn address(address: IpAddr) -> String {
     }
 }
 
+/// A protocol's number by the name that events have it by, or by the number itself.
+pub fn protocol_number(name: &str) -> Option<u8> {
+    (0..=u8::MAX).find(|&number| protocol_name(number) == Some(name)).or_else(|| name.parse().ok())
+}
+
 /// Protocols by number, as lists of them name them.
 fn protocol_name(number: u8) -> Option<&'static str> {
     Some(match number {

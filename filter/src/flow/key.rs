@@ -171,6 +171,12 @@ impl Key {
         fold(low ^ self.rest ^ d, high ^ c).max(1)
     }
 
+    /// Its words.
+    pub(crate) fn words(&self) -> [u64; 5] {
+        let ([a, b], [c, d]) = (self.low, self.high);
+        [a, b, c, d, self.rest]
+    }
+
     /// The switch it was seen on.
     pub fn switch(&self) -> SwitchId {
         SwitchId((self.rest >> 48) as u16)

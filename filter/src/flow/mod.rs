@@ -116,6 +116,8 @@ pub struct Flow {
     pub app: Option<weir_ids_rules::AppProtocol>,
     /// It was ended by an answer to its initiator, who will close its side.
     pub shown_out: bool,
+    /// It is counted as a connection that waits half-open.
+    pub(crate) half_open: bool,
 }
 
 impl Linked for Flow {

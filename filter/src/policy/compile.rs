@@ -55,6 +55,7 @@ pub(super) fn compile(spec: &Spec, epoch: Epoch) -> Result<Policy, PolicyErrors>
         content: Arc::new(content),
         scan: Arc::clone(&spec.scan),
         settings: spec.settings,
+        accounts: super::Accounts::new(&spec.accounts, &spec.syn_proxies),
     })
 }
 

@@ -4,6 +4,7 @@ mod check;
 mod compile;
 #[cfg(test)]
 mod model;
+mod quota;
 mod sets;
 pub mod spec;
 mod tables;
@@ -17,6 +18,7 @@ use weir_wire::{Epoch, RuleId, SwitchId};
 use crate::content::Content;
 pub use crate::inspect::RuleSetProgram;
 use crate::scan;
+pub use quota::{Account, Accounts, Quota, SynProxy};
 pub use tables::Subject;
 
 use spec::{Action, Mode, OnFailure, Settings};
@@ -89,6 +91,7 @@ pub struct Policy {
     content: Arc<Content>,
     scan: Arc<scan::Policy>,
     settings: Settings,
+    accounts: Accounts,
 }
 
 impl std::fmt::Debug for Policy {
@@ -142,6 +145,16 @@ impl Policy {
     /// Bytes that the tables take.
     pub fn table_bytes(&self) -> usize {
         self.tables.rows.bytes()
+    }
+
+    /// Rules ask for MAC addresses: what is known of a flow without them is not enough to judge it.
+    pub fn names_macs(&self) -> bool {
+        self.tables.names_macs()
+    }
+
+    /// What guests may open, and which of them a SYN proxy stands before.
+    pub fn accounts(&self) -> &Accounts {
+        &self.accounts
     }
 
     /// The settings of the guard.

@@ -10,7 +10,7 @@ use weir_wire::{MacAddr, PortId, SwitchId};
 use super::RuleSetProgram;
 
 /// What a rule, or the default of a switch, does with a new flow.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Action {
     /// Forward it.
     #[default]
@@ -176,6 +176,8 @@ pub struct Settings {
     pub tells: crate::event::Tells,
     /// What inspection may cost; `None`: whatever it takes.
     pub cpu_budget: Option<CpuBudget>,
+    /// What counts as a scan or a flood.
+    pub detection: crate::suspects::Detection,
 }
 
 /// What inspection may cost, and what is given up beyond.
@@ -202,6 +204,7 @@ impl Default for Settings {
             on_stream_limit: OnFailure::Closed,
             tells: crate::event::Tells::default(),
             cpu_budget: None,
+            detection: crate::suspects::Detection::default(),
         }
     }
 }
@@ -223,6 +226,10 @@ pub struct Spec {
     pub content: crate::content::Spec,
     /// The virus check.
     pub scan: Arc<crate::scan::Policy>,
+    /// What ports and groups of ports may open.
+    pub accounts: Vec<super::Account>,
+    /// The ports that a SYN proxy stands before.
+    pub syn_proxies: Vec<(PortId, super::SynProxy)>,
     /// Settings.
     pub settings: Settings,
 }

@@ -141,6 +141,13 @@ pub(super) struct ByMac {
     pub other: Row,
 }
 
+impl Tables {
+    /// A rule asks for a MAC address.
+    pub fn names_macs(&self) -> bool {
+        !self.source_mac.rows.is_empty() || !self.destination_mac.rows.is_empty()
+    }
+}
+
 impl ByMac {
     fn get(&self, mac: MacAddr) -> Row {
         if self.rows.is_empty() { self.other } else { self.rows.get(&mac).copied().unwrap_or(self.other) }

@@ -167,7 +167,7 @@ impl Walk<'_> {
         }
         state.told = Some((kind, time));
         let switch = state.config.switch;
-        let notice = Notice { time, kind, switch, vid, port, other_port, mac, interface: None, tuple: None, text };
+        let notice = Notice { vid, other_port, mac, ..Notice::new(time, kind, switch, port, text) };
         self.engine.events().push(Event::Notice(Box::new(notice)));
     }
 

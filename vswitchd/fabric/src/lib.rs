@@ -26,6 +26,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use weir_filter::engine::Shadow;
 use weir_filter::engine::budget::Budget;
 use weir_filter::event::FlowRecord;
 use weir_filter::{Cleared, Engine, Event, Limits, Policy, Why};
@@ -182,6 +183,16 @@ impl Fabric {
     /// Takes a new policy; returns the old one so that its owner can free it.
     pub fn install(&mut self, policy: Arc<Policy>) -> Arc<Policy> {
         self.engine.install(policy)
+    }
+
+    /// Puts a candidate beside the policy; `None` takes it away. Returns the one before so that its owner can free it.
+    pub fn load_shadow(&mut self, now: Instant, shadow: Option<Box<Shadow>>) -> Option<Box<Shadow>> {
+        self.engine.load_shadow(now, shadow)
+    }
+
+    /// Puts a candidate that was compiled again in the place of the one before, which is returned.
+    pub fn renew_shadow(&mut self, policy: Arc<Policy>) -> Arc<Policy> {
+        self.engine.renew_shadow(policy)
     }
 
     /// What was counted for a port; `None` where there is none.

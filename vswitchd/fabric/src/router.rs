@@ -225,6 +225,11 @@ impl Routers {
         self.interfaces.get(usize::from(id.0))?.as_deref()
     }
 
+    /// All interfaces.
+    pub fn interfaces(&self) -> impl Iterator<Item = &Interface> {
+        self.interfaces.iter().filter_map(|interface| interface.as_deref())
+    }
+
     #[inline]
     pub fn interface_mut(&mut self, id: InterfaceId) -> Option<&mut Interface> {
         self.interfaces.get_mut(usize::from(id.0))?.as_deref_mut()

@@ -1,6 +1,8 @@
 //! What would become of one frame, stop by stop, in words. Changes nothing: no address is learned, no flow made,
 //! nothing counted. It asks the same functions that the walk in [`stages`](crate::stages) asks.
 
+mod link;
+
 use weir_wire::buffer::PoolLimits;
 use weir_wire::{DropReason, Instant, InterfaceId, L3, Offload, Packet, Pool, PortId, SwitchId};
 

@@ -52,6 +52,7 @@ impl Config {
         self.switches.iter().for_each(|s| self.check_switch(s, &mut problems));
         self.ports.iter().for_each(|p| self.check_port(p, &mut problems));
         self.check_groups(&mut problems);
+        self.settings.detection.check(&mut problems);
         self.check_mirrors(&mut problems);
         self.check_routers(&mut problems);
         self.check_appliances(&mut problems);

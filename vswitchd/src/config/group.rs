@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::check::Problems;
-use super::{Config, Port, Rate, Share};
+use super::{Config, Port, Quota, Rate, Share};
 
 /// Groups with an entry at most.
 pub const GROUPS_MAX: usize = 1024;
@@ -20,6 +20,9 @@ pub struct Group {
     /// The share that its ports have together of the ports with a rate that they send to; absent: each has its own alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub share: Option<Share>,
+    /// What its ports may open together; absent: as much as they like.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quota: Option<Quota>,
 }
 
 impl Config {

@@ -33,6 +33,7 @@ mod mirror;
 mod nat;
 mod policy_route;
 mod port;
+mod quota;
 mod router;
 mod rule;
 mod services;
@@ -58,6 +59,7 @@ pub use policy_route::PolicyRoute;
 pub use port::{
     Attachment, Mem, Pcap, Port, Rate, Share, Tap, Uplink, VhostProfile, VhostRole, VhostUser, Vlan, Xdp, XdpMode,
 };
+pub use quota::{Detection, Quota, SynProxy};
 pub use router::{Advertise, Interface, Neighbor, Route, RouteAction, Router};
 pub use rule::{Action, Rule, Side};
 pub use services::{Addresses, Dhcp, Dhcp6, Dns, GuestHost, GuestOption, GuestRoute, NameRecord, Resolver, unhex};

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::dscp::Dscp;
 use super::switching::{Lldp, MulticastRouter, Storm, TagType};
 use super::values::{Bits, Mac, Range, one_or_many};
-use super::{Guard, is_default};
+use super::{Guard, Quota, SynProxy, is_default};
 
 /// A port. Exactly one of `vhost_user`, `tap`, `xdp`, `uplink`, `pcap` and `mem` is given.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -57,6 +57,12 @@ pub struct Port {
     /// Its share of the ports with a rate that it sends to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub share: Option<Share>,
+    /// What it may open; absent: as much as it likes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quota: Option<Quota>,
+    /// When handshakes are done in its place; absent: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub syn_proxy: Option<SynProxy>,
     /// A guest by shared memory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vhost_user: Option<VhostUser>,

@@ -6,6 +6,7 @@ use weir_filter::policy::spec;
 use weir_wire::buffer::PoolLimits;
 
 use super::inspection::Inspection;
+use super::quota::Detection;
 
 /// What to do when something cannot be inspected.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +40,8 @@ pub struct Settings {
     pub on_stream_limit: OnFailure,
     /// What inspection may cost.
     pub inspection: Inspection,
+    /// What counts as a scan or a flood.
+    pub detection: Detection,
     /// Idle times after which a flow is forgotten.
     pub timeouts: Timeouts,
     /// What is told to people.
@@ -150,6 +153,7 @@ impl Default for Settings {
             stream_depth: of.stream_depth,
             on_stream_limit: OnFailure::Closed,
             inspection: Inspection::default(),
+            detection: Detection::default(),
             timeouts: Timeouts::default(),
             eve: Eve::default(),
             save_sets_s: 300,
@@ -229,6 +233,7 @@ impl Settings {
             stream_depth: self.stream_depth,
             on_stream_limit: self.on_stream_limit.into(),
             tells: self.eve.spec(),
+            detection: self.detection.spec(),
             cpu_budget: self.inspection.spec(std::thread::available_parallelism().map_or(1, usize::from)),
         }
     }

@@ -18,9 +18,11 @@ mod mirrors;
 mod policies;
 mod policy_routes;
 mod ports;
+mod quotas;
 mod routers;
 mod rule_sets;
 mod services;
+mod shadow;
 mod stats;
 mod summary;
 mod switches;
@@ -90,6 +92,8 @@ impl Service {
             appliances_server::AppliancesServer,
             guard_server::GuardServer,
             policies_server::PoliciesServer,
+            shadow_server::ShadowServer,
+            quotas_server::QuotasServer,
             rule_sets_server::RuleSetsServer,
             flows_server::FlowsServer,
             stats_server::StatsServer,
@@ -131,7 +135,7 @@ impl From<Outcome> for v1::Applied {
 }
 
 /// Names of the services, for the health check.
-pub const SERVICES: [&str; 18] = [
+pub const SERVICES: [&str; 20] = [
     "weir.v1.Switches",
     "weir.v1.Ports",
     "weir.v1.Switching",
@@ -141,6 +145,8 @@ pub const SERVICES: [&str; 18] = [
     "weir.v1.Appliances",
     "weir.v1.Guard",
     "weir.v1.Policies",
+    "weir.v1.Shadow",
+    "weir.v1.Quotas",
     "weir.v1.RuleSets",
     "weir.v1.Flows",
     "weir.v1.Stats",

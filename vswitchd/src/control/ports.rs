@@ -81,9 +81,10 @@ impl Ports for Service {
         let outcome = self.controller.change(Terms::default(), move |config| {
             let port = find(config, &wanted.name)?;
             if fields.is_empty() {
-                // The guard has a call of its own.
+                // The guard and what it may open have calls of their own.
                 let guard = port.guard.take();
-                *port = crate::config::Port { guard, ..wanted };
+                let (quota, syn_proxy) = (port.quota, port.syn_proxy);
+                *port = crate::config::Port { guard, quota, syn_proxy, ..wanted };
                 return Ok(());
             }
             fields.iter().try_for_each(|field| set_field(port, &wanted, field))

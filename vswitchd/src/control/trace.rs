@@ -27,14 +27,18 @@ impl Trace for Service {
     }
 
     async fn frame(&self, request: Request<v1::TraceFrameRequest>) -> Result<Response<v1::TraceFrameResponse>, Status> {
-        let v1::TraceFrameRequest { port, frame } = request.into_inner();
+        let v1::TraceFrameRequest { port, mut frame, find_link } = request.into_inner();
         let snapshot = self.controller.snapshot();
         let id = port_number(&snapshot, &port)?;
         if !(14..=FRAME_MAX).contains(&frame.len()) {
             let message = format!("the frame has {} bytes; 14 to {FRAME_MAX} can be traced", frame.len());
             return Err(Refusal::invalid(message).into());
         }
-        let asked = self.controller.worker().ask(move |view| view.fabric.trace(view.now, id, &frame));
+        let asked = self.controller.worker().ask(move |view| {
+            let mut lines = if find_link { view.fabric.find_link(view.now, id, &mut frame) } else { Vec::new() };
+            lines.extend(view.fabric.trace(view.now, id, &frame));
+            lines
+        });
         let steps: Vec<String> = asked.await.map_err(Refusal::from)?;
         Ok(Response::new(v1::TraceFrameResponse {
             steps: steps.iter().map(|line| named(line, &snapshot.names)).collect(),

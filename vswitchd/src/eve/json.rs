@@ -163,6 +163,12 @@ fn noticed(notice: &Notice, number: u64, clocks: &Clocks, naming: &Naming<'_>) -
         if let Some(interface) = notice.interface {
             json.text("interface", &naming.names.interface(interface));
         }
+        if let Some(source) = notice.source {
+            json.text("source", &source.to_string());
+        }
+        if let Some(number) = notice.number {
+            json.number("number", number);
+        }
     });
     json.end();
     Line { number, kind: "notice", wall_ns, in_port, out_port: out_port.unwrap_or_default(), eve }

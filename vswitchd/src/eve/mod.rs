@@ -23,6 +23,7 @@ pub use file::EveFile;
 pub use json::line;
 pub use stats::{Figures, line as stats_line};
 
+use crate::flow_log::FlowLog;
 use crate::published::{Board, Names};
 use crate::worker::Batch;
 
@@ -100,6 +101,7 @@ pub struct Feed {
     counters: Arc<Counters>,
     /// Lines that do not come from the worker, on their way to the file.
     asides: Arc<Mutex<VecDeque<Line>>>,
+    flow_log: FlowLog,
 }
 
 #[derive(Debug, Default)]
@@ -111,7 +113,13 @@ struct Counters {
 impl Default for Feed {
     fn default() -> Feed {
         let (lines, _) = broadcast::channel(LAG_MAX);
-        Feed { lines, kept: Arc::default(), counters: Arc::default(), asides: Arc::default() }
+        Feed {
+            lines,
+            kept: Arc::default(),
+            counters: Arc::default(),
+            asides: Arc::default(),
+            flow_log: FlowLog::default(),
+        }
     }
 }
 
@@ -136,6 +144,11 @@ impl Feed {
         if asides.len() < KEPT {
             asides.push_back(line);
         }
+    }
+
+    /// The flows that ended lately.
+    pub fn flow_log(&self) -> &FlowLog {
+        &self.flow_log
     }
 
     fn take_asides(&self) -> VecDeque<Line> {
@@ -219,6 +232,7 @@ impl Writer<'_> {
         let snapshot = self.board.read();
         let wanted = &snapshot.config.settings.eve;
         for event in &batch.events {
+            self.feed.flow_log.note(event, batch.epoch);
             if !wanted.tells(kind(event)) {
                 continue;
             }

@@ -33,6 +33,8 @@ impl Worker {
                     let (fabric, ports) = (&mut self.fabric, &mut self.ports);
                     let fast_paths = &self.fast_paths;
                     question(&mut View { now, fabric, ports, stats, fast_paths });
+                    // It may have given the tables something to do.
+                    self.next_tick = self.next_tick.min(now);
                     // It may have ended flows.
                     self.fast_paths.shut_what_was_lost(now, &mut self.fabric);
                 }

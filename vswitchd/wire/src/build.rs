@@ -9,10 +9,14 @@ pub mod errors;
 pub mod frames;
 pub mod neighbor;
 pub mod replies;
+pub mod shift;
 pub mod tags;
 
 pub use dscp::set_dscp;
 pub use errors::{IcmpError, icmp_error};
 pub use frames::{ArpKind, EchoKind, Ends, arp, fragments, icmp_echo, ip, packet, rarp, tagged, tcp, udp};
-pub use replies::{Reset, Toward, Unreachable, datagram_back, last_segment, reset, reset_numbers, unreachable};
+pub use replies::{
+    Reset, Toward, Unreachable, bare_segment, datagram_back, last_segment, reset, reset_numbers, unreachable,
+};
+pub use shift::{shift_ack, shift_seq};
 pub use tags::{pop_tag, push_tag, push_tag_of, set_tag_type, set_vid, tag_type};

@@ -134,6 +134,14 @@ reasons! {
     FlowTableFull = "flow-table-full",
     /// The port has used up its share of the flow table.
     FlowQuota = "flow-quota",
+    /// The guest, or its group, opens more flows a second than it may.
+    FlowRate = "flow-rate",
+    /// The guest, or its group, has as many connections waiting for an answer as it may.
+    HalfOpenLimit = "half-open-limit",
+    /// The source was found scanning or flooding, and may open no flows for a while.
+    SourceBlocked = "source-blocked",
+    /// A segment of a handshake that the SYN proxy answered in the guest's place.
+    SynProxied = "syn-proxied",
     /// A TCP segment that does not fit its connection's state.
     TcpState = "tcp-state",
     /// A TCP segment outside the window its connection allows.

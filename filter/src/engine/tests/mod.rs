@@ -9,9 +9,13 @@ mod fragments;
 mod limits;
 mod odd;
 mod plain;
+mod quota;
 mod replies;
+mod shadow;
 mod sites;
 mod storm;
+mod suspects;
+mod syn_proxy;
 mod tcp;
 
 use std::net::IpAddr;

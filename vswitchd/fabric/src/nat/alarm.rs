@@ -196,18 +196,9 @@ impl Walk<'_> {
             destination_port: ends.destination.1,
             protocol: ends.protocol,
         };
-        let notice = Notice {
-            time: self.now,
-            kind: place.scarce.kind(),
-            switch: zone,
-            vid,
-            port,
-            other_port: None,
-            mac: None,
-            interface: place.interface,
-            tuple: Some(tuple),
-            text,
-        };
+        let (interface, tuple) = (place.interface, Some(tuple));
+        let told = Notice::new(self.now, place.scarce.kind(), zone, port, text);
+        let notice = Notice { vid, interface, tuple, ..told };
         self.engine.events().push(Event::Notice(Box::new(notice)));
     }
 }

@@ -30,6 +30,23 @@ fn a_known_destination() {
 }
 
 #[test]
+fn a_five_tuple_finds_its_mac_addresses() {
+    let mut lab = Lab::plain();
+    lab.send(2, &hello(2));
+    let mut frame = udp(Ends::ipv4(2, 3), (1000, 53), b"query");
+    frame[..12].fill(0);
+    let lines = lab.fabric.find_link(lab.now, PortId(2), &mut frame);
+    assert_eq!(frame[..12], [[0xff; 6], mac(2)].concat());
+    let expected = [
+        "0 10.0.0.2 has 02:00:00:00:00:02, learned on the port",
+        "0 10.0.0.3 is sent to ff:ff:ff:ff:ff:ff, not known: it goes to everybody, as a question for it does",
+    ];
+    assert_eq!(lines, expected);
+    let lines = lab.fabric.find_link(lab.now, PortId(3), &mut frame);
+    assert!(lines[0].starts_with("0 nothing was learned on port 3"), "{lines:?}");
+}
+
+#[test]
 fn a_flood_over_a_trunk() {
     let mut lab = Lab::plain();
     lab.port(1, PortConfig { vlan: VlanMode::Access(Vid(7)), ..PortConfig::default() });

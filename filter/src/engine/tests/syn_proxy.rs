@@ -1,0 +1,152 @@
+//! The SYN proxy: what a flood makes of it, and what a client and a guest see of each other through it.
+
+use super::*;
+use crate::policy::SynProxy;
+
+fn proxied(half_open: u32) -> Spec {
+    Spec { syn_proxies: vec![(PortId(B), SynProxy { half_open })], ..spec(Action::Allow, vec![]) }
+}
+
+const PROXIED: Fate = Err(DropReason::SynProxied);
+
+/// Sends what must be absorbed; returns what the engine says instead, by port.
+fn absorbed(world: &mut World, frame: &Frame, from: u16, to: u16) -> Vec<(u16, Packet)> {
+    assert_eq!(world.send(frame, from, to), PROXIED);
+    let said = world.replies();
+    assert!(said.iter().all(|(_, packet)| weir_wire::checksum::verify_l4(packet)));
+    said
+}
+
+/// A client's handshake up to its acknowledgment; returns the cookie.
+fn cookie(world: &mut World, port: u16) -> u32 {
+    let options = [2, 4, 5, 180, 4, 2, 3, 3, 7, 0, 0, 0];
+    let syn = crate::testing::Seg { flags: TCP_SYN, seq: 1000, options: &options, ..Default::default() };
+    let said = absorbed(world, &Frame::segment(A4, port, B4, 80, syn), A, B);
+    let [(A, packet)] = said.as_slice() else { panic!("{said:?}") };
+    let tcp = packet.tcp().unwrap();
+    assert_eq!((tcp.flags, tcp.ack, tcp.window), (TCP_SYN | TCP_ACK, 1001, 0));
+    assert_eq!((tcp.source_port, tcp.destination_port), (80, port));
+    assert_eq!(packet.tcp_options(), [2, 4, 5, 180]);
+    tcp.seq
+}
+
+/// A whole connection: what the client counts more than the guest.
+fn connect(world: &mut World, port: u16) -> u32 {
+    let cookie = cookie(world, port);
+    let said = absorbed(world, &seg(A4, port, B4, 80, TCP_ACK, 1001, cookie + 1, b""), A, B);
+    let [(B, syn)] = said.as_slice() else { panic!("{said:?}") };
+    let tcp = syn.tcp().unwrap();
+    assert_eq!((tcp.flags, tcp.seq, tcp.source_port, tcp.destination_port), (TCP_SYN, 1000, port, 80));
+    assert_eq!(syn.tcp_options(), [2, 4, 5, 180]);
+    let said = absorbed(world, &seg(B4, 80, A4, port, TCP_SYN | TCP_ACK, 77, 1001, b""), B, A);
+    let [(A, window), (B, ack)] = said.as_slice() else { panic!("{said:?}") };
+    let [window, ack] = [window, ack].map(|packet| packet.tcp().unwrap());
+    assert_eq!((window.flags, window.seq, window.ack), (TCP_ACK, cookie + 1, 1001));
+    assert!(window.window > 0);
+    assert_eq!((ack.flags, ack.seq, ack.ack), (TCP_ACK, 1001, 78));
+    cookie.wrapping_sub(77)
+}
+
+/// Sends a frame and returns it as it leaves.
+fn through(world: &mut World, frame: &Frame, from: u16, to: u16) -> weir_wire::TcpFields {
+    let mut packet = frame.packet_in(from, &mut world.pool);
+    assert!(!world.carry(&mut packet, to), "the short way knows no numbers");
+    packet.parse().unwrap();
+    let Entered::Go(packet, ticket) = world.engine.enter(world.now, packet, SWITCH, &mut world.pool) else { panic!() };
+    match world.engine.inspect(world.now, packet, ticket, PortId(to), &mut world.pool) {
+        Inspected::Forward(cleared) => {
+            assert!(weir_wire::checksum::verify_l4(cleared.packet()));
+            cleared.packet().tcp().unwrap()
+        }
+        Inspected::Dropped(_, why) => panic!("{why:?}"),
+    }
+}
+
+#[test]
+fn a_client_that_completes_its_handshake_talks_to_the_guest() {
+    let mut world = World::new(&proxied(0));
+    let offset = connect(&mut world, 4000);
+    for n in 0..3u32 {
+        let asks = seg(A4, 4000, B4, 80, TCP_ACK, 1001 + n, 78u32.wrapping_add(offset + n), b"?");
+        assert_eq!(through(&mut world, &asks, A, B).ack, 78 + n);
+        let answers = seg(B4, 80, A4, 4000, TCP_ACK, 78 + n, 1002 + n, b"!");
+        assert_eq!(through(&mut world, &answers, B, A).seq, 78u32.wrapping_add(offset + n));
+    }
+    let ends = seg(B4, 80, A4, 4000, TCP_FIN | TCP_ACK, 81, 1004, b"");
+    assert_eq!(through(&mut world, &ends, B, A).seq, 81u32.wrapping_add(offset));
+    assert_eq!(world.engine.syn_proxy_counters().completed, 1);
+}
+
+#[test]
+fn a_flood_leaves_no_trace_and_no_guess_is_believed() {
+    let mut world = World::new(&proxied(0));
+    for n in 0..100_000u32 {
+        let source = std::net::IpAddr::V4((0x0b00_0000 + n).into());
+        assert_eq!(world.send(&seg(source, 5, B4, 80, TCP_SYN, n, 0, b""), A, B), PROXIED);
+        let said = world.replies();
+        assert_eq!((said.len(), said[0].0), (1, A), "the guest hears nothing");
+        said.into_iter().for_each(|(_, packet)| world.pool.give(packet.buffer));
+    }
+    assert_eq!(world.engine.flow_count(), 0);
+    assert_eq!(world.engine.opened(PortId(B)).2, 0);
+    connect(&mut world, 4000);
+    world.pass_time(100);
+    for n in 0..1000 {
+        let guess = seg(A4, 5000, B4, 80, TCP_ACK, 1, n * 7919, b"");
+        assert_eq!(world.send(&guess, A, B), Err(DropReason::TcpMidstream));
+    }
+    assert_eq!(world.engine.syn_proxy_counters().refused, 1000);
+}
+
+#[test]
+fn a_guest_that_is_slow_is_asked_again_and_one_that_refuses_resets_its_client() {
+    let mut world = World::new(&proxied(0));
+    let number = cookie(&mut world, 4000);
+    absorbed(&mut world, &seg(A4, 4000, B4, 80, TCP_ACK, 1001, number + 1, b""), A, B);
+    let probe = seg(A4, 4000, B4, 80, TCP_ACK, 1000, number + 1, b"");
+    assert!(absorbed(&mut world, &probe, A, B).is_empty(), "not that soon");
+    world.pass_time(1);
+    let said = absorbed(&mut world, &probe, A, B);
+    assert_eq!(said[0].1.tcp().map(|tcp| (said[0].0, tcp.flags, tcp.seq)), Some((B, TCP_SYN, 1000)));
+    let said = absorbed(&mut world, &seg(B4, 80, A4, 4000, TCP_RST | TCP_ACK, 0, 1001, b""), B, A);
+    let reset = said[0].1.tcp().unwrap();
+    assert_eq!((said[0].0, reset.flags, reset.seq), (A, TCP_RST | TCP_ACK, number + 1));
+}
+
+#[test]
+fn the_proxy_comes_on_at_its_threshold_and_goes_off_behind_it() {
+    let mut world = World::new(&proxied(20));
+    for port in 1..=20 {
+        assert_eq!(world.send(&seg(A4, port, B4, 80, TCP_SYN, 5, 0, b""), A, B), Ok(()));
+    }
+    assert_eq!(world.send(&seg(A4, 21, B4, 80, TCP_SYN, 5, 0, b""), A, B), PROXIED);
+    assert!(world.events().contains(&"notice syn-proxy".to_owned()));
+    connect(&mut world, 4000);
+    world.pass_time(61);
+    world.tick();
+    assert_eq!(world.engine.opened(PortId(B)).2, 0);
+    assert_eq!(world.send(&seg(A4, 22, B4, 80, TCP_SYN, 5, 0, b""), A, B), Ok(()));
+}
+
+#[test]
+fn a_connection_that_the_policy_refuses_is_refused_and_not_answered() {
+    let mut refusing = proxied(0);
+    refusing.rules = vec![web_to_db(Action::Reject, PROTOCOL_TCP, 80)];
+    let mut world = World::new(&refusing);
+    assert_eq!(world.send(&seg(A4, 1, B4, 80, TCP_SYN, 5, 0, b""), A, B), Err(DropReason::PolicyReject));
+    assert_eq!(world.replies()[0].1.tcp().map(|tcp| tcp.flags), Some(TCP_RST | TCP_ACK));
+}
+
+#[test]
+fn a_change_of_policy_resets_a_client_in_its_own_numbers() {
+    let mut world = World::new(&proxied(0));
+    let offset = connect(&mut world, 4000);
+    world.replies();
+    let mut refusing = proxied(0);
+    refusing.rules = vec![web_to_db(Action::Reject, PROTOCOL_TCP, 80)];
+    world.install(&refusing);
+    let asks = seg(A4, 4000, B4, 80, TCP_ACK, 1001, 78u32.wrapping_add(offset), b"?");
+    assert_eq!(world.send(&asks, A, B), Err(DropReason::PolicyReject));
+    let resets: Vec<_> = world.replies().iter().map(|(to, packet)| (*to, packet.tcp().unwrap().seq)).collect();
+    assert!(resets.contains(&(A, 78u32.wrapping_add(offset))), "{resets:?}");
+}
