@@ -282,7 +282,8 @@ impl Suspects {
     ) -> Option<Finding> {
         let source = self.find_mut(&who)?;
         let quiet = source.quiet.get_mut(kind as usize).filter(|quiet| now >= **quiet)?;
-        *quiet = now.after(QUIET.min(detection.block.max(Duration::from_secs(1)).max(QUIET)));
+        // A source that goes on behind its block is blocked again at once.
+        *quiet = now.after(if detection.block.is_zero() { QUIET } else { detection.block });
         let blocked_until = (!detection.block.is_zero()).then(|| now.after(detection.block));
         if let Some(until) = blocked_until {
             source.blocked_until = until;

@@ -17,8 +17,9 @@ use weir_filter::flow::key::{self, Belongs, Key};
 use weir_filter::policy::Subject;
 use weir_filter::shadow::{Comparison, Differences, Limits, Sight};
 use weir_ports::pcap::{Reader, Record};
+use weir_wire::buffer::PoolLimits;
 use weir_wire::numbers::{ETHERTYPE_IPV4, ETHERTYPE_IPV6};
-use weir_wire::{Epoch, Instant, MacAddr, Offload, Packet, Pool, PoolLimits, PortId, SwitchId, Vid};
+use weir_wire::{Epoch, Instant, MacAddr, Offload, Packet, Pool, PortId, SwitchId, Vid};
 
 use crate::flow_log::Recorded;
 use crate::published::{Board, Snapshot};

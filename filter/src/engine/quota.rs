@@ -95,12 +95,12 @@ impl Engine {
     /// Whether a port may open another flow. A port at its own limit of flows gives up one that nobody has answered, where
     /// it has one.
     pub(super) fn within_quota(&mut self, now: Instant, flow: &Flow) -> Result<(), DropReason> {
+        if self.policy.accounts().of(flow.owner).is_empty() {
+            return Ok(());
+        }
         let policy = std::sync::Arc::clone(&self.policy);
         let accounts = policy.accounts();
         let places = accounts.of(flow.owner);
-        if places.is_empty() {
-            return Ok(());
-        }
         let opens_half = is_half_open(flow);
         for &place in places {
             let place = usize::from(place);

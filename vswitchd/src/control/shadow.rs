@@ -5,6 +5,7 @@ use std::time::Duration;
 use tonic::{Request, Response, Status};
 use weir_filter::Policy;
 use weir_filter::shadow::{Changed, Differences, Limits, Said};
+use weir_filter::spec::Action;
 use weir_ports::clock;
 use weir_proto::v1;
 use weir_proto::v1::shadow_server::Shadow;
@@ -12,7 +13,7 @@ use weir_wire::{Instant, SwitchId};
 
 use super::Service;
 use crate::commit::{SHADOW_FLOWS_MAX, Terms};
-use crate::config::{Action, Config, Protocol};
+use crate::config::{Config, Protocol};
 use crate::published::Snapshot;
 use crate::recorded::{self, Place};
 use crate::refusal::Refusal;
@@ -145,11 +146,6 @@ fn report(
 
 fn verdict(said: Said, policy: &Policy) -> v1::Verdict {
     let action = match said.action {
-        weir_filter::spec::Action::Allow => Action::Allow,
-        weir_filter::spec::Action::Drop => Action::Drop,
-        weir_filter::spec::Action::Reject => Action::Reject,
-    };
-    let action = match action {
         Action::Allow => "allow",
         Action::Drop => "drop",
         Action::Reject => "reject",

@@ -43,7 +43,7 @@ fn hosts_that_never_answer_are_a_scan_when_they_are_forgotten() {
 
 #[test]
 fn a_busy_client_is_no_suspect() {
-    let mut world = World::new(&detecting(60, vec![]));
+    let mut world = World::with_limits(&detecting(60, vec![]), Limits { flows: 10_000, ..Limits::default() });
     for n in 0..3000u16 {
         world.now = world.now.after(Duration::from_millis(1));
         assert_eq!(world.handshake(A, 1000 + n, B, 1 + n % 300), Ok(()));
