@@ -16,7 +16,7 @@ use weir_filter::flow::UNKNOWN_PORT;
 use weir_filter::flow::key::{self, Belongs, Key};
 use weir_filter::policy::Subject;
 use weir_filter::shadow::{Comparison, Differences, Limits, Sight};
-use weir_ports::pcap::{Reader, Record};
+use weir_ports::pcap::reader::{Reader, Record};
 use weir_wire::buffer::PoolLimits;
 use weir_wire::numbers::{ETHERTYPE_IPV4, ETHERTYPE_IPV6};
 use weir_wire::{Epoch, Instant, MacAddr, Offload, Packet, Pool, PortId, SwitchId, Vid};

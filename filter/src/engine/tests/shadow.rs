@@ -82,7 +82,7 @@ fn a_recorded_trace_gives_exactly_the_flows_that_change() {
     let mut comparison = Comparison::new(&live, &other, Room::default());
     let mut expected: Vec<(crate::event::Tuple, RuleId, RuleId)> = vec![];
     for n in 0..3000u16 {
-        let (source, port) = (n % 50 + 1, n % 300);
+        let (source, port) = (n + 1, n % 300);
         let frame = if n % 3 == 0 { Frame::tcp(A4, source, B4, port) } else { Frame::udp(A4, source, B4, port, b"") };
         let to = if n % 5 == 0 { C } else { B };
         let subject = crate::policy::Subject::of_packet(&frame.packet(A), SWITCH, PortId(to));

@@ -121,6 +121,7 @@ fn the_proxy_comes_on_at_its_threshold_and_goes_off_behind_it() {
     }
     assert_eq!(world.send(&seg(A4, 21, B4, 80, TCP_SYN, 5, 0, b""), A, B), PROXIED);
     assert!(world.events().contains(&"notice syn-proxy".to_owned()));
+    assert_eq!(world.replies().len(), 1);
     connect(&mut world, 4000);
     world.pass_time(61);
     world.tick();
