@@ -134,12 +134,12 @@ async fn dropped_packets_are_told_with_their_reason() {
 async fn a_frame_is_traced_with_the_names_of_ports() {
     let rig = Rig::with(TWO).await;
     let mut trace = v1::trace_client::TraceClient::new(rig.channel());
-    let request = v1::TraceFrameRequest { port: "a".into(), frame: broadcast(1) };
+    let request = v1::TraceFrameRequest { port: "a".into(), frame: broadcast(1), find_link: false };
     let steps = trace.frame(request).await.expect("is traced").into_inner().steps;
     assert!(steps.iter().any(|s| s.contains("port a")) && steps.iter().any(|s| s.contains("port b")), "{steps:?}");
-    let short = v1::TraceFrameRequest { port: "a".into(), frame: vec![0; 13] };
+    let short = v1::TraceFrameRequest { port: "a".into(), frame: vec![0; 13], find_link: false };
     assert_eq!(trace.frame(short).await.expect_err("is short").code(), Code::InvalidArgument);
-    let elsewhere = v1::TraceFrameRequest { port: "z".into(), frame: broadcast(1) };
+    let elsewhere = v1::TraceFrameRequest { port: "z".into(), frame: broadcast(1), find_link: false };
     assert_eq!(trace.frame(elsewhere).await.expect_err("no such port").code(), Code::NotFound);
 }
 
