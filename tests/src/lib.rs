@@ -5,5 +5,6 @@
 
 #![forbid(unsafe_code)]
 
+pub mod conversation;
 pub mod fuzz;
 pub mod lab;

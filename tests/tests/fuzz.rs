@@ -2,7 +2,34 @@
 
 #![allow(clippy::unwrap_used)]
 
-use weir_tests::fuzz::{Target, descriptor_chain, packet, rule_text, run, vhost_message};
+use weir_tests::fuzz::{
+    Target, app, capture, descriptor_chain, eve, packet, rule_text, run, stream, transforms, vhost_message,
+};
+
+#[test]
+fn app() {
+    run(&app::TARGET);
+}
+
+#[test]
+fn capture() {
+    run(&capture::TARGET);
+}
+
+#[test]
+fn eve() {
+    run(&eve::TARGET);
+}
+
+#[test]
+fn stream() {
+    run(&stream::TARGET);
+}
+
+#[test]
+fn transforms() {
+    run(&transforms::TARGET);
+}
 
 #[test]
 fn packet() {

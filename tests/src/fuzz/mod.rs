@@ -5,14 +5,20 @@
 //! default [`ITERATIONS`]) from the seed `WEIR_FUZZ_SEED`. A failure prints the seed and the input's file; moved to
 //! the corpus, that file is a regression test. `tests/fuzz/README.md` says how to run them for long.
 
+pub mod app;
+pub mod capture;
 pub mod descriptor_chain;
+pub mod eve;
 mod mutate;
 pub mod packet;
 pub mod rule_text;
+pub mod stream;
+pub mod transforms;
 pub mod vhost_message;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 pub use mutate::Mutator;
 
@@ -33,6 +39,48 @@ pub struct Target {
     pub one_in: u64,
 }
 
+/// All targets of this crate.
+pub const TARGETS: &[Target] = &[
+    app::TARGET,
+    capture::TARGET,
+    descriptor_chain::TARGET,
+    eve::TARGET,
+    packet::TARGET,
+    rule_text::TARGET,
+    stream::TARGET,
+    transforms::TARGET,
+    vhost_message::TARGET,
+];
+
+/// An input that takes longer is told of: something in it costs too much.
+const SLOW: Duration = Duration::from_secs(2);
+
+/// Runs mutations of a target's corpus for so long, on from `seed`; returns how many there were.
+pub fn run_for(target: &Target, time: Duration, seed: u64) -> u64 {
+    let inputs = corpus(target.name).into_iter().map(|(_, input)| input).collect();
+    let mut mutator = Mutator::new(seed, inputs, target.longest);
+    let (begun, mut count) = (Instant::now(), 0);
+    while begun.elapsed() < time {
+        let (input, started) = (mutator.next_input(), Instant::now());
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| (target.run)(&input))) {
+            println!("{}", keep(target, &input, seed, count));
+            resume_unwind(panic);
+        }
+        if started.elapsed() > SLOW {
+            println!("{:?}: {}", started.elapsed(), keep(target, &input, seed, count));
+        }
+        count += 1;
+    }
+    count
+}
+
+/// Writes an input to a file, and says where.
+fn keep(target: &Target, input: &[u8], seed: u64, iteration: u64) -> String {
+    let path = std::env::temp_dir().join(format!("weir-fuzz-{}-{seed}-{iteration}", target.name));
+    let kept = std::fs::write(&path, input);
+    format!("seed {seed}, mutation {iteration}; the input is in {} ({kept:?})", path.display())
+}
+
 /// Runs a target over its corpus and over mutations of it.
 pub fn run(target: &Target) {
     let corpus = corpus(target.name);
@@ -50,9 +98,7 @@ pub fn run(target: &Target) {
     for iteration in 0..iterations {
         let input = mutator.next_input();
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| (target.run)(&input))) {
-            let path = std::env::temp_dir().join(format!("weir-fuzz-{}-{seed}-{iteration}", target.name));
-            let kept = std::fs::write(&path, &input);
-            println!("seed {seed}, mutation {iteration}; the input is in {} ({kept:?})", path.display());
+            println!("{}", keep(target, &input, seed, iteration));
             resume_unwind(panic);
         }
     }
