@@ -6,7 +6,7 @@
 //! Limits: a pattern that may begin in more than [`PLACES`] places is searched for like others, and so is one that
 //! would make a place the [`SPOTS`]th, or that begins like [`CROWD`] others in the same place.
 
-use super::matcher::{CROWD, Entries, Literals, Pattern, Table, key, pairs_from};
+use super::matcher::{CROWD, Entries, FOLD, Literals, Pattern, Table, key, pairs_from};
 
 /// Places in which one pattern may begin.
 const PLACES: u32 = 32;
@@ -17,17 +17,25 @@ const SPOTS: usize = 96;
 #[derive(Debug, Default)]
 pub struct Placed {
     /// Places at which a pattern may begin, counted from the text's start; sorted.
-    spots: Box<[u16]>,
+    spots: Box<[Spot]>,
     /// By place and the two bytes there.
     table: Table,
     /// No pattern ends farther from the start than this.
     reach: usize,
 }
 
+/// A place at which patterns may begin.
+#[derive(Clone, Copy, Debug)]
+struct Spot {
+    at: u16,
+    /// The bytes, folded, that they begin with: those of a byte's upper three bits in one word.
+    first: [u32; 8],
+}
+
 impl Placed {
     /// Takes those of `patterns` that lie in few places; gives the numbers of the others.
     pub fn new(patterns: &[Pattern<'_>]) -> (Placed, Vec<u32>) {
-        let (mut entries, mut spots, mut others) = (Entries::default(), Vec::new(), Vec::new());
+        let (mut entries, mut spots, mut others) = (Entries::default(), Vec::<Spot>::new(), Vec::new());
         let mut reach = 0;
         for (number, pattern) in (0u32..).zip(patterns) {
             let Some(places) = places(pattern) else {
@@ -36,20 +44,24 @@ impl Placed {
             };
             let pairs = pairs_from(pattern.bytes);
             let keys = || places.clone().flat_map(|spot| pairs.iter().map(move |&pair| at_spot(spot, pair)));
-            let fresh = places.clone().filter(|spot| !spots.contains(spot)).count();
+            let fresh = places.clone().filter(|&at| !spots.iter().any(|spot| spot.at == at)).count();
             if spots.len() + fresh > SPOTS || keys().any(|key| entries.crowd(key) >= CROWD) {
                 others.push(number);
                 continue;
             }
-            keys().for_each(|key| entries.enter(key, number, 0));
-            for spot in places {
-                reach = reach.max(usize::from(spot) + pattern.bytes.len());
-                if !spots.contains(&spot) {
-                    spots.push(spot);
-                }
+            keys().for_each(|key| entries.enter(key, number));
+            for at in places {
+                reach = reach.max(usize::from(at) + pattern.bytes.len());
+                let known = spots.iter().position(|spot| spot.at == at).unwrap_or_else(|| {
+                    spots.push(Spot { at, first: [0; 8] });
+                    spots.len() - 1
+                });
+                let byte = pattern.bytes.first().map_or(0, |byte| byte | FOLD);
+                let word = spots.get_mut(known).and_then(|spot| spot.first.get_mut(usize::from(byte >> 5)));
+                word.into_iter().for_each(|word| *word |= 1 << (byte & 31));
             }
         }
-        spots.sort_unstable();
+        spots.sort_unstable_by_key(|spot| spot.at);
         // No key has more than a crowd, so there is a table.
         let table = entries.table().unwrap_or_default();
         (Placed { spots: spots.into(), table, reach }, others)
@@ -70,14 +82,15 @@ impl Placed {
         }
         for &start in starts {
             let Some(area) = text.get(start..).filter(|_| start + self.reach > fresh) else { continue };
-            for &spot in &self.spots {
-                let pair = match area.get(usize::from(spot)..) {
-                    Some(&[first, second, ..]) => [first, second],
-                    Some(&[only]) => [only, 0],
-                    Some([]) | None => break,
-                };
-                let key = at_spot(spot, key(&pair));
-                if self.table.bit(key) & 1 == 0 {
+            for &Spot { at: spot, ref first } in &self.spots {
+                let Some(&byte) = area.get(usize::from(spot)) else { break };
+                let byte = byte | FOLD;
+                if first.get(usize::from(byte >> 5)).is_none_or(|word| word >> (byte & 31) & 1 == 0) {
+                    continue;
+                }
+                let next = area.get(usize::from(spot) + 1).copied().unwrap_or(0);
+                let key = at_spot(spot, key(&[byte, next]));
+                if !self.table.may_have(key) {
                     continue;
                 }
                 for entry in self.table.of(key).iter().filter(|entry| entry.key == key) {
@@ -91,7 +104,7 @@ impl Placed {
 
     /// Bytes of memory.
     pub fn memory(&self) -> usize {
-        size_of_val::<[u16]>(&self.spots) + self.table.memory()
+        size_of_val::<[Spot]>(&self.spots) + self.table.memory()
     }
 }
 

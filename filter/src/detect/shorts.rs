@@ -13,8 +13,10 @@ const WIDTH: usize = 4;
 /// Case folding.
 const FOLD: u8 = 0x20;
 const BUCKETS: usize = 8;
-/// Patterns at most.
+/// Patterns of one filter at most.
 const MOST: usize = 128;
+/// Filters that are looked through one behind the other at most.
+const FILTERS: usize = 6;
 
 /// Buckets by the half of a byte; twice, since vectors are looked up by halves.
 type Halves = [u8; 32];
@@ -33,12 +35,21 @@ pub struct Shorts {
 }
 
 impl Shorts {
-    /// A filter for patterns, of which [`WIDTH`] bytes in lower case are given; `None` where there are none, more than
-    /// would leave much out, or no vector instructions.
-    pub fn new(patterns: &[&[u8]]) -> Option<Shorts> {
-        if patterns.is_empty() || patterns.len() > MOST {
+    /// Filters for patterns, of which [`WIDTH`] bytes in lower case are given; `None` where there are none, more than
+    /// the filters would leave much out of, or no vector instructions.
+    pub fn of_all(patterns: &[&[u8]]) -> Option<Box<[Shorts]>> {
+        let mut sorted = patterns.to_vec();
+        sorted.sort_unstable_by_key(|bytes| (bytes.len(), *bytes));
+        sorted.dedup();
+        if sorted.is_empty() || sorted.len() > FILTERS * MOST {
             return None;
         }
+        let each = sorted.len().div_ceil(sorted.len().div_ceil(MOST));
+        sorted.chunks(each).map(Shorts::new).collect()
+    }
+
+    /// A filter for some of them, sorted; `None` without vector instructions.
+    fn new(sorted: &[&[u8]]) -> Option<Shorts> {
         let mut shorts = Shorts {
             lower: [[0; 32]; WIDTH],
             upper: [[0; 32]; WIDTH],
@@ -48,8 +59,6 @@ impl Shorts {
         if cfg!(not(target_arch = "x86_64")) {
             return None;
         }
-        let mut sorted = patterns.to_vec();
-        sorted.sort_unstable_by_key(|bytes| (bytes.len(), *bytes));
         // Those that say less have buckets of their own.
         let few = sorted.iter().filter(|bytes| bytes.len() < 3).count();
         let some = sorted.iter().filter(|bytes| bytes.len() == 3).count();

@@ -1,0 +1,146 @@
+use super::*;
+use aho_corasick::AhoCorasick;
+
+struct Random(u32);
+
+impl Random {
+    fn below(&mut self, n: u32) -> u32 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 17;
+        self.0 ^= self.0 << 5;
+        self.0 % n
+    }
+
+    fn bytes(&mut self, length: u32, alphabet: &[u8]) -> Vec<u8> {
+        (0..length).map(|_| alphabet[self.below(alphabet.len() as u32) as usize]).collect()
+    }
+}
+
+/// What Aho and Corasick's automaton finds.
+fn oracle(patterns: &[Vec<u8>], text: &[u8], fresh: usize) -> Vec<(usize, usize)> {
+    let automaton = AhoCorasick::builder().ascii_case_insensitive(true).build(patterns).unwrap();
+    let hits = automaton.find_overlapping_iter(text).map(|m| (m.pattern().as_usize(), m.end()));
+    let mut hits: Vec<_> = hits.filter(|&(_, end)| end > fresh).collect();
+    hits.sort_unstable();
+    hits
+}
+
+/// A search for patterns that may lie anywhere.
+fn anywhere(patterns: &[Vec<u8>]) -> Option<Matcher> {
+    let lower: Vec<Vec<u8>> = patterns.iter().map(|pattern| pattern.to_ascii_lowercase()).collect();
+    let all: Vec<Pattern<'_>> = lower.iter().map(|bytes| Pattern { bytes, area: Area::ALL }).collect();
+    Matcher::new(&all)
+}
+
+fn found(matcher: &Matcher, text: &[u8], fresh: usize) -> Vec<(usize, usize)> {
+    let mut hits = Vec::new();
+    matcher.scan(text, fresh, &[0], |pattern, end| hits.push((pattern, end)));
+    hits.sort_unstable();
+    hits
+}
+
+#[test]
+fn it_finds_what_an_automaton_finds() {
+    let mut random = Random(77);
+    for round in 0..2000 {
+        let alphabet: &[u8] = if round % 2 == 0 { b"aAbB" } else { b"abc@`[{\x00\x20\xffXYZ" };
+        let shortest = [1, 2, 5][round % 3];
+        let patterns: Vec<Vec<u8>> = (0..1 + random.below(6))
+            .map(|_| {
+                let n = shortest + random.below(9);
+                random.bytes(n, alphabet)
+            })
+            .collect();
+        let n = random.below(60);
+        let text = random.bytes(n, alphabet);
+        let Some(matcher) = anywhere(&patterns) else { panic!("{patterns:?}") };
+        let fresh = random.below(n + 1) as usize;
+        let expected = oracle(&patterns, &text, fresh);
+        assert_eq!(found(&matcher, &text, fresh), expected, "{patterns:?} in {text:?} from {fresh}");
+    }
+}
+
+#[test]
+fn patterns_with_few_places_are_found_there_and_nowhere_else() {
+    let mut random = Random(9);
+    for round in 0..2000 {
+        let bytes: Vec<Vec<u8>> = (0..1 + random.below(8))
+            .map(|_| {
+                let n = 1 + random.below(5);
+                random.bytes(n, b"ab\x00 ")
+            })
+            .collect();
+        let patterns: Vec<Pattern<'_>> = bytes
+            .iter()
+            .map(|bytes| {
+                let from = random.below(6);
+                let to = from + bytes.len() as u32 + random.below(40);
+                Pattern { bytes, area: Area { from, to } }
+            })
+            .collect();
+        let n = random.below(40);
+        let text = random.bytes(n, b"abAB\x00 ");
+        let starts = [0, random.below(n + 1) as usize];
+        let fresh = random.below(n + 1) as usize;
+        let matcher = Matcher::new(&patterns).unwrap();
+        let mut hits = Vec::new();
+        matcher.scan(&text, fresh, &starts, |pattern, end| hits.push((pattern, end)));
+        for (number, end) in oracle(&bytes, &text, fresh) {
+            let Pattern { bytes, area } = patterns[number];
+            let fits = |start: &usize| {
+                let (from, to) = (start + area.from as usize, start + area.to as usize);
+                end - bytes.len() >= from && end <= to
+            };
+            let placed = area.to - area.from - (bytes.len() as u32) < 32;
+            assert!(!starts.iter().any(&fits) || hits.contains(&(number, end)), "{round} {patterns:?} {text:?}");
+            assert!(!placed || starts.iter().any(fits) || !hits.contains(&(number, end)), "{round} {patterns:?}");
+        }
+    }
+}
+
+#[test]
+fn cut_anywhere_each_hit_is_told_once() {
+    let patterns = [b"abcd".to_vec(), b"bc".to_vec(), b"CDabcdE".to_vec(), b"x".to_vec()];
+    let text = b"xABCDabcdabcdex";
+    let matcher = anywhere(&patterns).unwrap();
+    let whole = found(&matcher, text, 0);
+    assert_eq!(whole, oracle(&patterns, text, 0));
+    for cut in 0..=text.len() {
+        let behind = cut.saturating_sub(matcher.longest - 1);
+        let mut parts = found(&matcher, &text[..cut], 0);
+        let second = found(&matcher, &text[behind..], cut - behind);
+        parts.extend(second.into_iter().map(|(p, end)| (p, end + behind)));
+        parts.sort_unstable();
+        assert_eq!(parts, whole, "{cut}");
+    }
+}
+
+#[test]
+fn thousands_of_patterns_are_found_too() {
+    let mut random = Random(5);
+    let patterns: Vec<Vec<u8>> = (0..5000)
+        .map(|_| {
+            let n = 4 + random.below(20);
+            random.bytes(n, b"abcdefghijklmnopqrstuvwxyz/.=0123456789")
+        })
+        .collect();
+    let matcher = anywhere(&patterns).unwrap();
+    let mut text = random.bytes(20_000, b"abcdefghijklmnopqrstuvwxyz/.=0123456789 ");
+    for i in 0..100 {
+        let at = random.below(19_000) as usize;
+        let pattern = &patterns[i * 50];
+        text[at..at + pattern.len()].copy_from_slice(&pattern.to_ascii_uppercase());
+    }
+    let hits = found(&matcher, &text, 0);
+    assert_eq!(hits, oracle(&patterns, &text, 0));
+    assert!(hits.len() > 50);
+}
+
+#[test]
+fn patterns_that_are_too_much_alike_are_refused() {
+    // Folding takes a zero for a space.
+    let alike: Vec<Vec<u8>> = (0..=u8::MAX).map(|i| (0..8).map(|bit| (i >> bit & 1) << 5).collect()).collect();
+    assert!(anywhere(&alike).is_none());
+    assert!(Matcher::new(&[]).is_none());
+    assert!(anywhere(&[vec![]]).is_none());
+}
