@@ -90,7 +90,9 @@ pub fn choose(rule: &Rule) -> Option<Fast<'_>> {
     let best = || contents().max_by_key(|(section, _, fast)| (!section.buffer.is_payload(), strength(fast)));
     let named = contents().find(|(_, content, _)| content.fast_pattern != FastPattern::Unsaid);
     // One that is found everywhere is no help, though the rule names it.
-    let named = named.filter(|(_, _, fast)| !is_weak(fast) || best().is_none_or(|(_, _, best)| is_weak(&best)));
+    let named = named.filter(|(_, _, fast)| {
+        fast.bytes.len() >= NAMED || !is_weak(fast) || best().is_none_or(|(_, _, best)| is_weak(&best))
+    });
     named.or_else(best).map(|(_, _, fast)| fast)
 }
 
@@ -132,6 +134,9 @@ fn fast<'r>(content: &Content, place: Place<'r>) -> Fast<'r> {
 
 /// Bytes of a pattern that is to be searched for everywhere, at least.
 const SEARCHABLE: usize = 4;
+
+/// The same of one that the rule names.
+const NAMED: usize = 3;
 
 /// It is short, and may stand anywhere.
 fn is_weak(fast: &Fast<'_>) -> bool {
