@@ -94,6 +94,9 @@ pub struct App {
     /// The bytes that told the next protocol are being parsed.
     switching: bool,
     anomalies: Vec<Anomaly>,
+    /// How often parsers were given something: since the last time nothing has changed in transactions where it is
+    /// the same.
+    revision: u64,
     /// What the newest request said when the flow was handed over.
     said: Vec<(Buffer, Vec<u8>)>,
 }
@@ -144,13 +147,20 @@ impl App {
             changing: false,
             switching: false,
             anomalies: Vec::new(),
+            revision: 0,
             said: Vec::new(),
         }
+    }
+
+    /// A number that changes whenever a transaction may have changed.
+    pub fn revision(&self) -> u64 {
+        self.revision
     }
 
     /// The flow was announced by another one: its protocol is known from the start.
     pub fn expect(&mut self, expectation: &super::Expectation, context: &mut Context<'_>) {
         let protocol = expectation.protocol;
+        self.revision += 1;
         let (to_server, to_client) = (Found::Protocol(protocol), Found::Protocol(protocol));
         self.identity = Identity { flow: to_server, to_server, to_client, ..self.identity };
         self.start_parser(protocol, context);
@@ -215,6 +225,7 @@ impl App {
         if self.over {
             return Outcome::Going;
         }
+        self.revision += 1;
         if chunk.gap > 0 {
             let outcome = self.gap(way, chunk.gap, context);
             if self.over || outcome != Outcome::Going {
@@ -243,6 +254,7 @@ impl App {
         if self.over || bytes.is_empty() {
             return Outcome::Going;
         }
+        self.revision += 1;
         let mut way = way;
         let mut outcome = Outcome::Going;
         if self.identity.side(way) == Found::Unknown {

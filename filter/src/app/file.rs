@@ -95,6 +95,12 @@ impl Content {
         self.base.saturating_add(self.bytes.len() as u64)
     }
 
+    /// How many bytes of the window rules have looked at before.
+    pub fn seen(&self) -> usize {
+        let seen = self.inspected.saturating_sub(self.from().max(self.base));
+        usize::try_from(seen).unwrap_or(usize::MAX)
+    }
+
     /// What rules should look at, and its place; `None` while they should wait, or when all was seen.
     pub fn window(&self) -> Option<(&[u8], u64)> {
         let end = self.end();
@@ -407,10 +413,10 @@ mod tests {
     fn a_later_window_begins_before_the_new_bytes() {
         let mut content = content(0, 4, 8);
         content.append(b"0123456789");
-        assert_eq!(content.window(), Some((&b"0123456789"[..], 0)));
+        assert_eq!((content.window(), content.seen()), (Some((&b"0123456789"[..], 0)), 0));
         content.mark_inspected();
         content.append(b"ab");
-        assert_eq!(content.window(), Some((&b"456789ab"[..], 4)));
+        assert_eq!((content.window(), content.seen()), (Some((&b"456789ab"[..], 4)), 6));
         content.mark_inspected();
         content.append(b"ABCDEFGHIJKLM");
         assert_eq!(content.window(), Some((&b"abABCDEFGHIJKLM"[..], 10)));

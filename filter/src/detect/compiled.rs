@@ -156,7 +156,8 @@ impl Compiled {
             _ => false,
         });
         if payload.is_some() && !parts.is_empty() {
-            parts.push(Part::Payload);
+            // It is asked first: nothing is cheaper.
+            parts.insert(0, Part::Payload);
         }
         if !frames.is_empty() && (!parts.is_empty() || payload.is_some()) {
             return Err((0..1, "what is asked of a frame cannot be asked together with other buffers".to_owned()));

@@ -108,8 +108,8 @@ impl Inspection {
 
     /// Another flow announced this one: what it speaks is known before its first byte.
     pub fn expect(&mut self, expectation: &Expectation, shared: &mut Shared) {
-        let (settings, tuple) = (Arc::clone(&shared.settings), self.tuple);
-        let mut context = Context { settings: &settings, tuple: &tuple, expectations: &mut shared.expectations };
+        let Shared { settings, expectations, .. } = shared;
+        let mut context = Context { settings, tuple: &self.tuple, expectations };
         self.app.expect(expectation, &mut context);
     }
 
@@ -247,9 +247,8 @@ impl Inspection {
 
     /// Feeds the application layer.
     fn feed(&mut self, step: &Step<'_>, shared: &mut Shared, findings: &mut Findings) -> Outcome {
-        let settings = Arc::clone(&shared.settings);
-        let tuple = self.tuple;
-        let mut context = Context { settings: &settings, tuple: &tuple, expectations: &mut shared.expectations };
+        let Shared { settings, expectations, .. } = shared;
+        let mut context = Context { settings, tuple: &self.tuple, expectations };
         let time = step.view.time;
         let outcome = match &step.stream {
             Some(stream) => {
@@ -311,14 +310,14 @@ impl Inspection {
 
     /// Judges the rules.
     fn detect(&mut self, step: &Step<'_>, found: bool, shared: &mut Shared, findings: &mut Findings) {
-        let program = Arc::clone(&self.program);
+        let program: &Program = &self.program;
         let tuple = oriented(&self.tuple, step.way);
         let identity = *self.app.identity();
         let facts = Facts { step, tuple: &tuple, identity: &identity, found, events: &self.events };
         shared.scratch.matched.clear();
         shared.scratch.room.contexts.clear();
         let mut judge = Judge {
-            program: &program,
+            program,
             facts,
             marks: &mut self.marks,
             hosts: &mut shared.hosts,
@@ -348,7 +347,7 @@ impl Inspection {
         shared.overflows += judge.overflows;
         let sinks = (findings, &mut shared.told);
         let (thresholds, limit) = (&mut shared.thresholds, shared.alerts_per_packet);
-        verdict::decide(&program, &facts, thresholds, &mut shared.scratch.matched, limit, sinks);
+        verdict::decide(program, &facts, thresholds, &mut shared.scratch.matched, limit, sinks);
     }
 }
 
@@ -357,6 +356,7 @@ fn transactions(app: &mut App, judge: &mut Judge<'_>, step: &Step<'_>, hits: &[u
     let tuple = *judge.facts.tuple;
     let turned = (oriented(&tuple, Direction::Reply), Step { way: opposite(step.way), ..*step });
     let over = app.is_over();
+    let now = (app.revision(), hits.len());
     for nth in 0..app.parsers() {
         let Some(parser) = app.parser_mut(nth) else { continue };
         let protocol = parser.protocol();
@@ -366,6 +366,11 @@ fn transactions(app: &mut App, judge: &mut Judge<'_>, step: &Step<'_>, hits: &[u
             let only = transaction.only();
             for way in [step.way, opposite(step.way)] {
                 if only.is_some_and(|only| only != way) || (way != step.way && !step.end) {
+                    continue;
+                }
+                let known = mark.detection.get_mut(way as usize).map(|memory| memory.judged.replace(now));
+                if known == Some(Some(now)) && !step.end {
+                    // Nothing has come since that a rule could ask.
                     continue;
                 }
                 let view = TxView { protocol, transaction, way, parser: nth, end: step.end, over };

@@ -41,12 +41,14 @@ pub struct TxMemory {
     pub guessed: u32,
     /// All was judged that ever can be.
     pub done: bool,
+    /// What the application layer had read, and how many rules' payloads had matched, when it was judged last.
+    pub judged: Option<(u64, usize)>,
 }
 
 impl TxMemory {
     /// The program changed: `renumber` tells the new number of a rule. What was searched is searched anew.
     pub fn renumber(&mut self, renumber: &impl Fn(u32) -> Option<u32>) {
-        (self.searched, self.anomalies, self.done) = (0, 0, false);
+        (self.searched, self.anomalies, self.done, self.judged) = (0, 0, false, None);
         self.waiting.clear();
         self.fired = self.fired.iter().filter_map(|&(rule, files)| Some((renumber(rule)?, files))).collect();
     }
@@ -106,9 +108,10 @@ pub fn judge(judge: &mut Judge<'_>, view: &TxView<'_>, mark: &mut Mark, hits: &[
     }
     let complete = view.is_complete(view.way);
     let program = judge.program;
+    judge.scratch.work.holds = None;
     if let Some(table) = program.transactions.get(view.protocol, view.way) {
         judge.scratch.round.begin(program.rule_count());
-        search(judge, view, table, memory);
+        search(judge, view, table, memory, hits);
         if anomalies.len() > memory.anomalies {
             // A rule that means either direction is told of what ended the parsing in one of them.
             let told = |rule: u32| view.over && other.fired.iter().any(|&(fired, _)| fired == rule);
@@ -135,7 +138,7 @@ pub fn judge(judge: &mut Judge<'_>, view: &TxView<'_>, mark: &mut Mark, hits: &[
 }
 
 /// Makes candidates of the rules worth judging.
-fn search(judge: &mut Judge<'_>, view: &TxView<'_>, table: &TxTable, memory: &TxMemory) {
+fn search(judge: &mut Judge<'_>, view: &TxView<'_>, table: &TxTable, memory: &TxMemory, hits: &[u32]) {
     // Behind the end of the flow nothing is waited for: what there is, is looked at.
     let progress = if view.end { u8::MAX } else { view.transaction.progress(view.way) };
     let mut work = std::mem::take(&mut judge.scratch.work);
@@ -148,15 +151,18 @@ fn search(judge: &mut Judge<'_>, view: &TxView<'_>, table: &TxTable, memory: &Tx
         if !grows && memory.searched > lane.ready {
             continue;
         }
+        let again = memory.searched > lane.ready;
         for nth in 0..VALUES {
             let value = match fresh_value(view, lane.buffer, nth, &mut work) {
                 Value::Missing => break,
                 Value::Nothing => continue,
                 Value::Bytes(bytes) => bytes,
             };
+            // What was found in bytes seen before waits.
+            let seen = if again && lane.transforms.is_empty() { seen(view, lane.buffer, nth) } else { 0 };
             let Scratch { round, room, .. } = &mut *judge.scratch;
-            room.work += 1 + value.len() as u64 / 64;
-            lane.transforms.apply(value, room, |text| lane.lane.find(text, 0, &[0], |rule, _| round.add(rule)));
+            room.work += 1 + value.len().saturating_sub(seen) as u64 / 64;
+            lane.transforms.apply(value, room, |text| lane.lane.find(text, seen, &[0], |rule, _| round.add(rule)));
         }
     }
     judge.scratch.work = work;
@@ -166,6 +172,12 @@ fn search(judge: &mut Judge<'_>, view: &TxView<'_>, table: &TxTable, memory: &Tx
             break;
         }
         judge.scratch.round.add(rule);
+    }
+    for hit in hits {
+        let at = table.by_payload.binary_search_by_key(hit, |&(rule, _)| rule).ok();
+        if let Some(&(rule, _)) = at.and_then(|at| table.by_payload.get(at)).filter(|&&(_, ready)| ready <= progress) {
+            judge.scratch.round.add(rule);
+        }
     }
 }
 
@@ -178,12 +190,34 @@ enum Value<'v> {
     Bytes(&'v [u8]),
 }
 
+/// Room in which a transaction builds a buffer, and which of its buffers it holds, where that is known.
+#[derive(Debug, Default)]
+pub struct Work {
+    bytes: Vec<u8>,
+    holds: Option<(Buffer, Direction, usize)>,
+}
+
+/// Buffers that HTTP composes of all fields of a message: what was built for one rule serves the next one.
+fn is_composed(buffer: Buffer) -> bool {
+    matches!(buffer, Buffer::HttpHeader | Buffer::HttpHeaderNames | Buffer::HttpStart)
+}
+
 fn is_file(buffer: Buffer) -> bool {
     matches!(buffer, Buffer::FileData | Buffer::FileName | Buffer::FileMagic)
 }
 
+/// How many bytes of a growing buffer's window were searched before.
+fn seen(view: &TxView<'_>, buffer: Buffer, nth: usize) -> usize {
+    let content = match buffer {
+        Buffer::FileData => view.files().get(nth).map(|file| &file.content),
+        Buffer::FileName | Buffer::FileMagic => None,
+        _ => view.transaction.grown(buffer, view.way),
+    };
+    content.map_or(0, |content| content.seen())
+}
+
 /// The nth value of a buffer, where it has something that was not searched yet.
-fn fresh_value<'v>(view: &'v TxView<'_>, buffer: Buffer, nth: usize, work: &'v mut Vec<u8>) -> Value<'v> {
+fn fresh_value<'v>(view: &'v TxView<'_>, buffer: Buffer, nth: usize, work: &'v mut Work) -> Value<'v> {
     if buffer == Buffer::FileData {
         return match view.files().get(nth) {
             None => Value::Missing,
@@ -197,7 +231,15 @@ fn fresh_value<'v>(view: &'v TxView<'_>, buffer: Buffer, nth: usize, work: &'v m
 }
 
 /// The nth value of a buffer as it is.
-fn value<'v>(view: &'v TxView<'_>, (buffer, way): (Buffer, Direction), nth: usize, work: &'v mut Vec<u8>) -> Value<'v> {
+fn value<'v>(view: &'v TxView<'_>, (buffer, way): (Buffer, Direction), nth: usize, work: &'v mut Work) -> Value<'v> {
+    if is_composed(buffer) {
+        let wanted = Some((buffer, way, nth));
+        if work.holds != wanted {
+            work.bytes.clear();
+            work.holds = view.transaction.buffer(buffer, way, nth, &mut work.bytes).and(wanted);
+        }
+        return if work.holds.is_some() { Value::Bytes(&work.bytes) } else { Value::Missing };
+    }
     let file = || view.transaction.files(way).and_then(|files| files.list.get(nth));
     let found = match buffer {
         Buffer::FileData => file().map(|file| file.content.window().unwrap_or_else(|| file.content.recent()).0),
@@ -210,8 +252,9 @@ fn value<'v>(view: &'v TxView<'_>, (buffer, way): (Buffer, Direction), nth: usiz
             None => None,
         },
         _ => {
-            work.clear();
-            view.transaction.buffer(buffer, way, nth, work)
+            work.bytes.clear();
+            work.holds = None;
+            view.transaction.buffer(buffer, way, nth, &mut work.bytes)
         }
     };
     found.map_or(Value::Missing, Value::Bytes)
@@ -252,6 +295,9 @@ fn judge_rule(
                 break;
             }
             Satisfied::NotYet => all = Satisfied::NotYet,
+        }
+        if all == Satisfied::NotYet && matches!(part, Part::Payload) {
+            break;
         }
     }
     if let Some(index) = waiting {

@@ -2,6 +2,7 @@
 
 use super::Direction;
 use super::check::Room;
+use super::judge_tx::Work;
 use super::profile::{Begun, Profile};
 
 /// A rule to be judged.
@@ -43,7 +44,7 @@ pub struct Scratch {
     /// Rules that matched.
     pub matched: Vec<Matched>,
     /// Room in which a transaction builds a buffer.
-    pub work: Vec<u8>,
+    pub work: Work,
     /// Room for checks.
     pub room: Room,
     /// What rules cost, where somebody asks.

@@ -23,6 +23,8 @@ pub struct TxTable {
     pub lanes: Vec<TxLane>,
     /// Rules without a fast pattern in a buffer, with the progress at which they are judged first; sorted by it.
     pub always: Vec<(u8, u32)>,
+    /// Rules that wait for a match of the payload, with the progress at which they are judged first; sorted by rule.
+    pub by_payload: Vec<(u32, u8)>,
     /// Rules that ask for an anomaly of the transaction.
     pub anomalies: Vec<u32>,
 }
@@ -36,13 +38,16 @@ impl TxTable {
         if self.anomalies.contains(&rule) {
             return Some(format!("the {} rules on anomalies", self.anomalies.len()));
         }
+        if self.by_payload.iter().any(|&(number, _)| number == rule) {
+            return Some(format!("the {} rules that a match in the payload calls for", self.by_payload.len()));
+        }
         let always = self.always.iter().find(|&&(_, number)| number == rule);
         always.map(|(ready, _)| format!("the {} rules judged each time, from progress {ready} on", self.always.len()))
     }
 
     /// No rule can match.
     pub fn is_empty(&self) -> bool {
-        self.lanes.is_empty() && self.always.is_empty() && self.anomalies.is_empty()
+        self.lanes.is_empty() && self.always.is_empty() && self.by_payload.is_empty() && self.anomalies.is_empty()
     }
 }
 
@@ -94,6 +99,8 @@ impl Has {
 pub struct TxTables {
     /// By protocol's number.
     tables: Vec<Option<Box<Entry>>>,
+    /// Some table has a rule.
+    has_rules: bool,
 }
 
 #[derive(Debug)]
@@ -109,7 +116,7 @@ type Wanted<'r> = ((Buffer, &'r [Transform], u8), Vec<u32>);
 impl TxTables {
     /// Builds the tables of all protocols. `fast` has the order of `compiled`.
     pub fn new(compiled: &[Compiled], fast: &[Option<Fast<'_>>]) -> TxTables {
-        let mut tables = TxTables { tables: (0..AppProtocol::ALL.len()).map(|_| None).collect() };
+        let mut tables = TxTables { tables: (0..AppProtocol::ALL.len()).map(|_| None).collect(), has_rules: false };
         let mut known = HashMap::new();
         for description in PROTOCOLS {
             let has = Has::new(description);
@@ -120,6 +127,7 @@ impl TxTables {
                 entry.ways[way as usize] = entry.build(way, &numbers, (compiled, fast), &mut known);
             }
             if let Some(slot) = tables.tables.get_mut(description.protocol as usize) {
+                tables.has_rules |= entry.ways.iter().any(|table| !table.is_empty());
                 *slot = Some(Box::new(entry));
             }
         }
@@ -128,7 +136,7 @@ impl TxTables {
 
     /// No rule looks at transactions.
     pub fn is_idle(&self) -> bool {
-        self.tables.iter().flatten().flat_map(|entry| &entry.ways).all(TxTable::is_empty)
+        !self.has_rules
     }
 
     fn entry(&self, protocol: AppProtocol) -> Option<&Entry> {
@@ -165,10 +173,11 @@ impl TxTables {
                 // Writing into a String does not fail.
                 let _ = writeln!(
                     text,
-                    "{}, way {way}: {} buffers searched, {} rules without a pattern, {} on anomalies",
+                    "{}, way {way}: {} buffers searched, {} rules without a pattern, {} by payload, {} on anomalies",
                     protocol.name(),
                     table.lanes.len(),
                     table.always.len(),
+                    table.by_payload.len(),
                     table.anomalies.len(),
                 );
             }
@@ -257,6 +266,8 @@ impl Entry {
                 }
             } else if rule.parts.iter().any(|part| matches!(part, Part::Event(_))) {
                 table.anomalies.push(number);
+            } else if rule.arrow != Arrow::Transaction && rule.parts.iter().any(|part| matches!(part, Part::Payload)) {
+                table.by_payload.push((number, self.first_ready(rule, way)));
             } else if rule.arrow != Arrow::Transaction || fast.is_none() {
                 table.always.push((self.first_ready(rule, way), number));
             }
