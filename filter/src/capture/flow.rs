@@ -125,6 +125,8 @@ pub struct Flow {
     pub alerted: bool,
     /// Why it ended.
     pub reason: Reason,
+    /// Nothing is left to match or to tell of it: packets without oddities need not be shown to its inspection.
+    pub settled: bool,
     /// Its packets are shown to no rule.
     pub uninspected: bool,
     /// Its transactions, as far as they were logged.

@@ -84,8 +84,32 @@ struct Core {
     teller: Teller,
     next_flow: u64,
     reassembly: usize,
+    /// What is worth looking at though no rule can match.
+    watch: Watch,
     /// The TCP packet at hand counts as one of an established connection.
     established: bool,
+}
+
+/// What must be looked at though no rule can match.
+#[derive(Clone, Copy, Debug)]
+struct Watch {
+    /// What flows speak, though no rule asks for it.
+    unasked: bool,
+    /// Packets of flows in which nothing can match.
+    settled: bool,
+    /// Bytes of such flows.
+    bytes: bool,
+}
+
+impl Watch {
+    fn new(settings: &Settings, program: &Program) -> Watch {
+        let told = settings.kinds.hears_flows();
+        Watch {
+            unasked: told || settings.app_error != Policy::Ignore || settings.stream.bypass,
+            settled: program.tags_packets(),
+            bytes: told || program.watches_oddities(),
+        }
+    }
 }
 
 /// What became of a packet so far.
@@ -115,6 +139,7 @@ impl Capture {
         let teller = Teller::new(settings.kinds.clone());
         let core = Core {
             flows: Table::new(settings.flows, settings.seed),
+            watch: Watch::new(&settings, &program),
             settings,
             program,
             no_rules: Arc::new(Program::default()),
@@ -254,6 +279,7 @@ impl Core {
             exception: None,
             alerted: false,
             reason: Reason::Shutdown,
+            settled: false,
             uninspected: false,
             transactions: 0,
             session: None,
@@ -333,6 +359,10 @@ impl Core {
 
     /// Shows a packet, or bytes of a stream, to the flow's inspection, and takes what came of it.
     fn judge(&mut self, flow: &mut Flow, view: &View<'_>, show: &Show<'_>, fate: &mut Fate) {
+        if flow.settled && view.events.is_empty() {
+            self.findings = Findings::default();
+            return;
+        }
         let Some(mut inspection) = flow.inspection.take() else { return };
         let &Show { way, packet, stream, established, end } = show;
         if stream.is_some_and(|bytes| bytes.at == 0 && bytes.fresh == 0) {
@@ -345,6 +375,9 @@ impl Core {
         self.teller.of_packet(Some(flow));
         inspection.step(&step, &mut self.shared, &mut self.findings, &mut self.teller);
         self.teller.settle(flow);
+        // Without rules on what flows speak, an inspection settles though somebody is to be told of that.
+        let heard = !self.watch.unasked || (self.program.follows_protocols() && !flow.uninspected);
+        flow.settled = self.findings.settled && heard && !self.watch.settled;
         flow.inspection = Some(inspection);
         self.take_findings(flow, fate);
         if !self.shared.expectations.is_empty() {
@@ -419,6 +452,7 @@ impl Core {
                     flow.state = State::Bypassed;
                 } else if !std::mem::replace(&mut flow.uninspected, true) && exception == Exception::Midstream {
                     let tuple = flow.tuple;
+                    flow.settled = false;
                     flow.inspection = Some(Inspection::new(&self.no_rules, &mut self.shared, &tuple, true, None));
                 }
             }

@@ -158,6 +158,21 @@ impl Bytes {
         placed
     }
 
+    /// Takes a segment that nobody wants to look at, with all before it: as if it had been handed on. `false` where it
+    /// is not the next one.
+    pub fn pass(&mut self, place: u64, length: usize) -> bool {
+        if place != self.next || !self.held.is_empty() || !self.voids.is_empty() {
+            return false;
+        }
+        self.regions = self.regions.max(1);
+        self.at += self.gap + self.fresh as u64 + length as u64;
+        (self.gap, self.fresh) = (0, 0);
+        self.next += length as u64;
+        self.text = Vec::new();
+        self.spans.clear();
+        true
+    }
+
     /// Marks a byte as urgent: it is left out when its turn comes. `false` where there is no room to remember it.
     pub fn leave_out(&mut self, place: u64) -> bool {
         if place < self.next || self.voids.contains(&place) {

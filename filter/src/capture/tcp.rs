@@ -167,6 +167,7 @@ impl Core {
     fn renew(&mut self, flow: &mut Flow) {
         let program = if flow.uninspected { &self.no_rules } else { &self.program };
         let tuple = flow.tuple;
+        flow.settled = false;
         flow.inspection = Some(crate::detect::Inspection::new(program, &mut self.shared, &tuple, true, None));
     }
 
@@ -236,6 +237,10 @@ impl Core {
         if self.reassembly > self.settings.stream.memory {
             events.set(Event::StreamReassemblyInsertMemcap);
             self.counters.segments_refused += 1;
+            return events;
+        }
+        if flow.settled && !self.watch.bytes && sender.bytes.pass(place, data.len()) {
+            self.reassembly = (self.reassembly + session.memory()).saturating_sub(before);
             return events;
         }
         let placed = sender.bytes.take(place, data, &manner);

@@ -186,7 +186,7 @@ impl Decoder {
         let mut walk = Walk { settings, defrag, sink, layers: 0, refused: false };
         let mut view = View { time, frame, link, ..View::default() };
         link::start(&mut walk, &mut view, link, frame);
-        walk.emit(view);
+        walk.emit(&mut view);
     }
 
     /// What waits for more fragments.
@@ -218,9 +218,9 @@ impl Walk<'_> {
     }
 
     #[inline]
-    fn emit(&mut self, mut view: View<'_>) {
+    fn emit(&mut self, view: &mut View<'_>) {
         view.inner_refused = self.refused;
-        if (self.sink)(&view) == Taken::Refused {
+        if (self.sink)(view) == Taken::Refused {
             self.refused = true;
         }
     }
@@ -244,7 +244,7 @@ impl Walk<'_> {
             }
             Inner::EtherType(kind) => tags::network(self, &mut view, kind, bytes),
         }
-        self.emit(view);
+        self.emit(&mut view);
     }
 
     /// Decodes a datagram that fragments made.
@@ -266,7 +266,7 @@ impl Walk<'_> {
             Some(4) => ipv4::decode(self, &mut view, bytes),
             _ => ipv6::decode(self, &mut view, bytes),
         }
-        self.emit(view);
+        self.emit(&mut view);
     }
 }
 

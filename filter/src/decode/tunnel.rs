@@ -199,5 +199,5 @@ pub(super) fn teredo(walk: &mut Walk<'_>, view: &mut View<'_>) {
         ..View::default()
     };
     ipv6::decode(walk, &mut inner, rest);
-    walk.emit(inner);
+    walk.emit(&mut inner);
 }

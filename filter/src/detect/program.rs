@@ -130,6 +130,11 @@ impl Program {
         self.rules.iter().any(|rule| rule.store.is_some())
     }
 
+    /// Whether a rule wants packets that follow a match to be told.
+    pub fn tags_packets(&self) -> bool {
+        self.rules.iter().any(|rule| !rule.tags.is_empty())
+    }
+
     /// Bytes of memory that the searches for fast patterns take.
     pub fn search_memory(&self) -> usize {
         self.groups.memory() + self.transactions.memory()
@@ -214,7 +219,7 @@ impl Program {
     }
 
     /// What flows say must be followed beyond their packets and streams: transactions or frames are asked for.
-    pub(super) fn follows_protocols(&self) -> bool {
+    pub fn follows_protocols(&self) -> bool {
         !self.transactions.is_idle() || !self.frames.is_empty()
     }
 

@@ -46,6 +46,11 @@ impl Kinds {
         self.alert
     }
 
+    /// Whether something is written that the application layer, or the stream, has to tell.
+    pub fn hears_flows(&self) -> bool {
+        self.flow || self.anomaly || self.files || self.protocols != 0
+    }
+
     /// Whether the transactions of a protocol are written.
     pub fn takes(&self, protocol: AppProtocol) -> bool {
         self.protocols & bit(protocol) != 0
@@ -78,7 +83,8 @@ mod tests {
         let kinds = Kinds::from_list("[alert, drop, http, dns]");
         assert!(kinds.alerts() && kinds.drop && !kinds.flow && !kinds.files && !kinds.anomaly);
         assert!(kinds.takes(AppProtocol::Http1) && kinds.takes(AppProtocol::Http2) && kinds.takes(AppProtocol::Dns));
-        assert!(!kinds.takes(AppProtocol::Tls));
+        assert!(!kinds.takes(AppProtocol::Tls) && kinds.hears_flows());
+        assert!(!Kinds::from_list("alert, drop").hears_flows());
     }
 
     #[test]

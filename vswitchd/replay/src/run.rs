@@ -20,6 +20,8 @@ use crate::arguments::Arguments;
 use crate::stats::{self, Figures};
 use crate::{options, rules};
 
+/// Bytes read from the capture at a time: they stay in the second cache until they are looked at.
+const READ: usize = 256 << 10;
 /// Lines are written when there are so many bytes of them.
 const WRITE_AT: usize = 256 << 10;
 
@@ -113,8 +115,7 @@ pub fn inspect(
     prepare: impl FnOnce(&mut Capture),
 ) -> Result<Capture, Fault> {
     let file = File::open(&arguments.pcap).map_err(|e| Fault::In(e.to_string()))?;
-    let mut reader =
-        Reader::of_any_link(BufReader::with_capacity(1 << 20, file)).map_err(|e| Fault::In(e.to_string()))?;
+    let mut reader = Reader::of_any_link(BufReader::with_capacity(READ, file)).map_err(|e| Fault::In(e.to_string()))?;
     let settings = Settings::from_options(options, arguments.ips);
     let hash_files = settings.kinds.files || program.compares_digests();
     let store_all = options.flag("outputs.file-store.force-filestore", false);

@@ -159,3 +159,17 @@ fn work_grows_with_the_segments_and_not_with_their_square() {
     bytes.take(0, &[1; 8], &m);
     assert_eq!(drain(&mut bytes).len(), 16_000);
 }
+
+#[test]
+fn bytes_that_nobody_looks_at_are_counted_and_not_kept() {
+    let mut bytes = Bytes::default();
+    bytes.take(0, b"abc", &manner(false, Overlap::Bsd));
+    assert!(bytes.pass(3, 1000));
+    assert_eq!((bytes.next(), bytes.given(), bytes.memory()), (1003, 1003, 0));
+    assert!(bytes.ready(1003, 100).is_none());
+    assert!(!bytes.pass(1004, 10), "a hole is not passed over");
+    bytes.take(1003, b"de", &manner(false, Overlap::Bsd));
+    assert_eq!(drain(&mut bytes), b"de");
+    bytes.take(1006, b"g", &manner(false, Overlap::Bsd));
+    assert!(!bytes.pass(1005, 1), "what is held goes first");
+}

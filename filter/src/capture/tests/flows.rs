@@ -81,3 +81,30 @@ fn a_table_finds_what_it_holds_after_any_removals() {
     assert_eq!(table.len(), live.len());
     assert!(live.iter().all(|(key, slot)| table.find(key, table.hash(key)) == Some(*slot)));
 }
+
+/// Memory of the one flow's streams after a request and its answer.
+fn memory_of_http(types: &str) -> (usize, Lab) {
+    let mut lab = Lab::new(&[("outputs.eve-log.types", types)], false);
+    lab.packet(&tcp(true, SYN, 100, 0, b""));
+    lab.packet(&tcp(false, SYN | ACK, 200, 101, b""));
+    lab.packet(&tcp(true, ACK, 101, 201, b""));
+    let asked = b"GET /a HTTP/1.1\r\nHost: b\r\n\r\n";
+    lab.packet(&tcp(true, ACK | PSH, 101, 201, asked));
+    let next = 101 + asked.len() as u32;
+    let answer = [&b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"[..], &[b'x'; 1000]].concat();
+    lab.packet(&tcp(false, ACK | PSH, 201, next, &answer));
+    let slots: Vec<_> = lab.capture.core.flows.slots().collect();
+    let memory = lab.capture.core.flows.get_mut(slots[0]).and_then(|flow| flow.session.as_ref().map(|s| s.memory()));
+    lab.packet(&tcp(true, ACK, next, 201 + answer.len() as u32, b""));
+    lab.end();
+    (memory.unwrap(), lab)
+}
+
+#[test]
+fn bytes_of_a_flow_are_kept_where_somebody_hears_of_them() {
+    let (memory, lab) = memory_of_http("[alert, http]");
+    assert!(memory >= 1000);
+    assert_eq!(lab.count(&["\"event_type\":\"http\"", "\"length\":1000"]), 1, "{}", lab.lines);
+    let (memory, lab) = memory_of_http("[alert, drop]");
+    assert_eq!((memory, lab.lines.as_str()), (0, ""));
+}

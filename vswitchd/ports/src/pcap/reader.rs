@@ -218,7 +218,6 @@ impl<R: Read> Reader<R> {
         record.time = Duration::from_secs(seconds.into())
             .saturating_add(Duration::from_nanos(u64::from(fraction) * u64::from(unit)));
         record.original_len = original;
-        record.bytes.clear();
         record.bytes.resize(captured as usize, 0);
         let mut bytes = std::mem::take(&mut record.bytes);
         let whole = self.fill_or_truncated(&mut bytes);
