@@ -33,7 +33,7 @@ use crate::reject::Replies;
 use away::Away;
 pub use away::{FlowPlace, Offer};
 use budget::Budget;
-pub use carry::{FlowName, Leaves};
+pub use carry::{Carried, FlowName, Leaves};
 use end::Sweep;
 use exits::Exits;
 use policy::Programs;

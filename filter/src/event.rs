@@ -224,7 +224,7 @@ pub enum Event {
         finding: Box<crate::scan::Finding>,
     },
     /// A flow ended.
-    Flow(Box<FlowRecord>),
+    Flow(FlowRecord),
     /// A switch has noticed something about its ports, or a router about its resources.
     Notice(Box<Notice>),
 }
@@ -310,6 +310,11 @@ impl Events {
     /// Nothing waits.
     pub fn is_empty(&self) -> bool {
         self.waiting.is_empty()
+    }
+
+    /// How many wait.
+    pub fn len(&self) -> usize {
+        self.waiting.len()
     }
 
     /// Takes what waits, oldest first.

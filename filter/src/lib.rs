@@ -26,6 +26,8 @@ pub mod suspects;
 #[cfg(test)]
 mod testing;
 
-pub use engine::{Cleared, Engine, Entered, FlowName, FlowPlace, Inspected, Leaves, Limits, Offer, Ticket, Why};
+pub use engine::{
+    Carried, Cleared, Engine, Entered, FlowName, FlowPlace, Inspected, Leaves, Limits, Offer, Ticket, Why,
+};
 pub use event::{Event, Events};
 pub use policy::{Policy, spec};

@@ -58,6 +58,10 @@ use window::Window;
 const BURST: usize = 64;
 /// Batches of events that may wait for the control side.
 const EVENT_BATCHES: usize = 256;
+/// So many events are handed over without waiting for more.
+const EVENTS_AT_ONCE: usize = 512;
+/// While packets come in, events wait this long for others: each batch wakes a thread.
+const EVENTS_WAIT: Duration = Duration::from_millis(1);
 /// Packets that may wait for the services; more wait in the fabric.
 const PUNTS_WAITING: usize = 256;
 /// The token of the wake-up descriptor among the ports' in epoll.
@@ -113,7 +117,7 @@ pub struct WorkerStats {
     pub longest_pause_ns: u64,
 }
 
-/// Events of one turn, under one policy.
+/// Events of a few turns, under one policy.
 #[derive(Debug)]
 pub struct Batch {
     /// The policy that ran; ports, switches and rules have the numbers of its time.
@@ -169,6 +173,7 @@ pub fn start(settings: Settings) -> io::Result<Started> {
         stats: WorkerStats::default(),
         wires: Vec::new(),
         next_tick: Instant::ZERO,
+        last_told: Instant::ZERO,
         stopping: false,
     };
     let thread = std::thread::Builder::new().name("worker-0".into()).spawn(move || worker.run())?;
@@ -197,6 +202,8 @@ struct Worker {
     fast_paths: FastPaths,
     meter: Meter,
     next_tick: Instant,
+    /// When events were last handed over.
+    last_told: Instant,
     stopping: bool,
 }
 
@@ -252,7 +259,10 @@ impl Worker {
         } else {
             self.stats.empty_turns += 1;
         }
-        self.tell();
+        if self.fabric.has_events() && !(received > 0 && self.events_may_wait(now)) {
+            self.last_told = now;
+            self.tell();
+        }
         self.hand_over_punts();
         self.hand_over_mirrored();
         self.stats.turns += 1;
@@ -362,12 +372,18 @@ impl Worker {
         self.flush();
     }
 
-    /// Sends the turn's events off; what finds no room is counted.
+    /// More events are likely to come before anybody misses those that wait.
+    fn events_may_wait(&self, now: Instant) -> bool {
+        self.fabric.events_waiting() < EVENTS_AT_ONCE && now.since(self.last_told) < EVENTS_WAIT
+    }
+
+    /// Sends the events off; what finds no room is counted.
     fn tell(&mut self) {
-        if !self.fabric.has_events() {
+        let waiting = self.fabric.events_waiting();
+        if waiting == 0 {
             return;
         }
-        let mut batch = Batch { epoch: Epoch(self.stats.epoch), events: Vec::new() };
+        let mut batch = Batch { epoch: Epoch(self.stats.epoch), events: Vec::with_capacity(waiting) };
         self.fabric.drain_events(|event| batch.events.push(event));
         if let Err(TrySendError::Full(lost) | TrySendError::Disconnected(lost)) = self.outbox.try_send(batch) {
             self.stats.events_lost += lost.events.len() as u64;

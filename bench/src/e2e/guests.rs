@@ -136,6 +136,15 @@ impl Guests {
         got >= flows
     }
 
+    /// Lets both guests send a few frames, so that switches know where they are; returns whether any came through.
+    pub fn greet(&mut self) -> bool {
+        let kept = self.traffic;
+        (self.traffic.rate, self.traffic.both_ways) = (1000, true);
+        let got = self.run(Duration::from_millis(5)).received;
+        self.traffic = kept;
+        got > 0
+    }
+
     /// Both guests send.
     pub fn both_ways(&self) -> bool {
         self.traffic.both_ways

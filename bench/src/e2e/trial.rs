@@ -77,7 +77,7 @@ pub(super) struct Figure {
 
 fn warm_up(guests: &mut Guests, scenario: &Scenario) -> Result<(), Failure> {
     let primed = match scenario.kind {
-        Kind::NewFlows => guests.run(Duration::from_millis(1)).received > 0 || guests.prime(),
+        Kind::NewFlows => guests.greet() || guests.prime(),
         Kind::Rate | Kind::NoLoss | Kind::Latency | Kind::Idle | Kind::Change => guests.prime(),
     };
     if primed { Ok(()) } else { Err("the frames that are to open the flows do not come through".to_owned()) }

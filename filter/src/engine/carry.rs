@@ -5,13 +5,15 @@
 //! direction all that it wants. Such a packet passes here when it came in by the port
 //! and goes to the port that the verdict was given for, under the policy that gave it, and, of TCP, when it lies in the
 //! window of an established connection and opens or closes nothing. Whatever is not certain is left as it was, for the
-//! long way: [`Engine::enter`] and [`Engine::inspect`], which would decide the same.
+//! long way: [`Engine::enter`] and [`Engine::inspect`], which would decide the same. The first packet of a flow is judged
+//! here too ([`Engine::begin_flow`]), without being looked up once more.
 
 use weir_wire::numbers::PROTOCOL_TCP;
-use weir_wire::{Instant, Packet, PortId, SwitchId};
+use weir_wire::{Instant, Packet, Pool, PortId, SwitchId};
 
+use super::pass::Passing;
 use super::policy::pair;
-use super::{Cleared, Engine};
+use super::{Cleared, Engine, Exits, Why};
 use crate::flow::key::{self, Key};
 use crate::flow::tcp::Segment;
 use crate::inspect::Direction;
@@ -22,6 +24,18 @@ pub struct FlowName {
     key: Key,
     hash: u64,
     from_low: bool,
+}
+
+/// What [`Engine::carry`] made of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Carried {
+    /// It has its leave.
+    On,
+    /// Its flow is not known: it may begin it.
+    First,
+    /// Nothing is said about it: it takes the long way.
+    Unsettled,
 }
 
 /// The guard's leave for packets that follow each other, from [`Engine::carry`]; one for each.
@@ -78,12 +92,20 @@ impl Engine {
         FlowName { key, hash: packet.hash, from_low }
     }
 
-    /// Stops 4 and 6 for a packet of a settled flow that goes to `to`: adds its leave. `false` says nothing about the
-    /// packet.
+    /// Stops 4 and 6 for a packet of a settled flow that goes to `to`: adds its leave.
     #[inline]
-    pub fn carry(&mut self, now: Instant, packet: &Packet, name: &FlowName, to: PortId, leaves: &mut Leaves) -> bool {
-        let slot = if name.hash == 0 { None } else { self.table.find(&name.key, name.hash) };
-        let Some(slot) = slot else { return false };
+    pub fn carry(
+        &mut self,
+        now: Instant,
+        packet: &Packet,
+        name: &FlowName,
+        to: PortId,
+        leaves: &mut Leaves,
+    ) -> Carried {
+        if name.hash == 0 {
+            return Carried::Unsettled;
+        }
+        let Some(slot) = self.table.find(&name.key, name.hash) else { return Carried::First };
         let epoch = self.policy.epoch();
         let flow = self.table.at_mut(slot);
         let direction = flow.direction(name.from_low);
@@ -91,12 +113,12 @@ impl Engine {
         // The first packet of the responder changes the flow's standing.
         let heard = flow.answered || direction == Direction::Original;
         if !flow.settled.has(direction) || flow.epoch != epoch || flow.ports != asked || !heard {
-            return false;
+            return Carried::Unsettled;
         }
         if packet.headers.protocol == PROTOCOL_TCP {
             let moved = Segment::of_settled(packet).is_some_and(|segment| flow.tcp.carry(direction, &segment));
             if !moved {
-                return false;
+                return Carried::Unsettled;
             }
         }
         flow.last = now;
@@ -104,6 +126,34 @@ impl Engine {
         flow.packets[way] += 1;
         flow.bytes[way] += packet.len() as u64;
         leaves.0 += 1;
-        true
+        Carried::On
+    }
+
+    /// Stops 4 and 6 for a whole packet that [`Engine::carry`] has just called the first of its flow and that goes to
+    /// `to`: adds its leave. What this makes the guard send waits in [`Engine::originated`].
+    ///
+    /// # Errors
+    /// Why the packet ends; it was told.
+    pub fn begin_flow(
+        &mut self,
+        now: Instant,
+        packet: &Packet,
+        (switch, name): (SwitchId, &FlowName),
+        to: PortId,
+        pool: &mut Pool,
+        leaves: &mut Leaves,
+    ) -> Result<(), Why> {
+        self.started.get_or_insert(now);
+        let mut p = Passing { now, packet, switch, exits: Exits::One(to), pool };
+        match self.open(&mut p, name.key, name.from_low, None) {
+            Ok(()) => {
+                leaves.0 += 1;
+                Ok(())
+            }
+            Err(refusal) => {
+                self.tell_refusal(&p, &refusal);
+                Err(refusal.why)
+            }
+        }
     }
 }

@@ -47,6 +47,15 @@ impl Engine {
         self.table.add(now, due, flow).map_err(|_| DropReason::FlowTableFull)
     }
 
+    /// Flows that a port can open before others have to go.
+    pub(super) fn room_of(&self, port: PortId) -> usize {
+        let of_all = self.table.room();
+        if self.flows_per_port == 0 {
+            return of_all;
+        }
+        of_all.min(self.flows_per_port.saturating_sub(self.table.opened_by(port)))
+    }
+
     /// Ends a flow: its record is told, its memory given back.
     pub(super) fn end(&mut self, slot: u32, reason: &'static str) {
         self.recall(slot);

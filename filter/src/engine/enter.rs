@@ -22,14 +22,19 @@ impl Engine {
     }
 
     /// Reads what [`Engine::enter`] will look up for a burst whose packets are prepared, so that its cache misses
-    /// overlap. Packets without a hash are passed over. Changes nothing.
+    /// overlap; also of flows that will have to make room. Packets without a hash are passed over. Changes nothing.
     #[inline]
     pub fn fetch(&self, burst: &[Packet]) {
         let wanted = |packet: &Packet| match packet.headers.protocol {
             PROTOCOL_TCP => (packet.hash, IsTcp::Yes),
             _ => (packet.hash, IsTcp::No),
         };
-        self.table.warm(burst.iter().filter(|packet| packet.hash != 0).map(wanted));
+        let missing = self.table.warm(burst.iter().filter(|packet| packet.hash != 0).map(wanted));
+        let (true, Some(first)) = (missing > 0, burst.first()) else { return };
+        let too_many = missing.saturating_sub(self.room_of(first.port));
+        if too_many > 0 {
+            self.table.warm_victims(first.port, too_many);
+        }
     }
 
     /// Stop 4. `switch` and the packet's `vid` keep equal addresses on different switches and VLANs apart.

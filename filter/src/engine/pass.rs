@@ -104,7 +104,7 @@ impl Engine {
         }
     }
 
-    fn tell_refusal(&mut self, p: &Passing<'_, '_>, refusal: &Refusal) {
+    pub(super) fn tell_refusal(&mut self, p: &Passing<'_, '_>, refusal: &Refusal) {
         let to = p.exits.sole();
         match refusal.slot {
             _ if matches!(refusal.why.reason, DropReason::FlowBlocked | DropReason::SynProxied) => {}

@@ -211,7 +211,7 @@ impl Teller {
 
     /// A flow ended.
     pub fn flow_ended(&mut self, flow: &Flow, reason: &'static str) {
-        self.tell(|| Event::Flow(Box::new(flow.record(reason))));
+        self.tell(|| Event::Flow(flow.record(reason)));
     }
 }
 

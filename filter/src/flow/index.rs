@@ -115,16 +115,17 @@ impl Index {
         self.bucket(first).slots[0] ^ self.bucket(second).slots[0]
     }
 
-    /// The first place whose tag fits this hash, else 0. Also without a branch on what is read.
+    /// The first place whose tag fits this hash. Also without a branch on what is read: `None` is a choice among values.
     #[inline]
-    pub fn candidate(&self, hash: u64) -> u32 {
+    pub fn candidate(&self, hash: u64) -> Option<u32> {
         let [first, second] = self.pair(hash);
         let (a, b) = (self.bucket(first), self.bucket(second));
         let ways = a.fitting(tag(hash)) | b.fitting(tag(hash)) << WAYS;
         let way = (ways.trailing_zeros() as usize) & (2 * WAYS - 1);
         let in_first = a.slots[way % WAYS];
         let in_second = b.slots[way % WAYS];
-        (if way < WAYS { in_first } else { in_second }).saturating_sub(1)
+        let place = if way < WAYS { in_first } else { in_second };
+        (if ways == 0 { 0 } else { place }).checked_sub(1)
     }
 
     /// The place under this hash that `is_it` accepts.

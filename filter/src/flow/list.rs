@@ -1,4 +1,4 @@
-//! Doubly linked lists through the flows themselves: adding and taking out cost the same at any length, and hold no
+//! Doubly linked lists through what they hold: adding and taking out cost the same at any length, and lists hold no
 //! memory of their own. A flow stands in two of them: one of its initiator's port, one of the timer wheel.
 
 /// No flow.
@@ -9,6 +9,14 @@ pub const NONE: u32 = u32::MAX;
 pub struct Link {
     prev: u32,
     next: u32,
+}
+
+impl Link {
+    /// The one behind.
+    #[inline]
+    pub fn next(&self) -> Option<u32> {
+        (self.next != NONE).then_some(self.next)
+    }
 }
 
 impl Default for Link {
@@ -62,12 +70,6 @@ impl List {
     #[inline]
     pub fn first(&self) -> Option<u32> {
         (self.head != NONE).then_some(self.head)
-    }
-
-    /// The flow behind this one.
-    pub fn after<T: Linked>(items: &mut [T], which: Which, slot: u32) -> Option<u32> {
-        let next = items[slot as usize].link(which).next;
-        (next != NONE).then_some(next)
     }
 
     /// Adds a flow at the end.

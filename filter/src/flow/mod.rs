@@ -17,7 +17,6 @@ use crate::inspect::{Direction, FlowInspect};
 use crate::policy::Decision;
 use crate::spec::Timeouts;
 use key::Key;
-use list::{Link, Linked, Which};
 use tcp::{Phase, Tcp};
 
 /// A port that is not known yet.
@@ -103,9 +102,6 @@ pub struct Flow {
     pub start: Instant,
     /// Drop reasons that were told already, as bits of their numbers.
     pub(crate) told: u64,
-    pub(crate) owner_link: Link,
-    pub(crate) timer_link: Link,
-    pub(crate) timer_at: u64,
     /// Where its packets from initiator and responder pass unseen: a place of the caller's, plus one.
     pub(crate) away: [u32; 2],
     /// An inspection rule has fired on it.
@@ -120,21 +116,7 @@ pub struct Flow {
     pub(crate) half_open: bool,
 }
 
-impl Linked for Flow {
-    fn link(&mut self, which: Which) -> &mut Link {
-        match which {
-            Which::Owner => &mut self.owner_link,
-            Which::Timer => &mut self.timer_link,
-        }
-    }
-}
-
 impl Flow {
-    /// A flow of this name, opened by this port.
-    pub fn new(key: Key, owner: PortId) -> Flow {
-        Flow { key, owner, ..Flow::default() }
-    }
-
     /// The way of a packet that the first end of the key sent, or the second.
     #[inline]
     pub fn direction(&self, from_low: bool) -> Direction {

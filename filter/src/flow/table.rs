@@ -4,13 +4,16 @@
 //! Room for the limit is reserved at the start and never more; memory that no flow has used yet is not touched. A
 //! place in the table is named by its number and a generation, so a name that was kept too long finds nothing instead
 //! of another flow.
+//!
+//! What is needed to find, to order and to forget flows stands beside them, in 32 bytes each: a flow that comes or goes
+//! does not touch its neighbours, and those that are to go next are known without looking at them.
 
 use weir_wire::{Instant, PortId};
 
 use super::expire::Wheel;
 use super::index::{Full, Index};
 use super::key::{Key, Seed};
-use super::list::{List, Which};
+use super::list::{Link, Linked, List, Which};
 use super::{Flow, Standing};
 
 /// Flows looked at for the one that was silent longest.
@@ -47,10 +50,32 @@ impl Share {
     }
 }
 
+/// What the table itself knows of a flow: half a cache line.
+#[derive(Clone, Copy, Debug, Default)]
+struct Post {
+    owner_link: Link,
+    timer_link: Link,
+    /// The slot of the timer wheel that it stands in.
+    timer_at: u64,
+    hash: u64,
+}
+
+impl Linked for Post {
+    #[inline]
+    fn link(&mut self, which: Which) -> &mut Link {
+        match which {
+            Which::Owner => &mut self.owner_link,
+            Which::Timer => &mut self.timer_link,
+        }
+    }
+}
+
 /// The table.
 #[derive(Debug)]
 pub struct Table {
     flows: Vec<Flow>,
+    /// One for each of `flows`.
+    posts: Vec<Post>,
     free: Vec<u32>,
     index: Index,
     wheel: Wheel,
@@ -66,6 +91,7 @@ impl Table {
         let limit = limit.clamp(1, u32::MAX as usize / 2);
         Table {
             flows: Vec::with_capacity(limit),
+            posts: Vec::with_capacity(limit),
             free: Vec::new(),
             index: Index::new(limit),
             wheel: Wheel::default(),
@@ -99,19 +125,47 @@ impl Table {
 
     /// Reads what packets with these hashes will need, so that they find it in the caches: first the index for all, then
     /// the flows, with their connections where it is TCP. The steps are short and have no branch on what they read, so
-    /// that the processor waits for many of them at the same time.
+    /// that the processor waits for many of them at the same time. Returns how many will not be found.
     #[inline]
-    pub fn warm(&self, packets: impl Iterator<Item = (u64, IsTcp)> + Clone) {
+    pub fn warm(&self, packets: impl Iterator<Item = (u64, IsTcp)> + Clone) -> usize {
         let index = packets.clone().fold(0, |seen, (hash, _)| seen ^ self.index.touch(hash));
         std::hint::black_box(index);
-        let flows = packets.fold(0, |seen, (hash, tcp)| match self.flows.get(self.index.candidate(hash) as usize) {
-            Some(flow) => {
-                let connection = if tcp == IsTcp::Yes { flow.tcp.first_word() } else { 0 };
-                seen ^ flow.generation ^ flow.packets[0] as u32 ^ connection
+        let (seen, missing) = packets.fold((0, 0), |(seen, missing), (hash, tcp)| {
+            let candidate = self.index.candidate(hash);
+            let missing = missing + usize::from(candidate.is_none());
+            match self.flows.get(candidate.unwrap_or(0) as usize) {
+                Some(flow) => {
+                    let connection = if tcp == IsTcp::Yes { flow.tcp.first_word() } else { 0 };
+                    (seen ^ flow.generation ^ flow.packets[0] as u32 ^ connection, missing)
+                }
+                None => (seen, missing),
             }
-            None => seen,
         });
-        std::hint::black_box(flows);
+        std::hint::black_box(seen);
+        missing
+    }
+
+    /// Flows that can still be added.
+    #[inline]
+    pub fn room(&self) -> usize {
+        self.limit.saturating_sub(self.len())
+    }
+
+    /// Reads what will be needed to end the flows that this port gives up next.
+    #[inline(never)]
+    pub fn warm_victims(&self, port: PortId, count: usize) {
+        let Some(share) = self.shares.get(usize::from(port.0)) else { return };
+        let mut next = share.unanswered.first();
+        let mut seen = 0;
+        for _ in 0..count {
+            let Some(post) = next.and_then(|slot| self.posts.get(slot as usize)) else { break };
+            seen ^= self.index.touch(post.hash);
+            if let Some(flow) = next.and_then(|slot| self.flows.get(slot as usize)) {
+                seen ^= flow.generation ^ flow.packets[0] as u32 ^ flow.number as u32;
+            }
+            next = post.owner_link.next();
+        }
+        std::hint::black_box(seen);
     }
 
     /// The flow of this key.
@@ -148,30 +202,37 @@ impl Table {
         }
         let hash = self.hash(&flow.key);
         let slot = self.free.last().copied().unwrap_or(self.flows.len() as u32);
-        let (flows, seed) = (&self.flows, &self.seed);
-        self.index.insert(hash, slot, |other| flows[other as usize].key.hash(seed))?;
+        let posts = &self.posts;
+        self.index.insert(hash, slot, |other| posts[other as usize].hash)?;
         self.numbers += 1;
         flow.number = self.numbers;
         let (owner, standing) = (flow.owner, flow.standing);
-        match self.free.pop() {
-            Some(_) => {
-                flow.generation = self.at(slot).generation;
-                *self.at_mut(slot) = flow;
-            }
-            None => self.flows.push(flow),
+        let post = Post { hash, ..Post::default() };
+        if self.free.pop().is_some() {
+            flow.generation = self.at(slot).generation;
+            *self.at_mut(slot) = flow;
+            self.posts[slot as usize] = post;
+        } else {
+            self.flows.push(flow);
+            self.posts.push(post);
         }
-        share(&mut self.shares, owner).list(standing).push(&mut self.flows, Which::Owner, slot);
-        self.at_mut(slot).timer_at = self.wheel.add(&mut self.flows, slot, now, due);
+        share(&mut self.shares, owner).list(standing).push(&mut self.posts, Which::Owner, slot);
+        self.schedule(now, slot, due);
         Ok(slot)
+    }
+
+    #[inline]
+    fn schedule(&mut self, now: Instant, slot: u32, due: Instant) {
+        self.posts[slot as usize].timer_at = self.wheel.add(&mut self.posts, slot, now, due);
     }
 
     /// Takes a flow out.
     pub fn remove(&mut self, slot: u32) -> Flow {
-        let hash = self.hash(&self.at(slot).key);
+        let Post { hash, timer_at, .. } = self.posts[slot as usize];
         self.index.remove(hash, slot);
-        let Flow { owner, standing, timer_at, generation, .. } = *self.at(slot);
-        share(&mut self.shares, owner).list(standing).remove(&mut self.flows, Which::Owner, slot);
-        self.wheel.remove(&mut self.flows, slot, timer_at);
+        let Flow { owner, standing, generation, .. } = *self.at(slot);
+        share(&mut self.shares, owner).list(standing).remove(&mut self.posts, Which::Owner, slot);
+        self.wheel.remove(&mut self.posts, slot, timer_at);
         self.free.push(slot);
         // No name of this place that anybody holds has this generation.
         let empty = Flow { generation: generation.wrapping_add(1), ..Flow::default() };
@@ -180,27 +241,27 @@ impl Table {
 
     /// Moves a flow among those of its port.
     pub fn set_standing(&mut self, slot: u32, standing: Standing) {
-        let Flow { owner, standing: old, .. } = *self.at(slot);
+        let (owner, old) = (self.at(slot).owner, self.at(slot).standing);
         if standing != old {
             let share = share(&mut self.shares, owner);
-            share.list(old).remove(&mut self.flows, Which::Owner, slot);
-            share.list(standing).push(&mut self.flows, Which::Owner, slot);
+            share.list(old).remove(&mut self.posts, Which::Owner, slot);
+            share.list(standing).push(&mut self.posts, Which::Owner, slot);
             self.at_mut(slot).standing = standing;
         }
     }
 
     /// Asks a flow earlier where it would be asked too late for `due`.
     pub fn hasten(&mut self, now: Instant, slot: u32, due: Instant) {
-        if self.wheel.is_late(self.at(slot).timer_at, due) {
+        if self.wheel.is_late(self.posts[slot as usize].timer_at, due) {
             self.postpone(now, slot, due);
         }
     }
 
     /// Asks a flow again at `due`.
     pub fn postpone(&mut self, now: Instant, slot: u32, due: Instant) {
-        let at = self.at(slot).timer_at;
-        self.wheel.remove(&mut self.flows, slot, at);
-        self.at_mut(slot).timer_at = self.wheel.add(&mut self.flows, slot, now, due);
+        let at = self.posts[slot as usize].timer_at;
+        self.wheel.remove(&mut self.posts, slot, at);
+        self.schedule(now, slot, due);
     }
 
     /// A flow to be asked whether it may stay; the caller removes or postpones it.
@@ -241,11 +302,11 @@ impl Table {
         }
     }
 
-    fn longest_silent(&mut self, port: PortId) -> Option<u32> {
+    fn longest_silent(&self, port: PortId) -> Option<u32> {
         let first = self.shares.get(usize::from(port.0))?.answered.first()?;
         let (mut oldest, mut here) = (first, first);
         for _ in 1..LOOKS {
-            let Some(next) = List::after(&mut self.flows, Which::Owner, here) else { break };
+            let Some(next) = self.posts[here as usize].owner_link.next() else { break };
             here = next;
             if self.at(here).last < self.at(oldest).last {
                 oldest = here;
@@ -297,7 +358,11 @@ mod tests {
     }
 
     fn add(table: &mut Table, n: u32, owner: u16) -> Result<u32, Full> {
-        table.add(NOW, NOW.after(Duration::from_secs(1)), Flow::new(key(n), PortId(owner)))
+        add_until(table, n, owner, Duration::from_secs(1))
+    }
+
+    fn add_until(table: &mut Table, n: u32, owner: u16, stay: Duration) -> Result<u32, Full> {
+        table.add(NOW, NOW.after(stay), Flow { key: key(n), owner: PortId(owner), ..Flow::default() })
     }
 
     #[test]
@@ -350,7 +415,7 @@ mod tests {
     #[test]
     fn a_flow_is_due_when_it_was_put_and_can_be_hastened() {
         let mut table = Table::new(10, 1);
-        let slot = table.add(NOW, NOW.after(Duration::from_secs(100)), Flow::new(key(1), PortId(0))).unwrap();
+        let slot = add_until(&mut table, 1, 0, Duration::from_secs(100)).unwrap();
         let soon = NOW.after(Duration::from_secs(10));
         assert_eq!(table.due(soon), None);
         table.hasten(soon, slot, soon.after(Duration::from_secs(200)));

@@ -52,6 +52,7 @@ pub mod nat;
 mod path;
 mod rewrite;
 pub mod router;
+mod run;
 pub mod serve;
 pub mod shape;
 mod stages;
@@ -285,6 +286,11 @@ impl Fabric {
     /// Something waits to be told to people. Cheap: asked once a turn.
     pub fn has_events(&self) -> bool {
         !self.engine.waiting_events().is_empty()
+    }
+
+    /// Events that wait to be told to people.
+    pub fn events_waiting(&self) -> usize {
+        self.engine.waiting_events().len()
     }
 
     /// Events lost for lack of room.

@@ -7,13 +7,13 @@
 //! first may end the flow of the second.
 //!
 //! Packets of the common kinds share what they have in common with others of the burst ([`Paths`]) and pass stops 4 to 6
-//! in one step where their flow is settled ([`Engine::carry`]). All others take the long way, and so does a packet that
+//! in one step where their flow is settled ([`Engine::carry`]) or begins ([`Engine::begin_flow`]). All others take the long way, and so does a packet that
 //! turns out not to be as simple as it looked.
 //!
 //! Everything that ends is counted in exactly one place: [`Walk::leave`], [`Walk::end`], where it is delivered to a
 //! router (`router/local.rs`), or the numbers of fragments and of packets to unknown neighbours that are held.
 
-use weir_filter::{Cleared, Engine, Entered, FlowName, Inspected, Leaves, Ticket, Why};
+use weir_filter::{Cleared, Engine, Entered, FlowName, Inspected, Ticket, Why};
 use weir_wire::{DropReason, Fragment, Instant, Nowhere, Origin, Packet, Pool, PortId, SwitchId};
 
 use crate::bridge::{Bridge, Destination, Kind, Parsed};
@@ -29,15 +29,6 @@ use crate::{Fabric, Strays, coarse};
 
 /// What the door of a switch says.
 pub(crate) type Admission = Result<SwitchId, DropReason>;
-
-/// Packets that leave one after the other by the same port.
-#[derive(Debug, Default)]
-pub(crate) struct Run {
-    pub to: PortId,
-    pub leaves: Leaves,
-    /// Bytes of all of them.
-    bytes: u64,
-}
 
 /// What the first pass leaves for the last.
 #[derive(Debug)]
@@ -249,16 +240,23 @@ impl Walk<'_> {
             let edits = paths.edits.drain(..);
             burst.iter_mut().zip(edits).for_each(|(packet, edit)| paths.hops.edit(edit, packet));
             if self.out.push_all(run.to, burst, &mut run.leaves) {
-                return self.count_sent(run.to, count as u64, bytes);
+                self.count_sent(run.to, count as u64, bytes);
+                return self.send_what_began(run.began);
             }
         }
         let mut at = 0;
         let mut rest = burst.drain(..);
         loop {
             at += run.leaves.len();
+            let (began, refused) = (run.began, run.refused.take());
             self.send_run(run, rest.by_ref(), paths);
+            self.send_what_began(began);
             let (Some(mut packet), Some(lane)) = (rest.next(), lanes.get(at)) else { return };
             match lane {
+                _ if let Some(why) = refused => {
+                    self.end(packet, why);
+                    self.send_originated();
+                }
                 Lane::Common(..) | Lane::Edge(..) if !packet.is_whole() && !origin.fill(&mut packet, self.pool) => {
                     self.end(packet, Why::reason(DropReason::NoBuffer));
                 }
@@ -274,76 +272,10 @@ impl Walk<'_> {
         }
     }
 
-    /// Sends the packets of a run, the next ones of `rest`.
-    fn send_run(&mut self, run: Run, rest: &mut impl Iterator<Item = Packet>, paths: &mut Paths) {
-        let Run { to, leaves, bytes } = run;
-        let (mut count, mut bytes) = (leaves.len() as u64, bytes);
-        if count == 0 {
-            return;
-        }
-        let (edits, hops) = (&paths.edits, &paths.hops);
-        let carried = rest.take(leaves.len()).enumerate().map(|(at, mut packet)| {
-            if let Some(edit) = edits.get(at) {
-                hops.edit(*edit, &mut packet);
-            }
-            packet
-        });
-        for packet in self.out.push_run(to, carried, leaves) {
-            count -= 1;
-            bytes -= packet.len() as u64;
-            self.end(packet, Why::reason(DropReason::EgressLimit));
-        }
-        paths.edits.clear();
-        self.count_sent(to, count, bytes);
-    }
-
-    fn count_sent(&mut self, to: PortId, packets: u64, bytes: u64) {
+    pub(crate) fn count_sent(&mut self, to: PortId, packets: u64, bytes: u64) {
         let counters = self.counters(to);
         counters.sent += packets;
         counters.sent_bytes += bytes;
-    }
-
-    /// The packets at the front whose flows are settled and which leave by the same port: stops 4 to 6 for them, and
-    /// their leave. Those that are bridged leave as they are, those that are routed with their edits.
-    fn run(&mut self, packets: &[Packet], lanes: &[Lane], paths: &mut Paths) -> Run {
-        let mut run = Run::default();
-        for (packet, lane) in packets.iter().zip(lanes) {
-            let carried = match lane {
-                Lane::Edge(path, _, name, out) => self.carry_routed(packet, (*path, name, *out), paths, &mut run),
-                Lane::Common(path, switch, name) if switch.is_zone() => {
-                    self.carry_routed(packet, (*path, name, 0), paths, &mut run)
-                }
-                Lane::Common(path, _, name) => self.carry_bridged(packet, (*path, name), paths, &mut run),
-                Lane::Long(_) | Lane::Refused(_) | Lane::Taken => false,
-            };
-            if !carried {
-                break;
-            }
-            run.bytes += packet.len() as u64;
-        }
-        run
-    }
-
-    /// Stops 4 to 6 for a packet of a settled flow on a switch: adds its leave to the run.
-    #[inline]
-    fn carry_bridged(
-        &mut self,
-        packet: &Packet,
-        (path, name): (usize, &FlowName),
-        paths: &mut Paths,
-        run: &mut Run,
-    ) -> bool {
-        let destination = paths.destination(path, packet, self.now_s, self.bridge, self.to);
-        let Some((to, Tagging::Untagged)) = destination else { return false };
-        let joins = run.leaves.is_empty() || run.to == to && paths.edits.is_empty();
-        if !joins || !self.engine.carry(self.now, packet, name, to, &mut run.leaves) {
-            return false;
-        }
-        if paths.is_fast(path) {
-            self.engine.offer(packet, name, to);
-        }
-        run.to = to;
-        true
     }
 
     /// Stops 4 to 7, and whatever of our own the packet has caused.

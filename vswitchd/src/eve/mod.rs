@@ -6,6 +6,7 @@
 
 mod file;
 mod json;
+mod kept;
 mod stats;
 
 use std::collections::VecDeque;
@@ -21,6 +22,8 @@ use weir_wire::Instant;
 
 pub use file::EveFile;
 pub use json::line;
+pub use kept::KEPT;
+use kept::{Kept, Unwritten};
 pub use stats::{Figures, line as stats_line};
 
 use crate::flow_log::FlowLog;
@@ -31,8 +34,6 @@ use crate::worker::Batch;
 const LAG_MAX: usize = 4096;
 /// How long a line that does not come from the worker may wait.
 pub const PAUSE: Duration = Duration::from_secs(1);
-/// Lines kept for those who ask what happened lately.
-pub const KEPT: usize = 1000;
 
 /// Types of events.
 pub const TYPES: [&str; 38] = [
@@ -97,7 +98,7 @@ pub struct Line {
 #[derive(Clone)]
 pub struct Feed {
     lines: broadcast::Sender<Arc<Line>>,
-    kept: Arc<Mutex<VecDeque<Arc<Line>>>>,
+    kept: Arc<Mutex<Kept>>,
     counters: Arc<Counters>,
     /// Lines that do not come from the worker, on their way to the file.
     asides: Arc<Mutex<VecDeque<Line>>>,
@@ -127,10 +128,9 @@ impl Feed {
     /// Lines from here on, after up to `last` of those that are kept.
     pub fn follow(&self, last: usize) -> (Vec<Arc<Line>>, broadcast::Receiver<Arc<Line>>) {
         // Under the lock no line can come between the kept ones and the followed ones.
-        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let receiver = self.lines.subscribe();
-        let skip = kept.len().saturating_sub(last);
-        (kept.iter().skip(skip).cloned().collect(), receiver)
+        (kept.last(last), receiver)
     }
 
     /// Lines made, and lines that could not be written to the file.
@@ -158,12 +158,21 @@ impl Feed {
     fn push(&self, line: Line) {
         let line = Arc::new(line);
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() == KEPT {
-            kept.pop_front();
-        }
-        kept.push_back(Arc::clone(&line));
+        kept.keep(Arc::clone(&line));
         // Nobody follows: the line is kept all the same.
         drop(self.lines.send(line));
+    }
+
+    /// Keeps events for those who ask later; gives those back that somebody follows.
+    fn push_unread(&self, events: Vec<Unwritten>) -> Vec<Unwritten> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        // Nobody begins to follow while the lock is held.
+        if self.lines.receiver_count() > 0 {
+            return events;
+        }
+        self.counters.written.fetch_add(events.len() as u64, Ordering::Relaxed);
+        events.into_iter().for_each(|event| kept.keep_unwritten(event));
+        Vec::new()
     }
 }
 
@@ -207,7 +216,7 @@ pub fn pump(events: &Receiver<Batch>, board: &Board, feed: &Feed, file: Option<E
     let mut writer = Writer { board, feed, file, number: 0 };
     loop {
         match events.recv_timeout(PAUSE) {
-            Ok(batch) => writer.batch(&batch),
+            Ok(batch) => writer.batch(batch),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break,
         }
@@ -227,18 +236,25 @@ struct Writer<'w> {
 }
 
 impl Writer<'_> {
-    fn batch(&mut self, batch: &Batch) {
+    fn batch(&mut self, batch: Batch) {
         let (clocks, names) = (Clocks::now(), self.board.names(batch.epoch));
         let snapshot = self.board.read();
         let wanted = &snapshot.config.settings.eve;
-        for event in &batch.events {
-            self.feed.flow_log.note(event, batch.epoch);
-            if !wanted.tells(kind(event)) {
+        // A flow may have been judged by a policy of long ago, whose rules had other numbers.
+        let mut judged = (batch.epoch, Arc::clone(&names));
+        let mut events = Vec::with_capacity(batch.events.len());
+        for event in batch.events {
+            self.feed.flow_log.note(&event, batch.epoch);
+            if !wanted.tells(kind(&event)) {
                 continue;
             }
-            // A flow may have been judged by a policy of long ago, whose rules had other numbers.
-            let judged_by = match event {
-                Event::Flow(record) => self.board.names(record.epoch),
+            let judged_by = match &event {
+                Event::Flow(record) => {
+                    if judged.0 != record.epoch {
+                        judged = (record.epoch, self.board.names(record.epoch));
+                    }
+                    Arc::clone(&judged.1)
+                }
                 Event::Alert { .. }
                 | Event::Record { .. }
                 | Event::Drop { .. }
@@ -249,9 +265,11 @@ impl Writer<'_> {
                 | Event::Virus { .. } => Arc::clone(&names),
             };
             self.number += 1;
-            let naming = Naming { names: &names, judged_by: &judged_by };
-            let line = line(event, self.number, &clocks, &naming);
-            self.hand_on(line);
+            events.push(Unwritten { event, number: self.number, clocks, names: Arc::clone(&names), judged_by });
+        }
+        let read = if self.file.is_some() { events } else { self.feed.push_unread(events) };
+        for event in read {
+            self.hand_on(event.line());
         }
     }
 

@@ -164,7 +164,7 @@ fn a_flow_tells_both_directions_and_its_times() {
         app: Some(weir_ids_rules::AppProtocol::Dns),
         away: false,
     };
-    let (line, value) = written(&Event::Flow(Box::new(record)));
+    let (line, value) = written(&Event::Flow(record));
     assert_eq!((line.kind, line.in_port.as_str(), line.out_port.as_str()), ("flow", "vm2", ""));
     assert_eq!((&value["ip_v"], &value["app_proto"]), (&json!(6), &json!("dns")));
     assert_eq!(
@@ -204,4 +204,25 @@ fn who_asks_for_the_latest_lines_gets_them_and_what_follows_without_a_gap() {
     assert_eq!(numbers, [KEPT as u64 + 4, KEPT as u64 + 5]);
     assert_eq!(following.try_recv().expect("follows").number, KEPT as u64 + 6);
     assert_eq!(feed.follow(KEPT * 2).0.len(), KEPT);
+}
+
+#[test]
+fn an_event_that_nobody_follows_becomes_a_line_when_it_is_asked_for() {
+    let feed = Feed::default();
+    let event = |number| Unwritten {
+        event: Event::Alert { scene: scene(), signature: signature(), members: Box::default() },
+        number,
+        clocks: clocks(),
+        names: Arc::new(names()),
+        judged_by: Arc::new(names()),
+    };
+    assert!(feed.push_unread(vec![event(1), event(2)]).is_empty());
+    assert_eq!(feed.counters(), (2, 0));
+    let (kept, _following) = feed.follow(10);
+    assert_eq!(kept.iter().map(|line| line.number).collect::<Vec<_>>(), [1, 2]);
+    let read: Value = serde_json::from_str(&kept[1].eve).expect("JSON");
+    assert_eq!((&read["event_type"], &read["in_iface"]), (&json!("alert"), &json!("vm1")));
+    // Somebody follows: the event is to be written at once.
+    assert_eq!(feed.push_unread(vec![event(3)]).len(), 1);
+    assert_eq!(feed.follow(10).0.len(), 2);
 }

@@ -25,7 +25,7 @@ use std::time::Duration;
 use weir_wire::numbers::*;
 use weir_wire::{DropReason, Epoch, Instant, Packet, Pool, PortId, SwitchId};
 
-use super::{Engine, Entered, Inspected, Leaves, Limits, Why};
+use super::{Carried, Engine, Entered, Inspected, Leaves, Limits, Why};
 use crate::event::Event;
 use crate::policy::{Policy, spec};
 use crate::testing::{A4, B4, Frame, Seg};
@@ -117,11 +117,14 @@ impl World {
     pub fn send_packet(&mut self, packet: Packet, to: u16) -> Fate {
         let mut packet = packet;
         self.hurries = !self.hurries;
-        if self.hurries && self.carry(&mut packet, to) {
-            self.pool.give(packet.buffer);
-            return Ok(());
+        match if self.hurries { self.hurry(&mut packet, to) } else { None } {
+            Some(Ok(())) => {
+                self.pool.give(packet.buffer);
+                Ok(())
+            }
+            Some(Err(why)) => self.dropped(packet, why),
+            None => self.send_long(packet, to),
         }
-        self.send_long(packet, to)
     }
 
     /// Whether a packet passes the short way.
@@ -130,9 +133,24 @@ impl World {
             return false;
         }
         let (name, mut leaves) = (self.engine.name(packet, SWITCH), Leaves::default());
-        let carried = self.engine.carry(self.now, packet, &name, PortId(to), &mut leaves);
+        let carried = self.engine.carry(self.now, packet, &name, PortId(to), &mut leaves) == Carried::On;
         assert_eq!(leaves.cover(1), carried);
         carried
+    }
+
+    /// What the short way says of a packet, if anything: settled flows and first packets.
+    fn hurry(&mut self, packet: &mut Packet, to: u16) -> Option<Result<(), Why>> {
+        if !packet.parse_common() {
+            return None;
+        }
+        let (name, mut leaves, to) = (self.engine.name(packet, SWITCH), Leaves::default(), PortId(to));
+        let fate = match self.engine.carry(self.now, packet, &name, to, &mut leaves) {
+            Carried::On => Ok(()),
+            Carried::First => self.engine.begin_flow(self.now, packet, (SWITCH, &name), to, &mut self.pool, &mut leaves),
+            Carried::Unsettled => return None,
+        };
+        assert_eq!(leaves.cover(1), fate.is_ok());
+        Some(fate)
     }
 
     fn send_long(&mut self, mut packet: Packet, to: u16) -> Fate {

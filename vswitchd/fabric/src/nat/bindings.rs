@@ -182,7 +182,7 @@ impl Bindings {
         let index = hashes.clone().fold(0, |seen, hash| seen ^ self.index.touch(hash));
         std::hint::black_box(index);
         let bindings = hashes.fold(0, |seen, hash| {
-            let place = self.index.candidate(hash) as usize / 2;
+            let place = self.index.candidate(hash).unwrap_or(0) as usize / 2;
             self.all.get(place).map_or(seen, |binding| seen ^ binding.as_ref().map_or(0, |b| b.used.0))
         });
         std::hint::black_box(bindings);

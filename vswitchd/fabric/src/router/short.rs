@@ -9,7 +9,7 @@
 
 use std::net::IpAddr;
 
-use weir_filter::FlowName;
+use weir_filter::{Carried, FlowName};
 use weir_wire::numbers::ETHERTYPE_IPV4;
 use weir_wire::{InterfaceId, Packet, PortId};
 
@@ -22,7 +22,8 @@ use crate::nat::ends::{End, Side, write};
 use crate::nat::{Exit, Renaming};
 use crate::path::Paths;
 use crate::router::walk::Departure;
-use crate::stages::{Run, Walk};
+use crate::run::Run;
+use crate::stages::Walk;
 use crate::vlan::Tagging;
 
 /// Entries by a few bits of the destination.
@@ -151,7 +152,9 @@ impl Walk<'_> {
             return false;
         }
         let renaming = if bound == 0 { Renaming::None } else { self.nat.outward_known(&next.exit, packet, bound) };
-        if renaming == Renaming::Unknown || !self.engine.carry(self.now, packet, name, next.to, &mut run.leaves) {
+        if renaming == Renaming::Unknown
+            || self.engine.carry(self.now, packet, name, next.to, &mut run.leaves) != Carried::On
+        {
             return false;
         }
         run.to = next.to;

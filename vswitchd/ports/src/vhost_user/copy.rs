@@ -72,6 +72,22 @@ pub fn prefetch_write(at: *const u8) {
     let _ = at;
 }
 
+/// Bytes that are brought near of one piece: a frame of the usual length.
+const NEAR_MAX: usize = 1536;
+const LINE: usize = 64;
+
+/// Asks for a piece of memory that will be read.
+#[inline]
+pub fn bring_near(at: *const u8, len: usize) {
+    (0..len.min(NEAR_MAX)).step_by(LINE).for_each(|offset| prefetch(at.wrapping_add(offset)));
+}
+
+/// The same for a piece that will be written.
+#[inline]
+pub fn bring_near_to_write(at: *const u8, len: usize) {
+    (0..len.min(NEAR_MAX)).step_by(LINE).for_each(|offset| prefetch_write(at.wrapping_add(offset)));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -15,7 +15,7 @@ use super::chain::{ChainFault, Direction, Segment, Segments};
 use super::copy::{copy, prefetch};
 use super::dirty_log::DirtyLog;
 use super::features::Agreed;
-use super::held::{HEAD, Held};
+use super::held::{HEAD, HOLD_OVER, Held};
 use super::memory::{GuestMemory, Window};
 use super::net_header;
 use super::split::{Ring, RingFault};
@@ -259,6 +259,10 @@ fn stage(ring: &Ring, window: Window, count: u16, staged: &mut [Staged; AHEAD]) 
         {
             prefetch(host);
             prefetch(host.wrapping_add(64));
+            if descriptor.len as usize > HOLD_OVER {
+                // Header and first bytes reach into a third line.
+                prefetch(host.wrapping_add(128));
+            }
             *slot = Staged { host, len: descriptor.len, head };
         }
     }

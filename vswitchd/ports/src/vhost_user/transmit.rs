@@ -12,7 +12,7 @@
 use weir_wire::{DropReason, Packet};
 
 use super::chain::{ChainFault, Direction, Segment, Segments};
-use super::copy::{copy, copy_between, prefetch_write};
+use super::copy::{bring_near, bring_near_to_write, copy, copy_between};
 use super::dirty_log::DirtyLog;
 use super::features::{self, Agreed};
 use super::memory::GuestMemory;
@@ -21,6 +21,8 @@ use super::split::{Ring, RingFault};
 
 /// Frames whose places are brought near in advance.
 const AHEAD: usize = 64;
+/// Bytes of each place that are brought near when its descriptor is read: header and a short frame.
+const BROUGHT: usize = 128;
 /// Chains that one frame may span; 64 KiB need 43 of the smallest buffers that Linux posts.
 const CHAINS_MAX: u16 = 256;
 
@@ -95,7 +97,15 @@ impl Sink<'_> {
         let staged = self.stage(ring, waiting, &mut staged)?;
         let mut sent = 0;
         let mut done = ring.completing();
-        for (packet, &Staged { host, len, head }) in packets.iter().zip(staged) {
+        for (at, (packet, &Staged { host, len, head })) in packets.iter().zip(staged).enumerate() {
+            if let (Some(next), Some(place)) = (packets.get(at + 1), staged.get(at + 1))
+                && !next.is_whole()
+            {
+                // Long ones come from memory that nobody has looked at: the next one comes while this one is copied.
+                let there = place.host.wrapping_add(BROUGHT);
+                bring_near_to_write(there, next.len().saturating_sub(BROUGHT));
+                rest(next).into_iter().flatten().for_each(|piece| bring_near(piece.host, piece.len));
+            }
             let total = net_header::LEN + packet.len();
             let pieces = if packet.is_whole() { Some(&[][..]) } else { rest(packet) };
             let (Some(pieces), true, true) = (pieces, (len as usize) >= total, takes(packet)) else { break };
@@ -132,8 +142,7 @@ impl Sink<'_> {
             if !descriptor.is_lone_writable() {
                 break;
             }
-            prefetch_write(host);
-            prefetch_write(host.wrapping_add(64));
+            bring_near_to_write(host, BROUGHT);
             *slot = Staged { host, len: descriptor.len, head };
             count += 1;
         }

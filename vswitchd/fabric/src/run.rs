@@ -1,0 +1,130 @@
+//! Packets that leave one after the other: those at the front of a burst whose flows are settled or begin, and which go
+//! out by the same port. They pass stops 4 to 6 in one step each and are handed to the port together.
+//!
+//! A run decides what the long way would. It ends before the first packet that it is not sure of, which then takes the
+//! long way, or is dropped where the guard has said why; so packets keep their order, and each is finished before the
+//! next one is looked up.
+
+use weir_filter::{Carried, FlowName, Leaves, Why};
+use weir_wire::{DropReason, Packet, PortId, SwitchId};
+
+use crate::path::Paths;
+use crate::stages::{Lane, Walk};
+use crate::vlan::Tagging;
+
+/// Packets that leave one after the other by the same port.
+#[derive(Debug, Default)]
+pub(crate) struct Run {
+    pub to: PortId,
+    pub leaves: Leaves,
+    /// Bytes of all of them.
+    pub bytes: u64,
+    /// Some of them were the first of their flows.
+    pub began: bool,
+    /// Why the packet behind them ends, where that is known.
+    pub refused: Option<Why>,
+}
+
+impl Walk<'_> {
+    /// What the guard has to send because of flows that began.
+    #[inline]
+    pub(crate) fn send_what_began(&mut self, began: bool) {
+        if began {
+            self.send_originated();
+        }
+    }
+
+    /// Sends the packets of a run, the next ones of `rest`.
+    pub(crate) fn send_run(&mut self, run: Run, rest: &mut impl Iterator<Item = Packet>, paths: &mut Paths) {
+        let Run { to, leaves, bytes, .. } = run;
+        let (mut count, mut bytes) = (leaves.len() as u64, bytes);
+        if count == 0 {
+            return;
+        }
+        let (edits, hops) = (&paths.edits, &paths.hops);
+        let carried = rest.take(leaves.len()).enumerate().map(|(at, mut packet)| {
+            if let Some(edit) = edits.get(at) {
+                hops.edit(*edit, &mut packet);
+            }
+            packet
+        });
+        for packet in self.out.push_run(to, carried, leaves) {
+            count -= 1;
+            bytes -= packet.len() as u64;
+            self.end(packet, Why::reason(DropReason::EgressLimit));
+        }
+        paths.edits.clear();
+        self.count_sent(to, count, bytes);
+    }
+
+    /// The packets at the front whose flows are settled, or begin on a switch, and which leave by the same port: stops 4
+    /// to 6 for them, and their leave. Those that are bridged leave as they are, those that are routed with their edits.
+    pub(crate) fn run(&mut self, packets: &[Packet], lanes: &[Lane], paths: &mut Paths) -> Run {
+        let mut run = Run::default();
+        for (packet, lane) in packets.iter().zip(lanes) {
+            let carried = match lane {
+                Lane::Edge(path, _, name, out) => self.carry_routed(packet, (*path, name, *out), paths, &mut run),
+                Lane::Common(path, switch, name) if switch.is_zone() => {
+                    self.carry_routed(packet, (*path, name, 0), paths, &mut run)
+                }
+                Lane::Common(path, switch, name) => self.carry_bridged(packet, (*path, *switch, name), paths, &mut run),
+                Lane::Long(_) | Lane::Refused(_) | Lane::Taken => false,
+            };
+            if !carried {
+                break;
+            }
+            run.bytes += packet.len() as u64;
+        }
+        run
+    }
+
+    /// Stops 4 to 6 for a packet of a settled flow on a switch: adds its leave to the run.
+    #[inline]
+    fn carry_bridged(
+        &mut self,
+        packet: &Packet,
+        (path, switch, name): (usize, SwitchId, &FlowName),
+        paths: &mut Paths,
+        run: &mut Run,
+    ) -> bool {
+        let destination = paths.destination(path, packet, self.now_s, self.bridge, self.to);
+        let Some((to, Tagging::Untagged)) = destination else { return false };
+        if !(run.leaves.is_empty() || run.to == to && paths.edits.is_empty()) {
+            return false;
+        }
+        match self.engine.carry(self.now, packet, name, to, &mut run.leaves) {
+            Carried::On => {
+                if paths.is_fast(path) {
+                    self.engine.offer(packet, name, to);
+                }
+            }
+            Carried::First => {
+                if !self.begin_bridged(packet, (switch, name), to, run) {
+                    return false;
+                }
+            }
+            Carried::Unsettled => return false,
+        }
+        run.to = to;
+        true
+    }
+
+    /// The same for the first packet of a flow.
+    fn begin_bridged(&mut self, packet: &Packet, name: (SwitchId, &FlowName), to: PortId, run: &mut Run) -> bool {
+        // What is not whole cannot be inspected, what an appliance is told of goes its own way, and what the first hop
+        // refuses is told of elsewhere.
+        if !packet.is_whole() || name.0.is_appliance() || self.check_first_hop(packet).is_err() {
+            return false;
+        }
+        match self.engine.begin_flow(self.now, packet, name, to, self.pool, &mut run.leaves) {
+            Ok(()) => {
+                run.began = true;
+                true
+            }
+            Err(why) => {
+                run.refused = Some(why);
+                false
+            }
+        }
+    }
+}
