@@ -16,6 +16,7 @@ mod links;
 mod meter;
 mod port_table;
 mod punts;
+mod sending;
 mod shaping;
 #[cfg(test)]
 mod tests;
@@ -37,7 +38,7 @@ use weir_fabric::{Egress, Fabric};
 use weir_filter::{Event, Limits};
 use weir_ports::event::Epoll;
 use weir_ports::xdp::fast_path::FastPath;
-use weir_ports::{Armed, FromPort, Port, clock};
+use weir_ports::{Armed, FromPort, clock};
 use weir_wire::buffer::PoolLimits;
 use weir_wire::{Epoch, Instant, Packet, Pool, PortId};
 
@@ -51,11 +52,16 @@ use handle::{Bell, Command};
 use meter::Meter;
 pub use port_table::PortTable;
 use port_table::Slot;
+use sending::touch;
 pub use shaping::Carriage;
 use window::Window;
 
 /// Packets taken from one port before the next port has its turn.
 const BURST: usize = 64;
+/// Turns without a packet after which a port counts as idle.
+const IDLE_AFTER: u32 = 64;
+/// While others are busy, idle ports and all links are looked at once in so many turns.
+const TURNS_OF_IDLE: u64 = 16;
 /// Batches of events that may wait for the control side.
 const EVENT_BATCHES: usize = 256;
 /// So many events are handed over without waiting for more.
@@ -163,6 +169,10 @@ pub fn start(settings: Settings) -> io::Result<Started> {
         egress: Egress::default(),
         rates: GroupRates::default(),
         burst: Vec::with_capacity(BURST),
+        rota: Vec::new(),
+        touched: Vec::new(),
+        is_busy: false,
+        is_shaped: false,
         epoll,
         tokens: Vec::new(),
         bell,
@@ -189,6 +199,14 @@ struct Worker {
     /// Rates that ports share.
     rates: GroupRates,
     burst: Vec<Packet>,
+    /// The ports that are not idle, as the last turn that looked at all of them has found.
+    rota: Vec<PortId>,
+    /// Ports to be flushed at the end of the turn.
+    touched: Vec<PortId>,
+    /// The last turn brought something in.
+    is_busy: bool,
+    /// Some port has a rate.
+    is_shaped: bool,
     epoll: Epoll,
     tokens: Vec<u64>,
     bell: Arc<Bell>,
@@ -242,11 +260,7 @@ impl Worker {
         if self.bell.rung.load(Ordering::Relaxed) {
             self.take_commands(now);
         }
-        self.look_at_links(now);
-        let mut received = 0;
-        for index in self.order() {
-            received += self.serve(now, index);
-        }
+        let mut received = self.serve_ports(now);
         received += self.release_held(now);
         self.fast_paths.turn(now, &mut self.fabric, &mut self.ports);
         if now >= self.next_tick {
@@ -270,10 +284,29 @@ impl Worker {
         received
     }
 
-    /// The places of the ports in the order of this turn. Where ports share a rate it is another one each turn, in which
-    /// any of two comes first as often as the other, so that none takes all of it.
-    fn order(&self) -> impl Iterator<Item = usize> + use<> {
-        let ports = self.ports.ids().len();
+    /// Serves the ports that have their turn. Between two turns that look at all of them come some that pass over those
+    /// which had nothing for long, so that many idle ports cost the busy ones little.
+    fn serve_ports(&mut self, now: Instant) -> usize {
+        let mut received = 0;
+        if self.is_busy && !self.stats.turns.is_multiple_of(TURNS_OF_IDLE) {
+            for index in self.order(self.rota.len()) {
+                received += self.rota.get(index).copied().map_or(0, |id| self.serve(now, id));
+            }
+        } else {
+            self.look_at_links(now);
+            for index in self.order(self.ports.ids().len()) {
+                received += self.ports.ids().get(index).copied().map_or(0, |id| self.serve(now, id));
+            }
+            self.rota.clear();
+            self.rota.extend(self.ports.entries().filter(|(_, slot)| slot.idle < IDLE_AFTER).map(|(id, _)| id));
+        }
+        self.is_busy = received > 0;
+        received
+    }
+
+    /// The places of so many ports in the order of this turn. Where ports share a rate it is another one each turn, in
+    /// which any of two comes first as often as the other, so that none takes all of it.
+    fn order(&self, ports: usize) -> impl Iterator<Item = usize> + use<> {
         let (mut first, mut stride) = (0, 1);
         if !self.rates.is_empty() && ports > 1 {
             let dice = (self.stats.turns.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 24) as usize;
@@ -283,12 +316,19 @@ impl Worker {
                 stride = if dice & 1 == 0 { 1 } else { ports - 1 };
             }
         }
-        (0..ports).map(move |place| (first + place * stride) % ports)
+        let mut next = first;
+        (0..ports).map(move |_| {
+            let place = next;
+            next += stride;
+            if next >= ports {
+                next -= ports;
+            }
+            place
+        })
     }
 
     /// Stops 1 to 8 for one burst of one port.
-    fn serve(&mut self, now: Instant, index: usize) -> usize {
-        let Some(&id) = self.ports.ids().get(index) else { return 0 };
+    fn serve(&mut self, now: Instant, id: PortId) -> usize {
         let Some(slot) = self.ports.slot(id) else { return 0 };
         let room = slot.shaping.as_mut().map_or(BURST, |shaping| shaping.room(&mut self.rates, now, BURST));
         if room == 0 {
@@ -296,12 +336,14 @@ impl Worker {
         }
         let received = slot.port.rx_parts(id, &mut self.pool, &mut self.burst, room);
         if received == 0 {
+            slot.idle = slot.idle.saturating_add(1);
             return 0;
         }
+        slot.idle = 0;
         if let Some(shaping) = &mut slot.shaping {
             shaping.received(&mut self.rates, &self.burst);
         }
-        slot.touched = true;
+        touch(&mut self.touched, id, slot);
         let origin = FromPort(&*slot.port);
         let running = self.meter.begin(&self.fabric);
         self.fabric.process_from(&origin, now, &mut self.burst, &mut self.pool, &mut self.egress);
@@ -311,58 +353,6 @@ impl Worker {
             slot.port.release();
         }
         received
-    }
-
-    /// Hands what came out of the fabric to the ports. Packets that are not whole came in by `from`.
-    fn transmit(&mut self, now: Instant, from: Option<PortId>) {
-        for index in 0..self.ports.ids().len() {
-            let Some(&id) = self.ports.ids().get(index) else { return };
-            let Some(queue) = self.egress.queue(id) else { continue };
-            match self.ports.with_origin(id, from) {
-                Some((slot, origin)) if slot.shaping.is_some() => {
-                    hold(now, slot, origin, queue, &mut self.pool);
-                }
-                Some((slot, Some(origin))) => {
-                    slot.port.tx_from(origin, &mut self.pool, queue);
-                    slot.touched = true;
-                }
-                Some((slot, None)) => {
-                    let port = &mut slot.port;
-                    queue.iter_mut().filter(|packet| !packet.is_whole()).for_each(|packet| {
-                        // What finds no buffer is dropped, and counted, where it is to be sent.
-                        port.fill(packet, &mut self.pool);
-                    });
-                    port.tx(&mut self.pool, queue);
-                    slot.touched = true;
-                }
-                None => queue.drain(..).for_each(|packet| self.pool.give(packet.buffer)),
-            }
-        }
-    }
-
-    /// Sends what had to wait for a port's rate and may leave; returns how many packets.
-    fn release_held(&mut self, now: Instant) -> usize {
-        let mut released = 0;
-        for index in self.order() {
-            let Some(&id) = self.ports.ids().get(index) else { continue };
-            let Some(slot) = self.ports.slot(id) else { continue };
-            let Some(shaping) = slot.shaping.as_mut() else { continue };
-            if shaping.release(&mut self.rates, now) {
-                released += shaping.ready.len();
-                slot.port.tx(&mut self.pool, &mut shaping.ready);
-                slot.touched = true;
-            }
-        }
-        released
-    }
-
-    /// Publishes what the turn has done to the other sides, once a port.
-    fn flush(&mut self) {
-        for slot in self.ports.slots() {
-            if std::mem::take(&mut slot.touched) {
-                slot.port.flush();
-            }
-        }
     }
 
     fn tick(&mut self, now: Instant) {
@@ -463,16 +453,4 @@ fn hear(epoll: &Epoll, id: PortId, slot: &Slot) {
     if let Err(error) = epoll.add(slot.port.event_fd(), u64::from(id.0)) {
         tracing::error!("port {} cannot wake the worker: {error}", id.0);
     }
-}
-
-/// Hands packets to a port that is held to a rate. What waits must be whole: its origin lets go of the rest.
-fn hold(now: Instant, slot: &mut Slot, origin: Option<&dyn Port>, queue: &mut Vec<Packet>, pool: &mut Pool) {
-    for packet in queue.iter_mut().filter(|packet| !packet.is_whole()) {
-        // What finds no buffer is dropped, and counted, where it is to be sent.
-        origin.unwrap_or(&*slot.port).fill(packet, pool);
-    }
-    let Some(shaping) = &mut slot.shaping else { return };
-    shaping.accept(now, queue, pool);
-    slot.port.tx(pool, &mut shaping.ready);
-    slot.touched = true;
 }

@@ -12,7 +12,18 @@ pub const EGRESS_LIMIT: usize = 1024;
 /// Packets on their way out, by port.
 #[derive(Debug, Default)]
 pub struct Egress {
-    queues: Vec<Vec<Packet>>,
+    queues: Vec<Queue>,
+    /// Ports that were given something, in the order in which they were, since it was last asked for.
+    waiting: Vec<PortId>,
+    /// How many of them were told.
+    told: usize,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    packets: Vec<Packet>,
+    /// It stands among those that wait.
+    listed: bool,
 }
 
 impl Egress {
@@ -24,11 +35,12 @@ impl Egress {
     pub fn push(&mut self, port: PortId, packet: Cleared) -> Result<(), Packet> {
         let index = usize::from(port.0);
         if index >= self.queues.len() {
-            self.queues.resize_with(index + 1, Vec::new);
+            self.queues.resize_with(index + 1, Queue::default);
         }
         match self.queues.get_mut(index) {
-            Some(queue) if queue.len() < EGRESS_LIMIT => {
-                queue.push(packet.into_packet());
+            Some(queue) if queue.packets.len() < EGRESS_LIMIT => {
+                queue.packets.push(packet.into_packet());
+                list(&mut self.waiting, port, queue);
                 Ok(())
             }
             _ => Err(packet.into_packet()),
@@ -40,10 +52,11 @@ impl Egress {
     #[inline]
     pub fn push_all(&mut self, port: PortId, burst: &mut Vec<Packet>, leaves: &mut Leaves) -> bool {
         let Some(queue) = self.queues.get_mut(usize::from(port.0)) else { return false };
-        if !queue.is_empty() || burst.len() > EGRESS_LIMIT || !leaves.cover(burst.len()) {
+        if !queue.packets.is_empty() || burst.len() > EGRESS_LIMIT || !leaves.cover(burst.len()) {
             return false;
         }
-        std::mem::swap(queue, burst);
+        std::mem::swap(&mut queue.packets, burst);
+        list(&mut self.waiting, port, queue);
         true
     }
 
@@ -59,6 +72,63 @@ impl Egress {
     /// The packets for a port, where there are any; the worker hands them to the port, which empties the queue.
     #[inline]
     pub fn queue(&mut self, port: PortId) -> Option<&mut Vec<Packet>> {
-        self.queues.get_mut(usize::from(port.0)).filter(|queue| !queue.is_empty())
+        self.queues.get_mut(usize::from(port.0)).map(|queue| &mut queue.packets).filter(|queue| !queue.is_empty())
+    }
+
+    /// The next port that something is queued for, in the order in which ports were given something; each is told once.
+    #[inline]
+    pub fn next_waiting(&mut self) -> Option<PortId> {
+        while let Some(&port) = self.waiting.get(self.told) {
+            self.told += 1;
+            if let Some(queue) = self.queues.get_mut(usize::from(port.0)) {
+                queue.listed = false;
+                if !queue.packets.is_empty() {
+                    return Some(port);
+                }
+            }
+        }
+        self.waiting.clear();
+        self.told = 0;
+        None
+    }
+}
+
+#[inline]
+fn list(waiting: &mut Vec<PortId>, port: PortId, queue: &mut Queue) {
+    if !std::mem::replace(&mut queue.listed, true) {
+        waiting.push(port);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use weir_wire::buffer::PoolLimits;
+    use weir_wire::{Offload, Pool};
+
+    use super::*;
+
+    #[test]
+    fn ports_are_told_once_in_the_order_in_which_they_were_given_something() {
+        let (mut pool, mut out) = (Pool::new(PoolLimits::default()), Egress::default());
+        let mut give = |out: &mut Egress, port| {
+            let packet = Packet::new(pool.copy(&[0; 60]).unwrap(), PortId(0), Offload::default());
+            out.push(PortId(port), Cleared::originate(packet)).unwrap();
+        };
+        for port in [7, 2, 7] {
+            give(&mut out, port);
+        }
+        assert_eq!(out.next_waiting(), Some(PortId(7)));
+        out.queue(PortId(7)).unwrap().clear();
+        // Given something again, it is told again.
+        give(&mut out, 7);
+        assert_eq!(out.next_waiting(), Some(PortId(2)));
+        out.queue(PortId(2)).unwrap().clear();
+        assert_eq!((out.next_waiting(), out.queue(PortId(7)).unwrap().len()), (Some(PortId(7)), 1));
+        out.queue(PortId(7)).unwrap().clear();
+        assert_eq!(out.next_waiting(), None);
+        // What was emptied by others is passed over.
+        give(&mut out, 3);
+        out.queue(PortId(3)).unwrap().clear();
+        assert_eq!(out.next_waiting(), None);
     }
 }

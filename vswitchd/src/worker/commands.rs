@@ -82,6 +82,8 @@ impl Worker {
         let old_policy = self.fabric.install(transaction.policy);
         self.stats.epoch = epoch.0;
         self.next_tick = now;
+        // Ports that came are to be found at once.
+        self.is_busy = false;
         self.fast_paths.ask_devices(now, &mut self.fabric, &mut self.ports);
         Applied { epoch, removed, old_policy, old_tables: self.fabric.retired_tables(), revoked }
     }
@@ -98,5 +100,6 @@ impl Worker {
                 None => slot.shaping = Some(Box::new(Shaping::new(id, wanted, &self.rates, now))),
             }
         }
+        self.is_shaped = self.ports.entries().any(|(_, slot)| slot.shaping.is_some());
     }
 }

@@ -19,6 +19,8 @@ pub(super) struct Slot {
     pub link: bool,
     /// It received or sent since its last flush.
     pub touched: bool,
+    /// Turns since it last brought something in.
+    pub idle: u32,
     /// What holds it to its rates, where it has any.
     pub shaping: Option<Box<Shaping>>,
 }
@@ -48,10 +50,6 @@ impl PortTable {
         numbered.filter_map(|(id, slot)| Some((id, slot.as_mut()?)))
     }
 
-    pub(super) fn slots(&mut self) -> impl Iterator<Item = &mut Slot> {
-        self.slots.iter_mut().flatten()
-    }
-
     pub(super) fn slot(&mut self, id: PortId) -> Option<&mut Slot> {
         self.slots.get_mut(usize::from(id.0))?.as_mut()
     }
@@ -74,7 +72,7 @@ impl PortTable {
         }
         let Some(slot) = self.slots.get_mut(index) else { return Some(port) };
         let shaping = slot.as_mut().and_then(|old| old.shaping.take());
-        let old = slot.replace(Slot { port, link: false, touched: false, shaping });
+        let old = slot.replace(Slot { port, link: false, touched: false, idle: 0, shaping });
         if let Err(at) = self.active.binary_search(&id) {
             self.active.insert(at, id);
         }
