@@ -30,4 +30,5 @@ pub use engine::{
     Carried, Cleared, Engine, Entered, FlowName, FlowPlace, Inspected, Leaves, Limits, Offer, Ticket, Why,
 };
 pub use event::{Event, Events};
+pub use flow::Memo;
 pub use policy::{Policy, spec};

@@ -14,6 +14,7 @@ use weir_wire::{Instant, Packet, Pool, PortId, SwitchId};
 use super::pass::Passing;
 use super::policy::pair;
 use super::{Cleared, Engine, Exits, Why};
+use crate::flow::Memo;
 use crate::flow::key::{self, Key};
 use crate::flow::tcp::Segment;
 use crate::inspect::Direction;
@@ -102,6 +103,20 @@ impl Engine {
         to: PortId,
         leaves: &mut Leaves,
     ) -> Carried {
+        self.carry_if(now, packet, name, to, leaves, |_| true)
+    }
+
+    /// The same where `agrees` does, which is shown what the caller remembers of this direction of the flow.
+    #[inline]
+    pub fn carry_if(
+        &mut self,
+        now: Instant,
+        packet: &Packet,
+        name: &FlowName,
+        to: PortId,
+        leaves: &mut Leaves,
+        agrees: impl FnOnce(&mut Memo) -> bool,
+    ) -> Carried {
         if name.hash == 0 {
             return Carried::Unsettled;
         }
@@ -115,6 +130,10 @@ impl Engine {
         if !flow.settled.has(direction) || flow.epoch != epoch || flow.ports != asked || !heard {
             return Carried::Unsettled;
         }
+        let way = direction as usize & 1;
+        if !agrees(&mut flow.memos[way]) {
+            return Carried::Unsettled;
+        }
         if packet.headers.protocol == PROTOCOL_TCP {
             let moved = Segment::of_settled(packet).is_some_and(|segment| flow.tcp.carry(direction, &segment));
             if !moved {
@@ -122,7 +141,6 @@ impl Engine {
             }
         }
         flow.last = now;
-        let way = direction as usize & 1;
         flow.packets[way] += 1;
         flow.bytes[way] += packet.len() as u64;
         leaves.0 += 1;

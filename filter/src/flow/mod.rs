@@ -51,6 +51,15 @@ impl Ways {
     }
 }
 
+/// What whoever moves a flow's packets remembers of one direction; it means nothing here, and is forgotten with the flow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Memo {
+    /// What is remembered; 0 for nothing.
+    pub what: u32,
+    /// What shows whether it still holds.
+    pub as_of: u32,
+}
+
 /// What is remembered of a flow: four cache lines. A packet of a settled flow needs the first two, and the third where
 /// it is TCP.
 #[derive(Debug, Default)]
@@ -88,10 +97,8 @@ pub struct Flow {
     pub last: Instant,
     /// Its inspection, while there is something to match.
     pub inspect: Option<Box<FlowInspect>>,
-    /// The verdict.
-    pub decision: Decision,
-    /// The engine's number of the rule set that inspects it.
-    pub program: u32,
+    /// What the caller remembers of the packets of initiator and responder.
+    pub memos: [Memo; 2],
 
     /// The connection, of TCP.
     pub tcp: Tcp,
@@ -102,6 +109,10 @@ pub struct Flow {
     pub start: Instant,
     /// Drop reasons that were told already, as bits of their numbers.
     pub(crate) told: u64,
+    /// The verdict.
+    pub decision: Decision,
+    /// The engine's number of the rule set that inspects it.
+    pub program: u32,
     /// Where its packets from initiator and responder pass unseen: a place of the caller's, plus one.
     pub(crate) away: [u32; 2],
     /// An inspection rule has fired on it.

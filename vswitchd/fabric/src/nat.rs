@@ -193,6 +193,8 @@ pub(crate) struct Nat {
     bindings: Bindings,
     blocks: Blocks,
     hash: Seeded,
+    /// Counts changes of what is configured.
+    edits: u32,
     /// Of the IPv4 packets that were of IPv6.
     identification: u16,
     pub counters: NatCounters,
@@ -211,6 +213,7 @@ impl Nat {
             bindings: Bindings::new(seed),
             blocks: Blocks::default(),
             hash: Seeded(seed ^ 2),
+            edits: 0,
             identification: seed as u16,
             counters: NatCounters::default(),
             alarms: Alarms::default(),
@@ -225,6 +228,7 @@ impl Nat {
 
     /// A router's translations; `own` are its addresses. Bindings to outside addresses that stay, stay.
     pub fn set(&mut self, router: RouterId, zone: SwitchId, config: NatConfig, own: Vec<IpAddr>) {
+        self.edits = self.edits.wrapping_add(1);
         self.edges.retain(|edge| edge.router != router);
         if config != NatConfig::default() {
             self.edges.push(Edge { router, zone, config, own });

@@ -47,7 +47,7 @@ pub(crate) struct Paths {
     pub hops: NextHops,
     /// What is to be changed in the packets of the run at hand, one for each where they are routed.
     pub edits: Vec<Edit>,
-    /// Packets whose binding is to be looked for, and the hash of that look-up; 0 where none is.
+    /// Packets for outside addresses, whose binding is to be looked for, and the hash of that look-up.
     pub bound: Vec<(usize, u64)>,
     /// Those from here on have the same source, and nothing has been learned since the first of them.
     fresh: usize,

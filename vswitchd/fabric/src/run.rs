@@ -9,6 +9,7 @@ use weir_filter::{Carried, FlowName, Leaves, Why};
 use weir_wire::{DropReason, Packet, PortId, SwitchId};
 
 use crate::path::Paths;
+use crate::router::short::Zone;
 use crate::stages::{Lane, Walk};
 use crate::vlan::Tagging;
 
@@ -63,9 +64,9 @@ impl Walk<'_> {
         let mut run = Run::default();
         for (packet, lane) in packets.iter().zip(lanes) {
             let carried = match lane {
-                Lane::Edge(path, _, name, out) => self.carry_routed(packet, (*path, name, *out), paths, &mut run),
+                Lane::Edge(path, _, name) => self.carry_routed(packet, (*path, name, Zone::Edge), paths, &mut run),
                 Lane::Common(path, switch, name) if switch.is_zone() => {
-                    self.carry_routed(packet, (*path, name, 0), paths, &mut run)
+                    self.carry_routed(packet, (*path, name, Zone::Plain), paths, &mut run)
                 }
                 Lane::Common(path, switch, name) => self.carry_bridged(packet, (*path, *switch, name), paths, &mut run),
                 Lane::Long(_) | Lane::Refused(_) | Lane::Taken => false,

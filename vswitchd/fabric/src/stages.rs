@@ -35,9 +35,9 @@ pub(crate) type Admission = Result<SwitchId, DropReason>;
 pub(crate) enum Lane {
     /// A packet of a common kind: its way, the switch, the name of its flow.
     Common(usize, SwitchId, FlowName),
-    /// The same in a zone whose routers translate: also the hash under which its outside name is looked for. The flow
-    /// has no name where no binding gives the packet its inside destination.
-    Edge(usize, SwitchId, FlowName, u64),
+    /// The same in a zone whose routers translate. The flow has no name where no binding gives the packet its inside
+    /// destination.
+    Edge(usize, SwitchId, FlowName),
     /// Any other that was admitted.
     Long(SwitchId),
     /// It may not come in.
@@ -177,8 +177,12 @@ impl Walk<'_> {
             };
         }
         if switch.is_zone() && !self.nat.is_idle() {
-            paths.bound.push((at, self.nat.inward_hash(switch, packet)));
-            return Lane::Edge(path, switch, FlowName::default(), 0);
+            let inward = self.nat.inward_hash(switch, packet);
+            if inward == 0 {
+                return Lane::Edge(path, switch, self.engine.name(packet, switch));
+            }
+            paths.bound.push((at, inward));
+            return Lane::Edge(path, switch, FlowName::default());
         }
         Lane::Common(path, switch, self.engine.name(packet, switch))
     }
@@ -187,20 +191,14 @@ impl Walk<'_> {
     /// are known, and names their flows.
     fn translate_burst(&mut self, burst: &mut [Packet], lanes: &mut [Lane], paths: &mut Paths) {
         self.nat.touch(&paths.bound);
-        for (at, hash) in &mut paths.bound {
-            let (Some(packet), Some(Lane::Edge(_, zone, name, out))) = (burst.get_mut(*at), lanes.get_mut(*at)) else {
+        for (at, hash) in paths.bound.drain(..) {
+            let (Some(packet), Some(Lane::Edge(_, zone, name))) = (burst.get_mut(at), lanes.get_mut(at)) else {
                 continue;
             };
-            if *hash != 0 && !self.nat.inward_known(self.now, *zone, packet, *hash) {
-                *hash = 0;
-                continue;
+            if self.nat.inward_known(self.now, *zone, packet, hash) {
+                *name = self.engine.name(packet, *zone);
             }
-            *name = self.engine.name(packet, *zone);
-            *out = self.nat.outward_hash(*zone, packet);
-            *hash = *out;
         }
-        self.nat.touch(&paths.bound);
-        paths.bound.clear();
     }
 
     /// A packet that cannot be made whole.
@@ -260,7 +258,7 @@ impl Walk<'_> {
                 Lane::Common(..) | Lane::Edge(..) if !packet.is_whole() && !origin.fill(&mut packet, self.pool) => {
                     self.end(packet, Why::reason(DropReason::NoBuffer));
                 }
-                Lane::Common(_, switch, _) | Lane::Edge(_, switch, ..) | Lane::Long(switch) => {
+                Lane::Common(_, switch, _) | Lane::Edge(_, switch, _) | Lane::Long(switch) => {
                     self.forward(packet, *switch);
                 }
                 Lane::Refused(reason) => self.end(packet, Why::reason(*reason)),

@@ -175,7 +175,7 @@ impl FastPaths {
 
     /// Shuts what the devices no longer allow.
     fn ask_anew(&mut self, now: Instant, fabric: &mut Fabric, ports: &mut PortTable) {
-        ports.slots().for_each(|slot| slot.port.look_at_lane());
+        ports.entries().for_each(|(_, slot)| slot.port.look_at_lane());
         self.ask_devices(now, fabric, ports);
         let places = self.places.iter().zip(0u32..).filter_map(|(handed, place)| Some((handed.as_ref()?, place)));
         let changed = places.filter(|(handed, _)| handed.open && passage(&handed.offer, ports) != Some(handed.passage));

@@ -98,6 +98,8 @@ pub(super) fn hash(seed: u64, way: Way, at: At) -> u64 {
 #[derive(Debug)]
 pub(super) struct Binding {
     pub names: Names,
+    /// Tells it from others that stood in the same place.
+    mark: u32,
     pub used: Instant,
     /// Packets went out, and in.
     pub heard: [bool; 2],
@@ -151,6 +153,8 @@ pub(super) struct Bindings {
     /// Bindings of each inside address.
     owners: HashMap<(u16, IpAddr), u32, Seeded>,
     hand: usize,
+    /// Counts bindings that came or went.
+    changes: u32,
 }
 
 impl Bindings {
@@ -163,6 +167,7 @@ impl Bindings {
             open: 0,
             owners: HashMap::with_hasher(Seeded(seed ^ 1)),
             hand: 0,
+            changes: 0,
         }
     }
 
@@ -253,6 +258,20 @@ impl Bindings {
         self.all.get(place as usize).and_then(Option::as_ref).is_some_and(|binding| binding.ftp.is_some())
     }
 
+    /// What tells the binding at this place from others, as long as it alone decides about packets between its ends: it
+    /// holds for one remote end, and nobody attends to its conversation.
+    #[inline]
+    pub fn mark(&self, place: u32) -> Option<u32> {
+        let binding = self.all.get(place as usize)?.as_ref()?;
+        (binding.names.remote != ANYBODY && binding.ftp.is_none()).then_some(binding.mark)
+    }
+
+    /// Bindings that came or went, so that it is known whether any did.
+    #[inline]
+    pub fn changes(&self) -> u32 {
+        self.changes
+    }
+
     /// Attends to the conversation of a binding.
     pub fn attend(&mut self, names: &Names) {
         let at = names.at(Way::Out);
@@ -320,6 +339,7 @@ impl Bindings {
         if self.len() >= BINDINGS_MAX && !self.make_room(now, timeouts) {
             return false;
         }
+        self.changes = self.changes.wrapping_add(1);
         let place = self.free.pop().unwrap_or(self.all.len() as u32);
         if place as usize >= self.all.len() {
             self.all.push(None);
@@ -327,7 +347,8 @@ impl Bindings {
         let mut heard = [false; 2];
         heard[way as usize & 1] = true;
         if let Some(slot) = self.all.get_mut(place as usize) {
-            *slot = Some(Binding { names, used: now, heard, finished: [false; 2], expects: None, ftp: None });
+            let mark = self.changes;
+            *slot = Some(Binding { names, mark, used: now, heard, finished: [false; 2], expects: None, ftp: None });
         }
         if !self.enlist(place, &names) {
             if let Some(slot) = self.all.get_mut(place as usize) {
@@ -411,6 +432,7 @@ impl Bindings {
 
     fn remove(&mut self, place: usize) {
         let Some(binding) = self.all.get_mut(place).and_then(Option::take) else { return };
+        self.changes = self.changes.wrapping_add(1);
         for way in [Way::Out, Way::In] {
             let hash = self.hash(way, binding.names.at(way));
             self.index.remove(hash, place as u32 * 2 + way as u32);

@@ -1,12 +1,18 @@
 //! Address translation for packets of settled flows: what is known is applied, what is not is left to
 //! [`Nat::inward`] and [`Nat::outward`], which would decide the same.
 
+use weir_filter::Memo;
 use weir_wire::numbers::ETHERTYPE_IPV4;
 use weir_wire::{Instant, Packet, SwitchId};
 
 use super::bindings::{At, Way};
 use super::ends::{End, Ends, Side, write};
 use super::{Exit, Nat, Renaming};
+
+/// Remembered of packets that keep their source.
+const KEEPS: u32 = 1;
+/// Remembered of packets with a binding: its place, and this.
+const BOUND: u32 = 2;
 
 /// The ends of a packet that [`Packet::parse_common`] has parsed: of TCP or UDP, with its headers at hand.
 #[inline]
@@ -51,13 +57,46 @@ impl Nat {
 
     /// The hash under which the binding of a packet that goes out is looked for. Never 0.
     #[inline]
-    pub fn outward_hash(&self, zone: SwitchId, packet: &Packet) -> u64 {
+    fn outward_hash(&self, zone: SwitchId, packet: &Packet) -> u64 {
         ends(packet).map_or(1, |ends| self.bindings.hash(Way::Out, ends.outward(zone)))
+    }
+
+    /// As [`Nat::outward_known`], for a packet of a flow of which is remembered what was found for the one before.
+    ///
+    /// A binding between two ends decides about all packets between them until it goes or is attended to. That there is
+    /// none holds until any comes or goes, or something else is configured.
+    #[inline]
+    pub fn recall(&self, memo: &mut Memo, exit: &Exit, packet: &Packet) -> Renaming {
+        match memo.what.checked_sub(BOUND) {
+            Some(place) if self.bindings.mark(place) == Some(memo.as_of) => return Renaming::Bound(place),
+            None if memo.what == KEEPS && memo.as_of == self.changes() => return Renaming::None,
+            Some(_) | None => {}
+        }
+        self.look_and_remember(memo, exit, packet)
+    }
+
+    #[inline(never)]
+    fn look_and_remember(&self, memo: &mut Memo, exit: &Exit, packet: &Packet) -> Renaming {
+        let renaming = self.outward_known(exit, packet, self.outward_hash(exit.zone, packet));
+        *memo = match renaming {
+            Renaming::None => Memo { what: KEEPS, as_of: self.changes() },
+            Renaming::Bound(place) => {
+                self.bindings.mark(place).map_or(Memo::default(), |as_of| Memo { what: place + BOUND, as_of })
+            }
+            Renaming::Joined(_) | Renaming::Unknown => Memo::default(),
+        };
+        renaming
+    }
+
+    /// Changes of bindings and of what is configured.
+    #[inline]
+    fn changes(&self) -> u32 {
+        self.bindings.changes().wrapping_add(self.edits)
     }
 
     /// Reads what look-ups under these hashes will need.
     pub fn touch(&self, hashes: &[(usize, u64)]) {
-        self.bindings.touch(hashes.iter().map(|(_, hash)| *hash).filter(|hash| *hash != 0));
+        self.bindings.touch(hashes.iter().map(|(_, hash)| *hash));
     }
 
     /// Gives a packet for an outside address its inside destination, if that is known. `false` leaves the packet as it
@@ -85,7 +124,7 @@ impl Nat {
 
     /// What a packet of a settled flow is renamed to when it leaves by this exit. Changes nothing.
     #[inline]
-    pub fn outward_known(&self, exit: &Exit, packet: &Packet, hash: u64) -> Renaming {
+    fn outward_known(&self, exit: &Exit, packet: &Packet, hash: u64) -> Renaming {
         let Some(ends) = ends(packet) else { return Renaming::Unknown };
         if let Some(place) = self.bindings.place(Way::Out, ends.outward(exit.zone), hash) {
             return if self.bindings.is_attended(place) { Renaming::Unknown } else { Renaming::Bound(place) };

@@ -55,6 +55,15 @@ impl Default for NextHops {
     }
 }
 
+/// What routers do in a zone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Zone {
+    /// They route.
+    Plain,
+    /// One at least translates.
+    Edge,
+}
+
 /// What is changed in a packet when it leaves a router.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Edit {
@@ -135,13 +144,12 @@ fn ttl(packet: &Packet) -> u8 {
 
 impl Walk<'_> {
     /// Stops 4 to 6 for a packet of a settled flow to a router: adds its leave to the run, and what is changed in it.
-    /// `bound` is the hash under which its binding is looked for; 0 where no router translates. `false` says nothing
-    /// about the packet.
+    /// `false` says nothing about the packet.
     #[inline]
     pub(crate) fn carry_routed(
         &mut self,
         packet: &Packet,
-        (path, name, bound): (usize, &FlowName, u64),
+        (path, name, zone): (usize, &FlowName, Zone),
         paths: &mut Paths,
         run: &mut Run,
     ) -> bool {
@@ -151,10 +159,14 @@ impl Walk<'_> {
         if !joins || ttl(packet) <= next.hop.hops || !next.hop.takes(packet) {
             return false;
         }
-        let renaming = if bound == 0 { Renaming::None } else { self.nat.outward_known(&next.exit, packet, bound) };
-        if renaming == Renaming::Unknown
-            || self.engine.carry(self.now, packet, name, next.to, &mut run.leaves) != Carried::On
-        {
+        let (nat, exit, mut renaming) = (&*self.nat, &next.exit, Renaming::None);
+        let carried = self.engine.carry_if(self.now, packet, name, next.to, &mut run.leaves, |memo| {
+            if zone == Zone::Edge {
+                renaming = nat.recall(memo, exit, packet);
+            }
+            renaming != Renaming::Unknown
+        });
+        if carried != Carried::On {
             return false;
         }
         run.to = next.to;
