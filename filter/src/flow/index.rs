@@ -1,11 +1,12 @@
 //! From a hash to a flow's place in the table: buckets of eight, two choices, growth one bucket at a time.
 //!
 //! A bucket is one cache line: eight 16-bit tags and eight places. A flow stands in one of two buckets that its hash
-//! names, the emptier one when it came; where both are full, another flow moves to its other bucket, and what does not
-//! find room even so goes to a small stash. The number of buckets grows with the flows by *linear hashing* (Litwin,
-//! 1980): each step splits one bucket in two, so no packet ever waits for a table to be rebuilt, and a switch with few
-//! flows touches little memory. The room for all buckets is reserved at the start, but untouched pages cost nothing.
-//! It does not shrink. A hash chosen by strangers cannot overfill it: the hash is keyed.
+//! names: in the first, where that had room when it came, so that most are found by reading one line. Where both are
+//! full, another flow moves to its other bucket, and what does not find room even so goes to a small stash. The number
+//! of buckets grows with the flows by *linear hashing* (Litwin, 1980): each step splits one bucket in two, so no packet
+//! ever waits for a table to be rebuilt, and a switch with few flows touches little memory. The room for all buckets is
+//! reserved at the start, but untouched pages cost nothing. It does not shrink. A hash chosen by strangers cannot
+//! overfill it: the hash is keyed.
 
 /// Places in a bucket.
 const WAYS: usize = 8;
@@ -44,7 +45,9 @@ impl Bucket {
     fn fitting(&self, tag: u16) -> u32 {
         let wanted = u64::from(tag) * ONES;
         // Gathers the four highest bits in the uppermost four.
-        let bits = |word: u64| ((equal(word, wanted) >> 15).wrapping_mul(0x1000_2000_4000_8000) >> 60) as u32;
+        let bits = |word: u64| {
+            ((equal(word, wanted) >> 15).wrapping_mul(0x1000_2000_4000_8000) >> 60) as u32
+        };
         let [low, high] = self.tags;
         bits(low) | bits(high) << 4
     }
@@ -84,7 +87,13 @@ impl Index {
         let mut buckets = Vec::with_capacity(limit);
         buckets.push(Bucket::default());
         buckets.push(Bucket::default());
-        Index { buckets, mask: 1, limit, len: 0, stash: Vec::with_capacity(STASH) }
+        Index {
+            buckets,
+            mask: 1,
+            limit,
+            len: 0,
+            stash: Vec::with_capacity(STASH),
+        }
     }
 
     /// Both buckets of a hash.
@@ -97,7 +106,11 @@ impl Index {
     #[inline]
     fn address(&self, hash: u32) -> usize {
         let wide = (hash & (self.mask << 1 | 1)) as usize;
-        if wide < self.buckets.len() { wide } else { (hash & self.mask) as usize }
+        if wide < self.buckets.len() {
+            wide
+        } else {
+            (hash & self.mask) as usize
+        }
     }
 
     #[inline]
@@ -105,56 +118,63 @@ impl Index {
         &self.buckets[at]
     }
 
-    /// Reads both buckets of a hash, so that the caches hold them when they are wanted. The result means nothing.
+    /// Reads the bucket in which a hash most likely stands, so that the caches hold it when it is wanted. The result means
+    /// nothing.
     ///
     /// There is no branch on what is read: a processor that guesses wrong waits for the memory it guessed about, and
     /// the lookups of a burst would stand in line.
     #[inline]
     pub fn touch(&self, hash: u64) -> u32 {
-        let [first, second] = self.pair(hash);
-        self.bucket(first).slots[0] ^ self.bucket(second).slots[0]
+        self.bucket(self.address(hash as u32)).slots[0]
     }
 
-    /// The first place whose tag fits this hash. Also without a branch on what is read: `None` is a choice among values.
+    /// The first place whose tag fits this hash; reads the second bucket where the first has none. Also without a branch on
+    /// what is read: `None` is a choice among values.
     #[inline]
     pub fn candidate(&self, hash: u64) -> Option<u32> {
         let [first, second] = self.pair(hash);
-        let (a, b) = (self.bucket(first), self.bucket(second));
-        let ways = a.fitting(tag(hash)) | b.fitting(tag(hash)) << WAYS;
-        let way = (ways.trailing_zeros() as usize) & (2 * WAYS - 1);
-        let in_first = a.slots[way % WAYS];
-        let in_second = b.slots[way % WAYS];
-        let place = if way < WAYS { in_first } else { in_second };
-        (if ways == 0 { 0 } else { place }).checked_sub(1)
+        let in_first = self.bucket(first).fitting(tag(hash)) != 0;
+        let bucket = self.bucket(std::hint::select_unpredictable(in_first, first, second));
+        let ways = bucket.fitting(tag(hash));
+        let place = bucket.slots[ways.trailing_zeros() as usize & (WAYS - 1)];
+        std::hint::select_unpredictable(ways == 0, 0, place).checked_sub(1)
     }
 
     /// The place under this hash that `is_it` accepts.
     #[inline]
     pub fn find(&self, hash: u64, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
-        let [first, second] = self.pair(hash);
-        let (a, b) = (self.bucket(first), self.bucket(second));
-        let mut ways = a.fitting(tag(hash)) | b.fitting(tag(hash)) << WAYS;
-        while ways != 0 {
-            let way = ways.trailing_zeros() as usize;
-            let slot = if way < WAYS { a.slots[way] } else { b.slots[way % WAYS] };
-            if let Some(slot) = slot.checked_sub(1)
-                && is_it(slot)
-            {
-                return Some(slot);
+        for at in self.pair(hash) {
+            let bucket = self.bucket(at);
+            let mut ways = bucket.fitting(tag(hash));
+            while ways != 0 {
+                if let Some(slot) =
+                    bucket.slots[ways.trailing_zeros() as usize & (WAYS - 1)].checked_sub(1)
+                    && is_it(slot)
+                {
+                    return Some(slot);
+                }
+                ways &= ways - 1;
             }
-            ways &= ways - 1;
         }
         if self.stash.is_empty() {
             return None;
         }
-        self.stash.iter().find(|&&(stashed, slot)| stashed == hash && is_it(slot)).map(|&(_, slot)| slot)
+        self.stash
+            .iter()
+            .find(|&&(stashed, slot)| stashed == hash && is_it(slot))
+            .map(|&(_, slot)| slot)
     }
 
     /// Adds a place. `hash_of` tells the hash of a place that is in the index already.
     ///
     /// # Errors
     /// [`Full`] where nothing is free; the index is unchanged then.
-    pub fn insert(&mut self, hash: u64, slot: u32, hash_of: impl Fn(u32) -> u64) -> Result<(), Full> {
+    pub fn insert(
+        &mut self,
+        hash: u64,
+        slot: u32,
+        hash_of: impl Fn(u32) -> u64,
+    ) -> Result<(), Full> {
         if self.len >= self.buckets.len() * FILL && self.buckets.len() < self.limit {
             self.split(&hash_of);
         }
@@ -189,19 +209,20 @@ impl Index {
         }
     }
 
-    /// Into the emptier of both buckets; `false` where both are full.
+    /// Into the first bucket that has room; `false` where both are full.
     fn place(&mut self, hash: u64, slot: u32) -> bool {
-        let [first, second] = self.pair(hash);
-        let free = |at: usize| self.buckets[at].slots.iter().filter(|&&s| s == 0).count();
-        let at = if free(second) > free(first) { second } else { first };
-        put(&mut self.buckets[at], hash, slot)
+        self.pair(hash)
+            .into_iter()
+            .any(|at| put(&mut self.buckets[at], hash, slot))
     }
 
     /// Moves one flow of a full bucket to its other bucket, and takes its place.
     fn displace(&mut self, hash: u64, slot: u32, hash_of: &impl Fn(u32) -> u64) -> bool {
         for at in self.pair(hash) {
             for way in 0..WAYS {
-                let Some(other) = self.buckets[at].slots[way].checked_sub(1) else { continue };
+                let Some(other) = self.buckets[at].slots[way].checked_sub(1) else {
+                    continue;
+                };
                 let other_hash = hash_of(other);
                 let [a, b] = self.pair(other_hash);
                 let to = if a == at { b } else { a };
@@ -224,7 +245,9 @@ impl Index {
             self.mask = self.mask << 1 | 1;
         }
         for way in 0..WAYS {
-            let Some(slot) = self.buckets[old].slots[way].checked_sub(1) else { continue };
+            let Some(slot) = self.buckets[old].slots[way].checked_sub(1) else {
+                continue;
+            };
             let hash = hash_of(slot);
             if !self.pair(hash).contains(&old) {
                 self.buckets[old].slots[way] = 0;
@@ -235,7 +258,9 @@ impl Index {
 }
 
 fn put(bucket: &mut Bucket, hash: u64, slot: u32) -> bool {
-    let Some(way) = bucket.slots.iter().position(|&s| s == 0) else { return false };
+    let Some(way) = bucket.slots.iter().position(|&s| s == 0) else {
+        return false;
+    };
     bucket.set(way, tag(hash), slot);
     true
 }
@@ -247,7 +272,9 @@ mod tests {
 
     /// Well mixed and different for each n.
     fn hash(n: u32) -> u64 {
-        let mut x = u64::from(n).wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mut x = u64::from(n)
+            .wrapping_add(1)
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15);
         x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         x ^ (x >> 31)
@@ -260,7 +287,10 @@ mod tests {
         for n in 0..limit as u32 {
             index.insert(hash(n), n, hash).unwrap();
             if n % 97 == 0 || n < 200 {
-                assert!((0..=n).all(|m| index.find(hash(m), |slot| slot == m) == Some(m)), "{n}");
+                assert!(
+                    (0..=n).all(|m| index.find(hash(m), |slot| slot == m) == Some(m)),
+                    "{n}"
+                );
             }
         }
         assert!(index.stash.len() < STASH / 4, "{}", index.stash.len());
@@ -289,7 +319,9 @@ mod tests {
     fn equal_hashes_fill_two_buckets_and_the_stash_and_are_then_refused() {
         let mut index = Index::new(1 << 16);
         let same = |_| 0x1234_5678_9abc_def1;
-        let room = (0..1000).take_while(|&n| index.insert(same(n), n, same).is_ok()).count();
+        let room = (0..1000)
+            .take_while(|&n| index.insert(same(n), n, same).is_ok())
+            .count();
         assert_eq!(room, 2 * WAYS + STASH);
         assert_eq!(index.find(same(0), |slot| slot == 70), Some(70));
         (0..room as u32).for_each(|n| index.remove(same(n), n));

@@ -7,8 +7,8 @@
 //! first may end the flow of the second.
 //!
 //! Packets of the common kinds share what they have in common with others of the burst ([`Paths`]) and pass stops 4 to 6
-//! in one step where their flow is settled ([`Engine::carry`]) or begins ([`Engine::begin_flow`]). All others take the long way, and so does a packet that
-//! turns out not to be as simple as it looked.
+//! in one step where their flow is settled ([`Engine::carry`]) or begins ([`Engine::begin_flow`]). All others take the long
+//! way, and so does a packet that turns out not to be as simple as it looked.
 //!
 //! Everything that ends is counted in exactly one place: [`Walk::leave`], [`Walk::end`], where it is delivered to a
 //! router (`router/local.rs`), or the numbers of fragments and of packets to unknown neighbours that are held.

@@ -6,7 +6,7 @@ use weir_fabric::{PortConfig, VlanMode};
 use weir_filter::spec::{self, Action, Rule, Side, Spec};
 use weir_filter::{Event, Policy};
 use weir_wire::build::frames::{Ends, fragments, tagged, tcp, udp};
-use weir_wire::numbers::{TCP_RST, TCP_SYN};
+use weir_wire::numbers::{PROTOCOL_UDP, TCP_RST, TCP_SYN};
 use weir_wire::{DropReason, Epoch, Offload, Packet, PortId, Segmentation, TcpFields, Vid};
 
 use crate::lab::{LAN, Lab, frame, hello};
@@ -149,4 +149,28 @@ fn a_port_that_goes_leaves_its_fragments_to_the_strays() {
     lab.tick();
     assert_eq!(lab.fabric.totals().held, 0);
     assert_eq!(lab.fabric.stray_counters().dropped.get(DropReason::FragmentTimeout), 2);
+}
+
+#[test]
+fn first_packets_of_a_burst_leave_in_their_order_and_one_that_is_refused_is_answered() {
+    let rule = Rule {
+        name: "no".into(),
+        action: Action::Reject,
+        protocols: vec![PROTOCOL_UDP],
+        destination_ports: vec![9..=9],
+        ..Rule::default()
+    };
+    let mut lab = guarded(Action::Allow, vec![rule]);
+    // Where host 2 is, is known.
+    lab.send(2, &hello(2));
+    let frames = [8, 9, 10].map(|port| udp(Ends::ipv4(1, 2), (4000, port), b"first"));
+    for flows in [2, 2] {
+        let out = lab.burst(1, &frames);
+        let to_second: Vec<&Vec<u8>> = out.iter().filter(|(port, _)| *port == 2).map(|(_, frame)| frame).collect();
+        assert_eq!(to_second, [&frames[0], &frames[2]]);
+        assert_eq!(out.iter().filter(|(port, _)| *port == 1).count(), 1, "the refusal is told to its sender");
+        let counted = lab.fabric.engine().flows(10, |flow| flow.tuple.source_port == 4000).len();
+        assert_eq!(counted, flows);
+    }
+    assert_eq!(lab.dropped(1, DropReason::PolicyReject), 2);
 }

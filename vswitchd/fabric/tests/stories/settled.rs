@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use weir_fabric::Step;
 use weir_fabric::nat::{Masquerade, NatConfig};
 use weir_fabric::router::Route;
 use weir_wire::build::{Ends, frames, udp};
@@ -108,4 +109,25 @@ fn a_flow_older_than_the_masquerade_is_translated_from_then_on() {
     let out = came_out(&lab.burst(1, &[out.clone(), out]));
     assert!(out.len() == 2 && out.iter().all(|(_, packet)| packet.addresses().unwrap().0 == IpAddr::V4(OUTSIDE)));
     assert_eq!(lab.fabric.totals().dropped, before);
+}
+
+#[test]
+fn what_is_remembered_of_a_binding_ends_with_it() {
+    let mut lab = masquerading();
+    let [ours, _] = open(&mut lab, 1, 5000);
+    let ports = |out: &[(u16, Vec<u8>)]| came_out(out).iter().map(|(_, packet)| packet.ports().unwrap().0).collect();
+    let before: Vec<u16> = ports(&lab.burst(1, &[ours.clone(), ours.clone()]));
+    assert_eq!(before, [5000, 5000]);
+    lab.step(Step::FlushNat);
+    // Another host has the same port now, and its binding stands in the same place.
+    let theirs = udp(inside(2), (5000, 53), b"ask");
+    assert_eq!(only(&lab.send(2, &theirs)).1.ports(), Some((5000, 53)));
+    for _ in 0..2 {
+        let left = lab.burst(1, &[ours.clone(), ours.clone()]);
+        let after: Vec<u16> = ports(&left);
+        assert!(after.len() == 2 && after[0] != 5000 && after[0] == after[1], "{after:?}");
+        let (_, packet) = came_out(&left).remove(0);
+        let (port, answer) = only(&lab.send(3, &udp(back(&packet), (53, after[0]), b"answer")));
+        assert_eq!((port, answer.addresses().unwrap().1), (1, inside(1).source));
+    }
 }
