@@ -202,6 +202,8 @@ pub struct Engine {
     quotas: Quotas,
     prowlers: Prowlers,
     proxies: SynProxies,
+    /// Some rule of the policy marks packets.
+    marks: bool,
 }
 
 impl Engine {
@@ -230,6 +232,7 @@ impl Engine {
             quotas: Quotas::default(),
             prowlers: Prowlers::new(seed),
             proxies: SynProxies::new(seed),
+            marks: false,
         }
     }
 
@@ -248,6 +251,7 @@ impl Engine {
         }
         let before = Arc::clone(&self.policy);
         self.take_accounts(&before, &policy);
+        self.marks = policy.marks();
         self.counters.clear();
         self.counters.resize(policy.rules() + 1, RuleCounter::default());
         std::mem::replace(&mut self.policy, policy)

@@ -120,7 +120,11 @@ impl Engine {
         if name.hash == 0 {
             return Carried::Unsettled;
         }
-        let Some(slot) = self.table.find(&name.key, name.hash) else { return Carried::First };
+        let Some(slot) = self.table.find(&name.key, name.hash) else {
+            // Where rules mark packets, or handshakes are done in a guest's place, the first ones too take the way on which
+            // that is done.
+            return if self.marks || !self.proxies.is_idle() { Carried::Unsettled } else { Carried::First };
+        };
         let epoch = self.policy.epoch();
         let flow = self.table.at_mut(slot);
         let direction = flow.direction(name.from_low);
@@ -162,6 +166,7 @@ impl Engine {
         leaves: &mut Leaves,
     ) -> Result<(), Why> {
         self.started.get_or_insert(now);
+        self.mark = None;
         let mut p = Passing { now, packet, switch, exits: Exits::One(to), pool };
         match self.open(&mut p, name.key, name.from_low, None) {
             Ok(()) => {

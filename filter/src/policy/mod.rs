@@ -137,6 +137,11 @@ impl Policy {
         self.names.get(rule.0 as usize).map_or("default", String::as_str)
     }
 
+    /// Some rule marks the packets that it lets pass.
+    pub fn marks(&self) -> bool {
+        self.decisions.iter().chain(self.switches.values()).any(|decision| decision.dscp.is_some())
+    }
+
     /// Rules, without the defaults of the switches.
     pub fn rules(&self) -> usize {
         self.names.len()
