@@ -45,9 +45,7 @@ impl Bucket {
     fn fitting(&self, tag: u16) -> u32 {
         let wanted = u64::from(tag) * ONES;
         // Gathers the four highest bits in the uppermost four.
-        let bits = |word: u64| {
-            ((equal(word, wanted) >> 15).wrapping_mul(0x1000_2000_4000_8000) >> 60) as u32
-        };
+        let bits = |word: u64| ((equal(word, wanted) >> 15).wrapping_mul(0x1000_2000_4000_8000) >> 60) as u32;
         let [low, high] = self.tags;
         bits(low) | bits(high) << 4
     }
@@ -87,13 +85,7 @@ impl Index {
         let mut buckets = Vec::with_capacity(limit);
         buckets.push(Bucket::default());
         buckets.push(Bucket::default());
-        Index {
-            buckets,
-            mask: 1,
-            limit,
-            len: 0,
-            stash: Vec::with_capacity(STASH),
-        }
+        Index { buckets, mask: 1, limit, len: 0, stash: Vec::with_capacity(STASH) }
     }
 
     /// Both buckets of a hash.
@@ -106,11 +98,7 @@ impl Index {
     #[inline]
     fn address(&self, hash: u32) -> usize {
         let wide = (hash & (self.mask << 1 | 1)) as usize;
-        if wide < self.buckets.len() {
-            wide
-        } else {
-            (hash & self.mask) as usize
-        }
+        if wide < self.buckets.len() { wide } else { (hash & self.mask) as usize }
     }
 
     #[inline]
@@ -147,8 +135,7 @@ impl Index {
             let bucket = self.bucket(at);
             let mut ways = bucket.fitting(tag(hash));
             while ways != 0 {
-                if let Some(slot) =
-                    bucket.slots[ways.trailing_zeros() as usize & (WAYS - 1)].checked_sub(1)
+                if let Some(slot) = bucket.slots[ways.trailing_zeros() as usize & (WAYS - 1)].checked_sub(1)
                     && is_it(slot)
                 {
                     return Some(slot);
@@ -159,22 +146,14 @@ impl Index {
         if self.stash.is_empty() {
             return None;
         }
-        self.stash
-            .iter()
-            .find(|&&(stashed, slot)| stashed == hash && is_it(slot))
-            .map(|&(_, slot)| slot)
+        self.stash.iter().find(|&&(stashed, slot)| stashed == hash && is_it(slot)).map(|&(_, slot)| slot)
     }
 
     /// Adds a place. `hash_of` tells the hash of a place that is in the index already.
     ///
     /// # Errors
     /// [`Full`] where nothing is free; the index is unchanged then.
-    pub fn insert(
-        &mut self,
-        hash: u64,
-        slot: u32,
-        hash_of: impl Fn(u32) -> u64,
-    ) -> Result<(), Full> {
+    pub fn insert(&mut self, hash: u64, slot: u32, hash_of: impl Fn(u32) -> u64) -> Result<(), Full> {
         if self.len >= self.buckets.len() * FILL && self.buckets.len() < self.limit {
             self.split(&hash_of);
         }
@@ -211,9 +190,7 @@ impl Index {
 
     /// Into the first bucket that has room; `false` where both are full.
     fn place(&mut self, hash: u64, slot: u32) -> bool {
-        self.pair(hash)
-            .into_iter()
-            .any(|at| put(&mut self.buckets[at], hash, slot))
+        self.pair(hash).into_iter().any(|at| put(&mut self.buckets[at], hash, slot))
     }
 
     /// Moves one flow of a full bucket to its other bucket, and takes its place.
@@ -272,9 +249,7 @@ mod tests {
 
     /// Well mixed and different for each n.
     fn hash(n: u32) -> u64 {
-        let mut x = u64::from(n)
-            .wrapping_add(1)
-            .wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mut x = u64::from(n).wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         x ^ (x >> 31)
@@ -287,10 +262,7 @@ mod tests {
         for n in 0..limit as u32 {
             index.insert(hash(n), n, hash).unwrap();
             if n % 97 == 0 || n < 200 {
-                assert!(
-                    (0..=n).all(|m| index.find(hash(m), |slot| slot == m) == Some(m)),
-                    "{n}"
-                );
+                assert!((0..=n).all(|m| index.find(hash(m), |slot| slot == m) == Some(m)), "{n}");
             }
         }
         assert!(index.stash.len() < STASH / 4, "{}", index.stash.len());
@@ -319,9 +291,7 @@ mod tests {
     fn equal_hashes_fill_two_buckets_and_the_stash_and_are_then_refused() {
         let mut index = Index::new(1 << 16);
         let same = |_| 0x1234_5678_9abc_def1;
-        let room = (0..1000)
-            .take_while(|&n| index.insert(same(n), n, same).is_ok())
-            .count();
+        let room = (0..1000).take_while(|&n| index.insert(same(n), n, same).is_ok()).count();
         assert_eq!(room, 2 * WAYS + STASH);
         assert_eq!(index.find(same(0), |slot| slot == 70), Some(70));
         (0..room as u32).for_each(|n| index.remove(same(n), n));

@@ -146,7 +146,9 @@ impl World {
         let (name, mut leaves, to) = (self.engine.name(packet, SWITCH), Leaves::default(), PortId(to));
         let fate = match self.engine.carry(self.now, packet, &name, to, &mut leaves) {
             Carried::On => Ok(()),
-            Carried::First => self.engine.begin_flow(self.now, packet, (SWITCH, &name), to, &mut self.pool, &mut leaves),
+            Carried::First => {
+                self.engine.begin_flow(self.now, packet, (SWITCH, &name), to, &mut self.pool, &mut leaves)
+            }
             Carried::Unsettled => return None,
         };
         assert_eq!(leaves.cover(1), fate.is_ok());
