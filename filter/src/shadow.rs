@@ -306,8 +306,7 @@ mod tests {
     #[test]
     fn a_flow_met_again_is_the_same_flow() {
         let policy = Policy::default();
-        let mut differences = Differences::default();
-        differences.limits = Limits::default();
+        let mut differences = Differences::new(Limits::default());
         for second in 1..=3 {
             let sight = Sight { now: Instant::from_secs(second), ports: [PortId(1), PortId(2)], packets: 2 };
             let (live, candidate) = (word(&policy, Action::Drop, 0), word(&policy, Action::Allow, 0));
