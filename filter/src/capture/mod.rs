@@ -102,8 +102,8 @@ struct Watch {
 }
 
 impl Watch {
-    fn new(settings: &Settings, program: &Program) -> Watch {
-        let told = settings.kinds.hears_flows();
+    fn new(settings: &Settings, program: &Program, shared: &Shared) -> Watch {
+        let told = settings.kinds.hears_flows() || shared.store_all;
         Watch {
             unasked: told || settings.app_error != Policy::Ignore || settings.stream.bypass,
             settled: program.tags_packets(),
@@ -139,7 +139,7 @@ impl Capture {
         let teller = Teller::new(settings.kinds.clone());
         let core = Core {
             flows: Table::new(settings.flows, settings.seed),
-            watch: Watch::new(&settings, &program),
+            watch: Watch::new(&settings, &program, &shared),
             settings,
             program,
             no_rules: Arc::new(Program::default()),
