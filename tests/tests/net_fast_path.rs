@@ -104,7 +104,9 @@ fn a_settled_flow_passes_in_the_kernel_and_every_packet_is_counted() -> Result<(
     // Eight bytes of question, six of answer, behind 42 bytes of headers, without padding.
     assert_eq!([number(&seen["bytes_to_server"]), number(&seen["bytes_to_client"])], [50_000, 48_000], "{seen}");
     let after = counts(&lan)?;
-    assert_eq!([after.received - before.received, after.sent - before.sent], [2000, 2000]);
+    // Hosts also ask for each other, and for routers, when they like.
+    let (received, sent) = (after.received - before.received, after.sent - before.sent);
+    assert!((2000..2016).contains(&received) && (2000..2016).contains(&sent), "{received} received, {sent} sent");
     let shown = after.by_worker - before.by_worker;
     assert!(shown < 400, "the worker was shown {shown} of 2000 packets");
     Ok(())
