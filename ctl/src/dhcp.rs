@@ -130,6 +130,12 @@ pub struct AddHost {
     /// Its client identifier, of DHCPv6 its DUID, in hexadecimal digits.
     #[arg(long, default_value = "", hide_default_value = true)]
     id: String,
+    /// The file that it is given as its user data, where metadata is served; needs --port.
+    #[arg(long, value_name = "PATH", default_value = "", hide_default_value = true, requires = "port")]
+    user_data: String,
+    /// Key that it is to let in by SSH, where metadata is served; needs --port; may be given again.
+    #[arg(long = "ssh-key", value_name = "KEY", requires = "port")]
+    ssh_keys: Vec<String>,
 }
 
 /// What can be done with addresses that guests hold.
@@ -218,8 +224,9 @@ pub async fn run(command: Command, daemon: &Connection, format: Format) -> Resul
         Command::Off { router, interface, v6 } => {
             client.delete_dhcp(v1::DeleteDhcpRequest { router, interface, dhcp: !v6, dhcp6: v6 }).await?
         }
-        Command::Host(Host::Add(AddHost { router, interface, address, name, port, mac, id })) => {
-            let host = Some(v1::GuestHost { name, port, mac, id, address });
+        Command::Host(Host::Add(wanted)) => {
+            let AddHost { router, interface, address, name, port, mac, id, user_data, ssh_keys } = wanted;
+            let host = Some(v1::GuestHost { name, port, mac, id, address, user_data, ssh_keys });
             client.set_host(v1::SetHostRequest { router, interface, host }).await?
         }
         Command::Host(Host::Del { router, interface, host }) => {

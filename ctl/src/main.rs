@@ -18,6 +18,7 @@ mod group;
 mod guard;
 mod inspect;
 mod lldp;
+mod metadata;
 mod mirror;
 mod multicast;
 mod nat;
@@ -113,6 +114,9 @@ enum Command {
     /// Names that routers serve to guests.
     #[command(subcommand)]
     Dns(dns::Command),
+    /// What routers tell guests of themselves, by HTTP at 169.254.169.254.
+    #[command(subcommand)]
+    Metadata(metadata::Command),
     /// Neighbours that routers know.
     #[command(subcommand)]
     Neighbor(neighbor::Command),
@@ -222,6 +226,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Nat(command) => nat::run(command, &daemon, format).await,
         Command::Dhcp(command) => dhcp::run(command, &daemon, format).await,
         Command::Dns(command) => dns::run(command, &daemon, format).await,
+        Command::Metadata(command) => metadata::run(command, &daemon, format).await,
         Command::Neighbor(command) => neighbor::run(command, &daemon, format).await,
         Command::Policy(command) => policy::run(command, &daemon, format).await,
         Command::Shadow(command) => shadow::run(command, &daemon, format).await,

@@ -1,6 +1,6 @@
 //! The routers' own services: which interfaces serve what, and the packets for whoever speaks for them.
 //!
-//! DHCP, DHCPv6 and DNS are spoken outside the datapath, by a thread of the daemon. A packet for one of them passes the
+//! DHCP, DHCPv6, DNS and metadata are spoken outside the datapath, by a thread of the daemon. A packet for one of them passes the
 //! guard like any other; where it would be delivered to a router that serves it, it is *punted*: put in a queue of
 //! [`PUNTS_MAX`] that the worker empties after each burst. What finds no room, or comes from a port at more than
 //! [`PUNT_RATE`] a second, is dropped as `service-limit`, so that one guest cannot crowd out the others.
@@ -10,7 +10,7 @@
 //! connections have both their sides and inspection reads the answers too ([`Fabric::answer`]).
 
 use std::collections::VecDeque;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use weir_filter::{Cleared, Entered, Inspected, Why};
 use weir_wire::build::packet as parsed;
@@ -32,7 +32,12 @@ pub const PUNT_BURST: u32 = 200;
 /// Addresses that are asked after for the services at once.
 const PROBES_MAX: usize = 64;
 
+/// Where guests ask for metadata: the addresses that clouds have made customary.
+pub const METADATA: (Ipv4Addr, Ipv6Addr) =
+    (Ipv4Addr::new(169, 254, 169, 254), Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254));
+
 const DNS: u16 = 53;
+const HTTP: u16 = 80;
 const DHCP_SERVER: u16 = 67;
 const DHCP6_SERVER: u16 = 547;
 
@@ -45,6 +50,8 @@ pub struct Serves {
     pub dhcp6: bool,
     /// DNS, UDP and TCP port 53.
     pub dns: bool,
+    /// Metadata, TCP port 80 of the addresses [`METADATA`], which are to be among the interface's.
+    pub metadata: bool,
 }
 
 /// A service.
@@ -56,6 +63,8 @@ pub enum Service {
     Dhcp6,
     /// Names.
     Dns,
+    /// What guests are to know of themselves.
+    Metadata,
 }
 
 impl Serves {
@@ -64,6 +73,7 @@ impl Serves {
             Service::Dhcp => self.dhcp,
             Service::Dhcp6 => self.dhcp6,
             Service::Dns => self.dns,
+            Service::Metadata => self.metadata,
         }
     }
 }
@@ -133,7 +143,7 @@ impl Serving {
     }
 }
 
-/// The service that a packet is for, by its ports alone.
+/// The service that a packet is for, by its ports, and of HTTP by its destination.
 pub(crate) fn service_of(packet: &Packet) -> Option<Service> {
     if packet.headers.fragment != Fragment::No {
         return None;
@@ -144,6 +154,10 @@ pub(crate) fn service_of(packet: &Packet) -> Option<Service> {
         (L3::Ipv4, PROTOCOL_UDP, DHCP_SERVER) => Some(Service::Dhcp),
         (L3::Ipv6, PROTOCOL_UDP, DHCP6_SERVER) => Some(Service::Dhcp6),
         (L3::Ipv4 | L3::Ipv6, PROTOCOL_UDP | PROTOCOL_TCP, DNS) => Some(Service::Dns),
+        (L3::Ipv4 | L3::Ipv6, PROTOCOL_TCP, HTTP) => {
+            let to = packet.addresses().map(|(_, to)| to);
+            (to == Some(METADATA.0.into()) || to == Some(METADATA.1.into())).then_some(Service::Metadata)
+        }
         _ => None,
     }
 }

@@ -55,6 +55,7 @@ impl Config {
             router.check_services(problems);
         }
         self.check_neighbors_on_switches(problems);
+        self.check_metadata(problems);
     }
 
     /// A router without a rule set of its own takes that of its switches, which must be one.

@@ -7,6 +7,7 @@ use hickory_proto::rr::Name;
 use ipnetwork::IpNetwork;
 
 use super::check::Problems;
+use super::metadata::check_host;
 use super::router::{Interface, Router};
 use super::services::{Addresses, Dhcp, Dhcp6, Dns, GuestHost, GuestOption, unhex};
 
@@ -152,9 +153,11 @@ fn check_hosts(object: &str, networks: &[&IpNetwork], hosts: &[GuestHost], probl
                 .unless(near && !own, || format!("{object}: {address} is not in the interface's network, or its own"));
             problems.unless(taken.insert(address), || format!("{object}: {address} belongs to another host"));
         }
-        problems.unless(host.address.is_some() || host.name.is_some(), || {
+        let is_told = host.user_data.is_some() || !host.ssh_keys.is_empty();
+        problems.unless(host.address.is_some() || host.name.is_some() || is_told, || {
             format!("{object}: give it an address or a name")
         });
+        check_host(&object, host, problems);
     }
 }
 

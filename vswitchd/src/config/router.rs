@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use weir_wire::MacAddr;
 
 use super::is_default;
+use super::metadata::{Metadata, metadata};
 use super::nat::{Forward, Helper, Masquerade, Nat64, Nptv6, OneToOne};
 use super::policy_route::PolicyRoute;
 use super::rule::Action;
@@ -95,6 +96,9 @@ pub struct Interface {
     /// Give its network IPv6 addresses, or tell it of servers, by DHCPv6.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dhcp6: Option<Dhcp6>,
+    /// Tell guests of themselves by HTTP at 169.254.169.254; `true`, or a table.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "metadata")]
+    pub metadata: Option<Metadata>,
 }
 
 /// What a network is told of its router. The prefixes are the interface's networks of 64 bits.
@@ -184,6 +188,7 @@ impl Default for Interface {
             advertise: None,
             dhcp: None,
             dhcp6: None,
+            metadata: None,
             proxy: Vec::new(),
         }
     }

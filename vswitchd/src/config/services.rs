@@ -230,6 +230,12 @@ pub struct GuestHost {
     /// Its address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<IpAddr>,
+    /// The file that it is given as its user data, where metadata is served.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_data: Option<String>,
+    /// Keys that it is to let in by SSH, as lines of `authorized_keys`, where metadata is served.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "one_or_many")]
+    pub ssh_keys: Vec<String>,
 }
 
 /// IPv6 addresses for the network of an interface (DHCPv6, RFC 8415). Without ranges and hosts it tells of servers only.

@@ -3,7 +3,7 @@
 use weir_proto::v1;
 
 use super::convert::{filled, text, texts};
-use crate::config::{Dhcp, Dhcp6, Dns, GuestHost, GuestOption, GuestRoute, Mac, NameRecord};
+use crate::config::{Dhcp, Dhcp6, Dns, GuestHost, GuestOption, GuestRoute, Mac, Metadata, NameRecord};
 use crate::refusal::Refusal;
 
 fn strings<T: ToString>(list: &[T]) -> Vec<String> {
@@ -106,6 +106,8 @@ pub(super) fn host_of(object: &str, host: &v1::GuestHost) -> Result<GuestHost, R
         mac: optional::<Mac>(object, "mac", &host.mac)?,
         id: filled(&host.id),
         address: optional(object, "address", &host.address)?,
+        user_data: filled(&host.user_data),
+        ssh_keys: host.ssh_keys.clone(),
     })
 }
 
@@ -116,7 +118,19 @@ fn host_to_proto(host: &GuestHost) -> v1::GuestHost {
         mac: host.mac.map(|mac| mac.to_string()).unwrap_or_default(),
         id: host.id.clone().unwrap_or_default(),
         address: host.address.map(|address| address.to_string()).unwrap_or_default(),
+        user_data: host.user_data.clone().unwrap_or_default(),
+        ssh_keys: host.ssh_keys.clone(),
     }
+}
+
+pub(super) fn metadata_of(spec: &v1::MetadataSpec) -> Metadata {
+    let v1::MetadataSpec { user_data, ssh_keys, require_token } = spec.clone();
+    Metadata { user_data: filled(&user_data), ssh_keys, require_token }
+}
+
+pub(super) fn metadata_to_proto(metadata: &Metadata) -> v1::MetadataSpec {
+    let Metadata { user_data, ssh_keys, require_token } = metadata.clone();
+    v1::MetadataSpec { user_data: user_data.unwrap_or_default(), ssh_keys, require_token }
 }
 
 pub(super) fn dns_of(object: &str, spec: &v1::DnsSpec) -> Result<Dns, Refusal> {

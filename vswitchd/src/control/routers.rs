@@ -93,8 +93,9 @@ impl Routers for Service {
                 Some(_) if only_new => return Err(Refusal::exists("interface", &wanted.name)),
                 // What it serves is set by calls of its own.
                 Some(interface) => {
-                    let (dhcp, dhcp6) = (interface.dhcp.take(), interface.dhcp6.take());
-                    *interface = Interface { dhcp, dhcp6, ..wanted };
+                    let (dhcp, dhcp6, metadata) =
+                        (interface.dhcp.take(), interface.dhcp6.take(), interface.metadata.take());
+                    *interface = Interface { dhcp, dhcp6, metadata, ..wanted };
                 }
                 None => known.push(wanted),
             }

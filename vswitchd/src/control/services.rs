@@ -10,14 +10,15 @@ use weir_wire::MacAddr;
 use super::Service;
 use super::convert::{filled, required, text};
 use super::convert_services::{
-    count, dhcp_of, dhcp_to_proto, dhcp6_of, dhcp6_to_proto, dns_of, dns_to_proto, host_of, record_of,
+    count, dhcp_of, dhcp_to_proto, dhcp6_of, dhcp6_to_proto, dns_of, dns_to_proto, host_of, metadata_of,
+    metadata_to_proto, record_of,
 };
 use crate::commit::Terms;
 use crate::config::{Config, GuestHost, Interface, Router};
 use crate::refusal::Refusal;
 use crate::services::book::Counters;
 use crate::services::leases::Lease;
-use crate::services::{dns, now_s};
+use crate::services::{dns, metadata, now_s};
 
 #[tonic::async_trait]
 impl Services for Service {
@@ -144,6 +145,15 @@ impl Services for Service {
         .await
     }
 
+    async fn set_metadata(&self, request: Request<v1::SetMetadataRequest>) -> Result<Response<v1::Applied>, Status> {
+        let v1::SetMetadataRequest { router, interface, metadata } = request.into_inner();
+        self.serve(move |config| {
+            interface_of(config, &router, &interface)?.metadata = metadata.as_ref().map(metadata_of);
+            Ok(())
+        })
+        .await
+    }
+
     async fn list(
         &self,
         request: Request<v1::ListServicesRequest>,
@@ -162,10 +172,11 @@ impl Services for Service {
             dhcp: interface.dhcp.as_ref().map(dhcp_to_proto),
             dhcp6: interface.dhcp6.as_ref().map(dhcp6_to_proto),
             dns: router.serves_names(interface),
+            metadata: interface.metadata.as_ref().map(metadata_to_proto),
             leases: count(held_at(&router.name, &interface.name)),
         };
         let interfaces = routers().flat_map(|router| router.interfaces.iter().map(move |i| serving(router, i)));
-        let serves = |i: &v1::InterfaceServices| i.dhcp.is_some() || i.dhcp6.is_some() || i.dns;
+        let serves = |i: &v1::InterfaceServices| i.dhcp.is_some() || i.dhcp6.is_some() || i.dns || i.metadata.is_some();
         let names = routers()
             .filter_map(|r| Some(v1::RouterNames { router: r.name.clone(), dns: Some(dns_to_proto(r.dns.as_ref()?)) }));
         let state = self.controller.services().state();
@@ -176,6 +187,7 @@ impl Services for Service {
             dhcp6: Some(counters(&state.book.v6)),
             dns: Some(names_counters(&state.dns)),
             unwritten: state.book.journal.failed,
+            metadata: Some(metadata_counters(&state.metadata.counters)),
         }))
     }
 
@@ -271,6 +283,11 @@ fn counters(counters: &Counters) -> v1::DhcpCounters {
     let Counters { requests, answers, refusals, malformed, foreign, limited, port_limit, exhausted, conflicts } =
         *counters;
     v1::DhcpCounters { requests, answers, refusals, malformed, foreign, limited, port_limit, exhausted, conflicts }
+}
+
+fn metadata_counters(counters: &metadata::Counters) -> v1::MetadataCounters {
+    let metadata::Counters { requests, answered, unknown, refused, malformed, unreadable, limited } = *counters;
+    v1::MetadataCounters { requests, answered, unknown, refused, malformed, unreadable, limited }
 }
 
 fn names_counters<B>(desk: &dns::Desk<B>) -> v1::DnsCounters {

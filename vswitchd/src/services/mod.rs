@@ -1,10 +1,10 @@
-//! What routers serve their networks: addresses (DHCP, DHCPv6) and names (DNS).
+//! What routers serve their networks: addresses (DHCP, DHCPv6), names (DNS), and to guests what they are (metadata).
 //!
 //! A thread of its own takes the packets that the fabric has handed over, answers them, and hands frames back to the
 //! worker. What it knows lies behind a lock that it shares with the control side, never with the worker. Packets come
 //! by a bounded queue; when the thread falls behind, the fabric drops, and counts, what finds no room.
 //!
-//! The parts that decide are pure and are told the time: [`dhcp4`], [`dhcp6`], [`pool`], [`dns`]. This file and
+//! The parts that decide are pure and are told the time: [`dhcp4`], [`dhcp6`], [`pool`], [`dns`], [`metadata`]. This file and
 //! [`server`] bring clocks, sockets and files.
 
 use std::net::IpAddr;
@@ -21,16 +21,18 @@ mod frame;
 mod guest_name;
 pub mod journal;
 pub mod leases;
+pub mod metadata;
 pub mod pool;
 mod rates;
 pub mod served;
 pub mod server;
+pub mod tcp;
 
 use book::Book;
-use dns::tcp::Line;
 use journal::Journal;
 use leases::{Lease, Leases};
 use server::Way;
+use tcp::Line;
 
 /// Where an answer of the name service goes.
 #[derive(Clone, Debug)]
@@ -48,6 +50,8 @@ pub struct State {
     pub book: Book,
     /// Names.
     pub dns: dns::Desk<Back>,
+    /// Metadata.
+    pub metadata: metadata::Desk,
 }
 
 /// The services, for the control side and for their own thread.
@@ -63,7 +67,11 @@ impl Default for Services {
 
 impl Services {
     fn with(journal: Journal, leases: Leases) -> Services {
-        Services(Arc::new(Mutex::new(State { book: Book::new(journal, leases), dns: dns::Desk::default() })))
+        Services(Arc::new(Mutex::new(State {
+            book: Book::new(journal, leases),
+            dns: dns::Desk::default(),
+            metadata: metadata::Desk::new(metadata_key()),
+        })))
     }
 
     /// Services whose leases are kept in a file.
@@ -99,6 +107,11 @@ impl Services {
 /// Seconds since 1970.
 pub fn now_s() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs()
+}
+
+/// What tokens for metadata are made by; `None` where there are no random numbers.
+fn metadata_key() -> Option<ring::hmac::Key> {
+    ring::hmac::Key::generate(ring::hmac::HMAC_SHA256, &ring::rand::SystemRandom::new()).ok()
 }
 
 /// A name for this daemon in DHCPv6, which nobody else has.

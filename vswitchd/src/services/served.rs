@@ -9,7 +9,7 @@ use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
 use weir_wire::{InterfaceId, MacAddr, PortId};
 
 use super::leases::Place;
-use crate::config::{Addresses, Config, Dhcp, Dhcp6, GuestHost, Interface, Router, unhex};
+use crate::config::{Addresses, Config, Dhcp, Dhcp6, GuestHost, Interface, Metadata, Router, unhex};
 use crate::state::Ids;
 
 /// A guest's own address and name.
@@ -25,6 +25,10 @@ pub struct Host {
     pub name: Option<String>,
     /// Its address.
     pub address: Option<IpAddr>,
+    /// The file of its user data.
+    pub user_data: Option<String>,
+    /// Keys that it lets in.
+    pub ssh_keys: Vec<String>,
 }
 
 /// Who asks for an address.
@@ -56,7 +60,8 @@ impl Guest<'_> {
 }
 
 impl Host {
-    fn is(&self, guest: &Guest<'_>) -> bool {
+    /// Whether a guest is this one.
+    pub fn is(&self, guest: &Guest<'_>) -> bool {
         self.port.as_ref().is_none_or(|port| port == guest.port)
             && self.mac.is_none_or(|mac| mac == guest.mac)
             && self.id.as_ref().is_none_or(|id| guest.is_called(id))
@@ -121,12 +126,16 @@ pub struct Served6 {
 pub struct Served {
     /// Its router, by name.
     pub router: String,
+    /// Where it is.
+    pub place: Place,
     /// DHCP.
     pub dhcp: Option<Arc<Served4>>,
     /// DHCPv6.
     pub dhcp6: Option<Arc<Served6>>,
     /// DNS.
     pub dns: bool,
+    /// Metadata.
+    pub metadata: Option<Arc<Metadata>>,
 }
 
 /// What all routers serve, and the names of ports.
@@ -147,11 +156,13 @@ impl Catalogue {
         for (router, interface) in config.routers.iter().flat_map(|r| r.interfaces.iter().map(move |i| (r, i))) {
             let dns = router.serves_names(interface);
             if let Some(id) = ids.interface(&router.name, &interface.name)
-                && (interface.dhcp.is_some() || interface.dhcp6.is_some() || dns)
+                && (interface.dhcp.is_some() || interface.dhcp6.is_some() || dns || interface.metadata.is_some())
             {
                 let dhcp = interface.dhcp.as_ref().and_then(|wanted| served4(router, interface, wanted)).map(Arc::new);
                 let dhcp6 = interface.dhcp6.as_ref().map(|wanted| Arc::new(served6(router, interface, wanted)));
-                let served = Served { router: router.name.clone(), dhcp, dhcp6, dns };
+                let metadata = interface.metadata.clone().map(Arc::new);
+                let place = place(&router.name, &interface.name);
+                let served = Served { router: router.name.clone(), place, dhcp, dhcp6, dns, metadata };
                 catalogue.interfaces.insert(id.0, served);
             }
         }
@@ -251,6 +262,8 @@ fn hosts(wanted: &[GuestHost]) -> Vec<Host> {
         id: host.id.as_deref().and_then(unhex),
         name: host.name.as_ref().map(|name| name.to_ascii_lowercase()),
         address: host.address,
+        user_data: host.user_data.clone(),
+        ssh_keys: host.ssh_keys.clone(),
     };
     wanted.iter().map(host).collect()
 }

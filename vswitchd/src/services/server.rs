@@ -18,13 +18,15 @@ use super::dhcp6;
 use super::dns::cache::Key;
 use super::dns::local::Names;
 use super::dns::message::Transport;
-use super::dns::tcp::Stack;
-use super::dns::{Asked, Said, WAITING_MAX, forward, message};
+use super::dns::{self, Asked, Said, WAITING_MAX, forward, message};
 use super::frame::Frame;
 use super::served::{Catalogue, Guest};
+use super::tcp::{After, Stack};
 use super::{Back, Services, now_s};
 use crate::published::Board;
 use crate::worker::{Handle, Outgoing};
+
+mod metadata;
 
 /// Packets answered before the worker is given what there is.
 const BATCH: usize = 64;
@@ -73,6 +75,7 @@ struct Server {
     services: Services,
     wanted: Wanted,
     stacks: BTreeMap<u16, Stack<Way>>,
+    metadata: metadata::Stacks,
     events: Sender<Event>,
     probes: usize,
     started: Instant,
@@ -92,6 +95,7 @@ pub fn start(worker: Handle, board: Board, services: Services, punts: Receiver<P
         services,
         wanted: Wanted::default(),
         stacks: BTreeMap::new(),
+        metadata: metadata::Stacks::default(),
         events,
         probes: 0,
         started: Instant::now(),
@@ -126,6 +130,7 @@ impl Server {
                 () = tokio::time::sleep(wait) => {}
             }
             self.poll_stacks();
+            self.poll_metadata();
             if self.worker.send_out(std::mem::take(&mut self.outgoing)).is_err() {
                 return;
             }
@@ -145,6 +150,7 @@ impl Server {
             config.routers.iter().filter_map(|r| Some((r.name.clone(), Arc::new(Names::of(r, ports())?)))).collect();
         let reserved = names.iter().map(|(router, names)| (router.clone(), Arc::new(names.reserved()))).collect();
         self.stacks.retain(|id, _| catalogue.interfaces.get(id).is_some_and(|served| served.dns));
+        self.metadata.retain(&catalogue);
         self.wanted = Wanted { catalogue, names, reserved };
     }
 
@@ -153,6 +159,7 @@ impl Server {
             Service::Dhcp => self.dhcp(punt, false),
             Service::Dhcp6 => self.dhcp6(&punt),
             Service::Dns => self.dns(&punt),
+            Service::Metadata => self.metadata(&punt),
         }
     }
 
@@ -240,7 +247,7 @@ impl Server {
             return self.question(punt.interface, punt.port, frame.payload, Back::Datagram(way));
         }
         let now = self.started.elapsed();
-        let stack = self.stacks.entry(punt.interface.0).or_insert_with(|| Stack::new(random(), now));
+        let stack = self.stacks.entry(punt.interface.0).or_insert_with(|| Stack::new(dns::tcp::MANNER, random(), now));
         let segment = (frame.ports.0, punt.headers.tcp_flags);
         stack.take(frame.network.to_vec(), frame.ends, segment, way);
     }
@@ -256,7 +263,7 @@ impl Server {
         };
         let said = {
             let mut state = self.services.state();
-            let super::State { book, dns } = &mut *state;
+            let super::State { book, dns, .. } = &mut *state;
             let asked = Asked { bytes, port, transport, back: back.clone() };
             dns.ask(&names, &book.leases, now_s(), asked)
         };
@@ -282,7 +289,7 @@ impl Server {
             }
             Back::Connection(interface, line) => {
                 if let Some(stack) = self.stacks.get_mut(&interface) {
-                    stack.answer(line, answer);
+                    stack.answer(line, &dns::tcp::framed(answer), After::Listen);
                 }
             }
         }
@@ -314,7 +321,8 @@ impl Server {
     /// When a connection wants to be looked at, since the start.
     fn due(&mut self) -> Duration {
         let now = self.started.elapsed();
-        self.stacks.values_mut().filter_map(|stack| stack.due(now)).min().unwrap_or(now + LONGEST_WAIT)
+        let stacks = self.stacks.values_mut().chain(self.metadata.stacks());
+        stacks.filter_map(|stack| stack.due(now)).min().unwrap_or(now + LONGEST_WAIT)
     }
 }
 

@@ -8,7 +8,7 @@ use ipnetwork::IpNetwork;
 use weir_fabric::Step;
 use weir_fabric::nat::{Forward, Masquerade, Nat64, NatConfig, Nptv6, OneToOne};
 use weir_fabric::router::{Advertise, InterfaceConfig, NextHop, Prefix, Route, RouteTable, RouterConfig, Target};
-use weir_fabric::serve::Serves;
+use weir_fabric::serve::{METADATA, Serves};
 use weir_filter::policy::spec;
 use weir_wire::{InterfaceId, SwitchId, Vid};
 
@@ -121,7 +121,8 @@ fn served(desired: &Config, ids: &Ids) -> Vec<(InterfaceId, Serves)> {
     let all = desired.routers.iter().flat_map(|router| router.interfaces.iter().map(move |i| (router, i)));
     let serves = |(router, interface): (&Router, &Interface)| {
         let (dhcp, dhcp6) = (interface.dhcp.is_some(), interface.dhcp6.is_some());
-        let serves = Serves { dhcp, dhcp6, dns: router.serves_names(interface) };
+        let metadata = interface.metadata.is_some();
+        let serves = Serves { dhcp, dhcp6, dns: router.serves_names(interface), metadata };
         Some((ids.interface(&router.name, &interface.name)?, serves))
     };
     all.filter_map(serves).filter(|(_, serves)| *serves != Serves::default()).collect()
@@ -157,13 +158,25 @@ fn interface(router: &Router, wanted: &Interface, ids: &Ids) -> Option<Interface
         switch: ids.switch(&wanted.switch)?,
         vid: Vid(wanted.vlan),
         mac: router.mac_of(wanted),
-        addresses: wanted.addresses.iter().map(prefix).collect(),
+        addresses: addresses(wanted),
         mtu: wanted.mtu,
         clamp_mss: wanted.clamp_mss,
         neighbors: wanted.neighbors.iter().map(|neighbor| (neighbor.address, neighbor.mac.0)).collect(),
         advertise: wanted.advertise.as_ref().map(|told| advertise(router, wanted, told)),
         proxy: wanted.proxy.iter().map(prefix).collect(),
     })
+}
+
+/// The addresses that are given, and those of metadata: that of IPv6 where there is IPv6.
+fn addresses(wanted: &Interface) -> Vec<Prefix> {
+    let is_v6 = wanted.addresses.iter().any(IpNetwork::is_ipv6);
+    let v6 = is_v6.then_some(Prefix { address: METADATA.1.into(), length: 128 });
+    let metadata = [Some(Prefix { address: METADATA.0.into(), length: 32 }), v6].into_iter().flatten();
+    let metadata = metadata.filter(|_| wanted.metadata.is_some());
+    let given: Vec<Prefix> = wanted.addresses.iter().map(prefix).collect();
+    let own = |other: &Prefix| given.iter().any(|prefix| prefix.address == other.address);
+    let added: Vec<Prefix> = metadata.filter(|prefix| !own(prefix)).collect();
+    [given, added].concat()
 }
 
 /// What a network is told. Names that the router serves there are told of without being asked for.

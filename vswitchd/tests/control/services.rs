@@ -150,3 +150,26 @@ async fn a_guest_gets_an_address_and_is_found_by_its_name() {
     let listed = services.list(v1::ListServicesRequest::default()).await.expect("lists").into_inner();
     assert_eq!((listed.dhcp.map(|c| c.answers), listed.dns.map(|c| c.local)), (Some(2), Some(1)));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metadata_is_set_told_and_taken_back() {
+    let rig = with_router().await;
+    let mut services = rig.services();
+    let wanted = v1::MetadataSpec { require_token: true, ssh_keys: vec!["ssh-rsa A".into()], ..Default::default() };
+    let request = |metadata| v1::SetMetadataRequest { router: "edge".into(), interface: "lan".into(), metadata };
+    let wrong = v1::MetadataSpec { user_data: "here".into(), ..Default::default() };
+    let refused = services.set_metadata(request(Some(wrong))).await.expect_err("a relative path");
+    assert!(refused.message().contains("no absolute path"), "{}", refused.message());
+    services.set_metadata(request(Some(wanted.clone()))).await.expect("is set");
+    services.set_dhcp(dhcp("10.0.0.100-10.0.0.110")).await.expect("is set");
+    let own = v1::GuestHost { port: "a".into(), user_data: "/a".into(), ..Default::default() };
+    let request_host = v1::SetHostRequest { router: "edge".into(), interface: "lan".into(), host: Some(own.clone()) };
+    services.set_host(request_host).await.expect("is set");
+    let listed = services.list(v1::ListServicesRequest::default()).await.expect("lists").into_inner();
+    assert_eq!(listed.interfaces[0].metadata.as_ref(), Some(&wanted));
+    assert_eq!(listed.interfaces[0].dhcp.as_ref().expect("is given").hosts, [own]);
+    assert_eq!(listed.metadata, Some(v1::MetadataCounters::default()));
+    services.set_metadata(request(None)).await.expect("is taken back");
+    let listed = services.list(v1::ListServicesRequest::default()).await.expect("lists").into_inner();
+    assert_eq!(listed.interfaces[0].metadata, None);
+}

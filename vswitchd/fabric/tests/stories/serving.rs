@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use weir_fabric::Step;
-use weir_fabric::serve::{PUNT_BURST, Punt, Serves, Service};
+use weir_fabric::serve::{METADATA, PUNT_BURST, Punt, Serves, Service};
 use weir_wire::build::{ArpKind, Ends, arp, tcp, udp};
 use weir_wire::numbers::*;
 use weir_wire::{DropReason, InterfaceId, MacAddr, PortId, TcpFields, Vid};
@@ -11,7 +11,7 @@ use weir_wire::{DropReason, InterfaceId, MacAddr, PortId, TcpFields, Vid};
 use crate::lab::Lab;
 use crate::routing::{EAST, two_networks};
 
-const ALL: Serves = Serves { dhcp: true, dhcp6: true, dns: true };
+const ALL: Serves = Serves { dhcp: true, dhcp6: true, dns: true, metadata: true };
 
 /// The two networks; the router serves everything to `LAN`, and nothing to `DMZ`.
 fn serving() -> Lab {
@@ -87,6 +87,18 @@ fn both_sides_of_a_connection_to_a_service_are_one_flow() {
     // A segment far outside the window is the guard's, also from us.
     let stray = tcp(ends.reversed(), TcpFields { seq: 900_000, ack: 108, flags: TCP_ACK, ..back }, &[], b"x");
     assert_eq!(answer(&mut lab, &asked, &stray), []);
+}
+
+#[test]
+fn metadata_is_asked_at_its_own_address_alone() {
+    let mut lab = serving();
+    let fields = TcpFields { source_port: 4000, destination_port: 80, seq: 9, ack: 0, flags: TCP_SYN, window: 500 };
+    let own = to_router(Ends::ipv4(1, 9));
+    assert_eq!(lab.send(1, &tcp(own, fields, &[], b"")).len(), 1, "a reset: nobody serves HTTP there");
+    assert_eq!(punt(&mut lab), None);
+    let ends = Ends { destination: METADATA.0.into(), ..own };
+    lab.send(1, &tcp(ends, fields, &[], b""));
+    assert_eq!(punt(&mut lab), None, "the interface does not have the address");
 }
 
 #[test]

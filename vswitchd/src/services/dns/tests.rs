@@ -267,7 +267,8 @@ mod connections {
     use weir_wire::{Packet, Pool, PortId, TcpFields};
 
     use super::*;
-    use crate::services::dns::tcp::Stack;
+    use crate::services::dns::tcp::{MANNER, framed};
+    use crate::services::tcp::{After, Stack};
 
     fn parse(frame: &[u8]) -> Packet {
         weir_wire::build::packet(frame, PortId(1), &mut Pool::default()).expect("a frame")
@@ -286,7 +287,7 @@ mod connections {
 
     #[test]
     fn a_question_over_tcp_is_heard_and_its_answer_sent() {
-        let mut stack: Stack<u8> = Stack::new(7, Duration::ZERO);
+        let mut stack: Stack<u8> = Stack::new(MANNER, 7, Duration::ZERO);
         let accepted = say(&mut stack, 4000, (100, 0, TCP_SYN), b"");
         let fields = accepted[0].tcp().expect("a segment");
         assert_eq!((fields.flags, fields.ack), (TCP_SYN | TCP_ACK, 101));
@@ -302,7 +303,7 @@ mod connections {
         let mut questions = stack.poll(Duration::from_millis(2));
         let (line, question, way) = questions.pop().expect("a question");
         assert_eq!((&question[..], way), (&b"who"[..], 9));
-        stack.answer(line, b"me");
+        stack.answer(line, &framed(b"me"), After::Listen);
         stack.poll(Duration::from_millis(3));
         let said: Vec<Packet> = std::iter::from_fn(|| stack.next_segment()).map(|(frame, _)| parse(&frame)).collect();
         assert!(said.iter().any(|packet| packet.payload() == b"\0\x02me"), "{}", said.len());
@@ -310,7 +311,7 @@ mod connections {
 
     #[test]
     fn a_host_has_so_many_connections_and_silent_ones_end() {
-        let mut stack: Stack<u8> = Stack::new(7, Duration::ZERO);
+        let mut stack: Stack<u8> = Stack::new(MANNER, 7, Duration::ZERO);
         let accepted = (0..10).filter(|n| !say(&mut stack, 4000 + n, (100, 0, TCP_SYN), b"").is_empty());
         assert_eq!(accepted.count(), 4);
         for seconds in 1..=60 {
@@ -322,7 +323,7 @@ mod connections {
 
     #[test]
     fn a_question_that_nobody_answers_ends_its_connection() {
-        let mut stack: Stack<u8> = Stack::new(7, Duration::ZERO);
+        let mut stack: Stack<u8> = Stack::new(MANNER, 7, Duration::ZERO);
         let accepted = say(&mut stack, 4000, (100, 0, TCP_SYN), b"");
         let seq = accepted[0].tcp().expect("a segment").seq.wrapping_add(1);
         let ends = Ends::ipv4(1, 2);
@@ -335,7 +336,7 @@ mod connections {
             stack.poll(Duration::from_secs(seconds));
         }
         while stack.next_segment().is_some() {}
-        stack.answer(line, b"too late");
+        stack.answer(line, &framed(b"too late"), After::Listen);
         stack.poll(Duration::from_secs(41));
         assert!(stack.next_segment().is_none());
         assert!(!say(&mut stack, 5000, (100, 0, TCP_SYN), b"").is_empty());
