@@ -9,7 +9,7 @@ use weir_wire::numbers::*;
 use weir_wire::{DropReason, InterfaceId, MacAddr, PortId, TcpFields, Vid};
 
 use crate::lab::Lab;
-use crate::routing::{EAST, two_networks};
+use crate::routing::{EAST, WEST, across, both_interfaces, prefix, set_router, two_networks};
 
 const ALL: Serves = Serves { dhcp: true, dhcp6: true, dns: true, metadata: true };
 
@@ -99,6 +99,24 @@ fn metadata_is_asked_at_its_own_address_alone() {
     let ends = Ends { destination: METADATA.0.into(), ..own };
     lab.send(1, &tcp(ends, fields, &[], b""));
     assert_eq!(punt(&mut lab), None, "the interface does not have the address");
+
+    let mut interfaces = both_interfaces();
+    interfaces[0].1.addresses.push(prefix("169.254.169.254/32"));
+    set_router(&mut lab, 0, interfaces, Vec::new());
+    // The neighbours of the first moment were asked for.
+    lab.age();
+    let guest = (ends.source_mac, Ipv4Addr::new(10, 0, 0, 1));
+    let answer = lab.send(1, &arp(ArpKind::Request, guest, (MacAddr::ZERO, METADATA.0)));
+    assert!(answer.contains(&(1, arp(ArpKind::Reply, (EAST, METADATA.0), guest))), "it answers on the link");
+    lab.send(1, &tcp(ends, TcpFields { source_port: 4001, ..fields }, &[], b""));
+    let asked = punt(&mut lab).expect("it is handed over");
+    assert_eq!((asked.service, asked.interface, asked.port), (Service::Metadata, InterfaceId(0), PortId(1)));
+    assert_eq!(lab.send(1, &tcp(own, TcpFields { source_port: 4002, ..fields }, &[], b"")).len(), 1, "only there");
+    // From the network of another interface it is the router's, but nobody serves it there.
+    let west = Ends { destination_mac: WEST, ..across().reversed() };
+    let west = Ends { destination: METADATA.0.into(), source: "10.0.1.3".parse().unwrap(), ..west };
+    assert_eq!(lab.send(3, &tcp(west, fields, &[], b"")).len(), 1, "a reset");
+    assert_eq!(punt(&mut lab), None);
 }
 
 #[test]
