@@ -185,10 +185,10 @@ fn requests_are_found_whole_and_in_pieces_and_never_beyond_their_room() {
     let mut state = 7u32;
     for length in 0..600 {
         let mut noise = request.to_vec();
-        for at in 0..noise.len() {
+        for byte in &mut noise {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             if state >> 29 == 0 {
-                noise[at] = (state >> 8) as u8;
+                *byte = (state >> 8) as u8;
             }
         }
         noise.truncate(length);
