@@ -49,7 +49,7 @@ pub enum Command {
 #[derive(Args)]
 #[group(required = true, multiple = true)]
 pub struct Settings {
-    /// Guard the port, or trust it [usually: trusted].
+    /// Guard the port, or trust it [usually: guests are guarded, all others trusted].
     #[arg(long, value_name = "BOOL")]
     on: Option<bool>,
     /// Learn addresses on first use, or let only those given and DHCP's pass [usually: true].
@@ -64,6 +64,15 @@ pub struct Settings {
     /// Addresses that the port may use whoever else does, with commas; "none" for none.
     #[arg(long, value_name = "ADDRESS,...", value_delimiter = ',')]
     shared: Option<Vec<String>>,
+    /// What the guest does beside speaking for itself, with commas: router, dhcp-server; "none" for none.
+    #[arg(long, value_name = "ROLE,...", value_delimiter = ',')]
+    roles: Option<Vec<String>>,
+    /// The only MACs that the port may use, with commas; "none" for any that is nobody else's.
+    #[arg(long, value_name = "MAC,...", value_delimiter = ',')]
+    macs: Option<Vec<String>>,
+    /// MACs that the port may use whoever else does, with commas; "none" for none.
+    #[arg(long, value_name = "MAC,...", value_delimiter = ',')]
+    shared_macs: Option<Vec<String>>,
 }
 
 /// Runs a command.
@@ -83,6 +92,12 @@ pub async fn run(command: Command, daemon: &Connection, format: Format) -> Resul
                 set_addresses: settings.addresses.is_some(),
                 shared: named(&settings.shared),
                 set_shared: settings.shared.is_some(),
+                roles: named(&settings.roles),
+                set_roles: settings.roles.is_some(),
+                macs: named(&settings.macs),
+                set_macs: settings.macs.is_some(),
+                shared_macs: named(&settings.shared_macs),
+                set_shared_macs: settings.shared_macs.is_some(),
             };
             print_applied(client.set(request).await?.get_ref(), format == Format::Json, false)
         }
@@ -110,17 +125,20 @@ pub async fn run(command: Command, daemon: &Connection, format: Format) -> Resul
 }
 
 fn text(ports: &[v1::GuardStatus]) -> String {
-    let mut table = Table::new(&["PORT", "GUARD", "LEARNS", ">LIMIT", ">BOUND", "GIVEN", "SHARED", "DROPPED"]);
+    let mut table =
+        Table::new(&["PORT", "GUARD", "ROLES", "LEARNS", ">LIMIT", ">BOUND", "GIVEN", "MACS", "SHARED", "DROPPED"]);
     for port in ports {
         let dropped: Vec<String> = port.dropped.iter().map(|c| format!("{} {}", count(c.count), c.name)).collect();
         table.row(vec![
             port.port.clone(),
             if port.on { "on".into() } else { "trusted".into() },
+            port.roles.join(","),
             if port.learn { "yes".into() } else { "no".into() },
             port.limit.to_string(),
             port.bindings.to_string(),
             port.addresses.join(","),
-            port.shared.join(","),
+            port.macs.join(","),
+            port.shared.iter().chain(&port.shared_macs).cloned().collect::<Vec<_>>().join(","),
             dropped.join(", "),
         ]);
     }
@@ -136,7 +154,7 @@ fn bindings(found: &v1::ListAddressBindingsResponse) -> String {
             binding.address.clone(),
             binding.port.clone(),
             binding.mac.clone(),
-            binding.origin.clone(),
+            if binding.heard { "heard".into() } else { binding.origin.clone() },
             binding.lease_s.map_or(String::new(), |seconds| format!("{seconds}s")),
         ]);
     }

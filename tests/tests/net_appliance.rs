@@ -23,6 +23,11 @@ fn tap(name: &str, switch: &str, interface: &str, host: &Namespace) -> String {
     format!("[[port]]\nname = \"{name}\"\nswitch = \"{switch}\"\n{tap}\n")
 }
 
+/// The same into a namespace that is a router or a bridge: others speak through it.
+fn trusted_tap(name: &str, switch: &str, interface: &str, host: &Namespace) -> String {
+    tap(name, switch, interface, host) + "guard = { on = false }\n"
+}
+
 /// Two hosts, `a` and `b`, in one network.
 struct Pair {
     a: Namespace,
@@ -211,7 +216,7 @@ inspect = "ours"
 interface = [{ name = "arm", switch = "arm", addresses = "10.9.0.2/24" }]
 route = [{ to = "0.0.0.0/0", via = "10.9.0.1" }]
 "#;
-    let daemon = Daemon::start(&format!("{arm}{}{RULES}", tap("arm", "arm", "arm", &router)))?;
+    let daemon = Daemon::start(&format!("{arm}{}{RULES}", trusted_tap("arm", "arm", "arm", &router)))?;
     router.address("arm", "10.9.0.1/24")?;
     router.inside(|| Ok(std::fs::write("/proc/sys/net/ipv4/conf/arm/rp_filter", "0")?))?;
     router.ip(&["route", "add", "default", "via", "10.9.0.2", "dev", "arm", "table", "100"])?;
@@ -257,9 +262,9 @@ interface = [{ name = "arm", switch = "arm", addresses = "10.9.0.2/24" }]
 route = [{ to = "10.1.0.0/24", via = "10.9.0.1" }, { to = "10.2.0.0/24", via = "10.9.0.3" }]
 "#;
     let ports = tap("a", "lan", "eth0", &pair.a) + &tap("b", "dmz", "eth0", &pair.b);
-    let ends = tap("out", "out", "out", &transit) + &tap("in", "in", "in", &transit);
+    let ends = trusted_tap("out", "out", "out", &transit) + &trusted_tap("in", "in", "in", &transit);
     let _routers = Daemon::start(&format!("{routers}{ports}{ends}"))?;
-    let _guard = Daemon::start(&format!("{guard}{}{RULES}", tap("arm", "arm", "arm", &transit)))?;
+    let _guard = Daemon::start(&format!("{guard}{}{RULES}", trusted_tap("arm", "arm", "arm", &transit)))?;
     transit.ip(&["link", "add", "br0", "type", "bridge"])?;
     transit.ip(&["link", "set", "br0", "up"])?;
     ["out", "in", "arm"].iter().try_for_each(|end| enslave(&transit, end))?;

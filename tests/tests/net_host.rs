@@ -71,7 +71,9 @@ fn start() -> Result<Host, Failure> {
         // The card of a guest keeps its address when the daemon begins anew.
         let tap =
             format!("tap = {{ name = \"eth0\", netns = \"{}\", mac = \"52:54:00:00:01:{last:02x}\" }}", host.name());
-        config += &format!("\n[[port]]\nname = \"{name}\"\nswitch = \"{switch}\"\n{tap}\n");
+        // The outside world forwards for those behind it.
+        let role = if name == "outside" { "guard = { roles = \"router\" }" } else { "" };
+        config += &format!("\n[[port]]\nname = \"{name}\"\nswitch = \"{switch}\"\n{tap}\n{role}\n");
     }
     let mut daemon = Daemon::prepare(&config)?;
     // The host's own way to its name server.

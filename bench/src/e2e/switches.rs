@@ -300,12 +300,13 @@ fn weir_config(scenario: &Scenario, folder: &Path) -> String {
     if let Some(set) = &scenario.inspect {
         text += &format!("\n[[rule_set]]\nname = \"{set}\"\nbuiltin = \"{set}\"\n");
     }
+    // The generators stand for many hosts each, with addresses of all of them.
     for number in 0..scenario.guests {
         let port = format!("v{number}");
         let path = folder.join(&port);
         text += &format!(
             "\n[[port]]\nname = \"{port}\"\nswitch = \"{}\"\ngroups = [\"g{number}\"]\n\
-             vhost_user = {{ path = \"{}\", queues = 1 }}\n",
+             guard = {{ on = false }}\nvhost_user = {{ path = \"{}\", queues = 1 }}\n",
             switches.get(number).or(switches.first()).unwrap_or(&"lan"),
             path.display()
         );

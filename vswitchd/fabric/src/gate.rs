@@ -153,7 +153,7 @@ impl Walk<'_> {
         self.notice("port-blocked", id, (Vid(0), other, None), format!("{}; blocked {opens}", cause.meaning()));
     }
 
-    fn notice(
+    pub(crate) fn notice(
         &mut self,
         kind: &'static str,
         port: PortId,
@@ -253,7 +253,7 @@ impl Walk<'_> {
     }
 
     /// A frame of ours in a VLAN, by one port.
-    fn emit_into(&mut self, port: PortId, vid: Vid, frame: &[u8]) {
+    pub(crate) fn emit_into(&mut self, port: PortId, vid: Vid, frame: &[u8]) {
         if let Some(Ok(tagging)) = self.bridge.port(port).map(|port| port.departure(vid)) {
             self.put_out(port, tagging, vid, frame);
         }

@@ -223,6 +223,9 @@ impl Walk<'_> {
         {
             return Ok(door.zone);
         }
+        if admission == Err(DropReason::SpoofedMac) {
+            self.tell_spoofed_mac(packet);
+        }
         if admission == Err(DropReason::PortUnbound) && self.bridge.port(packet.port).is_none() {
             self.strays.counters.received += 1;
             self.strays.counters.received_bytes += packet.len() as u64;
@@ -325,7 +328,10 @@ impl Walk<'_> {
         match entered {
             Entered::Go(whole, ticket) => match self.check_first_hop(&whole) {
                 Ok(()) => Entered::Go(whole, ticket),
-                Err(reason) => Entered::Dropped(whole, Why::reason(reason)),
+                Err(reason) => {
+                    self.engine.tell_refusal_without_flow(self.now, &whole, switch, reason);
+                    Entered::Dropped(whole, Why::reason(reason))
+                }
             },
             ended @ (Entered::Held | Entered::Dropped(..)) => ended,
         }

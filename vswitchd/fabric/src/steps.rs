@@ -72,7 +72,7 @@ impl Fabric {
         }
         let switch = state.config.switch;
         if !up {
-            self.bindings.forget_port(port, true);
+            self.bindings.link_lost(port);
         }
         let Some(switch) = self.bridge.switch_mut(switch) else { return };
         if !up {

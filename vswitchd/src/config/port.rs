@@ -30,7 +30,7 @@ pub struct Port {
     /// Learned addresses at most on this port; 0 for no limit of its own.
     #[serde(default, skip_serializing_if = "is_default")]
     pub fdb_limit: u32,
-    /// First-hop security; absent: the port is trusted.
+    /// First-hop security; absent: guests are guarded, all others trusted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub guard: Option<Guard>,
     /// How its frames belong to VLANs; absent: untagged frames only, no VLANs.

@@ -34,6 +34,9 @@ impl Guard for Service {
         let object = format!("port {}: guard", wanted.port);
         let addresses = texts(&object, "addresses", &wanted.addresses)?;
         let shared = texts(&object, "shared", &wanted.shared)?;
+        let roles = texts(&object, "roles", &wanted.roles)?;
+        let (macs, shared_macs) =
+            (texts(&object, "macs", &wanted.macs)?, texts(&object, "shared_macs", &wanted.shared_macs)?);
         let outcome = self.controller.change(Terms::default(), move |config| {
             let Some(at) = config.ports.iter().position(|port| port.name == wanted.port) else {
                 let names = config.ports.iter().map(|port| port.name.as_str());
@@ -49,6 +52,15 @@ impl Guard for Service {
             }
             if wanted.set_shared {
                 guard.shared = shared;
+            }
+            if wanted.set_roles {
+                guard.roles = roles;
+            }
+            if wanted.set_macs {
+                guard.macs = macs;
+            }
+            if wanted.set_shared_macs {
+                guard.shared_macs = shared_macs;
             }
             port.guard = Some(guard);
             Ok(())
@@ -84,6 +96,9 @@ impl Guard for Service {
                 limit: guard.limit,
                 addresses: guard.addresses.iter().map(ToString::to_string).collect(),
                 shared: guard.shared.iter().map(ToString::to_string).collect(),
+                roles: guard.roles.iter().map(|role| role.label().to_owned()).collect(),
+                macs: guard.macs.iter().map(ToString::to_string).collect(),
+                shared_macs: guard.shared_macs.iter().map(ToString::to_string).collect(),
                 bindings: bound.get(id).copied().unwrap_or(0),
                 dropped: counts
                     .map(|(reason, &count)| v1::Count {
@@ -122,6 +137,7 @@ impl Guard for Service {
             mac: if binding.mac == MacAddr::ZERO { String::new() } else { binding.mac.to_string() },
             origin: binding.origin.label().into(),
             lease_s: binding.until_s.map(|until| until.saturating_sub(now_s)),
+            heard: binding.heard,
         });
         Ok(Response::new(v1::ListAddressBindingsResponse { bindings: bindings.collect(), total: total as u64 }))
     }

@@ -15,6 +15,9 @@ const ROUTER_ADVERTISEMENT: u8 = 134;
 const NEIGHBOR_SOLICITATION: u8 = 135;
 const NEIGHBOR_ADVERTISEMENT: u8 = 136;
 const REDIRECT: u8 = 137;
+/// RFC 792 and RFC 1256.
+const ICMP_REDIRECT: u8 = 5;
+const ICMP_ROUTER_ADVERTISEMENT: u8 = 9;
 const SOURCE_LINK_LAYER: u8 = 1;
 const TARGET_LINK_LAYER: u8 = 2;
 
@@ -43,15 +46,22 @@ pub(crate) fn is_dhcp(packet: &Packet) -> bool {
         })
 }
 
-/// Reads what a frame of a guest claims.
+/// What a host does beside speaking for itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Roles {
+    pub router: bool,
+    pub dhcp_server: bool,
+}
+
+/// Reads what a frame of a guest in these roles claims.
 ///
 /// # Errors
-/// Why no guest may send it, whatever its addresses are.
-pub(super) fn read(packet: &Packet) -> Result<Claims, DropReason> {
+/// Why no such guest may send it, whatever its addresses are.
+pub(super) fn read(packet: &Packet, roles: Roles) -> Result<Claims, DropReason> {
     match packet.headers.l3_kind {
         L3::Arp => arp(packet),
-        L3::Ipv4 => ipv4(packet),
-        L3::Ipv6 => ipv6(packet),
+        L3::Ipv4 => ipv4(packet, roles),
+        L3::Ipv6 => ipv6(packet, roles),
         L3::Other => Ok(Claims::default()),
     }
 }
@@ -68,9 +78,16 @@ fn arp(packet: &Packet) -> Result<Claims, DropReason> {
     Ok(Claims { source, target: None })
 }
 
-fn ipv4(packet: &Packet) -> Result<Claims, DropReason> {
+fn ipv4(packet: &Packet, roles: Roles) -> Result<Claims, DropReason> {
     let Some((source, _)) = packet.addresses() else { return Ok(Claims::default()) };
-    if is_dhcp(packet) {
+    if matches!(packet.icmp(), Some((ICMP_REDIRECT | ICMP_ROUTER_ADVERTISEMENT, _))) && !roles.router {
+        return Err(DropReason::RogueRouter);
+    }
+    if is_dhcp(packet) && roles.dhcp_server {
+        if source.is_unspecified() {
+            return Ok(Claims::default());
+        }
+    } else if is_dhcp(packet) {
         // RFC 2131, 2: op 1 is what a client says; its hardware address stands at byte 28.
         let message = packet.payload();
         if packet.ports().is_some_and(|(from, _)| from == DHCP_SERVER) || message.first() != Some(&1) {
@@ -93,17 +110,17 @@ fn ipv4(packet: &Packet) -> Result<Claims, DropReason> {
     Ok(Claims { source: Some((source, DropReason::SpoofedAddress)), target: None })
 }
 
-fn ipv6(packet: &Packet) -> Result<Claims, DropReason> {
+fn ipv6(packet: &Packet, roles: Roles) -> Result<Claims, DropReason> {
     let Some((IpAddr::V6(source), _)) = packet.addresses() else { return Ok(Claims::default()) };
     if source.is_multicast() || source.is_loopback() {
         return Err(DropReason::SpoofedAddress);
     }
-    if is_dhcp(packet) && packet.ports().is_some_and(|(from, _)| from == DHCP6_SERVER) {
+    if is_dhcp(packet) && !roles.dhcp_server && packet.ports().is_some_and(|(from, _)| from == DHCP6_SERVER) {
         return Err(DropReason::RogueDhcp);
     }
     let mut claims = Claims::default();
     if packet.headers.protocol == PROTOCOL_ICMPV6 {
-        claims.target = discovery(packet)?;
+        claims.target = discovery(packet, roles)?;
     }
     if source.is_unspecified() {
         // Duplicate address detection, and reports of groups before it is over (RFC 4862, 5.4; RFC 3590).
@@ -115,9 +132,10 @@ fn ipv6(packet: &Packet) -> Result<Claims, DropReason> {
 }
 
 /// The address that a message of neighbour discovery advertises.
-fn discovery(packet: &Packet) -> Result<Option<(IpAddr, DropReason)>, DropReason> {
+fn discovery(packet: &Packet, roles: Roles) -> Result<Option<(IpAddr, DropReason)>, DropReason> {
     let message = packet.transport();
     let (options, target) = match message.first() {
+        Some(&ROUTER_ADVERTISEMENT | &REDIRECT) if roles.router => return Ok(None),
         Some(&ROUTER_ADVERTISEMENT | &REDIRECT) => return Err(DropReason::RogueRouter),
         Some(&ROUTER_SOLICITATION) => (8, false),
         Some(&NEIGHBOR_SOLICITATION) => (24, false),

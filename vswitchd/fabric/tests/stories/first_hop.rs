@@ -10,7 +10,7 @@ use weir_filter::Event;
 use weir_wire::build::frames::{Ends, fragments, tagged, tcp, udp};
 use weir_wire::build::neighbor::{advertisement, solicitation};
 use weir_wire::build::{ArpKind, EchoKind, arp, icmp_echo};
-use weir_wire::numbers::TCP_SYN;
+use weir_wire::numbers::{TCP_ACK, TCP_RST, TCP_SYN};
 use weir_wire::{DropReason, InterfaceId, MacAddr, PortId, RouterId, SwitchId, TcpFields, Vid, checksum};
 
 use crate::lab::{LAN, Lab, frame, hello, mac};
@@ -71,6 +71,17 @@ fn icmp6(from: u8, next: u8, extensions: &[u8], message: &[u8]) -> Vec<u8> {
     frame.extend(group.octets());
     frame.extend(extensions);
     frame.extend(message);
+    frame
+}
+
+/// An ICMP message of host 1 of this type.
+fn icmp4(kind: u8) -> Vec<u8> {
+    let mut frame = icmp_echo(Ends::ipv4(1, 2), EchoKind::Request, 1, 1, b"x");
+    let sum = u16::from_be_bytes([frame[36], frame[37]]);
+    // The type is the high byte of the sum's first word.
+    let changed = !checksum::sum(&[&(!sum).to_be_bytes()[..], &[kind, 0], &(!0x0800u16).to_be_bytes()].concat()).fold();
+    frame[34] = kind;
+    frame[36..38].copy_from_slice(&changed.to_be_bytes());
     frame
 }
 
@@ -161,6 +172,8 @@ fn the_spoof_matrix_is_blocked() {
         ("RA behind two extensions", icmp6(1, 0, &both, &ADVERTISES_A_ROUTER), DropReason::RogueRouter),
         ("RA in an atomic fragment", icmp6(1, 44, &atomic, &ADVERTISES_A_ROUTER), DropReason::RogueRouter),
         ("redirect", icmp6(1, 58, &[], &REDIRECTS), DropReason::RogueRouter),
+        ("ICMP redirect", icmp4(5), DropReason::RogueRouter),
+        ("ICMP router advertisement", icmp4(9), DropReason::RogueRouter),
         ("DHCP offer", dhcp(1, 2, (67, 68), 2, &LEASE), DropReason::RogueDhcp),
         ("DHCP reply from another port", dhcp(1, 2, (1067, 68), 2, &LEASE), DropReason::RogueDhcp),
         ("DHCP request in a peer's name", dhcp(1, 1, (68, 67), 2, &[53, 1, 3]), DropReason::SpoofedMac),
@@ -171,9 +184,14 @@ fn the_spoof_matrix_is_blocked() {
         println!("{what}");
         lab.refused(1, &sent, reason);
         let mut told = 0;
-        lab.fabric
-            .drain_events(|event| told += u32::from(matches!(event, Event::Drop { reason: r, .. } if r == reason)));
-        assert!(told > 0 || reason == DropReason::SpoofedMac, "{what}: nobody was told");
+        lab.fabric.drain_events(|event| {
+            told += match event {
+                Event::Drop { reason: r, .. } => u32::from(r == reason),
+                Event::Notice(notice) => u32::from(notice.kind == reason.label() && notice.port == PortId(1)),
+                _ => 0,
+            }
+        });
+        assert_eq!(told, 1, "{what}: told once");
         // The same from a trusted port is the operator's business.
         let mut lab = self::lab();
         lab.port(1, PortConfig::default());
@@ -327,4 +345,95 @@ fn a_burst_is_looked_at_packet_by_packet() {
         assert_eq!(out.len(), 3);
     }
     assert_eq!(lab.dropped(1, DropReason::SpoofedAddress), 3);
+}
+
+#[test]
+fn a_standing_flow_is_no_way_in_for_another_guest() {
+    let mut lab = lab();
+    let fields = |flags| TcpFields { source_port: 4000, destination_port: 80, seq: 1, ack: 1, flags, window: 1000 };
+    let of_two = |flags| tcp(Ends::ipv4(2, 3), fields(flags), &[], b"");
+    assert_eq!(lab.ports(2, &of_two(TCP_SYN)), [3]);
+    let answer =
+        TcpFields { source_port: 80, destination_port: 4000, seq: 0, ack: 2, flags: TCP_SYN | TCP_ACK, window: 1000 };
+    assert_eq!(lab.ports(3, &tcp(Ends::ipv4(3, 2), answer, &[], b"")), [2]);
+    for flags in [TCP_ACK, TCP_ACK | TCP_RST] {
+        let reset = from_mac(of_two(flags), 1);
+        assert_eq!(lab.ports(1, &reset), [] as [u16; 0]);
+    }
+    assert_eq!(lab.dropped(1, DropReason::SpoofedAddress), 2);
+}
+
+#[test]
+fn an_address_moves_to_another_guest_when_its_holder_is_asked_and_silent() {
+    let mut lab = lab();
+    assert_ne!(lab.send(1, &says(1, 60)), []);
+    assert_ne!(lab.send(1, &advertisement((MacAddr(mac(1)), ip6(60)), None)), []);
+    let claims = [says(2, 60), advertisement((MacAddr(mac(2)), ip6(60)), None)];
+    // The holder alone is asked, and has the address while it answers.
+    for (claim, reason) in claims.iter().zip([DropReason::SpoofedArp, DropReason::SpoofedNeighbor]) {
+        lab.wait(10);
+        let before = lab.dropped(2, reason);
+        let asked = lab.send(2, claim);
+        assert_eq!(asked.iter().map(|(port, _)| *port).collect::<Vec<_>>(), [1]);
+        assert_eq!(lab.dropped(2, reason), before + 1);
+    }
+    lab.wait(1);
+    lab.send(1, &says(1, 60));
+    lab.send(1, &advertisement((MacAddr(mac(1)), ip6(60)), None));
+    lab.wait(2);
+    for claim in &claims {
+        assert!(lab.ports(2, claim).iter().all(|&port| port == 1), "it is asked again");
+    }
+    lab.wait(3);
+    for claim in &claims {
+        assert!(lab.ports(2, claim).contains(&3), "the holder did not answer");
+    }
+    let mut moved = 0;
+    lab.fabric.drain_events(|event| moved += u32::from(matches!(event, Event::Notice(n) if n.kind == "address-moved")));
+    assert_eq!(moved, 1, "told once in a while");
+    lab.refused(1, &from_mac(udp(Ends::ipv4(60, 3), (1, 2), b"x"), 1), DropReason::SpoofedAddress);
+}
+
+#[test]
+fn routers_and_servers_among_the_guests_do_their_work_and_no_more() {
+    let mut lab = lab();
+    let router = GuardConfig { router: true, ..GuardConfig::default() };
+    lab.port(1, PortConfig { guard: Some(router), ..PortConfig::default() });
+    assert_ne!(lab.send(1, &says(1, 1)), []);
+    assert_ne!(lab.send(1, &icmp6(1, 58, &[], &ADVERTISES_A_ROUTER)), []);
+    let forwarded = Ends { source: Ipv4Addr::new(192, 0, 2, 7).into(), ..Ends::ipv4(1, 3) };
+    assert_ne!(lab.send(1, &udp(forwarded, (1, 2), b"x")), [], "from elsewhere");
+    lab.refused(1, &from_mac(udp(Ends::ipv4(2, 3), (1, 2), b"x"), 1), DropReason::SpoofedAddress);
+    lab.refused(1, &dhcp(1, 2, (67, 68), 2, &LEASE), DropReason::RogueDhcp);
+    let asked = lab.send(1, &says(1, 2));
+    assert_eq!((asked.len(), lab.dropped(1, DropReason::SpoofedArp)), (1, 1), "it says whose address is its own");
+
+    let server = GuardConfig { dhcp_server: true, ..GuardConfig::default() };
+    lab.port(1, PortConfig { guard: Some(server), ..PortConfig::default() });
+    assert_eq!(lab.ports(1, &dhcp(1, 2, (67, 68), 2, &LEASE)), [2]);
+    let lease = lab.fabric.binding(lab.now, (LAN, Vid(0), ip4(50).into())).expect("is bound");
+    assert_eq!((lease.port, lease.origin), (PortId(2), Origin::Dhcp));
+    lab.refused(1, &icmp6(1, 58, &[], &ADVERTISES_A_ROUTER), DropReason::RogueRouter);
+}
+
+#[test]
+fn macs_are_those_that_are_given_and_shared_ones_move() {
+    let mut lab = lab();
+    let virtual_mac = MacAddr([0, 0, 0x5e, 0, 1, 7]);
+    let guard = GuardConfig { shared_macs: vec![virtual_mac], ..GuardConfig::default() };
+    lab.port(
+        1,
+        PortConfig {
+            guard: Some(GuardConfig { macs: vec![MacAddr(mac(1))], ..guard.clone() }),
+            ..PortConfig::default()
+        },
+    );
+    lab.port(2, PortConfig { guard: Some(guard), ..PortConfig::default() });
+    assert_ne!(lab.send(1, &frame(1, 3)), []);
+    lab.refused(1, &frame(9, 3), DropReason::SpoofedMac);
+    for port in [1, 2, 1] {
+        let mut announcement = hello(1);
+        announcement[6..12].copy_from_slice(&virtual_mac.0);
+        assert_ne!(lab.send(port, &announcement), [], "port {port}");
+    }
 }
