@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::path::PathBuf;
 
-const FILES: [&str; 21] = [
+const FILES: [&str; 22] = [
     "types",
     "switches",
     "switching",
@@ -16,6 +16,7 @@ const FILES: [&str; 21] = [
     "policies",
     "shadow",
     "quotas",
+    "segments",
     "rule_sets",
     "flows",
     "stats",

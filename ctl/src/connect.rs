@@ -59,6 +59,8 @@ clients! {
     shadow: shadow_client::ShadowClient;
     /// What guests may open.
     quotas: quotas_client::QuotasClient;
+    /// What rules speak in.
+    segments: segments_client::SegmentsClient;
     /// Rule sets.
     rule_sets: rule_sets_client::RuleSetsClient;
     /// Flows.

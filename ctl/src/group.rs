@@ -1,6 +1,6 @@
 //! `vswitchctl group`.
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use weir_proto::v1;
 
 use crate::Format;
@@ -9,7 +9,7 @@ use crate::failure::Failure;
 use crate::port::{rate, rates, share};
 use crate::table::{Table, print, print_applied, print_json};
 
-/// What can be done with groups of ports.
+/// What can be done with groups.
 #[derive(Subcommand)]
 pub enum Command {
     /// Say what the ports of a group may carry together. Ports are in a group by "port set --group".
@@ -39,12 +39,33 @@ pub enum Command {
         #[arg(long, conflicts_with_all = ["guarantee", "peak", "weight"])]
         no_share: bool,
     },
+    /// Say who belongs to a group beside the ports that carry its label; what is not given stays.
+    Members(Members),
     /// Show groups, their ports and what these may carry together.
     #[command(visible_alias = "list")]
     Show {
         /// One group; all where absent.
         name: Option<String>,
     },
+}
+
+/// Who belongs to a group.
+#[derive(Args)]
+pub struct Members {
+    /// Its name.
+    name: String,
+    /// Networks and addresses, with commas; "none" for none.
+    #[arg(long, value_name = "ADDRESS,...", value_delimiter = ',')]
+    addresses: Option<Vec<String>>,
+    /// MACs, with commas; "none" for none.
+    #[arg(long, value_name = "MAC,...", value_delimiter = ',')]
+    macs: Option<Vec<String>>,
+    /// Hosts of DHCP by the names that the operator gives them, with commas; "none" for none.
+    #[arg(long, value_name = "HOST,...", value_delimiter = ',')]
+    dhcp_hosts: Option<Vec<String>>,
+    /// Its members may not talk to each other.
+    #[arg(long, value_name = "BOOL")]
+    isolated: Option<bool>,
 }
 
 /// Runs a command.
@@ -73,23 +94,41 @@ pub async fn run(command: Command, daemon: &Connection, format: Format) -> Resul
             let applied = client.set_group_rate(v1::SetGroupRateRequest { group: name, rate, share, fields }).await?;
             print_applied(applied.get_ref(), format == Format::Json, false)
         }
+        Command::Members(wanted) => {
+            let Members { name, addresses, macs, dhcp_hosts, isolated } = wanted;
+            let edit = |group: &mut v1::GroupMembers| {
+                let named = |list: Vec<String>| list.into_iter().filter(|member| member != "none").collect();
+                for (list, wanted) in
+                    [(&mut group.addresses, addresses), (&mut group.macs, macs), (&mut group.dhcp_hosts, dhcp_hosts)]
+                {
+                    if let Some(wanted) = wanted {
+                        *list = named(wanted);
+                    }
+                }
+                group.isolated = isolated.unwrap_or(group.isolated);
+            };
+            crate::segment::members(&name, edit, daemon, format).await
+        }
         Command::Show { name } => {
             let request = v1::ListGroupRatesRequest { group: name.unwrap_or_default() };
             let groups = client.list_group_rates(request).await?.into_inner().groups;
             match format {
                 Format::Json => print_json(&groups),
-                Format::Table => print(&text(&groups)),
+                Format::Table => print(&text(&groups, &crate::segment::list(daemon).await?.groups)),
             }
         }
     }
 }
 
-fn text(groups: &[v1::GroupRateStatus]) -> String {
-    let mut table = Table::new(&["GROUP", "RATE", "SHARE", "PORTS"]);
+fn text(groups: &[v1::GroupRateStatus], members: &[v1::GroupMembers]) -> String {
+    let mut table = Table::new(&["GROUP", "RATE", "SHARE", "PORTS", "ALSO", "AMONG THEM"]);
     for group in groups {
         let rate = group.rate.as_ref().map(rates).unwrap_or_default();
         let part = group.share.as_ref().map(share).unwrap_or_default();
-        table.row(vec![group.group.clone(), rate, part, group.ports.join(", ")]);
+        let known = members.iter().find(|known| known.group == group.group).cloned().unwrap_or_default();
+        let also = [known.addresses, known.macs, known.dhcp_hosts].concat().join(", ");
+        let among = if known.isolated { "nothing passes" } else { "" };
+        table.row(vec![group.group.clone(), rate, part, group.ports.join(", "), also, among.into()]);
     }
     if table.is_empty() {
         "no groups; put a port into one with: vswitchctl port set vm1 --group web\n".into()

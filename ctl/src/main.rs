@@ -32,6 +32,7 @@ mod route;
 mod router;
 mod rule_set;
 mod rules;
+mod segment;
 mod shadow;
 mod show;
 mod stats;
@@ -132,6 +133,15 @@ enum Command {
     /// Sources that were found scanning or flooding.
     #[command(subcommand)]
     Suspect(quota::Suspects),
+    /// Services: what rules call protocols with their ports.
+    #[command(subcommand)]
+    Service(segment::ServiceCommand),
+    /// Schedules: when rules are in force.
+    #[command(subcommand)]
+    Schedule(segment::ScheduleCommand),
+    /// Tiers: whose rules are asked first.
+    #[command(subcommand)]
+    Tier(segment::TierCommand),
     /// Rule sets by which flows are inspected.
     #[command(subcommand)]
     Ruleset(rule_set::Command),
@@ -153,7 +163,7 @@ enum Command {
     /// Mirrors: copies of frames for an analyser.
     #[command(subcommand)]
     Mirror(mirror::Command),
-    /// Groups of ports, and what these may carry together.
+    /// Groups: who belongs to them, and what their ports may carry together.
     #[command(subcommand)]
     Group(group::Command),
     /// Multicast groups that switches know.
@@ -232,6 +242,9 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Shadow(command) => shadow::run(command, &daemon, format).await,
         Command::Quota(command) => quota::run(command, &daemon, format).await,
         Command::Suspect(command) => quota::suspects(command, &daemon, format).await,
+        Command::Service(command) => segment::service(command, &daemon, format).await,
+        Command::Schedule(command) => segment::schedule(command, &daemon, format).await,
+        Command::Tier(command) => segment::tier(command, &daemon, format).await,
         Command::Ruleset(command) => rule_set::run(command, &daemon, format).await,
         Command::Rules(command) => rules::run(command, format),
         Command::Content(command) => content::run(command, &daemon, format).await,

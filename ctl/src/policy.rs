@@ -10,7 +10,7 @@ use crate::apply::read_text;
 use crate::connect::Connection;
 use crate::failure::Failure;
 use crate::switch::action_name;
-use crate::table::{Table, count, duration_ms, print, print_applied, print_json};
+use crate::table::{Table, bytes, count, duration_ms, print, print_applied, print_json};
 
 /// What can be done with the policy.
 #[derive(Subcommand)]
@@ -48,44 +48,40 @@ pub async fn run(command: Command, daemon: &Connection, format: Format) -> Resul
 }
 
 fn text(policy: &v1::ShowPolicyResponse) -> String {
-    let mut table = Table::new(&[">#", "RULE", "ACTION", "FROM", "TO", "WHAT", "INSPECT", ">HITS", ">LAST"]);
+    let mut table = Table::new(&[
+        ">#", "TIER", "RULE", "ACTION", "FROM", "TO", "WHAT", "INSPECT", ">HITS", ">PACKETS", ">BYTES", ">LAST",
+    ]);
     for (index, status) in policy.rules.iter().enumerate() {
         let rule = status.rule.clone().unwrap_or_default();
-        let last = match status.last_hit_s {
-            Some(0) => "now".to_owned(),
-            Some(s) => duration_ms(s.saturating_mul(1000)),
-            None => String::new(),
-        };
         let allows = action_name(rule.action) == "allow";
         let inspect = if rule.inspect.is_empty() && allows { "by switch".into() } else { rule.inspect.clone() };
         table.row(vec![
             (index + 1).to_string(),
+            rule.tier.clone(),
             rule.name.clone(),
-            action(&rule),
+            action(&rule, status.idle),
             side(rule.from.as_ref()),
             side(rule.to.as_ref()),
             what(&rule),
             inspect,
             count(status.hits),
-            last,
+            count(status.packets),
+            bytes(status.bytes),
+            last(status.last_hit_s),
         ]);
     }
-    table.row(vec![
-        String::new(),
-        "default".into(),
-        "by switch".into(),
-        "any".into(),
-        "any".into(),
-        "any".into(),
-        "by switch".into(),
-        count(policy.default_hits),
-        String::new(),
-    ]);
+    for implied in &policy.implied {
+        let counts = [count(implied.hits), count(implied.packets), bytes(implied.bytes), last(implied.last_hit_s)];
+        table.row(row_of_setting(&implied.name, "by setting", counts));
+    }
+    let counts =
+        [count(policy.default_hits), count(policy.default_packets), bytes(policy.default_bytes), String::new()];
+    table.row(row_of_setting("default", "by switch", counts));
     table.text()
 }
 
 /// What a rule does, with what it does besides.
-fn action(rule: &v1::Rule) -> String {
+fn action(rule: &v1::Rule, idle: bool) -> String {
     let mut more = Vec::new();
     if rule.log {
         more.push("log".to_owned());
@@ -93,8 +89,26 @@ fn action(rule: &v1::Rule) -> String {
     if !rule.dscp.is_empty() {
         more.push(format!("dscp {}", rule.dscp));
     }
+    if idle {
+        more.push("not now".to_owned());
+    }
     let name = action_name(rule.action);
     if more.is_empty() { name.into() } else { format!("{name} ({})", more.join(", ")) }
+}
+
+/// A row that no rule stands for.
+fn row_of_setting(name: &str, action: &str, counts: [String; 4]) -> Vec<String> {
+    let any = || "any".to_owned();
+    let head = vec![String::new(), String::new(), name.into(), action.into(), any(), any(), any(), "by switch".into()];
+    [head, counts.to_vec()].concat()
+}
+
+fn last(seconds: Option<u64>) -> String {
+    match seconds {
+        Some(0) => "now".to_owned(),
+        Some(s) => duration_ms(s.saturating_mul(1000)),
+        None => String::new(),
+    }
 }
 
 fn side(side: Option<&v1::Side>) -> String {
@@ -109,6 +123,7 @@ fn what(rule: &v1::Rule) -> String {
     let ether: Vec<String> = rule.ether_types.iter().map(|e| format!("0x{e:04x}")).collect();
     for (name, list) in [
         ("", &rule.protocols),
+        ("", &rule.services),
         ("icmp ", &rule.icmp),
         ("from port ", &rule.source_ports),
         ("to port ", &rule.destination_ports),
@@ -119,6 +134,9 @@ fn what(rule: &v1::Rule) -> String {
         if !list.is_empty() {
             parts.push(format!("{name}{}", list.join(",")));
         }
+    }
+    if !rule.schedule.is_empty() {
+        parts.push(format!("in {}", rule.schedule));
     }
     if parts.is_empty() { "any".into() } else { parts.join(" ") }
 }

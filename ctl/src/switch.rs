@@ -217,6 +217,7 @@ pub fn action_name(action: i32) -> &'static str {
         Ok(v1::Action::Unspecified | v1::Action::Allow) => "allow",
         Ok(v1::Action::Drop) => "drop",
         Ok(v1::Action::Reject) => "reject",
+        Ok(v1::Action::Next) => "next",
         Err(_) => "?",
     }
 }

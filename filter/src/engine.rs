@@ -237,7 +237,8 @@ impl Engine {
     }
 
     /// Takes a new policy; returns the old one so that its owner can free it. Flows are judged again at their next
-    /// packet. The counters of the rules begin again.
+    /// packet. Rules that were there before go on with their counters, where the policy was made to follow the one that
+    /// it replaces ([`Policy::follow`]); those of others begin at nothing.
     pub fn install(&mut self, policy: Arc<Policy>) -> Arc<Policy> {
         self.programs.renumber(&self.policy, &policy);
         let sets = policy.programs().iter().map(|(_, program)| program.sets());
@@ -252,8 +253,16 @@ impl Engine {
         let before = Arc::clone(&self.policy);
         self.take_accounts(&before, &policy);
         self.marks = policy.marks();
-        self.counters.clear();
-        self.counters.resize(policy.rules() + 1, RuleCounter::default());
+        let mut counters = vec![RuleCounter::default(); policy.rules() + 1];
+        if policy.follows(self.policy.epoch()) {
+            for (old, counter) in self.counters.iter().enumerate() {
+                let number = policy.successor(RuleId(old as u32), self.policy.rules());
+                if let Some(place) = number.and_then(|number| counters.get_mut(number)) {
+                    *place = *counter;
+                }
+            }
+        }
+        self.counters = counters;
         std::mem::replace(&mut self.policy, policy)
     }
 
@@ -341,10 +350,27 @@ impl Engine {
         self.table.len()
     }
 
-    /// Packets and bytes each rule of the installed policy has decided, in the policy's order; the default action
-    /// last.
+    /// What each rule of the installed policy has decided, in the policy's order; the default action last. What flows
+    /// carry that have not ended is found by [`Engine::carried_by_rules`].
     pub fn rule_counters(&self) -> &[RuleCounter] {
         &self.counters
+    }
+
+    /// Adds what flows in the table have carried to `carried`, packets and bytes by the number of the rule that lets them
+    /// pass, the default last, as [`Engine::rule_counters`] does; looks at `places` places from `start` on. Returns where
+    /// to go on; `None` at the end.
+    pub fn carried_by_rules(&self, start: u32, places: u32, carried: &mut Vec<[u64; 2]>) -> Option<u32> {
+        carried.resize(self.counters.len(), [0; 2]);
+        let end = start.saturating_add(places.max(1));
+        let epoch = self.policy.epoch();
+        for flow in self.table.range(start, end).filter(|flow| flow.epoch == epoch && !flow.decision.refuses()) {
+            let last = carried.len() - 1;
+            if let Some([packets, bytes]) = carried.get_mut((flow.decision.rule.0 as usize).min(last)) {
+                *packets += flow.packets.iter().sum::<u64>();
+                *bytes += flow.bytes.iter().sum::<u64>();
+            }
+        }
+        (end < self.table.places()).then_some(end)
     }
 
     /// What inspection costs and gives up.
@@ -390,7 +416,11 @@ pub struct InspectionCounters {
 pub struct RuleCounter {
     /// Flows (or frames without a flow) it decided.
     pub hits: u64,
-    /// When it last did.
+    /// Packets of flows that it let pass and that have ended; packets without a flow, and first packets that it refused.
+    pub packets: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// When it last decided.
     pub last: Instant,
 }
 

@@ -24,9 +24,10 @@ use crate::reach;
 use crate::refusal::Refusal;
 use crate::rule_sets::{Cache, Loaded};
 use crate::services::Services;
-use crate::state::{self, Ids};
+use crate::state::{self, Facts, Ids};
 use crate::store::Store;
 use crate::virus;
+use crate::wall_clock::host_clock;
 use crate::worker::{Handle, Transaction};
 
 mod shadow;
@@ -48,6 +49,7 @@ pub struct Controller {
     /// What the worker was started with.
     limits: Limits,
     services: Services,
+    clock: WallClock,
     state: Mutex<State>,
 }
 
@@ -58,6 +60,8 @@ struct State {
     epoch: Epoch,
     trial: Option<Trial>,
     shadow: Option<shadow::Candidate>,
+    /// What the policy that runs was compiled for.
+    facts: Facts,
 }
 
 /// What a change led to.
@@ -91,6 +95,12 @@ struct Trial {
     before: Config,
 }
 
+/// The second since 1970, and how many seconds the host's time zone is ahead of universal time.
+pub type WallClock = Box<dyn Fn() -> (i64, i64) + Send + Sync>;
+
+/// What files said: rule sets, content lists, signatures.
+type Read<'a> = (&'a [(String, Arc<Loaded>)], &'a [(String, content::Loaded)], &'a virus::Loaded);
+
 /// Ports that were opened for a change, which dropping closes.
 type Opened = Vec<(PortId, Box<dyn Port>)>;
 
@@ -104,6 +114,7 @@ struct Prepared {
     content: Vec<(String, content::Loaded)>,
     virus: virus::Loaded,
     warnings: Vec<String>,
+    facts: Facts,
 }
 
 impl Controller {
@@ -116,7 +127,8 @@ impl Controller {
         store: Option<Store>,
         limits: Limits,
     ) -> Controller {
-        let state = State { rule_sets: Cache::default(), store, epoch: Epoch(0), trial: None, shadow: None };
+        let facts = Facts::default();
+        let state = State { rule_sets: Cache::default(), store, epoch: Epoch(0), trial: None, shadow: None, facts };
         Controller {
             worker,
             board,
@@ -124,6 +136,7 @@ impl Controller {
             outlets: Outlets::default(),
             limits,
             services: Services::default(),
+            clock: host_clock(),
             state: Mutex::new(state),
         }
     }
@@ -132,6 +145,12 @@ impl Controller {
     #[must_use]
     pub fn serving(self, services: Services) -> Controller {
         Controller { services, ..self }
+    }
+
+    /// The same with this clock in place of the host's.
+    #[must_use]
+    pub fn by_clock(self, clock: WallClock) -> Controller {
+        Controller { clock, ..self }
     }
 
     /// The services of routers.
@@ -273,6 +292,39 @@ impl Controller {
         });
     }
 
+    /// Makes the policy anew where it depends on something that has changed since: a schedule that has opened or closed.
+    /// Returns whether it did. The state and its revision stay.
+    ///
+    /// # Errors
+    /// Where the policy cannot be compiled; the old one stays.
+    pub async fn renew(&self) -> Result<bool, Refusal> {
+        let mut state = self.state.lock().await;
+        let current = self.board.read();
+        let facts = self.facts(&current.config);
+        if facts == state.facts {
+            return Ok(false);
+        }
+        let (desired, ids) = (current.config.clone(), current.ids.clone());
+        let (rule_sets, content, virus) = (current.rule_sets.clone(), current.content.clone(), current.virus.clone());
+        let policy =
+            compile(&desired, &ids, &facts, (&rule_sets, &content, &virus), &current.policy, Epoch(state.epoch.0 + 1))
+                .await?;
+        let (changes, warnings) = (Vec::new(), Vec::new());
+        let prepared = Prepared { desired, ids, changes, policy, rule_sets, content, virus, warnings, facts };
+        self.commit(&mut state, &current, prepared, &[]).await?;
+        Ok(true)
+    }
+
+    /// The schedules that hold the present, of those that rules name.
+    pub fn open_schedules(&self, config: &Config) -> std::collections::BTreeSet<String> {
+        self.facts(config).open
+    }
+
+    fn facts(&self, desired: &Config) -> Facts {
+        let (second, offset_s) = (self.clock)();
+        Facts::at(desired, second, offset_s)
+    }
+
     async fn is_on_trial(&self, revision: u64) -> bool {
         self.state.lock().await.trial.as_ref().is_some_and(|trial| trial.revision == revision)
     }
@@ -290,7 +342,8 @@ impl Controller {
                  state",
             ));
         }
-        let prepared = prepare(state, current, desired).await?;
+        let facts = self.facts(&desired);
+        let prepared = prepare(state, current, desired, facts).await?;
         let mut outcome = Outcome {
             epoch: current.epoch.0,
             revision: current.revision,
@@ -314,7 +367,7 @@ impl Controller {
         prepared: Prepared,
         warnings: &[String],
     ) -> Result<u64, Refusal> {
-        let Prepared { desired, ids, changes, policy, rule_sets, content, virus, .. } = prepared;
+        let Prepared { desired, ids, changes, policy, rule_sets, content, virus, facts, .. } = prepared;
         // From here on an early return drops what was opened, which closes it.
         let add_ports = self.open_ports(&changes, &desired, &ids)?;
         let remove_ports: Vec<PortId> = changes
@@ -342,7 +395,8 @@ impl Controller {
         let applied = self.worker.apply(transaction).await?;
         self.outlets.keep(&outlets);
         state.epoch = applied.epoch;
-        let revision = current.revision + 1;
+        state.facts = facts;
+        let revision = current.revision + u64::from(!changes.is_empty());
         let (config, epoch) = (desired, applied.epoch);
         self.board.publish(Snapshot { config, ids, revision, epoch, policy, rule_sets, content, virus, names });
         for change in &changes {
@@ -373,7 +427,7 @@ impl Controller {
     }
 }
 
-async fn prepare(state: &mut State, current: &Snapshot, desired: Config) -> Result<Prepared, Refusal> {
+async fn prepare(state: &mut State, current: &Snapshot, desired: Config, facts: Facts) -> Result<Prepared, Refusal> {
     desired.check().map_err(|problems| Refusal::invalid(problems.join("\n")))?;
     let mut changes = plan(&current.config, &desired);
     refuse_held(current, &desired, &changes)?;
@@ -401,30 +455,35 @@ async fn prepare(state: &mut State, current: &Snapshot, desired: Config) -> Resu
             changes.push(Change::ReloadContent(name.clone()));
         }
     }
-    let mut spec = state::spec(&desired, &ids);
-    spec.rule_sets = rule_sets.iter().map(|(name, loaded)| (name.clone(), Arc::clone(&loaded.program))).collect();
-    spec.content = content::spec(&desired, &ids, &lists);
     let signatures = virus::load(&desired.virus, &current.virus).await?;
     warnings.extend(signatures.warning());
     if current.config.virus == desired.virus && signatures.digest != current.virus.digest {
         changes.push(Change::ReloadVirus);
     }
-    spec.scan = Arc::new(virus::policy(&desired, &ids, &signatures));
     let epoch = Epoch(state.epoch.0 + 1);
+    let policy = compile(&desired, &ids, &facts, (&rule_sets, &lists, &signatures), &current.policy, epoch).await?;
+    Ok(Prepared { desired, ids, changes, policy, rule_sets, content: lists, virus: signatures, warnings, facts })
+}
+
+/// Compiles the policy of a state with what was read for it.
+async fn compile(
+    desired: &Config,
+    ids: &Ids,
+    facts: &Facts,
+    (rule_sets, lists, signatures): Read<'_>,
+    current: &Policy,
+    epoch: Epoch,
+) -> Result<Arc<Policy>, Refusal> {
+    let mut spec = state::spec(desired, ids, facts);
+    spec.rule_sets = rule_sets.iter().map(|(name, loaded)| (name.clone(), Arc::clone(&loaded.program))).collect();
+    spec.content = content::spec(desired, ids, lists);
+    spec.scan = Arc::new(virus::policy(desired, ids, signatures));
     let compiled = tokio::task::spawn_blocking(move || Policy::compile(&spec, epoch)).await;
-    let policy = compiled
+    let mut policy = compiled
         .map_err(|e| Refusal::internal(format!("the policy compiler failed: {e}; please report this")))?
         .map_err(|errors| Refusal::invalid(errors.0.join("\n")))?;
-    Ok(Prepared {
-        desired,
-        ids,
-        changes,
-        policy: Arc::new(policy),
-        rule_sets,
-        content: lists,
-        virus: signatures,
-        warnings,
-    })
+    policy.follow(current);
+    Ok(Arc::new(policy))
 }
 
 /// Attachments that somebody else holds cannot be opened.

@@ -1,4 +1,5 @@
-//! What the daemon does by the clock: it tells of its counters, and saves the sets that rules fill.
+//! What the daemon does by the clock: it tells of its counters, saves the sets that rules fill, and makes the policy anew
+//! where a schedule opens or closes.
 //!
 //! The intervals are settings, read anew each second, so that a change of the state takes effect at once.
 
@@ -26,6 +27,9 @@ pub async fn run(controller: Arc<Controller>, feed: Feed) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
         ticks.tick().await;
+        if let Err(refusal) = controller.renew().await {
+            tracing::error!("the policy could not be made anew for the present time, and stays as it is: {refusal}");
+        }
         let snapshot = controller.snapshot();
         let settings = &snapshot.config.settings;
         let due =

@@ -28,4 +28,5 @@ pub mod services;
 pub mod state;
 pub mod store;
 pub mod virus;
+pub mod wall_clock;
 pub mod worker;

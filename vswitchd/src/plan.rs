@@ -86,6 +86,14 @@ pub enum Change {
     AddAppliance(String),
     /// An appliance's settings change.
     SetAppliance(String, Vec<FieldChange>),
+    /// A service, schedule or tier comes: its kind and name.
+    AddSegment(&'static str, String),
+    /// One changes.
+    SetSegment(&'static str, String, Vec<FieldChange>),
+    /// One goes.
+    RemoveSegment(&'static str, String),
+    /// The tiers that stay have another order.
+    OrderTiers,
     /// A rule comes.
     AddRule(String),
     /// A rule changes.
@@ -126,6 +134,10 @@ impl fmt::Display for Change {
             Change::RemoveMirror(name) => ('-', format!("mirror {name}"), &[]),
             Change::AddAppliance(name) => ('+', format!("appliance {name}"), &[]),
             Change::SetAppliance(name, fields) => ('~', format!("appliance {name}"), fields),
+            Change::AddSegment(kind, name) => ('+', format!("{kind} {name}"), &[]),
+            Change::SetSegment(kind, name, fields) => ('~', format!("{kind} {name}"), fields),
+            Change::RemoveSegment(kind, name) => ('-', format!("{kind} {name}"), &[]),
+            Change::OrderTiers => ('~', "the order of the tiers".into(), &[]),
             Change::AddRule(name) => ('+', format!("rule {name}"), &[]),
             Change::SetRule(name, fields) => ('~', format!("rule {name}"), fields),
             Change::OrderRules => ('~', "the order of the rules".into(), &[]),
@@ -187,12 +199,29 @@ pub fn plan(current: &Config, desired: &Config) -> Vec<Change> {
     changes.extend(mirrors.changed.into_iter().map(|(name, fields)| Change::SetMirror(name, fields)));
     changes.extend(appliances.added.into_iter().map(Change::AddAppliance));
     changes.extend(appliances.changed.into_iter().map(|(name, fields)| Change::SetAppliance(name, fields)));
+    segments(current, desired, &mut changes);
     changes.extend(rules.added.into_iter().map(Change::AddRule));
     changes.extend(rules.changed.into_iter().map(|(name, fields)| Change::SetRule(name, fields)));
     if reordered(&names(&current.rules), &names(&desired.rules)) {
         changes.push(Change::OrderRules);
     }
     changes
+}
+
+fn segments(current: &Config, desired: &Config, changes: &mut Vec<Change>) {
+    for (kind, found) in [
+        ("service", Difference::of(&current.services, &desired.services)),
+        ("schedule", Difference::of(&current.schedules, &desired.schedules)),
+        ("tier", Difference::of(&current.tiers, &desired.tiers)),
+    ] {
+        changes.extend(found.removed.into_iter().map(|name| Change::RemoveSegment(kind, name)));
+        changes.extend(found.added.into_iter().map(|name| Change::AddSegment(kind, name)));
+        changes.extend(found.changed.into_iter().map(|(name, fields)| Change::SetSegment(kind, name, fields)));
+    }
+    let names = |tiers: &[crate::config::Tier]| tiers.iter().map(|tier| tier.name.clone()).collect::<Vec<_>>();
+    if reordered(&names(&current.tiers), &names(&desired.tiers)) {
+        changes.push(Change::OrderTiers);
+    }
 }
 
 fn same_attachment(current: Option<&Port>, desired: Option<&Port>) -> bool {
@@ -226,7 +255,7 @@ macro_rules! object {
     ($($kind:ident),+) => { $( impl Object for crate::config::$kind { fn name(&self) -> &str { &self.name } } )+ };
 }
 
-object!(Switch, Port, Group, Mirror, Appliance, RuleSet, Rule);
+object!(Switch, Port, Group, Mirror, Appliance, RuleSet, Service, Schedule, Tier, Rule);
 
 impl Object for Router {
     fn name(&self) -> &str {

@@ -70,7 +70,7 @@ impl Names {
                 .collect(),
             ports: ids.ports().map(|(name, id)| (id.0, name.to_owned())).chain([local]).chain(ends).collect(),
             interfaces: ids.interfaces().map(|(router, name, id)| (id.0, format!("{router}/{name}"))).collect(),
-            rules: config.rules.iter().map(|rule| rule.name.clone()).collect(),
+            rules: config.rules.iter().map(|rule| rule.name.clone()).chain(config.implied_rules()).collect(),
         }
     }
 

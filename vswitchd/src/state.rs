@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use weir_fabric::first_hop::GuardConfig;
 use weir_fabric::shape::{GroupShare, Limit, Share};
 use weir_fabric::{Flood, PortConfig, Step, SwitchConfig, VlanMode};
 use weir_filter::policy::spec;
@@ -16,11 +15,13 @@ mod appliances;
 mod mirrors;
 mod policy_route;
 mod routers;
+mod segments;
 mod switching;
 
 pub use appliances::wires;
 pub use mirrors::mirrors;
 pub use routers::{Zones, default_of, inspect_of};
+pub use segments::Facts;
 
 /// The numbers of switches and ports. A name keeps its number as long as the object exists.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -143,6 +144,10 @@ pub fn steps(changes: &[Change], desired: &Config, before: &Ids, after: &Ids) ->
             | Change::ReloadContent(_)
             | Change::SetVirus(_)
             | Change::ReloadVirus
+            | Change::AddSegment(..)
+            | Change::SetSegment(..)
+            | Change::RemoveSegment(..)
+            | Change::OrderTiers
             | Change::AddRule(_)
             | Change::SetRule(..)
             | Change::OrderRules => None,
@@ -196,12 +201,7 @@ fn set_port(name: &str, desired: &Config, ids: &Ids) -> Option<Step> {
         down: port.down,
         learning: port.learning,
         fdb_limit: port.fdb_limit as usize,
-        guard: port.effective_guard().map(|guard| GuardConfig {
-            learn: guard.learn,
-            limit: guard.limit as usize,
-            addresses: guard.addresses,
-            shared: guard.shared,
-        }),
+        guard: port.effective_guard().map(|guard| guard.spec()),
         ..PortConfig::default()
     };
     switching::port(port, desired, &mut config);
@@ -259,14 +259,21 @@ fn vlan_mode(vlan: Option<&config::Vlan>) -> VlanMode {
 }
 
 /// The state as the policy compiler takes it; the rule sets are put in by the caller.
-pub fn spec(desired: &Config, ids: &Ids) -> spec::Spec {
+pub fn spec(desired: &Config, ids: &Ids, facts: &Facts) -> spec::Spec {
     let switches = desired.switches.iter().filter_map(|s| {
         let inspect = s.inspect.clone().filter(|name| name != "none");
         Some(spec::Switch { id: ids.switch(&s.name)?, name: s.name.clone(), default: action(s.default), inspect })
     });
     let ports = desired.ports.iter();
     let zones = Zones::of(desired, ids);
-    let mut rules: Vec<spec::Rule> = desired.rules.iter().map(rule).collect();
+    let mut rules: Vec<spec::Rule> =
+        desired.rules.iter().map(|stated| spec::Rule { idle: !facts.has(stated), ..rule(stated) }).collect();
+    let (groups, labels) = segments::groups(desired);
+    let labels = |port: &config::Port| {
+        let mut all = port.groups.clone();
+        all.extend(labels.get(&port.name).into_iter().flatten().cloned());
+        all
+    };
     // Routers that meet are one to the policy: what names one of them names them all.
     for name in rules.iter_mut().flat_map(|rule| &mut rule.switches) {
         if let Some(zone) = zones.name_of(name) {
@@ -277,9 +284,12 @@ pub fn spec(desired: &Config, ids: &Ids) -> spec::Spec {
         switches: switches.chain(zones.switches(desired)).chain(appliances::switches(desired, ids)).collect(),
         listened: appliances::listened(desired, ids),
         ports: ports
-            .filter_map(|p| Some(spec::Port { id: ids.port(&p.name)?, name: p.name.clone(), groups: p.groups.clone() }))
+            .filter_map(|p| Some(spec::Port { id: ids.port(&p.name)?, name: p.name.clone(), groups: labels(p) }))
             .collect(),
         rules,
+        tiers: segments::tiers(desired),
+        services: segments::services(desired),
+        groups,
         rule_sets: Vec::new(),
         content: Default::default(),
         scan: Default::default(),
@@ -301,7 +311,7 @@ fn rule(rule: &config::Rule) -> spec::Rule {
     let ranges = |list: &[config::Range]| list.iter().map(|r| (*r).into()).collect();
     spec::Rule {
         name: rule.name.clone(),
-        action: action(rule.action),
+        action: action(rule.action.action().unwrap_or_default()),
         log: rule.log,
         inspect: rule.inspect.clone(),
         overload: rule.overload.map(Into::into),
@@ -314,12 +324,16 @@ fn rule(rule: &config::Rule) -> spec::Rule {
         protocols: rule.protocol.iter().map(|p| p.0).collect(),
         source_ports: ranges(&rule.source_ports),
         destination_ports: ranges(&rule.destination_ports),
-        icmp: rule
-            .icmp
-            .iter()
-            .flat_map(|icmp| icmp.kinds.iter().map(|&kind| spec::Icmp { kind, code: icmp.code }))
-            .collect(),
+        icmp: icmp(&rule.icmp),
+        services: rule.services.clone(),
+        tier: rule.tier.clone(),
+        next: rule.action == config::Verb::Next,
+        idle: false,
     }
+}
+
+fn icmp(stated: &[config::Icmp]) -> Vec<spec::Icmp> {
+    stated.iter().flat_map(|icmp| icmp.kinds.iter().map(|&kind| spec::Icmp { kind, code: icmp.code })).collect()
 }
 
 fn side(side: &config::Side) -> spec::Side {
@@ -400,7 +414,8 @@ mod tests {
     #[test]
     fn icmp_names_stand_for_both_versions() {
         let config = config("rule = [{ name = \"r\", action = \"drop\", icmp = [\"echo-request\", \"3/4\"] }]");
-        let kinds: Vec<_> = spec(&config, &Ids::default()).rules[0].icmp.iter().map(|i| (i.kind, i.code)).collect();
+        let kinds: Vec<_> =
+            spec(&config, &Ids::default(), &Facts::default()).rules[0].icmp.iter().map(|i| (i.kind, i.code)).collect();
         assert_eq!(kinds, [(8, None), (128, None), (3, Some(4))]);
     }
 }

@@ -58,7 +58,7 @@ impl Engine {
         if let Some(candidate) = candidate {
             self.note_shadow(p, (&subject, Direction::Original), (decision, candidate), 1);
         }
-        self.count(p.now, decision.rule);
+        self.count_packet(p.now, decision.rule, p.packet.len());
         if judged.is_ok() {
             self.mark = decision.dscp.map(Dscp::value);
             if decision.log {

@@ -64,6 +64,7 @@ impl Engine {
         self.quota_ends(&flow);
         self.suspect_ends(&flow);
         self.proxies.forget(slot);
+        self.count_end(&flow);
         self.finish(self.last_tick.max(flow.last), &mut flow);
         if let Some(mut inspect) = flow.inspect.take() {
             inspect.release(&mut self.memory);

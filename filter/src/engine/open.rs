@@ -147,6 +147,7 @@ impl Engine {
                     if let Some(candidate) = candidate {
                         self.note_shadow(p, (&subject, way), (decision, candidate), 0);
                     }
+                    self.count_passed(p.now, &along(subject, way, p));
                     return Ok((decision, way));
                 }
                 Err(decision) => refusal = refusal.or(Some(decision)),
@@ -156,7 +157,7 @@ impl Engine {
         if let (Some(candidate), Some(&way)) = (candidate, start.ways.first()) {
             self.note_shadow(p, (&of(way), way), (decision, candidate), 1);
         }
-        self.count(p.now, decision.rule);
+        self.count_packet(p.now, decision.rule, p.packet.len());
         if decision.action == Action::Reject {
             self.replies.refuse(p.now, p.packet, p.pool);
         }
@@ -214,4 +215,11 @@ impl Engine {
         let unseen = self.waivers.last(switch).max(self.started).unwrap_or(now);
         now.since(unseen) < grace || self.policy.mode(switch) == Mode::Listen
     }
+}
+
+/// The subject with the ports of the packet's way, as far as it leaves by one.
+fn along(subject: Subject, way: Direction, p: &Passing<'_, '_>) -> Subject {
+    let to = p.exits.sole().unwrap_or(UNKNOWN_PORT);
+    let ends = [subject.from, to];
+    subject.between(if way == Original { ends } else { [to, subject.from] })
 }

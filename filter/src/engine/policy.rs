@@ -6,9 +6,9 @@ use weir_wire::numbers::{PROTOCOL_TCP, PROTOCOL_UDP};
 use weir_wire::{DropReason, Epoch, Instant, PortId, RuleId};
 
 use super::pass::Passing;
-use super::{Engine, Exits, Why};
+use super::{Engine, Exits, RuleCounter, Why};
 use crate::content::{Watch, Who};
-use crate::flow::{UNKNOWN_PORT, Ways};
+use crate::flow::{Flow, UNKNOWN_PORT, Ways};
 use crate::inspect::{Direction, FlowInspect, RuleSetProgram, Watched};
 use crate::policy::{Decision, Policy, Subject};
 use crate::scan::Scan;
@@ -191,12 +191,48 @@ impl Engine {
 
     /// Counts a decision of a rule.
     pub(super) fn count(&mut self, now: Instant, rule: RuleId) {
-        let last = self.counters.len() - 1;
-        if let Some(counter) = self.counters.get_mut((rule.0 as usize).min(last)) {
-            counter.hits += 1;
-            counter.last = now;
+        bump(&mut self.counters, now, rule);
+    }
+
+    /// Counts a decision about a packet that has no flow, or gets none.
+    pub(super) fn count_packet(&mut self, now: Instant, rule: RuleId, bytes: usize) {
+        if let Some(counter) = bump(&mut self.counters, now, rule) {
+            counter.packets += 1;
+            counter.bytes += bytes as u64;
         }
     }
+
+    /// Counts the rules that handed a flow on to the tier that follows.
+    pub(super) fn count_passed(&mut self, now: Instant, subject: &Subject) {
+        let counters = &mut self.counters;
+        self.policy.passed(subject, |rule| {
+            bump(counters, now, rule);
+        });
+    }
+
+    /// Adds what a flow carried to the rule that let it pass; nothing where that rule is of a policy long gone.
+    pub(super) fn count_end(&mut self, flow: &Flow) {
+        if flow.decision.refuses() {
+            return;
+        }
+        let number = if flow.epoch == self.policy.epoch() {
+            Some((flow.decision.rule.0 as usize).min(self.policy.rules()))
+        } else {
+            self.policy.successor_of(flow.epoch, flow.decision.rule)
+        };
+        if let Some(counter) = number.and_then(|number| self.counters.get_mut(number)) {
+            counter.packets += flow.packets.iter().sum::<u64>();
+            counter.bytes += flow.bytes.iter().sum::<u64>();
+        }
+    }
+}
+
+fn bump(counters: &mut [RuleCounter], now: Instant, rule: RuleId) -> Option<&mut RuleCounter> {
+    let last = counters.len().checked_sub(1)?;
+    let counter = counters.get_mut((rule.0 as usize).min(last))?;
+    counter.hits += 1;
+    counter.last = now;
+    Some(counter)
 }
 
 /// The ports of a flow after a packet: the sender's is known, the receiver's where there is only one exit, or where it

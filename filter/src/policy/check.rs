@@ -3,10 +3,14 @@
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
-use super::spec::{Rule, Side, Spec};
+use super::spec::{Icmp, Rule, Side, Spec};
 
 /// Rules that a policy may have.
 pub(super) const RULES_MAX: usize = 65_536;
+/// Rules in the tables, where services and groups have become alternatives.
+pub(super) const EXPANDED_MAX: usize = 262_144;
+/// Tiers that a policy may have.
+const TIERS_MAX: usize = 16;
 /// The rule-set name that stands for "inspect nothing".
 pub(super) const NOTHING: &str = "none";
 
@@ -24,6 +28,23 @@ pub(super) fn check(spec: &Spec) -> Vec<String> {
     unique("port", spec.ports.iter().map(|p| p.name.as_str()), &mut say);
     unique("rule", spec.rules.iter().map(|r| r.name.as_str()), &mut say);
     unique("rule set", spec.rule_sets.iter().map(|(name, _)| name.as_str()), &mut say);
+    unique("tier", spec.tiers.iter().map(|tier| tier.name.as_str()), &mut say);
+    unique("service", spec.services.iter().map(|service| service.name.as_str()), &mut say);
+    unique("group", spec.groups.iter().map(|group| group.name.as_str()), &mut say);
+    if spec.tiers.len() > TIERS_MAX {
+        say(format!("{} tiers are more than the {TIERS_MAX} a policy may have", spec.tiers.len()));
+    }
+    for service in &spec.services {
+        if service.entries.is_empty() {
+            say(format!("service \"{}\" has no entry: give it a protocol with ports or types", service.name));
+        }
+        for entry in &service.entries {
+            let ports = [entry.source_ports.as_slice(), entry.destination_ports.as_slice()];
+            check_match(&entry.protocols, ports, &entry.icmp, &mut |text| {
+                say(format!("service \"{}\": {text}", service.name));
+            });
+        }
+    }
     for (at, switch) in spec.switches.iter().enumerate() {
         if spec.switches.iter().take(at).any(|other| other.id == switch.id) {
             say(format!("switch \"{}\": its number {} belongs to another switch", switch.name, switch.id.0));
@@ -68,17 +89,44 @@ fn check_rule(spec: &Spec, rule: &Rule, say: &mut impl FnMut(String)) {
         say(format!("there is no rule set \"{set}\"; add it, or write \"none\" to inspect nothing"));
     }
     check_ranges("vlans", &rule.vlans, 4094, say);
-    check_ranges("source_ports", &rule.source_ports, u16::MAX, say);
-    check_ranges("destination_ports", &rule.destination_ports, u16::MAX, say);
-    let names = |wanted: &[u8]| rule.protocols.is_empty() || rule.protocols.iter().any(|p| wanted.contains(p));
-    let ports = !rule.source_ports.is_empty() || !rule.destination_ports.is_empty();
+    check_match(&rule.protocols, [&rule.source_ports, &rule.destination_ports], &rule.icmp, say);
+    for name in rule.services.iter().filter(|name| spec.services.iter().all(|s| s.name != **name)) {
+        say(format!("there is no service \"{name}\"; add it, or state protocol and ports in the rule"));
+    }
+    let states = !(rule.protocols.is_empty()
+        && rule.source_ports.is_empty()
+        && rule.destination_ports.is_empty()
+        && rule.icmp.is_empty());
+    if states && !rule.services.is_empty() {
+        say("it has services and a protocol, ports or ICMP types of its own: make two rules of it".into());
+    }
+    match &rule.tier {
+        Some(tier) if spec.tiers.iter().all(|known| known.name != *tier) => {
+            say(format!("there is no tier \"{tier}\"; add it, or take it off the rule"));
+        }
+        None if rule.next => say("it has no tier that another could follow: give it one, or let it decide".into()),
+        Some(_) | None => {}
+    }
+}
+
+/// What rules and services ask of a protocol.
+fn check_match(
+    protocols: &[u8],
+    [source, destination]: [&[RangeInclusive<u16>]; 2],
+    icmp: &[Icmp],
+    say: &mut impl FnMut(String),
+) {
+    check_ranges("source_ports", source, u16::MAX, say);
+    check_ranges("destination_ports", destination, u16::MAX, say);
+    let names = |wanted: &[u8]| protocols.is_empty() || protocols.iter().any(|p| wanted.contains(p));
+    let ports = !source.is_empty() || !destination.is_empty();
     if ports && !names(&[6, 17]) {
         say("it asks for ports, but its protocols have none: add 6 (TCP) or 17 (UDP)".into());
     }
-    if !rule.icmp.is_empty() && !names(&[1, 58]) {
+    if !icmp.is_empty() && !names(&[1, 58]) {
         say("it asks for ICMP types, but not for ICMP: add protocol 1 (ICMP) or 58 (ICMPv6)".into());
     }
-    if ports && !rule.icmp.is_empty() {
+    if ports && !icmp.is_empty() {
         say("no packet has both ports and an ICMP type: make two rules of it".into());
     }
 }

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use ipnetwork::IpNetwork;
 use weir_wire::{Epoch, MacAddr, RuleId};
 
-use super::check::{self, NOTHING};
+use super::check::{self, EXPANDED_MAX, NOTHING};
+use super::expand::expand;
 use super::sets::{Intervals, Maker, Ranges, Row, Set, Value};
 use super::spec::{Rule, Side, Spec};
 use super::tables::{ByAddress, ByMac, ByPort, Tables};
-use super::{Decision, Dscp, Policy, PolicyErrors};
+use super::{Decision, Dscp, Entry, Policy, PolicyErrors};
 use crate::content::rules as content;
 
 pub(super) fn compile(spec: &Spec, epoch: Epoch) -> Result<Policy, PolicyErrors> {
@@ -23,14 +24,25 @@ pub(super) fn compile(spec: &Spec, epoch: Epoch) -> Result<Policy, PolicyErrors>
         let name = name.filter(|&name| name != NOTHING)?;
         u16::try_from(spec.rule_sets.iter().position(|(known, _)| known == name)?).ok()
     };
-    let decisions = spec.rules.iter().enumerate().map(|(number, rule)| Decision {
-        action: rule.action,
-        rule: RuleId(number as u32),
-        log: rule.log,
-        program: program(rule.inspect.as_deref()),
-        overload: rule.overload,
-        dscp: rule.dscp.and_then(Dscp::new),
+    let Some(order) = expand(spec) else {
+        let text = format!(
+            "with their services and groups the rules are more than {EXPANDED_MAX}: name fewer services or groups in one rule"
+        );
+        return Err(PolicyErrors(vec![text]));
+    };
+    let entries = order.rules.iter().map(|expanded| {
+        let rule = &expanded.rule;
+        let decision = Decision {
+            action: rule.action,
+            rule: expanded.number,
+            log: rule.log,
+            program: program(rule.inspect.as_deref()),
+            overload: rule.overload,
+            dscp: rule.dscp.and_then(Dscp::new),
+        };
+        Entry { decision, inherits: rule.inspect.is_none(), then: expanded.then }
     });
+    let entries = entries.collect();
     let switches = spec.switches.iter().map(|switch| {
         let program = program(switch.inspect.as_deref());
         (switch.id, Decision { action: switch.default, program, ..Decision::default() })
@@ -45,10 +57,11 @@ pub(super) fn compile(spec: &Spec, epoch: Epoch) -> Result<Policy, PolicyErrors>
     Ok(Policy {
         epoch,
         listened,
-        names: spec.rules.iter().map(|rule| rule.name.clone()).collect(),
-        decisions: decisions.collect(),
-        inherit: spec.rules.iter().map(|rule| rule.inspect.is_none()).collect(),
-        tables: tables(spec)?,
+        entries,
+        tables: tables(spec, order.rules.into_iter().map(|expanded| expanded.rule).collect())?,
+        names: order.names,
+        has_next: order.has_next,
+        before: None,
         switches: switches.collect(),
         programs: spec.rule_sets.clone(),
         no_rules: Arc::default(),
@@ -59,8 +72,8 @@ pub(super) fn compile(spec: &Spec, epoch: Epoch) -> Result<Policy, PolicyErrors>
     })
 }
 
-fn tables(spec: &Spec) -> Result<Tables, PolicyErrors> {
-    let rules = &spec.rules;
+fn tables(spec: &Spec, rules: Vec<Rule>) -> Result<Tables, PolicyErrors> {
+    let rules = &rules;
     let mut maker = Maker::new(rules.len());
     let m = &mut maker;
     let no_ip = |r: &Rule| {
@@ -76,9 +89,9 @@ fn tables(spec: &Spec) -> Result<Tables, PolicyErrors> {
     let without_ports = m.set(|n| rules.get(n).is_some_and(no_ports));
     let without_icmp = m.set(|n| rules.get(n).is_some_and(|r| r.icmp.is_empty()));
     let mut tables = Tables {
-        from: by_port(m, spec, |r| &r.from),
-        to: by_port(m, spec, |r| &r.to),
-        switch: by_switch(m, spec),
+        from: by_port(m, spec, rules, |r| &r.from),
+        to: by_port(m, spec, rules, |r| &r.to),
+        switch: by_switch(m, spec, rules),
         source_mac: by_mac(m, rules, |r| &r.from.macs),
         destination_mac: by_mac(m, rules, |r| &r.to.macs),
         vlan: intervals(m, rules, |r| ends(&r.vlans)),
@@ -166,11 +179,11 @@ fn by_mac(maker: &mut Maker, rules: &[Rule], stated: impl Fn(&Rule) -> &Vec<MacA
     ByMac { rows, other: maker.row(&open) }
 }
 
-fn by_switch(maker: &mut Maker, spec: &Spec) -> ByPort {
+fn by_switch(maker: &mut Maker, spec: &Spec, rules: &[Rule]) -> ByPort {
     let numbers: Vec<(usize, &str)> = spec.switches.iter().map(|s| (usize::from(s.id.0), s.name.as_str())).collect();
-    let open = maker.set(|number| spec.rules.get(number).is_some_and(|rule| rule.switches.is_empty()));
+    let open = maker.set(|number| rules.get(number).is_some_and(|rule| rule.switches.is_empty()));
     let mut sets: BTreeMap<&str, Set> = BTreeMap::new();
-    for (number, rule) in spec.rules.iter().enumerate() {
+    for (number, rule) in rules.iter().enumerate() {
         for name in &rule.switches {
             sets.entry(name).or_insert_with(|| open.clone()).add(number);
         }
@@ -179,13 +192,13 @@ fn by_switch(maker: &mut Maker, spec: &Spec) -> ByPort {
 }
 
 /// A port matches a side that names it, or one of its groups; a side that names both asks for both.
-fn by_port(maker: &mut Maker, spec: &Spec, side: impl Fn(&Rule) -> &Side) -> ByPort {
+fn by_port(maker: &mut Maker, spec: &Spec, rules: &[Rule], side: impl Fn(&Rule) -> &Side) -> ByPort {
     let numbers: Vec<(usize, &str)> = spec.ports.iter().map(|p| (usize::from(p.id.0), p.name.as_str())).collect();
     let groups: BTreeMap<&str, &[String]> = spec.ports.iter().map(|p| (p.name.as_str(), p.groups.as_slice())).collect();
-    let open_port = maker.set(|n| spec.rules.get(n).is_some_and(|r| side(r).ports.is_empty()));
-    let open_group = maker.set(|n| spec.rules.get(n).is_some_and(|r| side(r).groups.is_empty()));
+    let open_port = maker.set(|n| rules.get(n).is_some_and(|r| side(r).ports.is_empty()));
+    let open_group = maker.set(|n| rules.get(n).is_some_and(|r| side(r).groups.is_empty()));
     let (mut named, mut grouped): (BTreeMap<&str, Set>, BTreeMap<&str, Set>) = Default::default();
-    for (number, rule) in spec.rules.iter().enumerate() {
+    for (number, rule) in rules.iter().enumerate() {
         for name in &side(rule).ports {
             named.entry(name).or_insert_with(|| open_port.clone()).add(number);
         }

@@ -2,6 +2,9 @@
 
 mod check;
 mod compile;
+mod expand;
+#[cfg(test)]
+mod layers;
 #[cfg(test)]
 mod model;
 mod quota;
@@ -21,6 +24,7 @@ use crate::scan;
 pub use quota::{Account, Accounts, Quota, SynProxy};
 pub use tables::Subject;
 
+use expand::Then;
 use spec::{Action, Mode, OnFailure, Settings};
 use tables::Tables;
 
@@ -72,16 +76,28 @@ impl Decision {
     }
 }
 
+/// What a rule of the tables answers.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    /// Before the switch's default rule set.
+    decision: Decision,
+    /// It names no rule set and takes the switch's.
+    inherits: bool,
+    then: Then,
+}
+
 /// Rules compiled into tables. [`Policy::compile`] is its only maker, but for the empty policy that allows everything.
 #[derive(Default)]
 pub struct Policy {
     epoch: Epoch,
     names: Vec<String>,
-    /// Per rule; what [`Policy::judge`] answers, before the switch's default rule set.
-    decisions: Vec<Decision>,
-    /// Rules that name no rule set and take the switch's.
-    inherit: Vec<bool>,
+    /// Of the rules of the tables.
+    entries: Vec<Entry>,
     tables: Tables,
+    /// Some rule hands flows on to the next tier.
+    has_next: bool,
+    /// The policy that this one replaces, and its rules' numbers here; the default is not among them.
+    before: Option<(Epoch, Vec<Option<u32>>)>,
     switches: BTreeMap<SwitchId, Decision>,
     /// Switches whose traffic is listened to only, in order.
     listened: Vec<SwitchId>,
@@ -127,6 +143,34 @@ impl Policy {
         compile::compile(spec, epoch)
     }
 
+    /// Says which policy it will replace: rules of the same name are the same to those who count.
+    pub fn follow(&mut self, old: &Policy) {
+        let numbers = self.names.iter().enumerate().map(|(number, name)| (name.as_str(), number as u32));
+        let numbers: std::collections::HashMap<&str, u32> = numbers.collect();
+        let after = old.names.iter().map(|name| numbers.get(name.as_str()).copied()).collect();
+        self.before = Some((old.epoch, after));
+    }
+
+    /// Whether it was made to replace the policy of this epoch.
+    pub fn follows(&self, epoch: Epoch) -> bool {
+        self.before.as_ref().is_some_and(|(before, _)| *before == epoch)
+    }
+
+    /// The number here of a rule of the policy that it replaces, which had `rules` of them; the default is the last.
+    pub fn successor(&self, old: RuleId, rules: usize) -> Option<usize> {
+        if old.0 as usize >= rules {
+            return Some(self.rules());
+        }
+        let (_, after) = self.before.as_ref()?;
+        after.get(old.0 as usize).copied().flatten().map(|number| number as usize)
+    }
+
+    /// The same, of a policy by its epoch; `None` also where it is another one that it replaces.
+    pub fn successor_of(&self, epoch: Epoch, old: RuleId) -> Option<usize> {
+        let (before, after) = self.before.as_ref()?;
+        if *before == epoch { self.successor(old, after.len()) } else { None }
+    }
+
     /// Its number.
     pub fn epoch(&self) -> Epoch {
         self.epoch
@@ -139,10 +183,11 @@ impl Policy {
 
     /// Some rule marks the packets that it lets pass.
     pub fn marks(&self) -> bool {
-        self.decisions.iter().chain(self.switches.values()).any(|decision| decision.dscp.is_some())
+        let mut decisions = self.entries.iter().map(|entry| &entry.decision).chain(self.switches.values());
+        decisions.any(|decision| decision.dscp.is_some())
     }
 
-    /// Rules, without the defaults of the switches.
+    /// Rules, with those that settings of tiers and groups stand for, and without the defaults of the switches.
     pub fn rules(&self) -> usize {
         self.names.len()
     }
@@ -212,16 +257,41 @@ impl Policy {
         }
     }
 
+    /// The rules that hand a flow on before another decides, in order.
+    pub fn passed(&self, subject: &Subject, mut tell: impl FnMut(RuleId)) {
+        if self.has_next {
+            self.walk(subject, &mut tell);
+        }
+    }
+
     fn first_match(&self, subject: &Subject) -> Decision {
         let default = self.switches.get(&subject.switch).copied().unwrap_or(self.elsewhere());
-        let Some(rule) = self.tables.first(subject) else {
+        let Some(entry) = self.walk(subject, &mut |_| {}) else {
             return if subject.resolves_addresses() { Decision::default() } else { default };
         };
-        let Some(mut decision) = self.decisions.get(rule as usize).copied() else { return default };
-        if self.inherit.get(rule as usize) == Some(&true) {
+        let mut decision = entry.decision;
+        if entry.inherits {
             decision.program = default.program;
         }
         decision
+    }
+
+    /// The rule of the tables that decides. Each turn begins behind the place of the one before.
+    #[inline]
+    fn walk(&self, subject: &Subject, hands_on: &mut impl FnMut(RuleId)) -> Option<&Entry> {
+        let mut from = 0;
+        loop {
+            let place = self.tables.first(subject, from)?;
+            let entry = self.entries.get(place as usize)?;
+            match entry.then {
+                Then::DecideRest if subject.resolves_addresses() => from = place + 1,
+                Then::Decide | Then::DecideRest => return Some(entry),
+                Then::GoOn(next) => {
+                    hands_on(entry.decision.rule);
+                    from = next.max(place + 1);
+                }
+            }
+        }
     }
 
     fn elsewhere(&self) -> Decision {

@@ -10,7 +10,7 @@ use super::{Policy, Subject};
 use crate::event::Tuple;
 
 /// SplitMix64.
-struct Random(u64);
+pub(super) struct Random(pub u64);
 
 impl Random {
     fn next(&mut self) -> u64 {
@@ -20,16 +20,16 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    fn below(&mut self, n: u64) -> u64 {
+    pub fn below(&mut self, n: u64) -> u64 {
         self.next() % n
     }
 
-    fn one_in(&mut self, n: u64) -> bool {
+    pub fn one_in(&mut self, n: u64) -> bool {
         self.below(n) == 0
     }
 
     /// Up to two of something, mostly none.
-    fn some<T>(&mut self, mut make: impl FnMut(&mut Random) -> T) -> Vec<T> {
+    pub fn some<T>(&mut self, mut make: impl FnMut(&mut Random) -> T) -> Vec<T> {
         if !self.one_in(3) {
             return vec![];
         }
@@ -45,7 +45,7 @@ impl Random {
         }
     }
 
-    fn network(&mut self) -> IpNetwork {
+    pub fn network(&mut self) -> IpNetwork {
         let address = self.address();
         let prefix = match address {
             IpAddr::V4(_) => [0, 8, 16, 24, 31, 32][self.below(6) as usize],
@@ -54,7 +54,7 @@ impl Random {
         IpNetwork::new(address, prefix).unwrap()
     }
 
-    fn mac(&mut self) -> MacAddr {
+    pub fn mac(&mut self) -> MacAddr {
         MacAddr([2, 0, 0, 0, 0, self.below(5) as u8])
     }
 
@@ -101,7 +101,7 @@ impl Random {
         rule
     }
 
-    fn spec(&mut self, rules: usize) -> Spec {
+    pub fn spec(&mut self, rules: usize) -> Spec {
         let switch = |id, default| Switch { id: SwitchId(id), name: format!("switch{id}"), default, inspect: None };
         let ports = (0..6).map(|id| Port {
             id: PortId(id * 3),
@@ -117,7 +117,7 @@ impl Random {
         }
     }
 
-    fn subject(&mut self) -> Subject {
+    pub fn subject(&mut self) -> Subject {
         let tuple = (!self.one_in(6)).then(|| {
             let source = self.address();
             let mut destination = self.address();
@@ -165,7 +165,7 @@ fn side_matches(spec: &Spec, side: &Side, port: PortId, mac: MacAddr, address: O
 }
 
 /// Whether a rule matches, read off its text.
-fn matches(spec: &Spec, rule: &Rule, s: &Subject) -> bool {
+pub(super) fn matches(spec: &Spec, rule: &Rule, s: &Subject) -> bool {
     let switch = spec.switches.iter().find(|known| known.id == s.switch);
     let t = s.tuple;
     let ports = t.filter(|t| [6, 17].contains(&t.protocol)).map(|t| (t.source_port, t.destination_port));

@@ -86,6 +86,59 @@ pub struct Rule {
     pub destination_ports: Vec<RangeInclusive<u16>>,
     /// ICMP and ICMPv6 types.
     pub icmp: Vec<Icmp>,
+    /// Services by name, in place of protocols, ports and ICMP types.
+    pub services: Vec<String>,
+    /// The tier it belongs to; `None`: behind all tiers.
+    pub tier: Option<String>,
+    /// In place of what it does, it hands the flow on to the tier that follows.
+    pub next: bool,
+    /// It does not exist at present: its schedule is closed.
+    pub idle: bool,
+}
+
+/// Rules that are asked before those of the tiers that follow, and before those without a tier.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tier {
+    /// Its name.
+    pub name: String,
+    /// What happens to flows that none of its rules names; `None`: the next tier is asked. As with switches, address
+    /// resolution is refused by rules only.
+    pub default: Option<Action>,
+}
+
+/// What a service is spoken by: one of these.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Service {
+    /// Its name.
+    pub name: String,
+    /// Its alternatives.
+    pub entries: Vec<ServiceEntry>,
+}
+
+/// A protocol with its ports or types.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServiceEntry {
+    /// IP protocol numbers.
+    pub protocols: Vec<u8>,
+    /// TCP/UDP source ports.
+    pub source_ports: Vec<RangeInclusive<u16>>,
+    /// TCP/UDP destination ports.
+    pub destination_ports: Vec<RangeInclusive<u16>>,
+    /// ICMP and ICMPv6 types.
+    pub icmp: Vec<Icmp>,
+}
+
+/// Members of a group beside the ports that carry its label.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Group {
+    /// Its label.
+    pub name: String,
+    /// Addresses that belong to it.
+    pub addresses: Vec<IpNetwork>,
+    /// MACs that belong to it.
+    pub macs: Vec<MacAddr>,
+    /// Its members may not talk to each other, unless a tier lets them.
+    pub isolated: bool,
 }
 
 /// What the guard may do with the traffic of a switch.
@@ -220,6 +273,12 @@ pub struct Spec {
     pub ports: Vec<Port>,
     /// The rules, in order.
     pub rules: Vec<Rule>,
+    /// The tiers, the first first.
+    pub tiers: Vec<Tier>,
+    /// The services that rules name.
+    pub services: Vec<Service>,
+    /// Groups with more members than labelled ports, or whose members may not talk to each other.
+    pub groups: Vec<Group>,
     /// The compiled rule sets by name.
     pub rule_sets: Vec<(String, Arc<RuleSetProgram>)>,
     /// The content filter.

@@ -200,8 +200,8 @@ pub(super) struct Tables {
 const DIMENSIONS: usize = 13;
 
 impl Tables {
-    /// The first rule that matches.
-    pub fn first(&self, subject: &Subject) -> Option<u32> {
+    /// The first rule from place `from` on that matches.
+    pub fn first(&self, subject: &Subject, from: u32) -> Option<u32> {
         let mut sets: [&[u64]; DIMENSIONS] = [&[]; DIMENSIONS];
         let mut n = 0;
         for row in self.select(subject) {
@@ -212,8 +212,15 @@ impl Tables {
         }
         let sets = sets.get(..n).unwrap_or(&[]);
         let everything = self.rows.get(ALL);
-        for (at, all) in everything.as_chunks::<BLOCK>().0.iter().enumerate() {
+        let from = from as usize;
+        let begin = from / (64 * BLOCK);
+        for (at, all) in everything.as_chunks::<BLOCK>().0.iter().enumerate().skip(begin) {
             let mut block = *all;
+            if at == begin && from != 0 {
+                let (words, bits) = (from / 64 % BLOCK, from % 64);
+                block.iter_mut().take(words).for_each(|word| *word = 0);
+                block.iter_mut().skip(words).take(1).for_each(|word| *word &= u64::MAX << bits);
+            }
             for set in sets {
                 let Some(other) = set.as_chunks::<BLOCK>().0.get(at) else { continue };
                 for (word, other) in block.iter_mut().zip(other) {

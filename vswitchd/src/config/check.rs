@@ -59,6 +59,7 @@ impl Config {
         self.check_resources(&mut problems);
         self.rule_sets.iter().for_each(|s| check_rule_set(s, &mut problems));
         self.check_rules(&mut problems);
+        self.check_segments(&mut problems);
         self.check_settings(&mut problems);
         self.check_content(&mut problems);
         self.check_virus(&mut problems);
@@ -127,10 +128,7 @@ impl Config {
         if let Some(vlan) = &port.vlan {
             check_vlan(name, vlan, problems);
         }
-        let limit = port.guard.as_ref().map_or(1, |guard| guard.limit);
-        problems.unless((1..=4096).contains(&limit), || {
-            format!("port {name}: guard.limit = {limit} is outside 1 to 4096 addresses")
-        });
+        port.check_guard(problems);
         if let Some(rate) = &port.rate {
             check_rate(&format!("port {name}"), rate, problems);
         }

@@ -37,6 +37,7 @@ mod port;
 mod quota;
 mod router;
 mod rule;
+mod segment;
 mod services;
 mod settings;
 mod switching;
@@ -51,8 +52,8 @@ pub use check::{PORTS_MAX, RULES_MAX, SWITCHES_MAX};
 pub use check_router::{INTERFACES_MAX, ROUTERS_MAX, ROUTES_MAX};
 pub use content::{CONTENT_RULES_MAX, Content, ContentList, ContentRule, Judgement, LISTS_MAX, Met, Reply};
 pub use dscp::Dscp;
-pub use group::{GROUPS_MAX, Group};
-pub use guard::Guard;
+pub use group::{GROUPS_MAX, Group, Members};
+pub use guard::{Guard, Role};
 pub use inspection::{Inspection, Percent, Whole};
 pub use metadata::Metadata;
 pub use mirror::{CaptureFile, Direction, ErspanTo, MIRRORS_MAX, Mirror, erspan_interface};
@@ -63,7 +64,8 @@ pub use port::{
 };
 pub use quota::{Detection, Quota, SynProxy};
 pub use router::{Advertise, Interface, Neighbor, Route, RouteAction, Router};
-pub use rule::{Action, Rule, Side};
+pub use rule::{Action, Rule, Side, Verb};
+pub use segment::{SCHEDULES_MAX, SERVICES_MAX, Schedule, Service, ServiceEntry, TIERS_MAX, Tier, Times, Zone};
 pub use services::{Addresses, Dhcp, Dhcp6, Dns, GuestHost, GuestOption, GuestRoute, NameRecord, Resolver, unhex};
 pub use settings::{Limits, OnFailure, Settings, Timeouts};
 pub use switching::{Lldp, LoopGuard, MulticastRouter, Snooping, Storm, StormLimit, TagType};
@@ -104,6 +106,15 @@ pub struct Config {
     /// The virus check.
     #[serde(default, skip_serializing_if = "is_default")]
     pub virus: Virus,
+    /// What rules call protocols with their ports.
+    #[serde(default, rename = "service", skip_serializing_if = "Vec::is_empty")]
+    pub services: Vec<Service>,
+    /// When rules are in force.
+    #[serde(default, rename = "schedule", skip_serializing_if = "Vec::is_empty")]
+    pub schedules: Vec<Schedule>,
+    /// The tiers of the policy, the first first.
+    #[serde(default, rename = "tier", skip_serializing_if = "Vec::is_empty")]
+    pub tiers: Vec<Tier>,
     /// The policy: the first rule that matches a flow's first packet decides.
     #[serde(default, rename = "rule", skip_serializing_if = "Vec::is_empty")]
     pub rules: Vec<Rule>,

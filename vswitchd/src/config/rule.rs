@@ -21,6 +21,45 @@ pub enum Action {
     Reject,
 }
 
+/// What a rule does with a new flow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verb {
+    /// Forward it; "pass" says the same.
+    #[default]
+    #[serde(alias = "pass")]
+    Allow,
+    /// Drop it and say nothing to the sender; "deny" says the same.
+    #[serde(alias = "deny")]
+    Drop,
+    /// Drop it and tell the sender.
+    Reject,
+    /// Ask the tier that follows.
+    Next,
+}
+
+impl From<Action> for Verb {
+    fn from(action: Action) -> Verb {
+        match action {
+            Action::Allow => Verb::Allow,
+            Action::Drop => Verb::Drop,
+            Action::Reject => Verb::Reject,
+        }
+    }
+}
+
+impl Verb {
+    /// What becomes of the flow; `None` where the next tier says.
+    pub fn action(self) -> Option<Action> {
+        match self {
+            Verb::Allow => Some(Action::Allow),
+            Verb::Drop => Some(Action::Drop),
+            Verb::Reject => Some(Action::Reject),
+            Verb::Next => None,
+        }
+    }
+}
+
 /// One rule. Empty lists match everything.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -28,7 +67,16 @@ pub struct Rule {
     /// Unique name.
     pub name: String,
     /// What it does.
-    pub action: Action,
+    pub action: Verb,
+    /// The tier it belongs to; absent: behind all tiers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tier: Option<String>,
+    /// When it is in force; absent: always.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<String>,
+    /// Services by name, in place of protocol, ports and ICMP types.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "one_or_many")]
+    pub services: Vec<String>,
     /// Report when it decides.
     #[serde(default, skip_serializing_if = "is_default")]
     pub log: bool,

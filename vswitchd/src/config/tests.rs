@@ -89,7 +89,7 @@ refused_form! {
         => ["line 3, column 1", "unknown field `agein_s`", "ageing_s"];
     a_missing_name_is_told: "[[port]]\nswitch = \"lan\"\n" => ["missing field `name`", "line 1"];
     an_unknown_action_is_told: "[[rule]]\nname = \"a\"\naction = \"permit\"\n"
-        => ["line 3", "unknown variant `permit`", "`allow`, `drop`, `reject`"];
+        => ["line 3", "unknown variant `permit`", "`drop`, `reject`, `next`"];
     a_wrong_port_range_is_told: "[[rule]]\nname = \"a\"\naction = \"drop\"\ndestination_ports = [80, \"90-8o\"]\n"
         => ["line 4", "\"90-8o\" is not a number or range"];
     an_empty_range_is_told: "[[rule]]\nname = \"a\"\naction = \"drop\"\nsource_ports = \"90-80\"\n"

@@ -6,7 +6,7 @@ use weir_proto::v1;
 use weir_wire::DropCounters;
 
 use super::convert_switching as switching;
-use crate::config::{Action, Flood, Mac, OnFailure, Reputation, Rule, RuleSet, Side, StaticMac, Switch};
+use crate::config::{Action, Flood, Mac, OnFailure, Reputation, Rule, RuleSet, Side, StaticMac, Switch, Verb};
 use crate::refusal::Refusal;
 
 /// Reads a field's text; the refusal names object and field.
@@ -32,7 +32,7 @@ pub(super) fn narrow<T: TryFrom<u32>>(object: &str, field: &str, number: u32) ->
     T::try_from(number).map_err(|_| Refusal::invalid(format!("{object}: {field} = {number} is too large")))
 }
 
-fn strings<T: ToString>(list: &[T]) -> Vec<String> {
+pub(super) fn strings<T: ToString>(list: &[T]) -> Vec<String> {
     list.iter().map(ToString::to_string).collect()
 }
 
@@ -49,8 +49,17 @@ pub(super) fn action_of(object: &str, action: i32) -> Result<Action, Refusal> {
         Ok(v1::Action::Unspecified | v1::Action::Allow) => Ok(Action::Allow),
         Ok(v1::Action::Drop) => Ok(Action::Drop),
         Ok(v1::Action::Reject) => Ok(Action::Reject),
+        Ok(v1::Action::Next) => Err(Refusal::invalid(format!("{object}: \"next\" is for rules with a tier"))),
         Err(_) => Err(Refusal::invalid(format!("{object}: action {action} is not known to this version"))),
     }
+}
+
+fn verb_of(object: &str, action: i32) -> Result<Verb, Refusal> {
+    if action == i32::from(v1::Action::Next) { Ok(Verb::Next) } else { action_of(object, action).map(Verb::from) }
+}
+
+fn verb_to_proto(verb: Verb) -> i32 {
+    verb.action().map_or(v1::Action::Next.into(), action_to_proto)
 }
 
 fn flood_to_proto(flood: Flood) -> i32 {
@@ -153,12 +162,15 @@ fn overload_name(overload: OnFailure) -> &'static str {
 pub(super) fn rule_of(rule: &v1::Rule) -> Result<Rule, Refusal> {
     let object = format!("rule {}", rule.name);
     if rule.action == i32::from(v1::Action::Unspecified) {
-        return Err(Refusal::invalid(format!("{object}: it has no action; give allow, drop or reject")));
+        return Err(Refusal::invalid(format!("{object}: it has no action; give allow, drop, reject or next")));
     }
     let ether_types = rule.ether_types.iter().map(|&e| narrow(&object, "ether_types", e));
     Ok(Rule {
         name: rule.name.clone(),
-        action: action_of(&object, rule.action)?,
+        action: verb_of(&object, rule.action)?,
+        tier: filled(&rule.tier),
+        schedule: filled(&rule.schedule),
+        services: rule.services.clone(),
         log: rule.log,
         inspect: filled(&rule.inspect),
         overload: overload_of(&object, &rule.overload)?,
@@ -178,7 +190,10 @@ pub(super) fn rule_of(rule: &v1::Rule) -> Result<Rule, Refusal> {
 pub(super) fn rule_to_proto(rule: &Rule) -> v1::Rule {
     v1::Rule {
         name: rule.name.clone(),
-        action: action_to_proto(rule.action),
+        action: verb_to_proto(rule.action),
+        tier: rule.tier.clone().unwrap_or_default(),
+        schedule: rule.schedule.clone().unwrap_or_default(),
+        services: rule.services.clone(),
         log: rule.log,
         inspect: rule.inspect.clone().unwrap_or_default(),
         overload: rule.overload.map_or("", overload_name).to_owned(),

@@ -21,6 +21,7 @@ mod ports;
 mod quotas;
 mod routers;
 mod rule_sets;
+mod segments;
 mod services;
 mod shadow;
 mod stats;
@@ -94,6 +95,7 @@ impl Service {
             policies_server::PoliciesServer,
             shadow_server::ShadowServer,
             quotas_server::QuotasServer,
+            segments_server::SegmentsServer,
             rule_sets_server::RuleSetsServer,
             flows_server::FlowsServer,
             stats_server::StatsServer,
@@ -135,7 +137,7 @@ impl From<Outcome> for v1::Applied {
 }
 
 /// Names of the services, for the health check.
-pub const SERVICES: [&str; 20] = [
+pub const SERVICES: [&str; 21] = [
     "weir.v1.Switches",
     "weir.v1.Ports",
     "weir.v1.Switching",
@@ -147,6 +149,7 @@ pub const SERVICES: [&str; 20] = [
     "weir.v1.Policies",
     "weir.v1.Shadow",
     "weir.v1.Quotas",
+    "weir.v1.Segments",
     "weir.v1.RuleSets",
     "weir.v1.Flows",
     "weir.v1.Stats",

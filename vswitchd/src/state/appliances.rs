@@ -100,7 +100,7 @@ mod tests {
         let config = Config::parse(text).expect("parses");
         config.check().expect("makes sense");
         let ids = Ids::default().after(&config);
-        let spec = super::super::spec(&config, &ids);
+        let spec = super::super::spec(&config, &ids, &super::super::Facts::default());
         assert_eq!(spec.switches.len(), 4);
         assert_eq!(spec.listened, [ids.appliance("ear").expect("is there")]);
         let names: Vec<String> = ids.ends(&config).map(|(_, name)| name).collect();

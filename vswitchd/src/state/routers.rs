@@ -333,7 +333,7 @@ mod tests {
         let text = format!("{THREE}\n[[rule]]\nname = \"r\"\naction = \"allow\"\nswitches = [\"west\", \"a\"]\n");
         let config = config(&text);
         let ids = Ids::default().after(&config);
-        let spec = super::super::spec(&config, &ids);
+        let spec = super::super::spec(&config, &ids, &super::super::Facts::default());
         assert_eq!(spec.rules[0].switches, ["east", "a"]);
     }
 }
