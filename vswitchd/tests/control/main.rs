@@ -7,6 +7,7 @@
 mod calls;
 mod rig;
 mod routers;
+mod segments;
 mod services;
 mod streams;
 mod tls;

@@ -11,7 +11,7 @@ use tokio::net::UnixStream;
 use tokio::sync::watch;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tower::service_fn;
-use vswitchd::commit::Controller;
+use vswitchd::commit::{Controller, WallClock};
 use vswitchd::config::{Limits, Port as PortConfig};
 use vswitchd::eve::{self, Feed};
 use vswitchd::listen::{Access, BoundSocket, bind_unix};
@@ -57,6 +57,11 @@ pub struct Rig {
 impl Rig {
     /// A daemon with an empty state.
     pub async fn start() -> Rig {
+        Rig::start_by(None).await
+    }
+
+    /// The same by this clock in place of the host's.
+    pub async fn start_by(clock: Option<WallClock>) -> Rig {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let directory = std::env::temp_dir().join(format!("weir-control-{}-{number}", std::process::id()));
@@ -71,7 +76,11 @@ impl Rig {
         services::server::start(started.handle.clone(), board.clone(), services.clone(), started.punts)
             .expect("the services start");
         let controller = Controller::new(started.handle, board, opener, store, Limits::default());
-        let controller = Arc::new(controller.serving(services));
+        let controller = controller.serving(services);
+        let controller = Arc::new(match clock {
+            Some(clock) => controller.by_clock(clock),
+            None => controller,
+        });
         let (stop, stopped) = watch::channel(false);
         let path = directory.join("control.sock");
         let access = Access { mode: 0o600, group: None };
@@ -88,6 +97,19 @@ impl Rig {
         let rig = Rig::start().await;
         rig.apply(toml).await.expect("the state is applied");
         rig
+    }
+
+    /// The one place where the state changes.
+    pub fn controller(&self) -> &Controller {
+        &self.controller
+    }
+
+    pub fn policies(&self) -> v1::policies_client::PoliciesClient<Channel> {
+        v1::policies_client::PoliciesClient::new(self.channel())
+    }
+
+    pub fn segments(&self) -> v1::segments_client::SegmentsClient<Channel> {
+        v1::segments_client::SegmentsClient::new(self.channel())
     }
 
     /// A place for files.
