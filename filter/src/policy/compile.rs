@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use ipnetwork::IpNetwork;
-use weir_wire::{Epoch, MacAddr, RuleId};
+use weir_wire::{Epoch, MacAddr};
 
 use super::check::{self, EXPANDED_MAX, NOTHING};
 use super::expand::expand;

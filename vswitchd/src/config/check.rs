@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Action, Attachment, Config, Port, Rate, RuleSet, Share, Switch, Vlan, check_switching};
+use super::{Attachment, Config, Port, Rate, RuleSet, Share, Switch, Verb, Vlan, check_switching};
 
 /// Switches at most.
 pub const SWITCHES_MAX: usize = 1024;
@@ -162,7 +162,7 @@ impl Config {
         for rule in &self.rules {
             let object = format!("rule {}", rule.name);
             self.check_inspect(&object, rule.inspect.as_deref(), problems);
-            let marks = rule.dscp.is_none_or(|_| rule.action == Action::Allow);
+            let marks = rule.dscp.is_none_or(|_| rule.action == Verb::Allow);
             problems.unless(marks, || format!("{object}: dscp marks what is allowed; take it off, or allow"));
             for port in rule.from.ports.iter().chain(&rule.to.ports) {
                 problems.unless(ports.contains(port.as_str()), || {
