@@ -234,9 +234,8 @@ impl Bindings {
         let comes_back = binding.adrift && binding.mac == mac;
         if (binding.port == port || comes_back) && !(fixed && binding.mac != mac) {
             let mac = if fixed || binding.origin == Origin::Given { binding.mac } else { mac };
-            let mut noted = Binding { port, mac, seen_s: now_s, adrift: false, ..*binding };
+            let noted = Binding { port, mac, seen_s: now_s, adrift: false, ..*binding };
             if binding.port == port {
-                noted.asked_s = binding.asked_s;
                 self.all.insert(place, noted);
             } else {
                 self.aside = Some(Aside::Moved(place, binding.port));
