@@ -36,7 +36,7 @@ impl Controller {
     pub async fn load_shadow(&self, rules: Vec<Rule>, limits: Limits) -> Result<usize, Refusal> {
         let mut state = self.state.lock().await;
         let current = self.board.read();
-        let policy = compile(&current, &rules).await?;
+        let policy = compile(&current, &rules, (self.clock)()).await?;
         let count = rules.len();
         self.give_shadow(Some(Box::new(Shadow::new(Arc::clone(&policy), limits)))).await?;
         state.shadow = Some(Candidate { rules, policy });
@@ -91,7 +91,7 @@ impl Controller {
     pub(super) async fn renew_shadow(&self, state: &mut State, before: &Snapshot) {
         let Some(candidate) = state.shadow.take() else { return };
         let current = self.board.read();
-        let policy = match compile(&current, &candidate.rules).await {
+        let policy = match compile(&current, &candidate.rules, (self.clock)()).await {
             Ok(policy) => policy,
             Err(refusal) => {
                 tracing::warn!("the candidate policy does not fit the state any more and is dropped: {refusal}");
@@ -118,8 +118,8 @@ fn none() -> Refusal {
 }
 
 /// The policy that `rules` would be for the state that runs.
-async fn compile(current: &Snapshot, rules: &[Rule]) -> Result<Arc<Policy>, Refusal> {
-    let spec = spec(current, rules)?;
+async fn compile(current: &Snapshot, rules: &[Rule], clock: (i64, i64)) -> Result<Arc<Policy>, Refusal> {
+    let spec = spec(current, rules, clock)?;
     let compiled = tokio::task::spawn_blocking(move || Policy::compile(&spec, Epoch(0))).await;
     let policy = compiled
         .map_err(|e| Refusal::internal(format!("the policy compiler failed: {e}; please report this")))?
@@ -128,11 +128,12 @@ async fn compile(current: &Snapshot, rules: &[Rule]) -> Result<Arc<Policy>, Refu
 }
 
 /// Without content lists and signatures: these are asked about content, not about flows that begin.
-fn spec(current: &Snapshot, rules: &[Rule]) -> Result<Spec, Refusal> {
+fn spec(current: &Snapshot, rules: &[Rule], (second, offset_s): (i64, i64)) -> Result<Spec, Refusal> {
     let mut desired = current.config.clone();
     desired.rules = rules.to_vec();
     desired.check().map_err(|problems| Refusal::invalid(problems.join("\n")))?;
-    let mut spec = state::spec(&desired, &current.ids);
+    let facts = state::Facts::at(&desired, second, offset_s);
+    let mut spec = state::spec(&desired, &current.ids, &facts);
     let sets = current.rule_sets.iter();
     spec.rule_sets = sets.map(|(name, loaded)| (name.clone(), Arc::clone(&loaded.program))).collect();
     Ok(spec)
