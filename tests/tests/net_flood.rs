@@ -66,7 +66,8 @@ fn a_syn_flood_never_reaches_the_guest_and_real_clients_do() -> Result<(), Failu
     if skip_unless_root() {
         return Ok(());
     }
-    let (lan, mut attacker) = site("syn_proxy = { half_open = 0 }", "")?;
+    // The flood has many sources: it comes from a network, not from a guest that is held to its own addresses.
+    let (lan, mut attacker) = site("syn_proxy = { half_open = 0 }", "guard = { on = false }")?;
     let [web, client] = &lan.hosts[..] else { unreachable!() };
     let server = HttpServer::start(&web.namespace, web.at(80), "a page")?;
     assert!(http_get(&client.namespace, server.address(), "/")?.is_page_with("a page"), "before the flood");

@@ -293,8 +293,10 @@ fn policy_routes_choose_between_two_gateways() -> Result<(), Failure> {
 "#;
     let (daemon, hosts) = start(&[A, one, two], &more)?;
     let [a, one, two] = &hosts[..] else { unreachable!() };
-    for host in [one, two] {
+    // They speak from the address of a network behind them, which both have.
+    for (host, name) in [(one, "one"), (two, "two")] {
         host.ip(&["addr", "add", "10.9.0.1/32", "dev", "lo"])?;
+        daemon.ctl(&["guard", "set", name, "--roles", "router"])?;
     }
     let taken = |way: &str| -> Result<(), Failure> {
         let got = |host: &Namespace| -> Result<u64, Failure> {
