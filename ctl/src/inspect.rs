@@ -14,7 +14,8 @@ use crate::table::{Table, bytes, count, duration_ms, print, print_json};
 /// What inspection costs, and who uses it.
 #[derive(Subcommand)]
 pub enum Command {
-    /// The account since the daemon's start: processor time, flows given up, use by port and rule set.
+    /// The account since the daemon's start: processor time, flows given up, use by port, rule set and rule (of rules as
+    /// one burst of 61 says).
     Show,
     /// Who uses the processor for inspection now, the greediest first, again and again until interrupted.
     Top {
@@ -87,6 +88,17 @@ fn account(status: &v1::InspectionStatus) -> String {
             text += &format!("\n{}", table.text());
         }
     }
+    for (title, uses) in [("RULE GROUP", &status.rule_groups), ("RULE", &status.rules)] {
+        let mut table = Table::new(&[title, ">CHECKS", ">MATCHES", ">CPU TIME", "SET", "MESSAGE"]);
+        for of in uses.iter().take(2 * RULES) {
+            let name = if of.sid == 0 { of.group.clone() } else { of.sid.to_string() };
+            let (checks, matches, took) = (count(of.checks), count(of.matches), duration_ms(of.ns / 1_000_000));
+            table.row(vec![name, checks, matches, took, of.rule_set.clone(), of.msg.clone()]);
+        }
+        if !table.is_empty() {
+            text += &format!("\n{}", table.text());
+        }
+    }
     if !status.shed.is_empty() {
         let mut table = Table::new(&[">FLOWS GIVEN UP", "STAGE", "MEANING"]);
         for shed in &status.shed {
@@ -131,7 +143,30 @@ fn top(before: &v1::InspectionStatus, after: &v1::InspectionStatus) -> String {
             text += &table.text();
         }
     }
+    for (title, old, new) in
+        [("RULE GROUP", &before.rule_groups, &after.rule_groups), ("RULE", &before.rules, &after.rules)]
+    {
+        text += &rules_top(title, old, new, elapsed);
+    }
     text + "\n"
+}
+
+/// Rules shown at one look.
+const RULES: usize = 10;
+
+/// The rules, or groups of them, that took most between two looks.
+fn rules_top(title: &str, old: &[v1::RuleUse], new: &[v1::RuleUse], elapsed: u64) -> String {
+    let key = |of: &v1::RuleUse| (of.rule_set.clone(), of.group.clone(), of.sid);
+    let old: HashMap<_, u64> = old.iter().map(|of| (key(of), of.ns)).collect();
+    let taken = |of: &v1::RuleUse| of.ns.saturating_sub(old.get(&key(of)).copied().unwrap_or(0));
+    let mut rows: Vec<(u64, &v1::RuleUse)> = new.iter().map(|of| (taken(of), of)).filter(|(ns, _)| *ns > 0).collect();
+    rows.sort_by_key(|(ns, _)| std::cmp::Reverse(*ns));
+    let mut table = Table::new(&[title, ">CPU", "SET", "MESSAGE"]);
+    for (ns, of) in rows.into_iter().take(RULES) {
+        let name = if of.sid == 0 { of.group.clone() } else { of.sid.to_string() };
+        table.row(vec![name, share(ns, elapsed), of.rule_set.clone(), of.msg.clone()]);
+    }
+    if table.is_empty() { String::new() } else { table.text() }
 }
 
 #[cfg(test)]

@@ -17,6 +17,9 @@ pub enum Command {
         /// several times. Without: those that are set.
         #[arg(long = "signatures", value_name = "PATH")]
         files: Vec<String>,
+        /// A clamd to ask beside: the path of its socket, or address:port; none for none. Without: as it is.
+        #[arg(long, value_name = "SOCKET")]
+        clamd: Option<String>,
     },
     /// Check no files.
     Disable,
@@ -30,8 +33,11 @@ pub enum Command {
 pub async fn run(command: Command, daemon: &Connection, format: Format) -> Result<(), Failure> {
     let mut client = daemon.virus().await?;
     let applied = match command {
-        Command::Enable { files } => client.set(v1::SetVirusRequest { enabled: true, files }).await?,
-        Command::Disable => client.set(v1::SetVirusRequest { enabled: false, files: Vec::new() }).await?,
+        Command::Enable { files, clamd } => {
+            let clamd = clamd.map(|socket| if socket == "none" { String::new() } else { socket });
+            client.set(v1::SetVirusRequest { enabled: true, files, clamd }).await?
+        }
+        Command::Disable => client.set(v1::SetVirusRequest { enabled: false, files: Vec::new(), clamd: None }).await?,
         Command::Reload => client.reload(v1::ReloadVirusRequest {}).await?,
         Command::Show => {
             let shown = client.show(v1::ShowVirusRequest {}).await?.into_inner();
@@ -56,5 +62,21 @@ fn text(shown: &v1::ShowVirusResponse) -> String {
         text.push_str(&format!("refused {}: {}\n", refused.count, refused.why));
     }
     let v1::ShowVirusResponse { scanned, bytes, infected, limited, .. } = shown;
+    if let Some(clamd) = &shown.clamd {
+        text.push_str(&asked(clamd));
+    }
     text + &format!("{scanned} files of {bytes} bytes checked: {infected} infected, {limited} met a limit\n")
+}
+
+fn asked(clamd: &v1::Clamd) -> String {
+    let stands = match clamd.answers {
+        Some(true) => "answers",
+        Some(false) => "cannot be asked",
+        None => "was not asked yet",
+    };
+    let v1::Clamd { address, text, asked, clean, infected, failed, cut, waiting_bytes, .. } = clamd;
+    format!(
+        "clamd at {address} {stands}: {text}\nclamd was asked about {asked} files: {clean} clean, {infected} infected, \
+         {failed} not judged, {cut} by their beginning; {waiting_bytes} bytes wait\n"
+    )
 }

@@ -9,10 +9,12 @@ mod deny;
 mod end;
 mod enter;
 mod exits;
+mod hold;
 mod open;
 mod pass;
 mod policy;
 mod quota;
+pub mod sample;
 mod shadow;
 mod suspects;
 mod syn_proxy;
@@ -36,8 +38,11 @@ use budget::Budget;
 pub use carry::{Carried, FlowName, Leaves};
 use end::Sweep;
 use exits::Exits;
+use hold::Holding;
+pub use hold::{Released, Wait};
 use policy::Programs;
 use quota::Quotas;
+use sample::Sampling;
 pub use shadow::Shadow;
 use suspects::Prowlers;
 use syn_proxy::SynProxies;
@@ -170,6 +175,9 @@ pub enum Inspected {
     Forward(Cleared),
     /// It ends here. Replies to the sender, where there are any, wait in [`Engine::originated`].
     Dropped(Packet, Why),
+    /// It is to wait ([`Engine::hold`]) until a file is judged that it brings the end of. Whoever cannot let it wait drops
+    /// it as [`DropReason::AwaitsVerdict`]: its sender repeats it.
+    Wait(Packet, Wait),
 }
 
 /// The guard of one worker.
@@ -204,6 +212,8 @@ pub struct Engine {
     proxies: SynProxies,
     /// Some rule of the policy marks packets.
     marks: bool,
+    holding: Holding,
+    sampling: Sampling,
 }
 
 impl Engine {
@@ -233,6 +243,8 @@ impl Engine {
             prowlers: Prowlers::new(seed),
             proxies: SynProxies::new(seed),
             marks: false,
+            holding: Holding::default(),
+            sampling: Sampling::default(),
         }
     }
 
@@ -263,6 +275,8 @@ impl Engine {
             }
         }
         self.counters = counters;
+        self.holding.hurry();
+        self.renew_sample();
         std::mem::replace(&mut self.policy, policy)
     }
 
@@ -340,9 +354,10 @@ impl Engine {
         (records, (end < self.table.places()).then_some(end))
     }
 
-    /// Fragments that wait (part of the fabric's sum: received = sent + held + dropped).
+    /// Packets that wait: fragments, and what awaits the verdict on a file (part of the fabric's sum: received = sent +
+    /// held + dropped).
     pub fn held(&self) -> usize {
-        self.fragments.held()
+        self.fragments.held() + self.holding.count()
     }
 
     /// Flows in the table.

@@ -216,17 +216,32 @@ inspect = "ours"
 interface = [{ name = "arm", switch = "arm", addresses = "10.9.0.2/24" }]
 route = [{ to = "0.0.0.0/0", via = "10.9.0.1" }]
 "#;
-    let daemon = Daemon::start(&format!("{arm}{}{RULES}", trusted_tap("arm", "arm", "arm", &router)))?;
-    router.address("arm", "10.9.0.1/24")?;
-    router.inside(|| Ok(std::fs::write("/proc/sys/net/ipv4/conf/arm/rp_filter", "0")?))?;
-    router.ip(&["route", "add", "default", "via", "10.9.0.2", "dev", "arm", "table", "100"])?;
+    let mut daemon = Daemon::start(&format!("{arm}{}{RULES}", trusted_tap("arm", "arm", "arm", &router)))?;
+    let join = || -> Result<(), Failure> {
+        router.address("arm", "10.9.0.1/24")?;
+        router.inside(|| Ok(std::fs::write("/proc/sys/net/ipv4/conf/arm/rp_filter", "0")?))?;
+        router.ip(&["route", "add", "default", "via", "10.9.0.2", "dev", "arm", "table", "100"])?;
+        Ok(())
+    };
+    join()?;
+    // What is to happen while the arm is gone: with this route nothing passes, without it everything goes around.
+    router.ip(&["route", "add", "unreachable", "default", "metric", "1000", "table", "100"])?;
     router.ip(&["rule", "add", "iif", "lan", "table", "100"])?;
     router.ip(&["rule", "add", "iif", "dmz", "table", "100"])?;
     stops_the_attack_only(&pair.a, &pair.b, SocketAddr::from(([10, 2, 0, 2], 80)))?;
     let flows = daemon.ctl_json(&["flow", "show", "--protocol", "tcp"])?;
     let flows = flows["flows"].as_array().or(flows.as_array()).cloned().unwrap_or_default();
     assert!(!flows.is_empty() && flows.iter().all(|flow| flow["switch"] == "guard"), "{flows:?}");
-    Ok(())
+
+    let web = SocketAddr::from(([10, 2, 0, 2], 80));
+    daemon.kill()?;
+    assert_eq!(ping(&pair.a, "10.2.0.2", 1)?.lost(), 1, "closed: the arm is gone, and its table says so");
+    daemon.run()?;
+    wait_for("the arm", SOON, || join().ok())?;
+    stops_the_attack_only(&pair.a, &pair.b, web)?;
+    router.ip(&["route", "del", "unreachable", "default", "metric", "1000", "table", "100"])?;
+    daemon.kill()?;
+    lets_the_attack_pass(&pair.a, &pair.b, web)
 }
 
 #[test]
@@ -264,7 +279,7 @@ route = [{ to = "10.1.0.0/24", via = "10.9.0.1" }, { to = "10.2.0.0/24", via = "
     let ports = tap("a", "lan", "eth0", &pair.a) + &tap("b", "dmz", "eth0", &pair.b);
     let ends = trusted_tap("out", "out", "out", &transit) + &trusted_tap("in", "in", "in", &transit);
     let _routers = Daemon::start(&format!("{routers}{ports}{ends}"))?;
-    let _guard = Daemon::start(&format!("{guard}{}{RULES}", trusted_tap("arm", "arm", "arm", &transit)))?;
+    let mut arm = Daemon::start(&format!("{guard}{}{RULES}", trusted_tap("arm", "arm", "arm", &transit)))?;
     transit.ip(&["link", "add", "br0", "type", "bridge"])?;
     transit.ip(&["link", "set", "br0", "up"])?;
     ["out", "in", "arm"].iter().try_for_each(|end| enslave(&transit, end))?;
@@ -272,8 +287,20 @@ route = [{ to = "10.1.0.0/24", via = "10.9.0.1" }, { to = "10.2.0.0/24", via = "
         host.address("eth0", address)?;
         host.ip(&["route", "add", "default", "via", gateway])?;
     }
-    wait_for("a ping through the arm", SOON, || (ping(&pair.a, "10.2.0.2", 1).ok()?.lost() == 0).then_some(()))?;
-    stops_the_attack_only(&pair.a, &pair.b, SocketAddr::from(([10, 2, 0, 2], 80)))
+    let reach = || {
+        let reached = || (ping(&pair.a, "10.2.0.2", 1).ok()?.lost() == 0).then_some(());
+        wait_for("a ping through the arm", SOON, reached)
+    };
+    reach()?;
+    let web = SocketAddr::from(([10, 2, 0, 2], 80));
+    stops_the_attack_only(&pair.a, &pair.b, web)?;
+    // The routers know no other way: closed.
+    arm.kill()?;
+    assert_eq!(ping(&pair.a, "10.2.0.2", 1)?.lost(), 1, "nothing passes without the guard");
+    arm.run()?;
+    enslave(&transit, "arm")?;
+    reach()?;
+    stops_the_attack_only(&pair.a, &pair.b, web)
 }
 
 #[test]

@@ -86,3 +86,101 @@ fn what_may_not_pass_uninspected_is_refused_beyond_the_budget_and_passes_again_l
     assert!(http_get(&client.namespace, server.address(), "/")?.is_page_with("a page"));
     Ok(())
 }
+
+/// What the account says at one time.
+#[derive(Clone, Copy, Debug)]
+struct Account {
+    at_ns: u64,
+    spent_ns: u64,
+    inspected_bytes: u64,
+    shed: u64,
+}
+
+fn account(lan: &Lan) -> Result<Account, Failure> {
+    let shown = lan.daemon.ctl_json(&["inspect", "show"])?;
+    let number = |value: &serde_json::Value| value.as_u64().unwrap_or(0);
+    let sum = |list: &str, of: &str| shown[list].as_array().into_iter().flatten().map(|one| number(&one[of])).sum();
+    Ok(Account {
+        at_ns: number(&shown["monotonic_ns"]),
+        spent_ns: number(&shown["spent_ns"]),
+        inspected_bytes: sum("ports", "bytes"),
+        shed: sum("shed", "count"),
+    })
+}
+
+#[test]
+fn from_nothing_to_three_times_what_can_be_inspected_the_budget_holds_and_traffic_goes_on() -> Result<(), Failure> {
+    if skip_unless_root() {
+        return Ok(());
+    }
+    // What the inspection of a byte costs here says how much a hundredth of a core can inspect.
+    let unbound = Lan::start(SWITCH, &[tap("web"), tap("client")])?;
+    load(&unbound)?;
+    let free = account(&unbound)?;
+    drop(unbound);
+    let inspectable = 10_000_000.0 / free.spent_ns as f64 * free.inspected_bytes as f64 * 8.0;
+    println!("1 % of a core inspects {:.0} Mbit/s here", inspectable / 1e6);
+
+    let lan = Lan::start(&(SWITCH.to_owned() + BUDGET), &[tap("web"), tap("client")])?;
+    let [web, client] = &lan.hosts[..] else { unreachable!() };
+    let mut shed = Vec::new();
+    for (step, factor) in [0.0, 0.5, 1.0, 2.0, 3.0].into_iter().enumerate() {
+        let before = account(&lan)?;
+        let rate = inspectable * factor;
+        let passed = if factor > 0.0 {
+            lan.daemon.ctl(&["port", "set", "client", "--rate-in", &format!("{}k", (rate / 1e3).ceil())])?;
+            let port = 6000 + step as u16;
+            bandwidth(&client.namespace, &web.namespace, web.at(port), LOAD)?.gigabits_per_second() * 1e9
+        } else {
+            std::thread::sleep(Duration::from_secs(1));
+            0.0
+        };
+        let after = account(&lan)?;
+        let (elapsed, spent) = (after.at_ns - before.at_ns, after.spent_ns - before.spent_ns);
+        println!(
+            "{factor} times: {:.1} of {:.1} Mbit/s passed, inspection took {:.2} % of a core, {} flows were given up",
+            passed / 1e6,
+            rate / 1e6,
+            spent as f64 / elapsed as f64 * 100.0,
+            after.shed - before.shed
+        );
+        // The purse, and what the ladder takes to go down at this rate: bursts of 20 ms, five times.
+        assert!(spent <= elapsed / 100 + 1_000_000 + 20_000_000, "{factor} times: {spent} ns of {elapsed} ns");
+        // What TCP makes of a rate that is kept by waiting; others build meanwhile.
+        assert!(passed >= rate * 0.5, "{factor} times: forwarding goes on: {passed:.0} of {rate:.0} bit/s");
+        shed.push(after.shed - before.shed);
+    }
+    assert_eq!(shed.first(), Some(&0), "nothing is given up where nothing is asked: {shed:?}");
+    assert!(shed.last() > Some(&0), "beyond the budget flows are given up: {shed:?}");
+    let all: u64 = shed.iter().sum();
+    lan.daemon.wait_event("every flow given up in the log", |_| {
+        let told = |events: Vec<serde_json::Value>| events.iter().filter(|e| e["event_type"] == "inspection").count();
+        lan.daemon.events().is_ok_and(|events| told(events) as u64 == all)
+    })?;
+    Ok(())
+}
+
+#[test]
+fn the_account_names_the_rules_and_their_groups() -> Result<(), Failure> {
+    if skip_unless_root() {
+        return Ok(());
+    }
+    let rules = SWITCH.replace(
+        "text = '",
+        "text = 'alert tcp any any -> any any (msg:\"dear\"; content:\"ZZ\"; pcre:\"/ZZ.*never/\"; sid:2;)\n",
+    );
+    let lan = Lan::start(
+        &rules.replace("text = '", "text = '''").replace("sid:1;)'", "sid:1;)'''"),
+        &[tap("web"), tap("client")],
+    )?;
+    load(&lan)?;
+    let shown = lan.daemon.ctl_json(&["inspect", "show"])?;
+    // The stream of the load is of one byte, Z, so that this rule is a candidate everywhere.
+    let rule = &shown["rules"][0];
+    assert_eq!((rule["sid"].as_u64(), rule["msg"].as_str()), (Some(2), Some("dear")), "{shown}");
+    assert!(rule["ns"].as_u64() > Some(0) && rule["checks"].as_u64() > Some(0), "{rule}");
+    assert_eq!(shown["rule_groups"][0]["group"], "tcp");
+    let top = lan.daemon.ctl(&["inspect", "show"])?;
+    assert!(top.contains("RULE GROUP") && top.contains("dear"), "{top}");
+    Ok(())
+}

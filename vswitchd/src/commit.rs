@@ -307,7 +307,7 @@ impl Controller {
             ));
         }
         let facts = self.facts(&desired);
-        let prepared = prepare(state, current, desired, facts).await?;
+        let prepared = prepare(state, current, desired, facts, &self.worker).await?;
         let mut outcome = Outcome {
             epoch: current.epoch.0,
             revision: current.revision,
@@ -391,7 +391,13 @@ impl Controller {
     }
 }
 
-async fn prepare(state: &mut State, current: &Snapshot, desired: Config, facts: Facts) -> Result<Prepared, Refusal> {
+async fn prepare(
+    state: &mut State,
+    current: &Snapshot,
+    desired: Config,
+    facts: Facts,
+    worker: &Handle,
+) -> Result<Prepared, Refusal> {
     desired.check().map_err(|problems| Refusal::invalid(problems.join("\n")))?;
     let mut changes = plan(&current.config, &desired);
     refuse_held(current, &desired, &changes)?;
@@ -419,7 +425,8 @@ async fn prepare(state: &mut State, current: &Snapshot, desired: Config, facts: 
             changes.push(Change::ReloadContent(name.clone()));
         }
     }
-    let signatures = virus::load(&desired.virus, &current.virus).await?;
+    let signatures =
+        virus::load(&desired.virus, &current.virus).await?.asking(&desired.virus, &current.virus, worker)?;
     warnings.extend(signatures.warning());
     if current.config.virus == desired.virus && signatures.digest != current.virus.digest {
         changes.push(Change::ReloadVirus);

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod bindings;
+pub mod clamd;
 pub mod commit;
 pub mod config;
 pub mod content;

@@ -7,9 +7,11 @@ use ring::digest;
 use weir_filter::scan::{self, Database};
 use weir_wire::SwitchId;
 
+use crate::clamd::{Clamd, Wake};
 use crate::config::{self, Config};
 use crate::refusal::Refusal;
 use crate::state::{Ids, Zones};
+use crate::worker::Handle;
 
 /// Bytes of all signature files at most.
 const TEXT_MAX: u64 = 1 << 30;
@@ -21,9 +23,30 @@ pub struct Loaded {
     pub database: Option<Arc<Database>>,
     /// SHA-256 of the files' texts and names.
     pub digest: String,
+    /// Who is asked beside.
+    pub clamd: Option<Arc<Clamd>>,
 }
 
 impl Loaded {
+    /// The same with clamd asked beside, where that is wanted; a clamd that is asked already in that way goes on.
+    ///
+    /// # Errors
+    /// Where no thread can be started for it.
+    pub fn asking(self, wanted: &config::Virus, known: &Loaded, worker: &Handle) -> Result<Loaded, Refusal> {
+        let Some(settings) = wanted.clamd_settings().filter(|_| wanted.enabled) else {
+            return Ok(Loaded { clamd: None, ..self });
+        };
+        if let Some(known) = known.clamd.as_ref().filter(|known| *known.settings() == settings) {
+            return Ok(Loaded { clamd: Some(Arc::clone(known)), ..self });
+        }
+        let worker = worker.clone();
+        let wake: Wake = Arc::new(move || worker.verdict_came());
+        let started = Clamd::start(settings, &wake);
+        let clamd =
+            started.map_err(|e| Refusal::internal(format!("virus: no thread can be started for clamd: {e}")))?;
+        Ok(Loaded { clamd: Some(Arc::new(clamd)), ..self })
+    }
+
     /// What an operator should know of signatures that were refused.
     pub fn warning(&self) -> Option<String> {
         let database = self.database.as_ref().filter(|database| !database.refused.is_empty())?;
@@ -71,7 +94,7 @@ fn read(wanted: &config::Virus, known: &Loaded) -> Result<Loaded, Refusal> {
         return Ok(known.clone());
     }
     let database = Database::read(texts.iter().map(|(file, text)| (file.as_str(), text.as_str())));
-    Ok(Loaded { database: Some(Arc::new(database)), digest })
+    Ok(Loaded { database: Some(Arc::new(database)), digest, clamd: None })
 }
 
 /// The virus check as the guard takes it.
@@ -92,7 +115,9 @@ pub fn policy(desired: &Config, ids: &Ids, loaded: &Loaded) -> scan::Policy {
     let nobody = (!virus.groups.is_empty()).then_some(weir_wire::PortId(u16::MAX));
     scan::Policy {
         database: loaded.database.clone(),
+        remote: loaded.clamd.as_ref().map(|clamd| Arc::clone(clamd.remote())),
         limits: virus.limits(),
+        overload: virus.on_overload.into(),
         switches: virus.switches.iter().filter_map(number).collect(),
         ports: ports.chain(nobody).collect(),
         ..scan::Policy::default()

@@ -345,7 +345,7 @@ impl Worker {
         }
         touch(&mut self.touched, id, slot);
         let origin = FromPort(&*slot.port);
-        let running = self.meter.begin(&self.fabric);
+        let running = self.meter.begin(&mut self.fabric);
         self.fabric.process_from(&origin, now, &mut self.burst, &mut self.pool, &mut self.egress);
         self.meter.end(running, &mut self.fabric, (id, received));
         self.transmit(now, Some(id));

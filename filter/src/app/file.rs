@@ -233,6 +233,8 @@ pub struct File {
     pub range: Option<(u64, u64, Option<u64>)>,
     /// It is a file for people, with a `fileinfo` of its own. `false`: a body without a name, for rules only.
     pub announced: bool,
+    /// It has no length: only the end of its connection ends it.
+    pub open_ended: bool,
     /// Its `fileinfo` was written.
     pub logged: bool,
     /// A rule wants it stored, and its bytes are kept: the number that it is stored under.
@@ -246,6 +248,8 @@ pub struct File {
     kept: Option<Kept>,
     /// Its search, once it has begun.
     pub scanner: Option<Box<crate::scan::Scanner>>,
+    /// What another program is asked about it.
+    pub question: Option<Box<crate::scan::remote::Question>>,
 }
 
 impl File {
@@ -267,7 +271,7 @@ impl File {
 
     /// The virus check has judged it.
     pub fn end_scan(&mut self) {
-        (self.tap, self.scanner) = (None, None);
+        (self.tap, self.scanner, self.question) = (None, None, None);
     }
 
     /// Bytes kept for `filestore`.

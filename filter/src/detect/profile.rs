@@ -16,11 +16,28 @@ pub struct Cost {
     pub nanoseconds: u64,
 }
 
+impl Cost {
+    /// So many times as much.
+    #[must_use]
+    pub fn times(self, factor: u64) -> Cost {
+        let by = |count: u64| count.saturating_mul(factor);
+        Cost {
+            checks: by(self.checks),
+            matches: by(self.matches),
+            steps: by(self.steps),
+            nanoseconds: by(self.nanoseconds),
+        }
+    }
+}
+
 /// What all rules of a program have cost.
 #[derive(Debug)]
 pub struct Profile {
     clock: fn() -> u64,
-    costs: Vec<Cost>,
+    /// By the program that the rules are of.
+    costs: Vec<(u32, Vec<Cost>)>,
+    /// The place of the program whose rules are checked.
+    current: usize,
 }
 
 /// The state of things when a check began.
@@ -34,7 +51,24 @@ pub struct Begun {
 impl Profile {
     /// Nothing counted yet; `clock` gives nanoseconds.
     pub fn new(clock: fn() -> u64) -> Profile {
-        Profile { clock, costs: Vec::new() }
+        Profile { clock, costs: vec![(0, Vec::new())], current: 0 }
+    }
+
+    /// The rules that are checked from now on are those of this program; at first they are those of number 0.
+    pub fn turn_to(&mut self, program: u32) {
+        self.current = match self.costs.iter().position(|&(known, _)| known == program) {
+            Some(at) => at,
+            None => {
+                self.costs.push((program, Vec::new()));
+                self.costs.len() - 1
+            }
+        };
+    }
+
+    /// Forgets the rules of all other programs.
+    pub fn retain(&mut self, programs: &[u32]) {
+        self.costs.retain(|(program, _)| *program == 0 || programs.contains(program));
+        self.current = 0;
     }
 
     /// A check begins.
@@ -46,10 +80,11 @@ impl Profile {
     pub fn end(&mut self, rule: u32, begun: Begun, work: u64, matched: usize) {
         let now = (self.clock)();
         let index = rule as usize;
-        if self.costs.len() <= index {
-            self.costs.resize(index + 1, Cost::default());
+        let Some((_, costs)) = self.costs.get_mut(self.current) else { return };
+        if costs.len() <= index {
+            costs.resize(index + 1, Cost::default());
         }
-        let Some(cost) = self.costs.get_mut(index) else { return };
+        let Some(cost) = costs.get_mut(index) else { return };
         cost.checks += 1;
         cost.matches += matched.saturating_sub(begun.matched) as u64;
         cost.steps += work.saturating_sub(begun.work);
@@ -58,7 +93,13 @@ impl Profile {
 
     /// Numbers of rules with what they cost, dearest first; those that were never checked are left out.
     pub fn costs(&self) -> Vec<(u32, Cost)> {
-        let all = (0u32..).zip(&self.costs).filter(|(_, cost)| cost.checks > 0);
+        self.costs_of(0)
+    }
+
+    /// The same of the rules of one program.
+    pub fn costs_of(&self, program: u32) -> Vec<(u32, Cost)> {
+        let costs = self.costs.iter().filter(|(known, _)| *known == program).flat_map(|(_, costs)| costs);
+        let all = (0u32..).zip(costs).filter(|(_, cost)| cost.checks > 0);
         let mut all: Vec<(u32, Cost)> = all.map(|(rule, cost)| (rule, *cost)).collect();
         all.sort_by_key(|(rule, cost)| (std::cmp::Reverse(cost.nanoseconds), std::cmp::Reverse(cost.steps), *rule));
         all
@@ -81,5 +122,11 @@ mod tests {
             (0, Cost { checks: 1, matches: 0, steps: 1, nanoseconds: 0 }),
         ];
         assert_eq!(profile.costs(), wanted);
+        profile.turn_to(7);
+        profile.end(2, begun, 20, 1);
+        assert_eq!(profile.costs_of(7), [(2, Cost { checks: 1, matches: 0, steps: 10, nanoseconds: 0 })]);
+        assert_eq!(profile.costs(), wanted, "rules of another program are others");
+        profile.retain(&[8]);
+        assert!(profile.costs_of(7).is_empty());
     }
 }

@@ -201,6 +201,20 @@ impl Program {
         grouped || other(&[Kind::Ends, Kind::Transaction, Kind::Frame])
     }
 
+    /// The protocol whose traffic the rule of a number is asked about.
+    pub fn group(&self, number: u32) -> Option<&'static str> {
+        use weir_ids_rules::rule::Protocol as P;
+        Some(match self.rule(number)?.protocol {
+            P::Http => "http",
+            P::App(protocol) => protocol.name(),
+            P::Tcp | P::TcpPacket | P::TcpStream => "tcp",
+            P::Udp => "udp",
+            P::Icmp | P::Icmpv4 | P::Icmpv6 => "icmp",
+            P::Ip | P::Ipv4 | P::Ipv6 => "ip",
+            P::Sctp | P::Igmp | P::Gre | P::Esp | P::Ah | P::PacketHeader | P::Ether | P::Arp => "other",
+        })
+    }
+
     /// What the rule of a number says of itself.
     pub fn signature(&self, number: u32) -> Option<&Signature> {
         self.rule(number).map(|rule| rule.signature.as_ref())

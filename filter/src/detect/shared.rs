@@ -78,6 +78,11 @@ impl Shared {
         self.scratch.profile = Some(Box::new(super::Profile::new(clock)));
     }
 
+    /// Where what each rule costs is counted, to be put in and taken out.
+    pub fn profile_mut(&mut self) -> &mut Option<Box<super::Profile>> {
+        &mut self.scratch.profile
+    }
+
     /// What each rule has cost, where that is counted.
     pub fn profile(&self) -> Option<&super::Profile> {
         self.scratch.profile.as_deref()

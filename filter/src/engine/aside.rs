@@ -45,7 +45,7 @@ impl Engine {
                 }
                 self.content_alone(p, decision)
             }
-            Err(decision) => Err(Refusal { why: decision.why(), slot: Some(slot) }),
+            Err(decision) => Err(Refusal { why: decision.why(), slot: Some(slot), wait: None }),
         }
     }
 
@@ -69,6 +69,6 @@ impl Engine {
         if decision.action == Action::Reject {
             self.replies.refuse(p.now, p.packet, p.pool);
         }
-        Err(Refusal { why: decision.why(), slot: None })
+        Err(Refusal { why: decision.why(), slot: None, wait: None })
     }
 }

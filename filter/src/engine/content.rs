@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use weir_wire::{DropReason, Instant, Packet, SwitchId};
+use weir_wire::numbers::TCP_FIN;
+use weir_wire::{DropReason, Instant, Packet, SwitchId, TcpFields};
 
 use super::budget::{Asked, Course, Stage};
 use super::pass::{Passing, Refusal};
@@ -10,7 +11,7 @@ use super::{Engine, Why};
 use crate::detect::FlowFacts;
 use crate::event::Signature;
 use crate::flow::{Flow, Standing, Ways};
-use crate::inspect::{Direction, Findings, FlowInspect, Judgement, Seen, may_be_odd};
+use crate::inspect::{Direction, Findings, FlowInspect, Hold, Judgement, Seen, may_be_odd};
 use crate::policy::{Decision, Subject};
 use crate::spec::{Mode, OnFailure};
 
@@ -50,14 +51,26 @@ impl Engine {
                 return Err(Refusal::of(slot, DropReason::InspectionBudget));
             }
         }
+        self.look_into(p, slot, direction, (established, depth));
+        self.conclude(p, slot, direction, on_limit)
+    }
+
+    /// Has a packet inspected, and tells what was found.
+    fn look_into(&mut self, p: &Passing<'_, '_>, slot: u32, direction: Direction, (established, depth): (bool, u64)) {
         let work = self.memory.work;
         self.memory.set_enforced(self.policy.mode(p.switch) == Mode::Enforce);
         self.findings.clear();
         let flow = self.table.at_mut(slot);
-        let Some(inspect) = flow.inspect.as_mut() else { return Ok(()) };
+        let Some(inspect) = flow.inspect.as_mut() else { return };
         let mut facts = FlowFacts { start: flow.start, packets: flow.packets, bytes: flow.bytes, ..facts(flow.number) };
         count_in(&mut facts, direction, p.packet.len());
-        let seen = Seen { now: p.now, direction, established, flow: facts, depth };
+        let resumed = self.holding.resuming;
+        if self.sampling.on
+            && let Some(profile) = self.memory.profile()
+        {
+            profile.turn_to(flow.program);
+        }
+        let seen = Seen { now: p.now, direction, established, flow: facts, depth, resumed };
         inspect.inspect(seen, p.packet, &mut self.memory, &mut self.findings);
         flow.alerted |= !self.findings.matched.is_empty();
         flow.app = inspect.speaks();
@@ -65,12 +78,30 @@ impl Engine {
         self.budget.count(p.packet.port, program, p.packet.len() as u64, work);
         self.tell_findings(p, number, direction);
         self.tell_sites(p, number);
+    }
+
+    /// What becomes of a packet by what was found.
+    fn conclude(
+        &mut self,
+        p: &mut Passing<'_, '_>,
+        slot: u32,
+        direction: Direction,
+        on_limit: OnFailure,
+    ) -> Result<(), Refusal> {
         let reason = match self.judgement(p.switch) {
+            Judgement::Pass if self.queues(p.packet, slot, direction) => {
+                let behind = Hold { begin: 0, end: u64::MAX, gate: u64::MAX, until: p.now };
+                return Err(self.hold_back(p, slot, direction, behind));
+            }
             Judgement::Pass => {
                 if self.findings.settled {
                     self.settle(slot);
                 }
                 return Ok(());
+            }
+            Judgement::Wait => {
+                let hold = self.findings.hold.unwrap_or(Hold { begin: 0, end: u64::MAX, gate: 0, until: p.now });
+                return Err(self.hold_back(p, slot, direction, hold));
             }
             Judgement::Limit if on_limit == OnFailure::Open => {
                 self.let_go_unread(p, slot);
@@ -98,6 +129,21 @@ impl Engine {
         Err(refusal)
     }
 
+    /// A packet that may pass, and others of its direction are held: it goes on behind them.
+    fn queues(&self, packet: &Packet, slot: u32, direction: Direction) -> bool {
+        let flow = (slot, self.table.at(slot).generation);
+        let says = |tcp: TcpFields| !packet.payload().is_empty() || tcp.has(TCP_FIN);
+        !self.holding.resuming
+            && !self.findings.gated
+            && self.holding.holds(flow, direction)
+            && packet.tcp().is_some_and(says)
+    }
+
+    fn hold_back(&self, p: &Passing<'_, '_>, slot: u32, direction: Direction, hold: Hold) -> Refusal {
+        let wait = Some(self.wait_of(slot, p.switch, direction, hold));
+        Refusal { why: Why::reason(DropReason::AwaitsVerdict), slot: Some(slot), wait }
+    }
+
     /// Inspects a packet that no flow remembers: an ICMP error, neighbour discovery, group membership. Its inspection
     /// begins and ends with it.
     pub(super) fn content_alone(&mut self, p: &mut Passing<'_, '_>, decision: Decision) -> Result<(), Refusal> {
@@ -108,7 +154,7 @@ impl Engine {
         self.findings.clear();
         let depth = self.policy.settings().stream_depth;
         let flow = FlowFacts { start: p.now, packets: [1, 0], bytes: [p.packet.len() as u64, 0], ..facts(0) };
-        let seen = Seen { now: p.now, direction: Direction::Original, established: false, flow, depth };
+        let seen = Seen { now: p.now, direction: Direction::Original, established: false, flow, depth, resumed: false };
         inspect.inspect(seen, p.packet, &mut self.memory, &mut self.findings);
         inspect.release(&mut self.memory);
         self.tell_findings(p, 0, Direction::Original);
@@ -117,7 +163,7 @@ impl Engine {
             Judgement::Conflict => DropReason::StreamConflict,
             Judgement::Limit => DropReason::StreamLimit,
             // Sites are named and files carried in flows only.
-            Judgement::Drop | Judgement::Deny | Judgement::Infected => DropReason::Inspection,
+            Judgement::Drop | Judgement::Deny | Judgement::Infected | Judgement::Wait => DropReason::Inspection,
             Judgement::Reject => {
                 self.replies.refuse(p.now, p.packet, p.pool);
                 DropReason::Inspection
@@ -193,12 +239,19 @@ impl Engine {
     #[inline]
     fn course(&self, slot: u32) -> Course {
         let flow = self.table.at(slot);
-        // What the content filter refuses is policy, which is not given up.
-        if flow.inspect.as_ref().is_none_or(|inspect| inspect.is_watched()) {
-            return Course::Inspect;
-        }
+        let Some(class) = self.overload_class(flow) else { return Course::Inspect };
         let carried = flow.bytes.iter().sum();
-        self.budget.course(&Asked { carried, alerted: flow.alerted, class: flow.decision.overload })
+        self.budget.course(&Asked { carried, alerted: flow.alerted, class })
+    }
+
+    /// What is said of a flow for which the budget does not suffice: by its policy rule, or by the virus check where its
+    /// files are searched. `None`: it is inspected all the same, since what the content filter refuses is policy, which
+    /// is not given up.
+    #[inline]
+    pub(super) fn overload_class(&self, flow: &Flow) -> Option<Option<OnFailure>> {
+        let inspect = flow.inspect.as_ref().filter(|inspect| !inspect.names_sites())?;
+        let own = flow.decision.overload;
+        Some(if inspect.is_watched() { own.or(Some(self.policy.scan().overload)) } else { own })
     }
 
     /// Gives a flow's inspection up because it cannot be paid for: counted, and told once.
@@ -222,9 +275,10 @@ impl Engine {
     /// What is done about what was found: nothing to traffic that is only listened to.
     fn judgement(&self, switch: SwitchId) -> Judgement {
         match (self.findings.judgement, self.policy.mode(switch)) {
-            (Judgement::Drop | Judgement::Reject | Judgement::Deny | Judgement::Infected, Mode::Listen) => {
-                Judgement::Pass
-            }
+            (
+                Judgement::Drop | Judgement::Reject | Judgement::Deny | Judgement::Infected | Judgement::Wait,
+                Mode::Listen,
+            ) => Judgement::Pass,
             (judgement, Mode::Listen | Mode::Enforce) => judgement,
         }
     }
@@ -246,6 +300,7 @@ impl Engine {
     /// Ends a flow by a verdict: its packets are dropped until it is forgotten.
     pub(super) fn block(&mut self, now: Instant, slot: u32) {
         self.settle(slot);
+        self.holding.forget((slot, self.table.at(slot).generation), DropReason::FlowBlocked);
         self.recall(slot);
         let flow = self.table.at_mut(slot);
         (flow.blocked, flow.settled) = (true, Ways::default());

@@ -59,6 +59,7 @@ impl Engine {
     /// Ends a flow: its record is told, its memory given back.
     pub(super) fn end(&mut self, slot: u32, reason: &'static str) {
         self.recall(slot);
+        self.holding.forget((slot, self.table.at(slot).generation), DropReason::FlowBlocked);
         let mut flow = self.table.remove(slot);
         self.shadow_ends(&flow);
         self.quota_ends(&flow);
@@ -100,11 +101,12 @@ impl Engine {
         }
         self.sweep();
         self.look_over(now);
+        self.look_at_held(now);
         let walks = self.walk_shadow();
         if asked == ASKS || !self.sweeps.is_empty() || walks {
             return Some(now);
         }
-        [self.table.next_due(), self.fragments.next_due()].into_iter().flatten().min()
+        [self.table.next_due(), self.fragments.next_due(), self.holding.next_due()].into_iter().flatten().min()
     }
 
     /// Ends all flows of a port that went away. Large tables are searched over the ticks that follow.

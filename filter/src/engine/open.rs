@@ -109,8 +109,8 @@ impl Engine {
         self.suspect_begins(p.now, slot);
         self.inspect_with(slot, decision, None);
         let flow = self.table.at(slot);
-        if flow.inspect.as_ref().is_some_and(|inspect| !inspect.is_watched())
-            && let Some(stage) = self.budget.leaves_out(flow.number, decision.overload)
+        if let Some(class) = self.overload_class(flow)
+            && let Some(stage) = self.budget.leaves_out(flow.number, class)
         {
             self.shed(p, slot, stage);
         }
@@ -168,7 +168,7 @@ impl Engine {
                 self.came_to_nothing(p.now, who, &tuple);
             }
         }
-        Err(Refusal { why: decision.why(), slot: None })
+        Err(Refusal { why: decision.why(), slot: None, wait: None })
     }
 
     /// The candidate's word on a first packet, by the same ways as the policy's.

@@ -7,7 +7,7 @@ use weir_wire::numbers::{TCP_FIN, TCP_RST, TCP_SYN};
 use weir_wire::{DropReason, Instant, Packet, Pool, PortId, SwitchId};
 
 use super::policy::pair;
-use super::{Cleared, Engine, Exits, Inspected, Place, Ticket, Why};
+use super::{Cleared, Engine, Exits, Inspected, Place, Ticket, Wait, Why};
 use crate::flow::key::{self, Belongs};
 use crate::flow::tcp::{Advance, Phase, Segment, Tcp};
 use crate::flow::{Flow, Ways};
@@ -28,18 +28,20 @@ pub(super) struct Passing<'p, 'e> {
 pub(super) struct Refusal {
     pub why: Why,
     pub slot: Option<u32>,
+    /// It may not leave yet.
+    pub wait: Option<Wait>,
 }
 
 impl Refusal {
     /// A refusal of a packet of this flow.
     pub fn of(slot: u32, reason: DropReason) -> Refusal {
-        Refusal { why: Why::reason(reason), slot: Some(slot) }
+        Refusal { why: Why::reason(reason), slot: Some(slot), wait: None }
     }
 }
 
 impl From<DropReason> for Refusal {
     fn from(reason: DropReason) -> Refusal {
-        Refusal { why: Why::reason(reason), slot: None }
+        Refusal { why: Why::reason(reason), slot: None, wait: None }
     }
 }
 
@@ -66,6 +68,7 @@ impl Engine {
                 }
                 Inspected::Forward(Cleared(packet))
             }
+            Err(Refusal { wait: Some(wait), .. }) => Inspected::Wait(packet, wait),
             Err(refusal) => {
                 self.tell_refusal(&p, &refusal);
                 Inspected::Dropped(packet, refusal.why)
@@ -211,7 +214,7 @@ impl Engine {
             if decision.action == Action::Reject {
                 self.replies.refuse(p.now, p.packet, p.pool);
             }
-            Refusal { why: decision.why(), slot: Some(slot) }
+            Refusal { why: decision.why(), slot: Some(slot), wait: None }
         })
     }
 

@@ -15,7 +15,7 @@ use super::program::RuleSetProgram;
 use super::stream::{Stream, Taken};
 use super::told::{Beside, Told};
 use super::urgent::Urgent;
-use super::{Direction, Findings, Judgement, Seen, StreamMemory};
+use super::{Direction, Findings, Hold, Judgement, Seen, StreamMemory};
 use crate::content::Watch;
 use crate::decode::{Events, Tcp, View};
 use crate::detect::{self, FlowFacts, FlowVerdict, Inspection, Step, StreamBytes, Verdict, oriented};
@@ -97,6 +97,14 @@ impl FlowInspect {
     /// Inspects one packet; fills `findings`, which the caller has cleared. Allocates nothing once warm where nothing
     /// matches.
     pub fn inspect(&mut self, seen: Seen, packet: &Packet, memory: &mut StreamMemory, findings: &mut Findings) {
+        let refused = self.scan.as_mut().is_some_and(|scan| scan.settle(seen.now, &mut findings.files));
+        self.look(seen, packet, memory, findings);
+        if refused && !matches!(findings.judgement, Judgement::Drop | Judgement::Reject | Judgement::Deny) {
+            findings.judgement = Judgement::Infected;
+        }
+    }
+
+    fn look(&mut self, seen: Seen, packet: &Packet, memory: &mut StreamMemory, findings: &mut Findings) {
         if self.undecided || (self.passed && !self.is_watched()) {
             findings.settled = self.passed;
             findings.judgement = if self.passed { Judgement::Pass } else { Judgement::Limit };
@@ -131,9 +139,18 @@ impl FlowInspect {
                 return;
             }
         }
-        self.judge(&seen, packet, grown, memory, findings);
+        // What was held back was judged when it came, and its bytes are those of then.
+        if !seen.resumed || grown.is_some() {
+            self.judge(&seen, packet, grown, memory, findings);
+        }
         if grown.is_some() || self.layer.1 > 0 {
             self.charge(packet.port, self.inspection.layer().memory(), memory);
+        }
+        if findings.judgement == Judgement::Pass {
+            findings.hold = self.hold(&seen, packet, grown, findings);
+            if findings.hold.is_some() {
+                findings.judgement = Judgement::Wait;
+            }
         }
         let lookback = self.inspection.lookback();
         if let Some(side) = self.sides.get_mut(seen.direction as usize) {
@@ -179,7 +196,7 @@ impl FlowInspect {
     /// nothing of the new program can match (the flow is settled).
     pub fn replace_program(&mut self, program: &Arc<RuleSetProgram>, watched: Watched) -> bool {
         self.inspection.replace_program(program.program());
-        (self.watch, self.scan) = watched;
+        self.take_watched(watched);
         self.take_up();
         let wants = self.inspection.wants_stream() || self.is_watched();
         let wanted = std::mem::replace(&mut self.wants_stream, wants);
@@ -194,16 +211,59 @@ impl FlowInspect {
     /// Takes the content filter of a new policy; what the flow named before stays judged. `None`: nothing of its sites
     /// is asked any more.
     pub fn set_watch(&mut self, watched: Watched) {
-        (self.watch, self.scan) = watched;
+        self.take_watched(watched);
         self.wants_stream |= self.is_watched();
         if self.is_watched() {
             self.take_up();
         }
     }
 
+    fn take_watched(&mut self, (watch, scan): Watched) {
+        let old = self.scan.take();
+        (self.watch, self.scan) = (watch, scan);
+        if let (Some(scan), Some(mut old)) = (self.scan.as_deref_mut(), old) {
+            scan.take_over(&mut old);
+        }
+    }
+
+    /// What is held back of the flow may be asked about again.
+    pub fn has_news(&self, now: Instant) -> bool {
+        self.scan.as_ref().is_none_or(|scan| scan.has_news(now))
+    }
+
+    /// Where a segment stands whose delivery has to wait for the verdict on a file.
+    fn hold(
+        &mut self,
+        seen: &Seen,
+        packet: &Packet,
+        grown: Option<(u64, u64)>,
+        findings: &mut Findings,
+    ) -> Option<Hold> {
+        let scan = self.scan.as_deref_mut()?;
+        let stream = &self.sides.get(seen.direction as usize)?.stream;
+        let tcp = packet.tcp().filter(|tcp| !tcp.has(TCP_RST))?;
+        let begin = stream.place(tcp.seq.wrapping_add(u32::from(tcp.has(TCP_SYN))))?;
+        let end = begin.checked_add(packet.payload().len() as u64)?.checked_add(u64::from(tcp.has(TCP_FIN)))?;
+        let from = grown.map_or(stream.next(), |(from, _)| from);
+        let gate = scan.gate(seen.now, seen.direction, from, grown.is_some())?;
+        findings.gated = true;
+        let readable = begin <= stream.next() || !gate.tail;
+        (end > gate.place && end > begin && readable).then_some(Hold {
+            begin,
+            end,
+            gate: gate.place,
+            until: gate.until,
+        })
+    }
+
     /// The content filter waits for the names of sites, or the virus check for files.
     pub fn is_watched(&self) -> bool {
         self.watch.is_some() || self.scan.is_some()
+    }
+
+    /// The content filter waits for the names of sites.
+    pub fn names_sites(&self) -> bool {
+        self.watch.is_some()
     }
 
     /// What the flow speaks, where that is known.

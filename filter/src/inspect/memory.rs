@@ -109,6 +109,11 @@ impl StreamMemory {
         }
     }
 
+    /// Where what each rule costs is counted.
+    pub(crate) fn profile(&mut self) -> &mut Option<Box<crate::detect::Profile>> {
+        self.shared.profile_mut()
+    }
+
     /// Takes up what parsers have announced.
     pub(super) fn announce(&mut self, now: Instant) {
         if !self.shared.expectations.is_empty() {

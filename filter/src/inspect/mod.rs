@@ -57,6 +57,21 @@ pub struct Seen {
     pub flow: FlowFacts,
     /// Stop inspecting a direction after this many bytes of its stream.
     pub depth: u64,
+    /// The packet was held back, and was judged before that.
+    pub resumed: bool,
+}
+
+/// A packet that is held back: its places in its direction's stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hold {
+    /// Its first.
+    pub begin: u64,
+    /// Behind its last.
+    pub end: u64,
+    /// The first place that may not be delivered.
+    pub gate: u64,
+    /// Until when.
+    pub until: Instant,
 }
 
 /// What is to be done with the packet.
@@ -73,6 +88,8 @@ pub enum Judgement {
     Deny,
     /// A file in it is infected, or met a limit: refuse it, end the flow, tell both sides.
     Infected,
+    /// Hold it back, as [`Findings::hold`] says: a file's verdict is open.
+    Wait,
     /// Refuse it: it contradicts bytes already inspected at its place of the stream.
     Conflict,
     /// Refuse it: its bytes cannot be held for inspection. The sender will repeat it.
@@ -88,7 +105,7 @@ impl Findings {
         self.records.clear();
         self.content.clear();
         self.files.clear();
-        self.denial = None;
+        (self.denial, self.hold, self.gated) = (None, None, false);
     }
 }
 
@@ -109,6 +126,10 @@ pub struct Findings {
     pub denial: Option<content::Denial>,
     /// Files that are infected or met a limit.
     pub files: Vec<crate::scan::Finding>,
+    /// Where the packet stands that is to be held back.
+    pub hold: Option<Hold>,
+    /// Something of the packet's direction has to wait.
+    pub gated: bool,
     /// Nothing is left to match on this flow: its state may be given up.
     pub settled: bool,
 }

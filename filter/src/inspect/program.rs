@@ -6,6 +6,7 @@ use weir_ids_rules::{Diagnostic, RuleSet};
 
 use crate::detect::sets::Sets;
 use crate::detect::{Program, ProgramSettings};
+use crate::event::Signature;
 
 /// A rule set (text of the rule language) compiled for inspection. Made once per text, shared by policies.
 #[derive(Debug, Default)]
@@ -40,6 +41,11 @@ impl RuleSetProgram {
     /// Bytes of memory that the searches for fast patterns take.
     pub fn search_memory(&self) -> usize {
         self.program.search_memory()
+    }
+
+    /// The group of the rule of a number, and what it says of itself.
+    pub fn rule(&self, number: u32) -> Option<(&'static str, &Signature)> {
+        Some((self.program.group(number)?, self.program.signature(number)?))
     }
 
     pub(super) fn program(&self) -> &Arc<Program> {

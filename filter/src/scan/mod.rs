@@ -5,20 +5,28 @@
 //! and the members of archives ([`container`]). A finding refuses the segment that completes it, and the flow ends, so
 //! that no application has a complete infected file.
 //!
+//! Another program may be asked beside ([`remote`]). The segment that ends a file about which it has not answered is
+//! held back, and all that follow; where a file ends only with its connection, so is its last segment at any time, since
+//! it may be the end ([`pending`]).
+//!
 //! Limits: [`Limits`]; what reaches one is let through or refused as [`Limits::closed`] says, and told either way.
 
 pub mod container;
 pub mod database;
 pub mod logic;
 pub mod pattern;
+pub mod pending;
+pub mod remote;
 pub mod scanner;
 pub mod watch;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use weir_wire::{PortId, SwitchId};
 
+use crate::spec::OnFailure;
 pub use database::Database;
 pub use scanner::{Outcome, Scanner};
 pub use watch::Scan;
@@ -46,6 +54,11 @@ pub struct Limits {
     pub refuse_opaque: bool,
     /// Parts of files (HTTP ranges) are refused; otherwise each is searched by itself.
     pub refuse_parts: bool,
+    /// How long what ends a file is held back for a verdict; then it is a file that could not be judged.
+    pub hold: Duration,
+    /// How long the last segment of a file is held back that ends with its connection. Where its sender pauses for
+    /// longer it is delivered; the end of the connection is not, where the file turns out to be infected.
+    pub hold_tail: Duration,
 }
 
 impl Default for Limits {
@@ -61,6 +74,8 @@ impl Default for Limits {
             closed: true,
             refuse_opaque: false,
             refuse_parts: false,
+            hold: Duration::from_secs(15),
+            hold_tail: Duration::from_millis(500),
         }
     }
 }
@@ -72,10 +87,15 @@ pub struct Policy {
     pub database: Option<Arc<Database>>,
     /// Bounds.
     pub limits: Limits,
+    /// Who is asked beside; `None`: nobody.
+    pub remote: Option<Arc<remote::Remote>>,
     /// Only flows on these switches; empty: all.
     pub switches: Vec<SwitchId>,
     /// Only flows from or to these ports; empty: all.
     pub ports: Vec<PortId>,
+    /// What becomes of flows with files where the budget of processor time is used up and their policy rule says
+    /// nothing: their packets are refused, or they are searched no more.
+    pub overload: OnFailure,
     /// Counts since the policy was made.
     pub counts: Counts,
     /// Files that are searched at present.
@@ -130,6 +150,11 @@ impl Policy {
         let place = Place(Arc::clone(self));
         // One that is beyond the limit is given back at once.
         (self.open.fetch_add(1, Ordering::Relaxed) < self.limits.files).then_some(place)
+    }
+
+    /// Whether the end of a file has to be known before it may be delivered.
+    fn judges_at_the_end(&self) -> bool {
+        self.remote.is_some() || self.database.as_ref().is_some_and(|database| database.kinds.contains(&true))
     }
 
     /// Whether flows between these ports of this switch are checked.

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use weir_ids_rules::AppProtocol;
+use weir_wire::Instant;
 
+use super::pending::{For, Gate, Open, Pending, Settled};
+use super::remote::Said;
 use super::{Finding, Outcome, Policy, Scanner};
 use crate::app::App;
 use crate::app::file::{File, Files, State};
@@ -15,17 +18,19 @@ pub struct Scan {
     policy: Arc<Policy>,
     /// The parser gave up on a protocol that carries files.
     blind: bool,
+    /// What each direction waits for.
+    pending: [Pending; 2],
 }
 
 impl Scan {
     /// An eye by this policy, which has a database.
     pub fn new(policy: &Arc<Policy>) -> Box<Scan> {
-        Box::new(Scan { policy: Arc::clone(policy), blind: false })
+        Box::new(Scan { policy: Arc::clone(policy), blind: false, pending: Default::default() })
     }
 
     /// Searches what became readable in a step. `true`: the step is to be refused.
     pub fn look(&mut self, app: &mut App, way: Direction, failed: bool, findings: &mut Vec<Finding>) -> bool {
-        let mut refuse = false;
+        let (mut refuse, mut open_ended) = (false, false);
         for nth in 0..app.parsers() {
             let Some(parser) = app.parser_mut(nth) else { continue };
             let protocol = parser.protocol();
@@ -36,9 +41,13 @@ impl Scan {
             for index in 0..all.len() {
                 let Some((_, transaction)) = all.get_mut(index) else { continue };
                 if let Some(files) = transaction.files_mut(way) {
-                    refuse |= self.files(files, protocol, findings);
+                    refuse |= self.files(files, (way, protocol), findings);
+                    open_ended |= files.list.iter().any(is_open_ended);
                 }
             }
+        }
+        if let Some(pending) = self.pending.get_mut(way as usize) {
+            pending.open_ended = open_ended && self.policy.judges_at_the_end();
         }
         let carrier = app.identity().flow.protocol().filter(|&protocol| carries_files(protocol));
         if let Some(protocol) = carrier.filter(|_| failed || self.blind) {
@@ -51,7 +60,8 @@ impl Scan {
         refuse
     }
 
-    fn files(&self, files: &mut Files, protocol: AppProtocol, findings: &mut Vec<Finding>) -> bool {
+    fn files(&mut self, files: &mut Files, on: On, findings: &mut Vec<Finding>) -> bool {
+        let protocol = on.1;
         let mut refuse = false;
         if files.refused > 0 && !std::mem::replace(&mut files.told, true) {
             refuse |= self.limit("too many files in one message", b"", 0, protocol, findings);
@@ -67,13 +77,14 @@ impl Scan {
                 refuse |= self.limit("too many files at one time", &file.name, file.size(), protocol, findings);
                 continue;
             }
-            refuse |= self.file(file, protocol, findings);
+            refuse |= self.file(file, on, findings);
         }
         refuse
     }
 
-    fn file(&self, file: &mut File, protocol: AppProtocol, findings: &mut Vec<Finding>) -> bool {
-        let Some(database) = &self.policy.database else { return false };
+    fn file(&mut self, file: &mut File, on: On, findings: &mut Vec<Finding>) -> bool {
+        let protocol = on.1;
+        let Some(database) = self.policy.database.clone() else { return false };
         let limits = self.policy.limits;
         let bytes = file.take_tap();
         let ended = file.state != State::Open;
@@ -89,9 +100,10 @@ impl Scan {
                 file.end_scan();
                 return self.limit("too many files at one time in all", &file.name, file.size(), protocol, findings);
             };
-            let mut scanner = Box::new(Scanner::new(database, limits));
+            let mut scanner = Box::new(Scanner::new(&database, limits));
             scanner.hold(place);
             file.scanner = Some(scanner);
+            file.question = self.policy.remote.as_ref().map(|remote| Box::new(remote.ask()));
             if part && limits.refuse_parts {
                 file.end_scan();
                 return self.limit("a part of a file", &file.name, file.size(), protocol, findings);
@@ -104,6 +116,10 @@ impl Scan {
             outcome = scanner.finish(file.state == State::Closed && !part).clone();
         }
         if outcome == Outcome::Clean {
+            if self.ask(file, &bytes, on, findings) {
+                file.end_scan();
+                return true;
+            }
             if ended {
                 file.end_scan();
             } else {
@@ -123,6 +139,62 @@ impl Scan {
         }
     }
 
+    /// Hands the bytes of a file to whoever is asked beside, and waits for the answer where it has ended. `true`: it is to
+    /// be refused.
+    fn ask(&mut self, file: &mut File, bytes: &[u8], (way, protocol): On, findings: &mut Vec<Finding>) -> bool {
+        let Some(question) = file.question.as_mut() else { return false };
+        question.say(bytes);
+        let ended = file.state != State::Open;
+        let answer = Arc::clone(question.answer());
+        let size = file.content.size();
+        let wait = match (ended, answer.get()) {
+            (true, _) => {
+                question.end();
+                For::Verdict
+            }
+            (false, None) if answer.is_full() => For::Room,
+            (false, None) => return false,
+            // A beginning that is clean says nothing of what is to come, which nobody asks about any more.
+            (false, Some(Said::Clean)) => return false,
+            (false, Some(Said::Infected(_) | Said::Failed(_))) => {
+                file.question = None;
+                For::Verdict
+            }
+        };
+        let open = Open::new(&answer, wait, (&file.name, size), protocol);
+        let waits = self.pending.get_mut(way as usize).is_some_and(|pending| pending.add(open));
+        if waits {
+            return false;
+        }
+        self.limit("too many files wait for a verdict", &file.name, size, protocol, findings)
+    }
+
+    /// Takes up what was said of files that wait. `true`: the flow is to end.
+    pub fn settle(&mut self, now: Instant, findings: &mut Vec<Finding>) -> bool {
+        if self.pending.iter().all(Pending::is_idle) {
+            return false;
+        }
+        let mut settled = Settled::default();
+        self.pending.iter_mut().for_each(|pending| pending.settle(now, &self.policy, &mut settled));
+        findings.append(&mut settled.findings);
+        settled.refuse
+    }
+
+    /// Where a direction is held after a step in which what begins at `from` became readable, or nothing did.
+    pub fn gate(&mut self, now: Instant, way: Direction, from: u64, grew: bool) -> Option<Gate> {
+        self.pending.get_mut(way as usize)?.gate(now, from, grew, &self.policy.limits)
+    }
+
+    /// What is held may be asked about again.
+    pub fn has_news(&self, now: Instant) -> bool {
+        self.pending.iter().any(|pending| pending.has_news(now))
+    }
+
+    /// Goes on waiting for what another policy's eye waited for.
+    pub fn take_over(&mut self, old: &mut Scan) {
+        self.pending = std::mem::take(&mut old.pending);
+    }
+
     fn limit(&self, why: &str, file: &[u8], size: u64, protocol: AppProtocol, findings: &mut Vec<Finding>) -> bool {
         self.policy.counts.limited();
         let refuse = self.policy.limits.closed;
@@ -132,6 +204,9 @@ impl Scan {
 
     /// Nothing that follows on the flow can carry a file that is searched.
     pub fn is_done(&self, app: &App) -> bool {
+        if !self.pending.iter().all(Pending::is_idle) {
+            return false;
+        }
         let identity = app.identity();
         match identity.flow.protocol() {
             Some(protocol) if carries_files(protocol) => app.is_over() && !(self.blind && self.policy.limits.closed),
@@ -139,6 +214,14 @@ impl Scan {
             Some(_) => true,
         }
     }
+}
+
+/// The direction of a file, and what carries it.
+type On = (Direction, AppProtocol);
+
+/// A file that goes on, of which nobody knows when it ends.
+fn is_open_ended(file: &File) -> bool {
+    file.open_ended && file.state == State::Open && !file.is_scanned() && file.size() > 0
 }
 
 fn finding(name: String, file: &[u8], size: u64, protocol: AppProtocol, infected: bool, blocked: bool) -> Finding {

@@ -21,6 +21,7 @@
 mod apache;
 mod bandwidth;
 mod cable;
+mod clamd;
 mod cleanup;
 mod daemon;
 mod dhcp;
@@ -40,6 +41,7 @@ mod wait;
 pub use apache::{Apache, Fetched, fetch, skip_without};
 pub use bandwidth::{Bandwidth, bandwidth};
 pub use cable::Cable;
+pub use clamd::Clamd;
 pub use cleanup::{Scratch, end_everything, sweep};
 pub use daemon::{Daemon, binaries};
 pub use dhcp::{DhcpClient, Lease, missing_dhcp_client};

@@ -22,10 +22,10 @@ use std::time::Duration;
 use weir_wire::{DropReason, Instant, Packet, PortId, SwitchId, Vid};
 
 use crate::Fabric;
-use crate::bridge::{Bridge, Destination, Kind};
+use crate::bridge::{Bridge, Destination, Kind, Switch};
 use crate::config::{Flood, PortConfig};
 use crate::fdb::Source;
-use crate::multicast::RouterPort;
+use crate::multicast::{Reach, RouterPort};
 use crate::vlan::Tagging;
 pub use health::Health;
 
@@ -310,7 +310,12 @@ impl Bridge {
         let mac = packet.dst_mac();
         let flood = match Kind::of(mac) {
             Kind::Broadcast => switch.config.broadcast,
-            Kind::Multicast => switch.config.multicast,
+            Kind::Multicast if switch.hears(packet) => switch.config.multicast,
+            Kind::Multicast => match switch.snooping.as_ref().map_or(Reach::All, |known| known.reach(now_s, packet)) {
+                Reach::All => switch.config.multicast,
+                Reach::Some(members) => return self.join_on(packet, (switch, from), members, to),
+                Reach::Routers => return self.join_on(packet, (switch, from), &[], to),
+            },
             Kind::Unicast => match switch.fdb.lookup(now_s, packet.vid, mac) {
                 Some(PortId::LOCAL) => return Ok(Destination::Port(PortId::LOCAL, Tagging::Through)),
                 Some(port) if port == from => return Err(DropReason::SamePort),
@@ -329,7 +334,32 @@ impl Bridge {
         if switch.hears(packet) {
             to.push(PortId::LOCAL);
         }
-        match **to {
+        self.those(packet, to)
+    }
+
+    /// The ports on a switch that have joined a group, and those with routers, for what comes out of an appliance there.
+    fn join_on(
+        &self,
+        packet: &Packet,
+        (switch, from): (&Switch, PortId),
+        members: &[(PortId, u32)],
+        to: &mut Vec<PortId>,
+    ) -> Result<Destination, DropReason> {
+        let routers = switch.snooping.iter().flat_map(|snooping| snooping.routers(packet.vid));
+        to.clear();
+        to.extend(members.iter().map(|&(port, _)| port).chain(routers).filter(|&port| port != from));
+        to.sort_unstable();
+        to.dedup();
+        if to.is_empty() {
+            return Err(DropReason::MulticastUnregistered);
+        }
+        to.retain(|&port| self.port(port).is_some_and(|port| port.departure(packet.vid).is_ok()));
+        self.those(packet, to)
+    }
+
+    /// These ports as a destination.
+    fn those(&self, packet: &Packet, to: &[PortId]) -> Result<Destination, DropReason> {
+        match *to {
             [] => Err(DropReason::NoDestination),
             [PortId::LOCAL] => Ok(Destination::Port(PortId::LOCAL, Tagging::Through)),
             [only] => {

@@ -1,6 +1,6 @@
 //! The end of packets that do not leave: counted, remembered, their buffers given back.
 
-use weir_filter::Why;
+use weir_filter::{Wait, Why};
 use weir_wire::{DropReason, Packet, PortId};
 
 use crate::PortCounters;
@@ -16,6 +16,32 @@ impl Walk<'_> {
         }
         self.remember(&packet, why);
         self.pool.give(packet.buffer);
+    }
+
+    /// A packet that may not leave before a file is judged.
+    #[cold]
+    pub(crate) fn wait(&mut self, packet: Packet, wait: Wait) {
+        if let Err(packet) = self.engine.hold(packet, wait) {
+            self.cannot_wait(packet);
+        }
+    }
+
+    /// The same where it cannot be let wait: its sender repeats it.
+    #[cold]
+    pub(crate) fn cannot_wait(&mut self, packet: Packet) {
+        self.end(packet, Why::reason(DropReason::AwaitsVerdict));
+    }
+
+    /// What waited for verdicts and waits no more goes on from stop 4, in the order in which it came.
+    #[cold]
+    pub(crate) fn release_waiting(&mut self) {
+        while let Some(released) = self.engine.take_released() {
+            match released.ends {
+                Some(reason) => self.end(released.packet, Why::reason(reason)),
+                None => self.pass(released.packet, released.switch),
+            }
+            self.engine.resumed();
+        }
     }
 
     /// The end of a copy that was not made.

@@ -15,6 +15,7 @@ impl Walk<'_> {
         let mut cleared = match inspected {
             Inspected::Forward(cleared) => cleared,
             Inspected::Dropped(packet, why) => return self.end(packet, why),
+            Inspected::Wait(packet, _) => return self.cannot_wait(packet),
         };
         if let Some(departure) = departure
             && let Err(reason) = self.depart(&mut cleared, departure)

@@ -171,6 +171,7 @@ impl Fabric {
         for (packet, reason) in given_up {
             walk.end(packet, Why::reason(reason));
         }
+        walk.release_waiting();
         let switches = walk.tick_switches();
         let routers = walk.tick_routers();
         walk.tick_nat();
@@ -179,6 +180,21 @@ impl Fabric {
             self.end_mirrors(now, mirrors, &Nowhere, pool, out);
         }
         earlier(earlier(next, switches), earlier(engine, routers))
+    }
+
+    /// Looks at what waits for verdicts on files, some of which have come: what may go on is sent, what may not ends.
+    pub fn look_at_held(&mut self, now: Instant, pool: &mut Pool, out: &mut Egress) {
+        let mut mirrors = self.mirrors.begin_turn();
+        if let Some(mirrors) = &mut mirrors {
+            mirrors.begin(&self.bridge, &mut [], &Nowhere, pool, out);
+        }
+        self.engine.look_at_held(now);
+        let mut walk = self.walk(now, pool, out);
+        walk.release_waiting();
+        walk.send_originated();
+        if let Some(mirrors) = mirrors {
+            self.end_mirrors(now, mirrors, &Nowhere, pool, out);
+        }
     }
 
     /// Takes a new policy; returns the old one so that its owner can free it.
@@ -303,15 +319,21 @@ impl Fabric {
         self.engine.events().drain().for_each(each);
     }
 
-    /// Some flows are inspected by rules.
+    /// Some flows are inspected: by rules, for their files, or for the sites that they name.
     #[inline]
     pub fn inspects(&self) -> bool {
-        !self.engine.policy().programs().is_empty()
+        let policy = self.engine.policy();
+        !policy.programs().is_empty() || policy.scan().database.is_some() || !policy.content().is_idle()
     }
 
     /// What inspection costs, to be charged by whoever measures.
     pub fn budget(&mut self) -> &mut Budget {
         self.engine.budget_mut()
+    }
+
+    /// The guard, to be looked at rule by rule by whoever measures.
+    pub fn sample(&mut self) -> &mut Engine {
+        &mut self.engine
     }
 
     /// The guard, to be asked for flows and counters.

@@ -238,6 +238,7 @@ impl Walk<'_> {
             Entered::Go(packet, ticket) => match self.engine.inspect(self.now, packet, ticket, port, self.pool) {
                 Inspected::Forward(cleared) => self.leave(port, tagging, cleared),
                 Inspected::Dropped(packet, why) => self.end(packet, why),
+                Inspected::Wait(packet, _) => self.cannot_wait(packet),
             },
             Entered::Held => {}
             Entered::Dropped(packet, why) => self.end(packet, why),

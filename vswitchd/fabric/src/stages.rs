@@ -11,7 +11,8 @@
 //! way, and so does a packet that turns out not to be as simple as it looked.
 //!
 //! Everything that ends is counted in exactly one place: [`Walk::leave`], [`Walk::end`], where it is delivered to a
-//! router (`router/local.rs`), or the numbers of fragments and of packets to unknown neighbours that are held.
+//! router (`router/local.rs`), or the numbers of fragments, of packets to unknown neighbours and of those that await the
+//! verdict on a file, which are held.
 
 use weir_filter::{Cleared, Engine, Entered, FlowName, Inspected, Ticket, Why};
 use weir_wire::{DropReason, Fragment, Instant, Nowhere, Origin, Packet, Pool, PortId, SwitchId};
@@ -289,6 +290,9 @@ impl Walk<'_> {
             return self.refuse_first_hop(packet, reason);
         }
         self.pass(packet, switch);
+        if self.engine.has_released() {
+            self.release_waiting();
+        }
         self.send_originated();
     }
 
@@ -361,6 +365,7 @@ impl Walk<'_> {
             Ok(Destination::Port(to, tagging)) => match self.engine.inspect(self.now, packet, ticket, to, self.pool) {
                 Inspected::Forward(cleared) => self.leave(to, tagging, cleared),
                 Inspected::Dropped(packet, why) => self.end(packet, why),
+                Inspected::Wait(packet, wait) => self.wait(packet, wait),
             },
             Ok(Destination::Flood) => self.flood(packet, ticket, None),
             Err(reason) => self.end(packet, Why::reason(reason)),

@@ -263,6 +263,7 @@ impl Walk<'_> {
         let cleared = match self.engine.inspect(self.now, packet, ticket, to, self.pool) {
             Inspected::Forward(cleared) => cleared,
             Inspected::Dropped(packet, why) => return self.end(packet, why),
+            Inspected::Wait(packet, _) => return self.cannot_wait(packet),
         };
         let Some((own, router)) = owner else {
             self.count_question(id, |counters| &mut counters.to_router);

@@ -1,12 +1,20 @@
 //! `weir.v1.Inspection`.
 
+use std::collections::BTreeMap;
+
 use tonic::{Request, Response, Status};
 use weir_filter::engine::budget::{Stage, Usage};
+use weir_filter::engine::sample::RuleUsage;
 use weir_proto::v1;
 use weir_proto::v1::inspection_server::Inspection;
 
 use super::Service;
 use crate::refusal::Refusal;
+
+/// Rules that are looked at, for their groups.
+const GROUPED: usize = 2000;
+/// Rules that are shown.
+const RULES: usize = 100;
 
 #[tonic::async_trait]
 impl Inspection for Service {
@@ -15,6 +23,7 @@ impl Inspection for Service {
         let asked = self.controller.worker().ask(move |view| {
             let engine = view.fabric.engine();
             let budget = engine.budget();
+            let rules = engine.usage_of_rules(GROUPED);
             let port = |(port, usage): (_, &Usage)| used(names.names.port(port), usage);
             v1::InspectionStatus {
                 monotonic_ns: view.now.0,
@@ -25,10 +34,36 @@ impl Inspection for Service {
                 rule_sets: engine.usage_of_programs().into_iter().map(|(name, usage)| used(name, &usage)).collect(),
                 shed: shed(&budget.shed()),
                 refused: budget.refused(),
+                rules: rules.iter().take(RULES).map(of_rule).collect(),
+                rule_groups: groups(&rules),
             }
         });
         Ok(Response::new(asked.await.map_err(Refusal::from)?))
     }
+}
+
+fn of_rule(usage: &RuleUsage) -> v1::RuleUse {
+    let RuleUsage { rule_set, group, sid, msg, cost } = usage.clone();
+    let (checks, matches, ns) = (cost.checks, cost.matches, cost.nanoseconds);
+    v1::RuleUse { rule_set, group: group.to_owned(), sid, msg, checks, matches, ns }
+}
+
+/// The same by group, the dearest first.
+fn groups(rules: &[RuleUsage]) -> Vec<v1::RuleUse> {
+    let mut all: BTreeMap<(&str, &str), v1::RuleUse> = BTreeMap::new();
+    for rule in rules {
+        let of = all.entry((&rule.rule_set, rule.group)).or_insert_with(|| v1::RuleUse {
+            rule_set: rule.rule_set.clone(),
+            group: rule.group.to_owned(),
+            ..v1::RuleUse::default()
+        });
+        of.checks += rule.cost.checks;
+        of.matches += rule.cost.matches;
+        of.ns += rule.cost.nanoseconds;
+    }
+    let mut all: Vec<v1::RuleUse> = all.into_values().collect();
+    all.sort_by_key(|of| std::cmp::Reverse(of.ns));
+    all
 }
 
 fn used(name: String, usage: &Usage) -> v1::InspectionUse {

@@ -5,6 +5,7 @@ use weir_proto::v1;
 use weir_proto::v1::virus_check_server::VirusCheck;
 
 use super::Service;
+use crate::clamd::Clamd;
 use crate::commit::Terms;
 
 #[tonic::async_trait]
@@ -27,6 +28,7 @@ impl VirusCheck for Service {
             bytes,
             infected,
             limited,
+            clamd: snapshot.virus.clamd.as_deref().map(shown),
         }))
     }
 
@@ -37,14 +39,32 @@ impl VirusCheck for Service {
     }
 
     async fn set(&self, request: Request<v1::SetVirusRequest>) -> Result<Response<v1::Applied>, Status> {
-        let v1::SetVirusRequest { enabled, files } = request.into_inner();
+        let v1::SetVirusRequest { enabled, files, clamd } = request.into_inner();
         let outcome = self.controller.change(Terms::default(), move |config| {
             config.virus.enabled = enabled;
             if !files.is_empty() {
                 config.virus.signatures = files;
             }
+            if let Some(clamd) = clamd {
+                config.virus.clamd = clamd;
+            }
             Ok(())
         });
         Ok(Response::new(outcome.await?.into()))
+    }
+}
+
+fn shown(clamd: &Clamd) -> v1::Clamd {
+    let (health, tally) = (clamd.health(), clamd.remote().tally());
+    v1::Clamd {
+        address: clamd.settings().address.to_string(),
+        answers: health.answers,
+        text: health.text,
+        asked: tally.asked,
+        clean: tally.clean,
+        infected: tally.infected,
+        failed: tally.failed,
+        cut: tally.cut,
+        waiting_bytes: tally.waiting,
     }
 }

@@ -18,6 +18,7 @@ impl Worker {
         if self.fast_paths.is_busy() {
             self.fast_paths.look(now, &mut self.fabric, &mut self.ports);
         }
+        let mut verdicts = false;
         while let Ok(command) = self.inbox.try_recv() {
             let begin = clock::monotonic();
             match command {
@@ -39,10 +40,16 @@ impl Worker {
                     self.fast_paths.shut_what_was_lost(now, &mut self.fabric);
                 }
                 Command::Send(frames) => self.send_for_services(now, frames),
+                Command::Verdict => verdicts = true,
                 Command::Stop => self.stopping = true,
             }
             let pause = clock::monotonic().since(begin).as_nanos() as u64;
             self.stats.longest_pause_ns = self.stats.longest_pause_ns.max(pause);
+        }
+        if verdicts {
+            self.fabric.look_at_held(now, &mut self.pool, &mut self.egress);
+            self.transmit(now, None);
+            self.flush();
         }
     }
 

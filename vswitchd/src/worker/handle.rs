@@ -119,6 +119,7 @@ pub(super) enum Command {
     Apply(Box<Transaction>, oneshot::Sender<Applied>),
     Ask(Question),
     Send(Vec<Outgoing>),
+    Verdict,
     Stop,
 }
 
@@ -188,6 +189,12 @@ impl Handle {
     /// [`Gone`] where the worker has ended.
     pub fn send_out(&self, frames: Vec<Outgoing>) -> Result<(), Gone> {
         if frames.is_empty() { Ok(()) } else { self.send(Command::Send(frames)) }
+    }
+
+    /// Tells the worker that a verdict on a file has come.
+    pub fn verdict_came(&self) {
+        // A worker that has ended holds nothing back.
+        let _ = self.send(Command::Verdict);
     }
 
     /// Asks the worker to end. Its thread can be joined afterwards.

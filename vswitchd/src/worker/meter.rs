@@ -1,9 +1,10 @@
 //! What inspection takes: the time of bursts with inspected packets beyond what plain forwarding of so many takes.
 //!
 //! Two clock readings a burst, and none where no rule set is in use. What plain forwarding takes is learnt from bursts
-//! without inspected packets, one of [`EVERY`].
+//! without inspected packets, one of [`EVERY`]. One burst of [`sample::EVERY`] is looked at rule by rule.
 
 use weir_fabric::Fabric;
+use weir_filter::engine::sample;
 use weir_ports::clock;
 use weir_wire::{Instant, PortId};
 
@@ -18,26 +19,37 @@ pub(super) struct Meter {
     /// Average nanoseconds to forward a packet that is not inspected, in 256ths.
     plain_256: u64,
     bursts: u32,
+    looks: u64,
 }
 
 /// A burst that is being measured.
 pub(super) struct Running {
     begun: Instant,
     inspected: u64,
+    /// It is looked at rule by rule, which makes it dearer than it would be: of so few that nobody is charged unduly.
+    sampled: bool,
 }
 
 impl Meter {
     /// Before a burst; `None` where there is nothing to measure.
-    pub fn begin(&mut self, fabric: &Fabric) -> Option<Running> {
+    pub fn begin(&mut self, fabric: &mut Fabric) -> Option<Running> {
         if !fabric.inspects() {
             return None;
         }
-        Some(Running { begun: clock::monotonic(), inspected: fabric.engine().budget().inspected() })
+        self.looks = self.looks.wrapping_add(1);
+        let sampled = self.looks.is_multiple_of(sample::EVERY);
+        if sampled {
+            fabric.sample().begin_sample(nanoseconds);
+        }
+        Some(Running { begun: clock::monotonic(), inspected: fabric.engine().budget().inspected(), sampled })
     }
 
     /// After a burst of so many packets from a port.
     pub fn end(&mut self, running: Option<Running>, fabric: &mut Fabric, (port, packets): (PortId, usize)) {
-        let Some(Running { begun, inspected }) = running else { return };
+        let Some(Running { begun, inspected, sampled }) = running else { return };
+        if sampled {
+            fabric.sample().end_sample();
+        }
         let now_inspected = fabric.engine().budget().inspected();
         if now_inspected == inspected {
             fabric.budget().review(begun);
@@ -65,6 +77,11 @@ impl Meter {
             before => before - before / MEMORY + each / MEMORY,
         };
     }
+}
+
+/// The clock of what single rules take.
+fn nanoseconds() -> u64 {
+    clock::monotonic().0
 }
 
 #[cfg(test)]

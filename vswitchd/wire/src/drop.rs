@@ -171,6 +171,9 @@ reasons! {
     Content = "content",
     /// A file in it is infected, or could not be checked.
     Virus = "virus",
+    /// A copy of a segment that is held back until a file is judged, or one that finds no room to be held: its sender
+    /// repeats it.
+    AwaitsVerdict = "awaits-verdict",
     /// Data that contradicts what was already inspected at the same place of the stream.
     StreamConflict = "stream-conflict",
     /// The stream's memory limit is reached, so the data cannot be inspected.

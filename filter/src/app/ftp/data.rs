@@ -69,7 +69,7 @@ impl Parser for FtpData {
                 Transfer { name: self.name.clone(), command: self.command, way, done: false, files: Files::default() };
             let file = transfer.files.open(&self.name, Limits::default(), context.settings.hashed());
             if let Some(file) = file {
-                file.announced = !self.name.is_empty();
+                (file.announced, file.open_ended) = (!self.name.is_empty(), true);
             }
             self.list.push(transfer);
         }

@@ -76,6 +76,13 @@ impl Body {
         }
     }
 
+    /// Only the end of the connection ends the body.
+    pub fn set_open_ended(&mut self) {
+        if let Some(file) = self.files.current() {
+            file.open_ended = true;
+        }
+    }
+
     /// Takes bytes of the message's body.
     pub fn take(&mut self, bytes: &[u8], note: &mut dyn FnMut(Anomaly)) {
         self.length = self.length.saturating_add(bytes.len() as u64);

@@ -60,6 +60,9 @@ impl Http1 {
             }
             State::UntilEnd => {
                 let used = self.answer_body(bytes, u64::MAX, context.settings);
+                if let Some(exchange) = self.answered_mut() {
+                    exchange.response.body.set_open_ended();
+                }
                 if used == 0 { self.answer_cut(end) } else { Step::On(used) }
             }
             State::Finish => self.answer_finish(bytes, end, context.settings),

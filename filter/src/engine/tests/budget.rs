@@ -97,3 +97,37 @@ fn a_rule_says_what_becomes_of_its_own_flows() {
     assert_eq!(world.send(&syn(80), A, B), Err(DropReason::InspectionBudget));
     assert_eq!(world.send(&syn(81), A, B), Ok(()));
 }
+
+#[test]
+fn files_beyond_the_budget_wait_or_pass_as_the_virus_check_says() {
+    for (overload, fate) in [(OnFailure::Closed, Err(DropReason::InspectionBudget)), (OnFailure::Open, Ok(()))] {
+        let database = Some(Arc::new(crate::scan::Database::builtin()));
+        let scan = crate::scan::Policy { database, overload, ..crate::scan::Policy::default() };
+        let mut spec = Spec { scan: Arc::new(scan), ..spec(Action::Allow, vec![]) };
+        spec.settings.cpu_budget = Some(TERMS);
+        let mut world = World::new(&spec);
+        world.handshake(A, 1000, B, 80).unwrap();
+        let get = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+        world.send(&seg(A4, 1000, B4, 80, TCP_ACK, 101, 501, get), A, B).unwrap();
+        overspend(&mut world, Stage::Beyond);
+        let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc";
+        assert_eq!(world.send(&seg(B4, 80, A4, 1000, TCP_ACK, 501, 128, answer), B, A), fate);
+        assert_eq!(world.engine.budget().refused(), u64::from(fate.is_err()));
+    }
+}
+
+#[test]
+fn bursts_that_are_looked_at_tell_what_single_rules_took() {
+    let mut world = World::new(&inspecting(&program(DROP)));
+    world.handshake(A, 1000, B, 80).unwrap();
+    assert!(world.engine.usage_of_rules(10).is_empty());
+    world.engine.begin_sample(|| 0);
+    assert_eq!(world.send(&evil(101), A, B), Err(DropReason::Inspection));
+    world.engine.end_sample();
+    let used = world.engine.usage_of_rules(10);
+    assert_eq!(used.len(), 1);
+    assert_eq!((used[0].group, used[0].cost.checks), ("tcp", crate::engine::sample::EVERY));
+    assert_eq!(world.engine.sampled_bursts(), 1);
+    world.install(&spec(Action::Allow, vec![]));
+    assert!(world.engine.usage_of_rules(10).is_empty(), "the rule set is gone");
+}

@@ -17,6 +17,7 @@ mod storm;
 mod suspects;
 mod syn_proxy;
 mod tcp;
+mod verdict;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -49,8 +50,11 @@ pub struct World {
     pub now: Instant,
     /// Why the last packet was dropped.
     pub why: Option<Why>,
+    /// What became of packets that were held back, in order.
+    pub later: Vec<Fate>,
     epoch: u64,
     hurries: bool,
+    goes_on: bool,
 }
 
 /// A policy for one switch with hosts A (group "web"), B (group "db") and C.
@@ -89,8 +93,10 @@ impl World {
             pool: Pool::default(),
             now: Instant::from_secs(1000),
             why: None,
+            later: vec![],
             epoch: 0,
             hurries: false,
+            goes_on: false,
         };
         world.install(spec);
         world
@@ -162,13 +168,40 @@ impl World {
             Entered::Held => panic!("held"),
             Entered::Dropped(packet, why) => return self.dropped(packet, why),
         };
-        match self.engine.inspect(self.now, packet, ticket, PortId(to), &mut self.pool) {
+        let fate = match self.engine.inspect(self.now, packet, ticket, PortId(to), &mut self.pool) {
             Inspected::Forward(cleared) => {
                 self.pool.give(cleared.into_packet().buffer);
                 Ok(())
             }
             Inspected::Dropped(packet, why) => self.dropped(packet, why),
+            Inspected::Wait(packet, wait) => {
+                if let Err(packet) = self.engine.hold(packet, wait) {
+                    self.pool.give(packet.buffer);
+                }
+                Err(DropReason::AwaitsVerdict)
+            }
+        };
+        if self.engine.has_released() && !self.goes_on {
+            self.go_on();
         }
+        fate
+    }
+
+    /// Lets packets go on that wait no more.
+    pub fn go_on(&mut self) {
+        self.goes_on = true;
+        while let Some(released) = self.engine.take_released() {
+            let fate = match released.ends {
+                Some(reason) => self.dropped(released.packet, Why::reason(reason)),
+                None => {
+                    let to = if released.packet.port == PortId(A) { B } else { A };
+                    self.send_long(released.packet, to)
+                }
+            };
+            self.engine.resumed();
+            self.later.push(fate);
+        }
+        self.goes_on = false;
     }
 
     /// Sends a frame to several ports; returns those that get it.
@@ -184,6 +217,7 @@ impl World {
                 Ok(ports.iter().map(|port| port.0).collect())
             }
             Inspected::Dropped(packet, why) => self.dropped(packet, why).map(|()| vec![]),
+            Inspected::Wait(..) => panic!("a copy waits"),
         }
     }
 

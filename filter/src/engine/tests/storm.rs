@@ -133,6 +133,10 @@ fn send(world: &mut World, mut packet: Packet, to: u16, flood: bool) -> u64 {
             world.pool.give(packet.buffer);
             10 + why.reason as u64
         }
+        Inspected::Wait(packet, _) => {
+            world.pool.give(packet.buffer);
+            10 + DropReason::AwaitsVerdict as u64
+        }
     }
 }
 

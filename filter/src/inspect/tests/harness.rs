@@ -151,7 +151,8 @@ impl Conversation {
         let mut packet = Packet::new(self.pool.copy(&frame).unwrap(), PortId(1), Offload::default());
         packet.parse().unwrap();
         let flow = self.facts;
-        let seen = Seen { now: self.now, direction, established: self.established, flow, depth: self.depth };
+        let seen =
+            Seen { now: self.now, direction, established: self.established, flow, depth: self.depth, resumed: false };
         let mut findings = Findings::default();
         if let Some(flow) = &mut self.flow {
             flow.inspect(seen, &packet, &mut self.memory, &mut findings);

@@ -83,6 +83,9 @@ impl Walk<'_> {
                     }
                 }
                 Inspected::Dropped(packet, why) => self.refused_by(packet, why, id, crossing),
+                // What was flooded by a switch before it came here would be flooded again.
+                Inspected::Wait(packet, _) if crossing.is_some() => self.cannot_wait(packet),
+                Inspected::Wait(packet, wait) => self.wait(packet, wait),
             },
             Ok(Destination::Flood) => {
                 self.note(id, true, |counters| &mut counters.passed);
@@ -106,6 +109,7 @@ impl Walk<'_> {
         match self.engine.inspect(self.now, copy, ticket, PortId::LOCAL, self.pool) {
             Inspected::Forward(cleared) => self.come_out(id, crossing, cleared),
             Inspected::Dropped(copy, why) => self.end(copy, why),
+            Inspected::Wait(copy, _) => self.cannot_wait(copy),
         }
         *self.to = to;
     }
@@ -217,6 +221,7 @@ impl Walk<'_> {
                         self.note(id, judged, |counters| &mut counters.refused);
                         self.end(packet, why);
                     }
+                    Inspected::Wait(packet, _) => self.cannot_wait(packet),
                 }
             }
             Entered::Held => {}

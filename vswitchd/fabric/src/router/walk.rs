@@ -42,6 +42,7 @@ impl Walk<'_> {
             Ok(Path::Local(at)) => match self.engine.inspect(self.now, packet, ticket, PortId::LOCAL, self.pool) {
                 Inspected::Forward(cleared) => self.deliver_to(Some(at), cleared),
                 Inspected::Dropped(packet, why) => self.end(packet, why),
+                Inspected::Wait(packet, _) => self.cannot_wait(packet),
             },
             Err(refused) => self.turn_away(packet, refused),
         }
@@ -130,6 +131,13 @@ impl Walk<'_> {
                     self.leave(to, tagging, cleared);
                 }
                 Inspected::Dropped(packet, why) => return self.end(packet, why),
+                Inspected::Wait(packet, wait) => {
+                    // It comes again.
+                    if let Some(interface) = self.routers.interface_mut(from) {
+                        interface.counters.received -= 1;
+                    }
+                    return self.wait(packet, wait);
+                }
             },
             Ok(Destination::Flood) => self.flood(packet, ticket, Some(&departure)),
             Err(reason) => return self.end(packet, Why::reason(reason)),

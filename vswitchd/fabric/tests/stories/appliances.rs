@@ -14,6 +14,7 @@ use weir_wire::numbers::{TCP_ACK, TCP_SYN};
 use weir_wire::{DropReason, Epoch, InterfaceId, MacAddr, PortId, RouterId, SwitchId, TcpFields, Vid};
 
 use crate::lab::{LAN, Lab, frame, hello, mac, raw};
+use crate::multicast::{G, OWN, data, igmp};
 
 const GUARD: SwitchId = SwitchId(SwitchId::FIRST_APPLIANCE);
 const SECOND: SwitchId = SwitchId(SwitchId::FIRST_APPLIANCE + 1);
@@ -169,6 +170,19 @@ fn what_is_not_known_on_the_other_side_is_flooded_there_and_judged_there() {
     let no = udp(Ends::ipv4(1, 9), (5, 9), b"no");
     assert_eq!(lab.ports(1, &no), [2]);
     assert_eq!(lab.dropped(1, DropReason::Policy), 1);
+}
+
+#[test]
+fn a_group_goes_beyond_the_guard_to_those_alone_who_have_joined_it() {
+    let mut lab = joined();
+    lab.step(Step::SetSwitch(DMZ, SwitchConfig { snooping: Some(OWN), ..SwitchConfig::default() }));
+    lab.age();
+    lab.wait(2);
+    lab.age();
+    assert_eq!(lab.ports(1, &data(1, G)), [2], "nobody has joined it over there");
+    lab.send(3, &igmp(3, 0x16, G));
+    assert_eq!(lab.ports(1, &data(1, G)), [2, 3]);
+    assert_eq!(lab.ports(4, &data(4, G)), [1, 2, 3], "the other side hears every group");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use weir_wire::{DropReason, MacAddr};
 
 use crate::lab::{LAN, Lab, mac};
 
-const G: [u8; 4] = [239, 1, 2, 3];
+pub const G: [u8; 4] = [239, 1, 2, 3];
 
 /// An Ethernet frame from host `from` to group `to`.
 fn ipv4(from: u8, to: [u8; 4], protocol: u8, ttl: u8, body: &[u8]) -> Vec<u8> {
@@ -27,7 +27,7 @@ fn sealed(mut body: Vec<u8>) -> Vec<u8> {
 }
 
 /// IGMP of version 1 or 2: a report, or a leave.
-fn igmp(from: u8, kind: u8, group: [u8; 4]) -> Vec<u8> {
+pub fn igmp(from: u8, kind: u8, group: [u8; 4]) -> Vec<u8> {
     let to = if kind == 0x17 { [224, 0, 0, 2] } else { group };
     ipv4(from, to, 2, 1, &sealed([&[kind, 0, 0, 0][..], &group].concat()))
 }
@@ -44,7 +44,7 @@ fn query(from: u8) -> Vec<u8> {
 }
 
 /// Data to a group.
-fn data(from: u8, group: [u8; 4]) -> Vec<u8> {
+pub fn data(from: u8, group: [u8; 4]) -> Vec<u8> {
     ipv4(from, group, 17, 16, &[0, 5, 0, 5, 0, 8, 0, 0])
 }
 
@@ -72,7 +72,7 @@ fn data6(from: u8, group: [u16; 8]) -> Vec<u8> {
     [&mac_to[..], &mac(from), &[0x86, 0xdd], &head, &source, &to, &udp, &sum].concat()
 }
 
-const OWN: SnoopingConfig = SnoopingConfig {
+pub const OWN: SnoopingConfig = SnoopingConfig {
     querier: Some(std::net::Ipv4Addr::new(10, 0, 0, 200)),
     interval_s: 60,
     response_s: 1,
