@@ -89,7 +89,9 @@ impl Engine {
         let answers = self.replies.len();
         let mut p = Passing { now, packet: &packet, switch: ticket.switch, exits, pool };
         let decided = self.decide(&mut p, ticket.place);
-        if let Err(refusal) = &decided {
+        if let Err(refusal) = &decided
+            && refusal.wait.is_none()
+        {
             self.tell_refusal(&p, refusal);
         }
         if !matches!(&decided, Err(refusal) if refusal.why.reason == DropReason::SynProxied) {
@@ -102,6 +104,10 @@ impl Engine {
                     set_dscp(&mut packet, dscp);
                 }
                 Inspected::Forward(Cleared(packet))
+            }
+            Err(Refusal { wait: Some(wait), .. }) => {
+                self.splice_back(&ticket, &mut packet);
+                Inspected::Wait(packet, wait)
             }
             Err(refusal) => Inspected::Dropped(packet, refusal.why),
         }

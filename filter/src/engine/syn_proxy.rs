@@ -295,6 +295,16 @@ impl Engine {
         }
     }
 
+    /// What the client says, in its own numbers again: it is to come once more.
+    pub(super) fn splice_back(&self, ticket: &Ticket, packet: &mut Packet) {
+        if let Place::Known { slot, generation, direction: Direction::Original } = ticket.place
+            && self.table.get(slot, generation).is_some()
+            && let Some(offset) = self.proxies.offset(slot)
+        {
+            shift_ack(packet, offset);
+        }
+    }
+
     /// What the guest says in its numbers, in the client's.
     pub(super) fn splice_out(&self, ticket: &Ticket, packet: &mut Packet) {
         if let Place::Known { slot, generation, direction: Direction::Reply } = ticket.place
