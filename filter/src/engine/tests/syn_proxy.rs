@@ -59,6 +59,7 @@ fn through(world: &mut World, frame: &Frame, from: u16, to: u16) -> weir_wire::T
             cleared.packet().tcp().unwrap()
         }
         Inspected::Dropped(_, why) => panic!("{why:?}"),
+        Inspected::Wait(..) => panic!("it waits"),
     }
 }
 
