@@ -175,7 +175,7 @@ fn what_is_held_is_bounded() {
     let mut download = Download::new(&checking(Database::builtin(), Some(Arc::new(remote))));
     download.say(b"HTTP/1.1 200 OK\r\nContent-Length: 400000\r\n\r\n").unwrap();
     for _ in 0..400 {
-        assert_eq!(download.say(&[b'x'; 200]), WAITS);
+        assert_eq!(download.say(&[b'x'; 120]), WAITS);
     }
     assert_eq!(download.world.engine.held(), 256);
 }
