@@ -285,7 +285,7 @@ mod tests {
             let mut left = answers;
             while left > 0 {
                 let (mut stream, _) = listener.accept().unwrap();
-                let mut command = Vec::new();
+                let mut command: Vec<u8> = Vec::new();
                 let mut byte = [1];
                 while byte != [0] {
                     stream.read_exact(&mut byte).unwrap();

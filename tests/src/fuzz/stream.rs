@@ -103,7 +103,7 @@ impl Guarded {
         let mut packet = Packet::new(self.pool.copy(frame)?, PortId(1), offload);
         let parsed = packet.parse();
         let flow = weir_filter::detect::FlowFacts::default();
-        let seen = Seen { now: Instant::ZERO, direction, established: true, flow, depth: 1 << 20 };
+        let seen = Seen { now: Instant::ZERO, direction, established: true, flow, depth: 1 << 20, resumed: false };
         let mut findings = Findings::default();
         if let (Ok(()), Some(flow)) = (parsed, &mut self.flow) {
             flow.inspect(seen, &packet, &mut self.memory, &mut findings);
@@ -113,7 +113,7 @@ impl Guarded {
         assert!(self.memory.used <= 8 * HELD, "{} bytes are held", self.memory.used);
         match findings.judgement {
             Judgement::Pass => Some(true),
-            Judgement::Conflict | Judgement::Limit => Some(false),
+            Judgement::Conflict | Judgement::Limit | Judgement::Wait => Some(false),
             Judgement::Drop | Judgement::Reject | Judgement::Deny | Judgement::Infected => None,
         }
     }
