@@ -62,7 +62,7 @@ impl World {
             Entered::Go(packet, ticket) => {
                 match self.engine.inspect(self.now, packet, ticket, PortId(to), &mut self.pool) {
                     Inspected::Forward(cleared) => cleared.into_packet().buffer,
-                    Inspected::Dropped(packet, _) => {
+                    Inspected::Dropped(packet, _) | Inspected::Wait(packet, _) => {
                         self.refused += 1;
                         packet.buffer
                     }
