@@ -4,12 +4,12 @@
 //! the flow's inspection says whether they may pass. What their sender repeats meanwhile is dropped: it is here.
 //! Acknowledgements without data are not held, so that the other direction goes on.
 //!
-//! Limits: packets and buffers by flow and in all ([`Bounds`]), flows; what finds no room is dropped, and its sender
+//! Limits: packets and buffers by flow, by port and in all ([`Bounds`]), flows; what finds no room is dropped, and its sender
 //! repeats it. The time is bounded by whoever says that they wait.
 
 use std::collections::{BTreeMap, VecDeque};
 
-use weir_wire::{DropReason, Instant, Packet, SwitchId};
+use weir_wire::{DropReason, Instant, Packet, PortId, SwitchId};
 
 use super::Engine;
 use crate::inspect::{Direction, Hold};
@@ -27,11 +27,23 @@ pub struct Bounds {
     pub bytes_in_all: usize,
     /// Flows.
     pub flows: usize,
+    /// Packets that came in by one port, so that none takes all the room.
+    pub packets_of_port: usize,
+    /// Bytes of their buffers.
+    pub bytes_of_port: usize,
 }
 
 impl Default for Bounds {
     fn default() -> Bounds {
-        Bounds { packets: 256, bytes: 1 << 20, packets_in_all: 4096, bytes_in_all: 24 << 20, flows: 1024 }
+        Bounds {
+            packets: 256,
+            bytes: 1 << 20,
+            packets_in_all: 4096,
+            bytes_in_all: 24 << 20,
+            flows: 4096,
+            packets_of_port: 2048,
+            bytes_of_port: 12 << 20,
+        }
     }
 }
 
@@ -70,6 +82,8 @@ pub(super) struct Holding {
     released: VecDeque<Released>,
     packets: usize,
     bytes: usize,
+    /// Packets and bytes of each port that something is held of.
+    of_ports: BTreeMap<PortId, (usize, usize)>,
     /// The packet at hand was held.
     pub resuming: bool,
 }
@@ -91,13 +105,17 @@ impl Holding {
         !self.flows.is_empty() && self.flows.get(&flow).is_some_and(|held| held.iter().any(|h| h.wait.way == way))
     }
 
-    fn has_room(&self, flow: (u32, u32), more: usize) -> bool {
-        let Bounds { packets, bytes, packets_in_all, bytes_in_all, flows } = self.bounds;
+    fn has_room(&self, flow: (u32, u32), port: PortId, more: usize) -> bool {
+        let Bounds { packets, bytes, packets_in_all, bytes_in_all, flows, packets_of_port, bytes_of_port } =
+            self.bounds;
+        let (of_port, bytes_held) = self.of_ports.get(&port).copied().unwrap_or_default();
         let own = self.flows.get(&flow);
         let held: usize = own.into_iter().flatten().map(|held| cost(&held.packet)).sum();
         (own.is_some() || self.flows.len() < flows)
             && own.map_or(0, Vec::len) < packets
             && held + more <= bytes
+            && of_port < packets_of_port
+            && bytes_held + more <= bytes_of_port
             && self.packets < packets_in_all
             && self.bytes + more <= bytes_in_all
     }
@@ -110,11 +128,13 @@ impl Holding {
             held.wait.way == wait.way && begin >= known.begin && end <= known.end
         };
         let known = self.flows.get(&wait.flow).is_some_and(|held| held.iter().any(same));
-        if known || !self.has_room(wait.flow, cost(&packet)) {
+        if known || !self.has_room(wait.flow, packet.port, cost(&packet)) {
             return Err(packet);
         }
         self.packets += 1;
         self.bytes += cost(&packet);
+        let of_port = self.of_ports.entry(packet.port).or_default();
+        *of_port = (of_port.0 + 1, of_port.1 + cost(&packet));
         self.flows.entry(wait.flow).or_default().push(Held { packet, wait });
         // What lies before the gate waits no more.
         self.release(wait.flow, |held| held.way == wait.way && held.hold.end <= gate, None);
@@ -135,6 +155,12 @@ impl Holding {
         for Held { packet, wait } in gone {
             self.packets -= 1;
             self.bytes -= cost(&packet);
+            if let Some(of_port) = self.of_ports.get_mut(&packet.port) {
+                *of_port = (of_port.0.saturating_sub(1), of_port.1.saturating_sub(cost(&packet)));
+                if of_port.0 == 0 {
+                    self.of_ports.remove(&packet.port);
+                }
+            }
             self.released.push_back(Released { packet, switch: wait.switch, ends });
         }
     }
@@ -207,5 +233,32 @@ impl Engine {
     /// The packet has gone its way.
     pub fn resumed(&mut self) {
         self.holding.resuming = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use weir_wire::{Offload, Pool};
+
+    use super::*;
+
+    fn hold(holding: &mut Holding, pool: &mut Pool, port: u16, flow: u32) -> bool {
+        let packet = Packet::new(pool.copy(&[0; 60]).unwrap(), PortId(port), Offload::default());
+        let hold = Hold { begin: 0, end: 1, gate: 0, until: Instant::ZERO };
+        let wait = Wait { flow: (flow, 1), switch: SwitchId(0), way: Direction::Original, hold };
+        holding.hold(packet, wait).is_ok()
+    }
+
+    #[test]
+    fn no_port_takes_all_the_room_and_what_goes_gives_it_back() {
+        let (mut pool, mut holding) = (Pool::default(), Holding::default());
+        holding.bounds = Bounds { packets_of_port: 4, ..Bounds::default() };
+        let held = (0..9).filter(|&flow| hold(&mut holding, &mut pool, 1, flow)).count();
+        assert_eq!(held, 4);
+        assert!(hold(&mut holding, &mut pool, 2, 20), "another port has room");
+        holding.forget((0, 1), DropReason::FlowBlocked);
+        assert!(hold(&mut holding, &mut pool, 1, 21) && !hold(&mut holding, &mut pool, 1, 22));
+        (1..22).for_each(|flow| holding.forget((flow, 1), DropReason::FlowBlocked));
+        assert!(holding.of_ports.is_empty() && holding.packets == 0 && holding.bytes == 0);
     }
 }
