@@ -11,6 +11,9 @@ use super::hash::Hashes;
 /// Files of one direction of a transaction; those beyond are counted only.
 pub const FILES: usize = 64;
 
+/// Silent files of one direction of a transaction that the virus check has not judged yet.
+pub const SILENT: usize = 256;
+
 /// Bytes of a file's name that are kept.
 pub const NAME: usize = 1024;
 
@@ -166,6 +169,9 @@ impl Content {
 pub struct Files {
     /// In the order in which they began.
     pub list: Vec<File>,
+    /// Bytes that are no files for rules and people, such as the text of a mail, but are for the virus check, which takes
+    /// out what it has judged.
+    pub silent: Vec<File>,
     /// Files not kept for want of room in the list.
     pub refused: u64,
     /// That files were refused was told.
@@ -186,6 +192,33 @@ impl Files {
         let content = Content::new(limits);
         self.list.push(File { name, content, hashes, tap, kept, announced: true, ..File::default() });
         self.list.last_mut()
+    }
+
+    /// The bytes of this name that the virus check alone is handed, begun where none are open. `None` where it wants none, or
+    /// too many of them wait for it.
+    pub fn silent(&mut self, name: &'static [u8], hashed: Hashed) -> Option<&mut File> {
+        let known = self.silent.iter().rposition(|file| file.name == name && file.state == State::Open);
+        if let Some(known) = known {
+            return self.silent.get_mut(known);
+        }
+        if !hashed.scanned {
+            return None;
+        }
+        if self.silent.len() >= SILENT {
+            self.refused += 1;
+            return None;
+        }
+        let mut content = Content::default();
+        // Its bytes are counted and not kept.
+        content.close();
+        self.silent.push(File { name: name.to_vec(), content, tap: Some(Vec::new()), ..File::default() });
+        self.silent.last_mut()
+    }
+
+    /// No more bytes of this name follow.
+    pub fn close_silent(&mut self, name: &[u8]) {
+        let open = self.silent.iter_mut().filter(|file| file.name == name);
+        open.for_each(File::close);
     }
 
     /// The newest file, if it is still open.

@@ -1,7 +1,8 @@
 //! IMAP (RFC 9051): commands with their responses, and the mails in them.
 //!
 //! One transaction is a tagged command up to its tagged response. Literals ("{12}" and so many bytes) that are mails are
-//! read for attachments, which are files of their direction. After `STARTTLS` was granted, TLS follows.
+//! read for attachments, which are files of their direction; of a part that is fetched alone nobody says how it is coded,
+//! so that the virus check is handed it in every coding that fits. After `STARTTLS` was granted, TLS follows.
 //!
 //! Limits: [`LINE`] bytes of a line; literals are passed through and not kept.
 
@@ -20,6 +21,8 @@ use crate::json::Json;
 const LINE: usize = 8 << 10;
 /// Bytes of a tag or a command's name.
 const WORD: usize = 64;
+/// Commands at most among which one is made up for a mail that nobody asked for.
+const UNASKED: usize = 512;
 
 /// How it is found and what its transactions have.
 pub const DESCRIPTION: Description = Description {
@@ -66,19 +69,32 @@ fn probe(way: Direction, bytes: &[u8], _tuple: &Tuple) -> Probe {
     if tagged && known { Probe::Yes } else { Probe::No }
 }
 
-fn start(_settings: &Settings, _tuple: &Tuple) -> Box<dyn Parser> {
-    Box::new(Imap::default())
+fn start(settings: &Settings, _tuple: &Tuple) -> Box<dyn Parser> {
+    let choices = Choices { loose: settings.scan_files, ..Choices::default() };
+    Box::new(Imap { choices, ..Imap::default() })
 }
 
 /// One direction.
 #[derive(Debug, Default)]
 struct Side {
     lines: Lines,
-    /// Bytes of a literal that are to come, and whether it is a mail.
+    /// Bytes of a literal that are to come, and what it is.
     literal: u64,
-    mail: bool,
+    kind: Literal,
     /// The start of a line of a mail that a packet cuts.
     cut: Vec<u8>,
+}
+
+/// What a literal is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Literal {
+    /// Something that carries no files.
+    #[default]
+    Other,
+    /// A mail with its headers.
+    Mail,
+    /// A part of one, without the headers that say how it is coded.
+    Part,
 }
 
 #[derive(Debug, Default)]
@@ -123,9 +139,8 @@ impl Parser for Imap {
                 }
                 Next::Open => break,
             };
-            let is_mail = is_mail(way, text);
             if let Some(length) = literal_length(text) {
-                (side.literal, side.mail) = (length, is_mail);
+                (side.literal, side.kind) = (length, kind_of(way, text));
             }
             let tls = match way {
                 Direction::Original => {
@@ -162,13 +177,35 @@ fn literal_length(text: &[u8]) -> Option<u64> {
     }
 }
 
-/// Whether the literal that follows a line is a whole mail.
-fn is_mail(way: Direction, text: &[u8]) -> bool {
+/// What the literal is that a line announces. A response may have several, each behind the rest of the one before.
+fn kind_of(way: Direction, text: &[u8]) -> Literal {
     let upper = text.to_ascii_uppercase();
-    let has = |word: &[u8]| memchr::memmem::find(&upper, word).is_some();
-    match way {
-        Direction::Original => has(b"APPEND"),
-        Direction::Reply => has(b"FETCH") && (has(b"BODY[]") || has(b"RFC822 ")),
+    let item = memchr::memrchr(b'{', &upper).and_then(|open| upper.get(..open)).unwrap_or_default();
+    let item = item.strip_suffix(b"~").unwrap_or(item).trim_ascii_end();
+    if way == Direction::Original {
+        let appends = memchr::memmem::find(&upper, b"APPEND").is_some();
+        return if appends { Literal::Mail } else { Literal::Other };
+    }
+    // "BODY[1.2]<0>" without the place where it begins.
+    let item = match item.strip_suffix(b">") {
+        Some(inner) => memchr::memrchr(b'<', inner).and_then(|at| inner.get(..at)).unwrap_or(item),
+        None => item,
+    };
+    if item.ends_with(b"RFC822.TEXT") {
+        return Literal::Part;
+    }
+    if item.ends_with(b"RFC822") || item.ends_with(b"BODY[]") || item.ends_with(b"BINARY[]") {
+        return Literal::Mail;
+    }
+    let section = item.strip_suffix(b"]").and_then(|item| Some(item.split_at(memchr::memrchr(b'[', item)?)));
+    match section {
+        Some((name, section)) if name.ends_with(b"BODY") || name.ends_with(b"BINARY") => {
+            let is_header = section.ends_with(b".MIME")
+                || section.ends_with(b"HEADER")
+                || memchr::memmem::find(section, b"HEADER.FIELDS").is_some();
+            if is_header { Literal::Other } else { Literal::Part }
+        }
+        _ => Literal::Other,
     }
 }
 
@@ -212,7 +249,7 @@ impl Imap {
         let count = usize::try_from(side.literal).unwrap_or(usize::MAX).min(rest.len());
         side.literal -= count as u64;
         let over = side.literal == 0;
-        if side.mail {
+        if side.kind != Literal::Other {
             let bytes = rest.get(..count).unwrap_or_default();
             let mut text = std::mem::take(&mut side.cut);
             text.extend_from_slice(bytes);
@@ -237,6 +274,10 @@ impl Imap {
 
     /// The command whose mail it is: the oldest that is open, for that is what a server answers.
     fn current(&mut self, way: Direction) -> Option<(&mut Option<Box<Message>>, &mut Files)> {
+        if self.list.iter_mut().all(|exchange| exchange.done) && self.list.count() < UNASKED {
+            // What a server sends unasked is shown by its client all the same.
+            self.list.push(Exchange::default());
+        }
         let exchange = self.list.iter_mut().find(|exchange| !exchange.done)?;
         let ([asked, answered], [sent, fetched]) = (&mut exchange.messages, &mut exchange.files);
         Some(if way == Direction::Original { (asked, sent) } else { (answered, fetched) })
@@ -244,9 +285,15 @@ impl Imap {
 
     fn mail_line(&mut self, way: Direction, text: &[u8], full: &[u8], hashed: Hashed) {
         let choices = self.choices.clone();
+        let [asks, answers] = &self.sides;
+        let kind = if way == Direction::Original { asks.kind } else { answers.kind };
+        let begin = || match kind {
+            Literal::Part => Box::new(Message::without_header()),
+            Literal::Mail | Literal::Other => Box::default(),
+        };
         let Some((message, files)) = self.current(way) else { return };
         message
-            .get_or_insert_default()
+            .get_or_insert_with(begin)
             .line(text, full, &choices, &mut |piece| keep(files, piece, Limits::default(), hashed));
     }
 
@@ -314,6 +361,26 @@ mod tests {
         assert!(lines[0].contains(r#""tag":"a1","command":"LOGIN","status":"OK""#), "{shown}");
         assert!(shown.contains(" f:8:CLOSED"), "{shown}");
         storm(start, &Settings::default(), SCRIPT, 2000);
+    }
+
+    #[test]
+    fn literals_are_told_apart() {
+        for (text, kind) in [
+            (&b"* 1 FETCH (BODY[] {37}"[..], Literal::Mail),
+            (b"* 1 FETCH (UID 3 RFC822 {37}", Literal::Mail),
+            (b"* 1 FETCH (BODY[]<0> {37}", Literal::Mail),
+            (b" BODY[2] {37}", Literal::Part),
+            (b"* 1 FETCH (body[1.2]<4096> {37}", Literal::Part),
+            (b"* 1 FETCH (BINARY[2] ~{37}", Literal::Part),
+            (b"* 1 FETCH (BODY[TEXT] {37}", Literal::Part),
+            (b"* 1 FETCH (BODY[2.MIME] {37}", Literal::Other),
+            (b"* 1 FETCH (BODY[HEADER.FIELDS (SUBJECT)] {37}", Literal::Other),
+            (b"* LIST () \"/\" {3}", Literal::Other),
+        ] {
+            assert_eq!(kind_of(Reply, text), kind, "{}", String::from_utf8_lossy(text));
+        }
+        assert_eq!(kind_of(Original, b"a append in {37}"), Literal::Mail);
+        assert_eq!(kind_of(Original, b"a login {3}"), Literal::Other);
     }
 
     #[test]

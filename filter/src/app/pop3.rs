@@ -11,7 +11,7 @@ use super::Transactions;
 use super::file::{Files, Hashed, Limits};
 use super::lines::{Lines, Next};
 use super::mime::{Choices, Message, keep};
-use super::read::starts_with_lower;
+use super::read::{line, starts_with_lower};
 use super::{Anomaly, Context, Description, Fed, Input, List, Parser, Probe, Provides, Settings, Transaction};
 use crate::event::Tuple;
 use crate::inspect::Direction;
@@ -81,8 +81,9 @@ fn probe(way: Direction, bytes: &[u8], _tuple: &Tuple) -> Probe {
     }
 }
 
-fn start(_settings: &Settings, _tuple: &Tuple) -> Box<dyn Parser> {
-    Box::new(Pop3::default())
+fn start(settings: &Settings, _tuple: &Tuple) -> Box<dyn Parser> {
+    let choices = Choices { loose: settings.scan_files, ..Choices::default() };
+    Box::new(Pop3 { choices, ..Pop3::default() })
 }
 
 #[derive(Debug, Default)]
@@ -91,6 +92,8 @@ struct Pop3 {
     lines: [Lines; 2],
     /// Within a response of many lines; of a mail where there is a message.
     many: bool,
+    /// A piece of a long line of a mail was read, and its end was not.
+    continues: bool,
     choices: Choices,
 }
 
@@ -115,12 +118,11 @@ impl Exchange {
         self.is("RETR") || self.is("TOP") || self.is("CAPA") || (alone && (self.is("LIST") || self.is("UIDL")))
     }
 
-    /// A line of the mail that is fetched.
-    fn mail_line(&mut self, text: &[u8], choices: &Choices, hashed: Hashed) {
+    /// A line of the mail that is fetched, or a piece of a long one.
+    fn mail_line(&mut self, text: &[u8], full: &[u8], choices: &Choices, hashed: Hashed) {
         let Some(message) = &mut self.message else { return };
-        let full = [text, b"\r\n"].concat();
         let files = &mut self.files;
-        message.line(text, &full, choices, &mut |piece| keep(files, piece, Limits::default(), hashed));
+        message.line(text, full, choices, &mut |piece| keep(files, piece, Limits::default(), hashed));
     }
 
     fn finish(&mut self, choices: &Choices) {
@@ -139,6 +141,12 @@ impl Parser for Pop3 {
     fn feed(&mut self, way: Direction, input: Input<'_>, context: &mut Context<'_>) -> Fed {
         let mut used = 0;
         while let Some(rest) = input.bytes.get(used..).filter(|rest| !rest.is_empty()) {
+            if way == Direction::Reply
+                && let Some(length) = self.piece(rest, context.settings)
+            {
+                used += length;
+                continue;
+            }
             let [asks, answers] = &mut self.lines;
             let lines = if way == Direction::Original { asks } else { answers };
             let text = match lines.next(rest, LINE) {
@@ -218,6 +226,35 @@ impl Pop3 {
         true
     }
 
+    /// A piece of a line of a mail that is too long to wait for its end, or the rest of it: how long it is.
+    fn piece(&mut self, rest: &[u8], settings: &Settings) -> Option<usize> {
+        let exchange = self.list.iter_mut().find(|exchange| !exchange.done && exchange.message.is_some())?;
+        let found = line(rest.get(..rest.len().min(LINE)).unwrap_or_default());
+        if !self.many || (!self.continues && (found.is_some() || rest.len() < LINE)) {
+            return None;
+        }
+        let (text, length) = match found {
+            Some((text, length)) => (text, length),
+            None => {
+                let piece = rest.get(..rest.len().min(LINE)).unwrap_or_default();
+                // The two bytes of the line's end stay together.
+                let piece = piece.strip_suffix(b"\r").unwrap_or(piece);
+                (piece, piece.len())
+            }
+        };
+        if length == 0 {
+            // A carriage return alone: what follows it tells whether the line ends.
+            return None;
+        }
+        let full = rest.get(..length).unwrap_or_default();
+        let text = if !self.continues && text.starts_with(b"..") { text.get(1..).unwrap_or_default() } else { text };
+        self.continues = found.is_none();
+        let [_, answers] = &mut self.lines;
+        *answers = Lines::default();
+        exchange.mail_line(text, if found.is_none() { text } else { full }, &self.choices, settings.hashed());
+        Some(length)
+    }
+
     /// A line of the server; whether TLS follows. `None`: too many transactions.
     fn response(&mut self, text: &[u8], settings: &Settings) -> Option<bool> {
         let choices = &self.choices;
@@ -231,7 +268,8 @@ impl Pop3 {
             // A dot at the start of a line is doubled on the way (RFC 1939, 3).
             let text = if text.starts_with(b"..") { text.get(1..).unwrap_or_default() } else { text };
             if exchange.message.is_some() {
-                exchange.mail_line(text, choices, settings.hashed());
+                let full = [text, b"\r\n"].concat();
+                exchange.mail_line(text, &full, choices, settings.hashed());
             } else if exchange.data.len() < DATA {
                 exchange.data.push(text.to_vec());
             }
@@ -249,7 +287,8 @@ impl Pop3 {
         }
         if good && exchange.has_many() {
             self.many = true;
-            if exchange.is("RETR") {
+            // TOP with enough lines fetches the whole mail.
+            if exchange.is("RETR") || exchange.is("TOP") {
                 exchange.message = Some(Box::default());
             }
             return Some(false);

@@ -43,6 +43,8 @@ pub struct FlowInspect {
     scan: Option<Box<Scan>>,
     /// Bytes that the application layer holds, as told to [`StreamMemory`] under this port.
     layer: (PortId, usize),
+    /// Its first bytes were read.
+    heard: bool,
 }
 
 /// What looks at a flow besides the rules: the content filter, and the virus check.
@@ -91,6 +93,7 @@ impl FlowInspect {
             watch,
             scan,
             layer: (PortId::default(), 0),
+            heard: midstream,
         }))
     }
 
@@ -138,6 +141,10 @@ impl FlowInspect {
             if findings.judgement != Judgement::Pass {
                 return;
             }
+        }
+        if grown.is_some() && !std::mem::replace(&mut self.heard, true) && self.speaks().is_none() {
+            // Many connections are opened first and announced then.
+            self.expect(memory, seen.now);
         }
         // What was held back was judged when it came, and its bytes are those of then.
         if !seen.resumed || grown.is_some() {

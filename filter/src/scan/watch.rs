@@ -67,7 +67,7 @@ impl Scan {
             refuse |= self.limit("too many files in one message", b"", 0, protocol, findings);
         }
         let mut open = 0;
-        for file in &mut files.list {
+        for file in files.list.iter_mut().chain(&mut files.silent) {
             if file.is_scanned() {
                 continue;
             }
@@ -79,6 +79,7 @@ impl Scan {
             }
             refuse |= self.file(file, on, findings);
         }
+        files.silent.retain(|file| !(file.is_scanned() && file.state != State::Open));
         refuse
     }
 

@@ -10,6 +10,9 @@ const NAMES: &[&str] = &[
     "STOU", "STRU", "SYST", "TYPE", "UMASK", "USER",
 ];
 
+/// Numbers of a reply at which an address may begin.
+const NUMBERS: usize = 16;
+
 /// A command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Command(&'static str);
@@ -56,10 +59,15 @@ fn six(text: &[u8]) -> Option<[u8; 6]> {
     Some(parts)
 }
 
-/// The port of `227 Entering Passive Mode (212,27,32,66,221,243).`
+/// The port of `227 Entering Passive Mode (212,27,32,66,221,243).` Servers leave the brackets out, so the first six numbers
+/// behind the code count (RFC 1123, 4.1.2.6).
 pub(super) fn passive(text: &[u8]) -> Option<u16> {
-    let open = memchr::memchr(b'(', text)?;
-    port(text.get(open + 1..)?)
+    let text = text.get(3..)?;
+    let starts = (0..text.len()).filter(|&at| {
+        let before = at.checked_sub(1).and_then(|at| text.get(at));
+        text.get(at).is_some_and(u8::is_ascii_digit) && !before.is_some_and(u8::is_ascii_digit)
+    });
+    starts.take(NUMBERS).find_map(|at| port(text.get(at..)?))
 }
 
 /// The port of `EPRT |2|2a01:e34::1|41813|` (without the command).

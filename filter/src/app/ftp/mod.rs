@@ -1,7 +1,7 @@
 //! FTP (RFC 959, 2228, 2428): commands with their replies, and the data connections that they announce.
 //!
 //! One transaction is one command with the replies to it; a reply that no command waits for is one of its own. A
-//! `RETR` or `STOR` after `PORT`, `PASV` and the like announces its data connection; [`data`] reads that one.
+//! `RETR`, `STOR`, `APPE` or `STOU` after `PORT`, `PASV` and the like announces its data connection; [`data`] reads that one.
 //!
 //! Limits: [`LINE`] bytes of a line, [`REPLIES`] lines of reply to a command, `ftp.max-tx` transactions; the flow is
 //! parsed no further beyond those, which is told.
@@ -192,7 +192,9 @@ impl Ftp {
         match command.name() {
             "PORT" | "EPRT" => self.port_line = text.get(4..).unwrap_or_default().to_vec(),
             "RETR" => self.announce(text, data::RETRIEVE, context),
-            "STOR" => self.announce(text, data::STORE, context),
+            "STOR" | "APPE" => self.announce(text, data::STORE, context),
+            // The server names the file.
+            "STOU" => self.announce(b"STOU (unique)", data::STORE, context),
             "LIST" | "NLST" => self.announce(b"", data::LISTING, context),
             _ => {}
         }

@@ -5,6 +5,9 @@ use crate::app::decompress::{Coding, Decompressor, Status};
 use crate::app::file::{Content, File, Files, Hashed, Limits};
 use crate::app::{Anomaly, decompress};
 
+/// The name of what forms carry besides files.
+const FIELD: &[u8] = b"field of a form";
+
 /// How a body is kept.
 #[derive(Clone, Copy, Debug)]
 pub struct Keep {
@@ -122,6 +125,13 @@ impl Body {
                     file.close();
                 }
             }
+            // Scripts take fields for files as well.
+            Part::Field(bytes) => {
+                if let Some(file) = files.silent(FIELD, keep.hashed) {
+                    file.append(bytes);
+                }
+            }
+            Part::FieldEnd => files.close_silent(FIELD),
             Part::Odd(name) => note(Anomaly(name)),
         });
     }
@@ -155,6 +165,7 @@ impl Body {
             if let Some(file) = self.files.current() {
                 file.truncate();
             }
+            self.files.close_silent(FIELD);
         }
         if let Some(file) = self.files.current() {
             file.close();

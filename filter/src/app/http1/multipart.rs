@@ -15,8 +15,12 @@ pub enum Part<'b> {
     File(&'b [u8]),
     /// Bytes of the file that began last, if its part is one.
     Bytes(&'b [u8]),
-    /// The part ended.
+    /// The file's part ended.
     End,
+    /// Bytes of a part that is no file.
+    Field(&'b [u8]),
+    /// That part ended.
+    FieldEnd,
     /// Something odd, by its event.
     Odd(&'static str),
 }
@@ -28,9 +32,19 @@ enum Place {
     /// After a boundary, up to the end of its line.
     BoundaryLine,
     Fields,
-    /// In a part that is a file, or is not.
-    Data(bool),
+    Data(Content),
     Over,
+}
+
+/// What stands between two boundaries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Content {
+    /// No part.
+    Nothing,
+    /// A file.
+    File,
+    /// A part that is none.
+    Field,
 }
 
 /// A form that is being read.
@@ -64,8 +78,8 @@ impl Multipart {
     /// Reads what stands at the start of the bytes; says how many it used. `None`: more are needed.
     fn step(&mut self, bytes: &[u8], tell: &mut dyn FnMut(Part<'_>)) -> Option<usize> {
         match self.place {
-            Place::Between => self.find(bytes, false, tell),
-            Place::Data(is_file) => self.find(bytes, is_file, tell),
+            Place::Between => self.find(bytes, Content::Nothing, tell),
+            Place::Data(content) => self.find(bytes, content, tell),
             Place::BoundaryLine => {
                 if bytes.len() < 2 {
                     return None;
@@ -85,25 +99,44 @@ impl Multipart {
     }
 
     /// Looks for the next boundary.
-    fn find(&mut self, bytes: &[u8], is_file: bool, tell: &mut dyn FnMut(Part<'_>)) -> Option<usize> {
+    fn find(&mut self, bytes: &[u8], content: Content, tell: &mut dyn FnMut(Part<'_>)) -> Option<usize> {
+        let mut hand_on = |bytes| match content {
+            Content::Nothing => {}
+            Content::File => tell(Part::Bytes(bytes)),
+            Content::Field => tell(Part::Field(bytes)),
+        };
         let Some(at) = memchr::memmem::find(bytes, &self.delimiter) else {
-            // The boundary and the end of the line before it may have begun.
-            let safe = bytes.len().saturating_sub(self.delimiter.len() + 2);
-            if is_file && safe > 0 {
-                tell(Part::Bytes(bytes.get(..safe).unwrap_or_default()));
+            let safe = self.safe(bytes);
+            if safe > 0 {
+                hand_on(bytes.get(..safe).unwrap_or_default());
             }
             return (safe > 0).then_some(safe);
         };
         let before = bytes.get(..at).unwrap_or_default();
-        if is_file {
-            let text = before.strip_suffix(b"\r\n").or_else(|| before.strip_suffix(b"\n")).unwrap_or(before);
-            if !text.is_empty() {
-                tell(Part::Bytes(text));
-            }
-            tell(Part::End);
+        let text = before.strip_suffix(b"\r\n").or_else(|| before.strip_suffix(b"\n")).unwrap_or(before);
+        if !text.is_empty() {
+            hand_on(text);
+        }
+        match content {
+            Content::Nothing => {}
+            Content::File => tell(Part::End),
+            Content::Field => tell(Part::FieldEnd),
         }
         self.place = Place::BoundaryLine;
         Some(at + self.delimiter.len())
+    }
+
+    /// Bytes with which no boundary begins, nor the end of the line before it.
+    fn safe(&self, bytes: &[u8]) -> usize {
+        let from = bytes.len().saturating_sub(self.delimiter.len() + 1);
+        let begins = |rest: &[u8]| {
+            let rest = rest.strip_prefix(b"\r").unwrap_or(rest);
+            let rest = rest.strip_prefix(b"\n").unwrap_or(rest);
+            self.delimiter.starts_with(rest)
+        };
+        let tail = bytes.get(from..).unwrap_or_default().iter().zip(from..);
+        let mut starts = tail.filter(|(byte, _)| matches!(byte, b'\r' | b'\n' | b'-'));
+        starts.find(|&(_, at)| bytes.get(at..).is_some_and(begins)).map_or(bytes.len(), |(_, at)| at)
     }
 
     /// Reads the fields of a part.
@@ -120,7 +153,7 @@ impl Multipart {
         if let Some(name) = name {
             tell(Part::File(name));
         }
-        self.place = Place::Data(name.is_some());
+        self.place = Place::Data(if name.is_some() { Content::File } else { Content::Field });
         Some(end)
     }
 }
@@ -180,6 +213,7 @@ mod tests {
                 Part::File(name) => files.push((String::from_utf8_lossy(name).into_owned(), Vec::new(), false)),
                 Part::Bytes(bytes) => files.last_mut().unwrap().1.extend_from_slice(bytes),
                 Part::End => files.last_mut().unwrap().2 = true,
+                Part::Field(_) | Part::FieldEnd => {}
                 Part::Odd(name) => panic!("{name}"),
             });
         }

@@ -18,7 +18,7 @@ mod log;
 mod stream;
 mod table;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use frame::{Head, flag, kind};
 use stream::{Half, Stream, progress};

@@ -11,16 +11,19 @@
 mod coding;
 mod header;
 pub mod log;
+pub mod loose;
+mod piece;
 #[cfg(test)]
 mod tests;
 mod url;
 
 use md5::{Digest, Md5};
 
-use super::file::{Files, Hashed, Limits};
 use super::read::starts_with_lower;
-use coding::{Base64, Coding};
+use coding::{Base64, Coding, Uuencode};
 pub use header::{parameter, split_addresses};
+use loose::Loose;
+pub use piece::{Piece, Sink, Warning, keep};
 use url::Urls;
 
 /// Headers kept of a message and of the part that is read.
@@ -45,63 +48,6 @@ const BOUNDARY: usize = 254;
 /// Longest name of an attachment.
 const FILE_NAME: usize = 255;
 
-/// What a message breaks of its format.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Warning {
-    /// A part said to be base64 is not.
-    InvalidBase64,
-    /// A part said to be quoted-printable is not.
-    InvalidQuotedPrintable,
-    /// A line is too long.
-    LongLine,
-    /// A coded line is too long.
-    LongCodedLine,
-    /// The name of a header is too long.
-    LongHeaderName,
-    /// The value of a header is too long.
-    LongHeaderValue,
-    /// A boundary between parts is too long.
-    LongBoundary,
-    /// The name of an attachment is too long.
-    LongFileName,
-}
-
-/// What comes out while a message is read.
-#[derive(Clone, Copy, Debug)]
-pub enum Piece<'p> {
-    /// An attachment of this name begins.
-    Open(&'p [u8]),
-    /// Its next bytes, decoded.
-    Data(&'p [u8]),
-    /// It is complete.
-    Close,
-    /// The message breaks a rule of its format.
-    Warn(Warning),
-}
-
-/// Puts a piece of an attachment to the files of a transaction.
-pub fn keep(files: &mut Files, piece: Piece<'_>, limits: Limits, hashed: Hashed) {
-    match piece {
-        Piece::Open(name) => {
-            files.open(name, limits, hashed);
-        }
-        Piece::Data(bytes) => {
-            if let Some(file) = files.current() {
-                file.append(bytes);
-            }
-        }
-        Piece::Close => {
-            if let Some(file) = files.current() {
-                file.close();
-            }
-        }
-        Piece::Warn(_) => {}
-    }
-}
-
-/// Takes the pieces.
-pub type Sink<'s> = &'s mut dyn FnMut(Piece<'_>);
-
 /// How messages are read.
 #[derive(Clone, Debug)]
 pub struct Choices {
@@ -119,6 +65,8 @@ pub struct Choices {
     pub body_md5: bool,
     /// A header's value that is longer is told.
     pub header_value: usize,
+    /// Bytes of parts that are no attachments are handed on.
+    pub loose: bool,
 }
 
 impl Default for Choices {
@@ -131,6 +79,7 @@ impl Default for Choices {
             keep_scheme: false,
             body_md5: true,
             header_value: 2000,
+            loose: false,
         }
     }
 }
@@ -186,15 +135,27 @@ pub struct Message {
     named: bool,
     coding: Coding,
     base64: Base64,
+    uu: Uuencode,
+    loose: Loose,
     text: Text,
     /// End of the last line of an uncoded attachment: it belongs to the boundary if one follows.
     held_end: Vec<u8>,
     urls: Urls,
     hash: BodyHash,
     work: Vec<u8>,
+    /// The last piece of a line had no end: the next one begins no line.
+    continues: bool,
+    /// "=" and what follows it at the end of such a piece.
+    escape: Vec<u8>,
 }
 
 impl Message {
+    /// A body whose headers are not seen: nobody says how it is coded.
+    pub fn without_header() -> Message {
+        let place = Place::Body;
+        Message { place, main_done: true, loose: Loose::without_header(), ..Message::default() }
+    }
+
     /// The headers of the message. Empty before they are complete.
     pub fn headers(&self) -> &[Header] {
         self.headers.get(..self.main).unwrap_or_default()
@@ -253,6 +214,10 @@ impl Message {
 
     /// No more lines follow.
     pub fn end(&mut self, choices: &Choices, sink: Sink<'_>) {
+        let escape = std::mem::take(&mut self.escape);
+        if !escape.is_empty() {
+            self.part_line(&escape, &escape, true, choices, sink);
+        }
         if self.place != Place::Body {
             self.main = if self.main_done { self.main } else { self.headers.len() };
         }
@@ -260,6 +225,9 @@ impl Message {
             self.flush_base64(choices, sink);
             sink(Piece::Close);
             self.named = false;
+        }
+        if choices.loose {
+            self.loose.end(sink);
         }
         self.urls.add(b"\n", choices);
         if let BodyHash::Running(hash) = std::mem::take(&mut self.hash) {
@@ -320,6 +288,7 @@ impl Message {
             } else if is(b"content-transfer-encoding") {
                 self.coding = Coding::from_header(&header.value);
                 self.base64 = Base64::default();
+                self.uu = Uuencode::default();
             } else if is(b"content-type") {
                 self.name_part(&header.value, b"name", sink);
                 self.boundary(&header.value, sink);
@@ -364,17 +333,44 @@ impl Message {
         if let BodyHash::Running(hash) = &mut self.hash {
             hash.update(full);
         }
-        if let Some(boundary) = self.boundaries.last()
-            && let Some(behind) = text.strip_prefix(&boundary[..])
-        {
-            let last = behind.starts_with(b"--");
+        let has_end = full.len() > text.len();
+        let continues = std::mem::replace(&mut self.continues, !has_end);
+        if self.coding == Coding::QuotedPrintable && (!has_end || !self.escape.is_empty()) {
+            let mut joined = std::mem::take(&mut self.escape);
+            joined.extend_from_slice(full);
+            let mut length = joined.len() - (full.len() - text.len());
+            if !has_end {
+                let last = joined.get(length.saturating_sub(2)..).and_then(|last| memchr::memchr(b'=', last));
+                let cut = last.map_or(length, |at| length.saturating_sub(2) + at);
+                self.escape = joined.split_off(cut);
+                length = cut;
+            }
+            let (text, full) = (joined.get(..length).unwrap_or_default(), &joined[..]);
+            return self.part_line(text, full, continues, choices, sink);
+        }
+        self.part_line(text, full, continues, choices, sink);
+    }
+
+    /// A line of a part, or a piece of one; `continues` where it does not begin there.
+    fn part_line(&mut self, text: &[u8], full: &[u8], continues: bool, choices: &Choices, sink: Sink<'_>) {
+        // The boundary of an outer part ends all parts within it.
+        let ends = |boundary: &Vec<u8>| !continues && text.starts_with(boundary);
+        if let Some(nth) = self.boundaries.iter().rposition(ends) {
+            self.boundaries.truncate(nth + 1);
+            let length = self.boundaries.last().map_or(0, Vec::len);
+            let last = text.get(length..).is_some_and(|behind| behind.starts_with(b"--"));
             self.end_part(last, choices, sink);
             return;
         }
         if self.named {
             self.file_line(text, full, choices, sink);
-        } else if self.text == Text::Yes {
+            return;
+        }
+        if self.text == Text::Yes {
             self.text_line(text, full, choices, sink);
+        }
+        if choices.loose {
+            self.loose.line(self.coding, text, full, sink);
         }
     }
 
@@ -382,6 +378,9 @@ impl Message {
         if self.named {
             self.flush_base64(choices, sink);
             sink(Piece::Close);
+        }
+        if choices.loose {
+            self.loose.end(sink);
         }
         if last {
             self.boundaries.pop();
@@ -405,7 +404,7 @@ impl Message {
     /// A line of text that is no file: only links are of interest.
     fn text_line(&mut self, text: &[u8], full: &[u8], choices: &Choices, sink: Sink<'_>) {
         match self.coding {
-            Coding::Plain | Coding::QuotedPrintable => self.urls.add(full, choices),
+            Coding::Plain | Coding::QuotedPrintable | Coding::Uuencode => self.urls.add(full, choices),
             Coding::Base64 => self.base64_line(text, choices, sink, Text::Yes),
         }
     }
@@ -434,6 +433,11 @@ impl Message {
                 sink(Piece::Data(&self.work));
             }
             Coding::QuotedPrintable => {}
+            Coding::Uuencode => {
+                self.work.clear();
+                self.uu.line(text, &mut self.work);
+                sink(Piece::Data(&self.work));
+            }
         }
     }
 

@@ -8,6 +8,10 @@ fn read(message: &str, choices: &Choices) -> (Message, String) {
         Piece::Open(name) => out.push_str(&format!("<{}>", String::from_utf8_lossy(name))),
         Piece::Data(bytes) => out.push_str(&String::from_utf8_lossy(bytes)),
         Piece::Close => out.push_str("</>"),
+        Piece::Loose(name, bytes) => {
+            out.push_str(&format!("({}:{})", name.split_at(4).0.escape_ascii(), String::from_utf8_lossy(bytes)))
+        }
+        Piece::LooseEnd(_) => {}
         Piece::Warn(warning) => out.push_str(&format!("[{warning:?}]")),
     };
     for full in message.split_inclusive('\n') {
@@ -105,4 +109,60 @@ fn many_headers_and_parts_cost_bounded_memory() {
     let (message, _) = read(&text, &Choices::default());
     assert_eq!(message.headers().len(), HEADERS);
     assert!(message.urls().len() <= URLS);
+}
+
+fn loose(message: &str) -> String {
+    read(message, &Choices { loose: true, ..Choices::default() }).1
+}
+
+#[test]
+fn what_is_no_attachment_is_handed_on_decoded() {
+    let coded = "Content-Type: a/b\r\nContent-Transfer-Encoding: base64\r\n\r\naGVs\r\nbG8=\r\n";
+    assert_eq!(loose(coded), "(text:hel)(text:lo)");
+    let quoted = "Content-Transfer-Encoding: quoted-printable\r\n\r\na=3Db= \r\nc\r\n";
+    assert_eq!(loose(quoted), "(text:a=b)(text:c\r\n)");
+    let uu = "Subject: x\r\n\r\nsee\r\nbegin 644 f\r\n%:&5L;&\\\r\n`\r\nend\r\n";
+    assert!(loose(uu).contains("(uuen:hello)"), "{}", loose(uu));
+    assert_eq!(loose(PARTS).matches('<').count(), 6, "attachments are files as ever");
+    assert_eq!(pieces(coded), "");
+}
+
+#[test]
+fn an_outer_boundary_ends_the_parts_within() {
+    let text = "Content-Type: multipart/mixed; boundary=A\r\n\r\n--A\r\n\
+                Content-Type: multipart/mixed; boundary=B\r\n\r\nnever\r\n--A\r\n\
+                Content-Type: a/b; name=f\r\n\r\nhello\r\n--A--\r\n";
+    assert_eq!(pieces(text), "<f>hello</>");
+}
+
+#[test]
+fn uuencoded_attachments_are_decoded() {
+    let text =
+        "Content-Type: a/b; name=f\r\nContent-Transfer-Encoding: x-uuencode\r\n\r\nbegin 644 f\r\n%:&5L;&\\\r\nend\r\n";
+    assert_eq!(pieces(text), "<f>hello</>");
+}
+
+#[test]
+fn pieces_of_a_long_line_are_one_line() {
+    let head = b"Content-Type: a/b; name=f; boundary=B\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n";
+    let line = b"a=3Db--B=3D=3D";
+    for cut in 1..line.len() - 1 {
+        let mut message = Message::default();
+        let (choices, mut out) = (Choices::default(), Vec::new());
+        let mut sink = |piece: Piece<'_>| {
+            if let Piece::Data(bytes) = piece {
+                out.extend_from_slice(bytes);
+            }
+        };
+        for full in head.split_inclusive(|&b| b == b'\n') {
+            let text = full.strip_suffix(b"\r\n").unwrap();
+            message.line(text, full, &choices, &mut sink);
+        }
+        // A line that is cut where it has no end; its second piece would be a boundary at the start of a line.
+        let (first, second) = line.split_at(cut);
+        message.line(first, first, &choices, &mut sink);
+        message.line(second, second, &choices, &mut sink);
+        message.end(&choices, &mut sink);
+        assert_eq!(out, b"a=b--B==", "cut at {cut}");
+    }
 }

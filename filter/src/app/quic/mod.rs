@@ -21,7 +21,7 @@ mod crypto;
 mod google;
 mod packet;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use crypto::Keys;
 use packet::{Header, Kind};

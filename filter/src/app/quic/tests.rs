@@ -7,7 +7,7 @@ fn feed(parser: &mut dyn Parser, way: Direction, bytes: &[u8]) -> Fed {
     parser.feed(way, Input { bytes, end: true, time: weir_wire::Instant::ZERO }, &mut context)
 }
 
-fn prefixed(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn prefixed(bytes: &[u8]) -> Vec<u8> {
     [&(bytes.len() as u16).to_be_bytes()[..], bytes].concat()
 }
 
@@ -27,11 +27,11 @@ fn server_hello() -> Vec<u8> {
 
 const DESTINATION: &[u8] = b"identify";
 
-fn crypto(offset: u8, bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn crypto(offset: u8, bytes: &[u8]) -> Vec<u8> {
     [&[6, offset, 0x40, bytes.len() as u8][..], bytes].concat()
 }
 
-fn initial(version: u32, way: Direction, frames: &[u8]) -> Vec<u8> {
+pub(crate) fn initial(version: u32, way: Direction, frames: &[u8]) -> Vec<u8> {
     let keys = Keys::new(version, DESTINATION).unwrap();
     let first = if version == packet::VERSION_2 { 0xd0 } else { 0xc0 };
     let mut plain = frames.to_vec();

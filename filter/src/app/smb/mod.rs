@@ -15,7 +15,7 @@ mod pipe;
 mod record1;
 mod record2;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod transaction;
 mod transfer;
 mod two;

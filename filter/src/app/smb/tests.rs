@@ -107,7 +107,7 @@ fn a_long_write_is_read_as_it_comes() {
 }
 
 /// A record of SMB 2.
-fn two(command: u16, reply: bool, message: u64, body: &[u8]) -> Vec<u8> {
+pub(crate) fn two(command: u16, reply: bool, message: u64, body: &[u8]) -> Vec<u8> {
     let mut out = b"\xfeSMB\x40\0\x01\0\0\0\0\0".to_vec();
     out.extend_from_slice(&command.to_le_bytes());
     out.extend_from_slice(&[1, 0, u8::from(reply), 0, 0, 0, 0, 0, 0, 0]);
@@ -125,7 +125,7 @@ fn wide(text: &str) -> Vec<u8> {
 }
 
 /// Connects to the pipes' tree and opens a pipe by SMB 2.
-fn piped(name: &str) -> Vec<(Direction, Vec<u8>)> {
+pub(crate) fn piped(name: &str) -> Vec<(Direction, Vec<u8>)> {
     let path = wide("\\\\host\\IPC$");
     let tree = [&[9, 0, 0, 0, 72, 0, path.len() as u8, 0][..], &path].concat();
     let name = wide(name);
@@ -145,7 +145,7 @@ fn piped(name: &str) -> Vec<(Direction, Vec<u8>)> {
     ]
 }
 
-fn write_two(message: u64, data: &[u8]) -> Vec<u8> {
+pub(crate) fn write_two(message: u64, data: &[u8]) -> Vec<u8> {
     let mut body = vec![49, 0, 112, 0];
     body.extend_from_slice(&(data.len() as u32).to_le_bytes());
     body.extend_from_slice(&[0; 8]);
@@ -155,7 +155,7 @@ fn write_two(message: u64, data: &[u8]) -> Vec<u8> {
     two(9, false, message, &body)
 }
 
-fn read_two(message: u64, data: &[u8]) -> [(Direction, Vec<u8>); 2] {
+pub(crate) fn read_two(message: u64, data: &[u8]) -> [(Direction, Vec<u8>); 2] {
     let mut ask = vec![49, 0, 0, 0, 0, 4, 0, 0];
     ask.extend_from_slice(&[0; 8]);
     ask.extend_from_slice(&GUID);

@@ -95,6 +95,7 @@ fn start(settings: &Settings, _tuple: &Tuple) -> Box<dyn Parser> {
         keep_scheme: choice("mime.log-url-scheme", false),
         body_md5: choice("mime.body-md5", true),
         header_value: if header_value == 0 { 2000 } else { header_value },
+        loose: settings.scan_files,
         ..defaults
     };
     let limits = Limits {

@@ -1,6 +1,7 @@
 //! Stories: packets between three hosts behind ports 1, 2 and 3 of switch 1, and what becomes of each.
 
 mod budget;
+mod carriers;
 mod carry;
 mod change;
 mod content;
@@ -43,6 +44,13 @@ pub type Fate = Result<(), DropReason>;
 
 pub const POLICY: Fate = Err(DropReason::Policy);
 
+/// A segment that was forwarded: source and destination port, number, payload.
+pub struct Heard {
+    pub ports: (u16, u16),
+    pub seq: u32,
+    pub payload: Vec<u8>,
+}
+
 /// An engine and its surroundings.
 pub struct World {
     pub engine: Engine,
@@ -52,6 +60,8 @@ pub struct World {
     pub why: Option<Why>,
     /// What became of packets that were held back, in order.
     pub later: Vec<Fate>,
+    /// What was forwarded of TCP, where somebody wants to know.
+    pub heard: Option<Vec<Heard>>,
     epoch: u64,
     hurries: bool,
     goes_on: bool,
@@ -94,6 +104,7 @@ impl World {
             now: Instant::from_secs(1000),
             why: None,
             later: vec![],
+            heard: None,
             epoch: 0,
             hurries: false,
             goes_on: false,
@@ -125,6 +136,7 @@ impl World {
         self.hurries = !self.hurries;
         match if self.hurries { self.hurry(&mut packet, to) } else { None } {
             Some(Ok(())) => {
+                self.hear(&packet);
                 self.pool.give(packet.buffer);
                 Ok(())
             }
@@ -170,7 +182,9 @@ impl World {
         };
         let fate = match self.engine.inspect(self.now, packet, ticket, PortId(to), &mut self.pool) {
             Inspected::Forward(cleared) => {
-                self.pool.give(cleared.into_packet().buffer);
+                let packet = cleared.into_packet();
+                self.hear(&packet);
+                self.pool.give(packet.buffer);
                 Ok(())
             }
             Inspected::Dropped(packet, why) => self.dropped(packet, why),
@@ -185,6 +199,13 @@ impl World {
             self.go_on();
         }
         fate
+    }
+
+    fn hear(&mut self, packet: &Packet) {
+        let Some(heard) = &mut self.heard else { return };
+        if let (Some(tcp), Some(ports)) = (packet.tcp(), packet.ports()) {
+            heard.push(Heard { ports, seq: tcp.seq, payload: packet.payload().to_vec() });
+        }
     }
 
     /// Lets packets go on that wait no more.
