@@ -31,9 +31,12 @@ struct Options {
         long,
         value_name = "PEERS",
         value_delimiter = ',',
-        default_value = "testpmd,ovs-dpdk:l2,ovs-dpdk:sleep,ovs-dpdk:ct"
+        default_value = "testpmd,ovs-dpdk:l2,ovs-dpdk:sleep,ovs-dpdk:ct,bridge:nft,weir:plain"
     )]
     against: Vec<String>,
+    /// Inspect with the rules of this file in place of the starter rules.
+    #[arg(long, value_name = "FILE")]
+    rules: Option<PathBuf>,
     /// Seconds of a timed stretch.
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
@@ -78,6 +81,10 @@ fn bench(options: &Options) -> Result<(), Failure> {
         return std::fs::write(&path, text).map_err(at);
     }
     scenarios.retain(|s| options.scenario.is_empty() || options.scenario.iter().any(|name| s.name.contains(name)));
+    if let Some(path) = &options.rules {
+        let path = path.canonicalize().map_err(|e| format!("{}: {e}", path.display()))?;
+        scenarios.iter_mut().for_each(|scenario| scenario.rule_file = Some(path.clone()));
+    }
     if options.list {
         scenarios.iter().for_each(|scenario| println!("{:24} {}", scenario.name, scenario.about));
         return Ok(());
@@ -86,8 +93,9 @@ fn bench(options: &Options) -> Result<(), Failure> {
         return Err("no scenario has such a name; see --list".to_owned());
     }
     let against = options.against.iter().map(|name| {
-        Kind::from_name(name)
-            .ok_or_else(|| format!("--against {name}: use testpmd, ovs-dpdk:l2, ovs-dpdk:sleep, ovs-dpdk:ct"))
+        Kind::from_name(name).ok_or_else(|| {
+            format!("--against {name}: use testpmd, ovs-dpdk:l2, ovs-dpdk:sleep, ovs-dpdk:ct, bridge:nft, weir:plain")
+        })
     });
     let against: Vec<Kind> = against.collect::<Result<_, _>>()?;
     let binaries = match &options.binaries {

@@ -248,7 +248,7 @@ impl Guests {
 }
 
 /// A guest's side of a socket, for frames of a length.
-fn frontend(socket: &Path, frame: usize) -> Result<Frontend, Failure> {
+pub(super) fn frontend(socket: &Path, frame: usize) -> Result<Frontend, Failure> {
     let features = feature::MRG_RXBUF | feature::VERSION_1 | feature::PROTOCOL;
     let buffer_len = if frame > 2000 { 16384 } else { 2048 };
     let wanted = FrontendConfig {
@@ -268,6 +268,14 @@ fn frontend(socket: &Path, frame: usize) -> Result<Frontend, Failure> {
 
 /// Writes a UDP frame of a guest to the other, or the answer to it; returns its length.
 fn write_frame(room: &mut [u8], side: usize, traffic: &Traffic) -> usize {
+    let frame = frame_of(side, traffic);
+    let n = frame.len().min(room.len());
+    room[..n].copy_from_slice(&frame[..n]);
+    n
+}
+
+/// A UDP frame of a guest to the other, or the answer to it, of the first flow.
+pub(super) fn frame_of(side: usize, traffic: &Traffic) -> Vec<u8> {
     let (length, first) = (traffic.frame, side == 0);
     let mut frame = vec![0; length];
     frame[..6].copy_from_slice(&if traffic.edge.is_some() { router_mac(side) } else { guest_mac(1 - side.min(1)) });
@@ -286,9 +294,7 @@ fn write_frame(room: &mut [u8], side: usize, traffic: &Traffic) -> usize {
     let length_udp = (length - ETHERNET - IPV4) as u16;
     frame[ETHERNET + IPV4 + 4..ETHERNET + IPV4 + 6].copy_from_slice(&length_udp.to_be_bytes());
     set_flow(&mut frame, first, 0);
-    let n = length.min(room.len());
-    room[..n].copy_from_slice(&frame[..n]);
-    n
+    frame
 }
 
 /// Makes a frame belong to a flow: the first guest's port and the upper part of the second one's say which.

@@ -1,4 +1,5 @@
-//! Measurements of whole switches: two guests of our own on vhost-user sockets, the switch between them on one core.
+//! Measurements of whole switches: two guests of our own on vhost-user sockets, or two hosts with the kernel's network
+//! stack in namespaces, the switch between them on one core.
 //!
 //! The guests are front ends whose rings stand loaded, driven by one thread on the second core. Every peer is measured
 //! by the same guests in the same run; a scenario states what must come out, so that a fast wrong answer fails.
@@ -6,12 +7,17 @@
 pub mod change;
 pub mod edge;
 pub mod guests;
+pub mod hosts;
+pub mod injected;
+pub mod mix;
 pub mod plot;
 pub mod report;
 pub mod run;
 pub mod scenario;
+pub mod streams;
 pub mod switches;
 pub mod table;
+pub mod talk;
 pub mod trial;
 
 /// What went wrong, in words.

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::run::{Row, ratio};
 use super::scenario::Kind;
+use super::trial::Outcome;
 use crate::record::Setting;
 
 /// The figure of a row with its unit.
@@ -19,6 +20,14 @@ pub fn figure(row: &Row) -> String {
             Kind::Latency => {
                 let [p99, p999] = outcome.tail_ns;
                 format!("p50 {:.1} µs, p99 {:.1}, p99.9 {:.1}", outcome.median / 1e3, p99 / 1e3, p999 / 1e3)
+            }
+            Kind::Stream => {
+                let [median, least, most] = [outcome.median, outcome.least, outcome.most].map(|value| value / 1e9);
+                format!("{median:.2} Gbit/s ({least:.2}-{most:.2}), {:.0} ns CPU a full frame", outcome.cpu_ns)
+            }
+            Kind::Mix => {
+                let Outcome { median, least, most, cpu_ns, .. } = outcome;
+                format!("{median:.2} % of the host for 1 Gbit/s ({least:.2}-{most:.2}), {cpu_ns:.0} ns CPU a frame")
             }
             Kind::Idle => format!("{:.3} % of a core ({:.3}-{:.3})", outcome.median, outcome.least, outcome.most),
             Kind::Change => {
@@ -46,6 +55,9 @@ pub fn goals(rows: &[Row]) -> Vec<String> {
     let ours = || rows.iter().filter(|row| row.switch == "weir");
     let limits = ours().filter_map(|row| {
         let (limit, name) = (row.scenario.limit?, &row.scenario.name);
+        if row.scenario.kind == Kind::Mix {
+            return Some(added(rows, row, limit));
+        }
         Some(match &row.outcome {
             Ok(o) if o.median <= limit => format!("{name}: {:.3}, wanted at most {limit}: reached", o.median),
             Ok(o) => format!("{name}: {:.3}, wanted at most {limit}: missed", o.median),
@@ -63,6 +75,17 @@ pub fn goals(rows: &[Row]) -> Vec<String> {
         }
     });
     limits.chain(beside).collect()
+}
+
+/// What inspection adds to plain forwarding, and what it may.
+fn added(rows: &[Row], row: &Row, limit: f64) -> String {
+    let name = &row.scenario.name;
+    let plain = rows.iter().find(|other| other.scenario.name == *name && other.switch == "weir:plain");
+    let medians = (row.outcome.as_ref().ok(), plain.and_then(|plain| plain.outcome.as_ref().ok()));
+    let (Some(ours), Some(plain)) = medians else { return format!("{name}: no figure, wanted at most {limit}") };
+    let added = ours.median - plain.median;
+    let verdict = if added <= limit { "reached" } else { "missed" };
+    format!("{name}: inspection adds {added:.2} % of the host, wanted at most {limit}: {verdict}")
 }
 
 /// All of it as JSON.

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::Failure;
 use super::scenario::{Kind as Kinds, Scenario};
 use super::switches::{Kind, Switch};
-use super::trial::{self, Effort, Outcome};
+use super::trial::{Effort, Outcome, Trial};
 
 /// One line of the result.
 #[derive(Clone, Debug)]
@@ -28,24 +28,47 @@ pub fn run(
 ) -> Vec<Row> {
     let mut rows = Vec::new();
     for scenario in scenarios {
-        for kind in switches(scenario, against) {
-            let outcome = match kind.missing() {
-                Some(missing) => Err(format!("skipped: {missing}")),
-                None => Switch::start(&kind, scenario, binaries).and_then(|switch| {
-                    trial::measure(scenario, &switch, effort, binaries).map_err(|e| e + &said(&switch))
-                }),
-            };
-            let row = Row { scenario: scenario.clone(), switch: kind.name(), outcome };
-            tell(&row);
-            rows.push(row);
+        for group in groups(scenario, switches(scenario, against)) {
+            for row in measure(scenario, &group, effort, binaries) {
+                tell(&row);
+                rows.push(row);
+            }
         }
     }
     rows
 }
 
-fn said(switch: &Switch) -> String {
-    let log = switch.log_end();
-    if log.is_empty() { String::new() } else { format!("; its log ends: {log}") }
+/// Those that use nothing while nobody sends run at the same time and are measured in turns, so that what else the
+/// machine does meets all of them; the others one after the other.
+fn groups(scenario: &Scenario, kinds: Vec<Kind>) -> Vec<Vec<Kind>> {
+    let together = scenario.kind != Kinds::Idle;
+    let (quiet, busy): (Vec<Kind>, Vec<Kind>) = kinds.into_iter().partition(|kind| together && kind.sleeps(scenario));
+    let alone = busy.into_iter().map(|kind| vec![kind]);
+    [quiet].into_iter().filter(|group| !group.is_empty()).chain(alone).collect()
+}
+
+fn measure(scenario: &Scenario, kinds: &[Kind], effort: Effort, binaries: &Path) -> Vec<Row> {
+    let mut trials: Vec<Result<Trial<'_>, Failure>> = kinds
+        .iter()
+        .map(|kind| match kind.missing() {
+            Some(missing) => Err(format!("skipped: {missing}")),
+            None => Switch::start(kind, scenario, binaries).and_then(|switch| Trial::begin(scenario, switch)),
+        })
+        .collect();
+    for _ in 0..effort.runs.max(1) {
+        for trial in &mut trials {
+            let failed = trial.as_mut().ok().and_then(|trial| trial.run(effort.time, binaries).err());
+            if let Some(failure) = failed {
+                *trial = Err(failure);
+            }
+        }
+    }
+    let rows = kinds.iter().zip(trials).map(|(kind, trial)| Row {
+        scenario: scenario.clone(),
+        switch: kind.name(),
+        outcome: trial.map(|mut trial| trial.outcome()),
+    });
+    rows.collect()
 }
 
 /// Ours first, then the peers of the goals that are wanted.
@@ -70,7 +93,7 @@ pub fn ratio(rows: &[Row], scenario: &str, peer: &str) -> Option<f64> {
 /// How many times better our figure is than theirs.
 pub fn better(kind: Kinds, ours: f64, theirs: f64) -> f64 {
     match kind {
-        Kinds::Latency | Kinds::Idle | Kinds::Change => theirs / ours,
-        Kinds::Rate | Kinds::NoLoss | Kinds::NewFlows => ours / theirs,
+        Kinds::Latency | Kinds::Idle | Kinds::Change | Kinds::Mix => theirs / ours,
+        Kinds::Rate | Kinds::NoLoss | Kinds::NewFlows | Kinds::Stream => ours / theirs,
     }
 }

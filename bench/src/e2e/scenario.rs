@@ -20,10 +20,27 @@ pub enum Kind {
     Latency,
     /// How many new flows a second: each frame opens one.
     NewFlows,
+    /// How many bits a second the hosts' own TCP carries, with as large segments as it likes.
+    Stream,
+    /// How much of the host's CPU time the switch takes for a gigabit a second of conversations.
+    Mix,
     /// What the switch uses of its core when nobody sends.
     Idle,
     /// How long a change of the configuration keeps packets waiting, at a given rate.
     Change,
+}
+
+/// What joins the guests to the switch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ports {
+    /// vhost-user sockets.
+    #[default]
+    VhostUser,
+    /// TAP devices in the namespaces of two hosts.
+    Tap,
+    /// Pairs of virtual Ethernet devices, whose far ends two hosts have.
+    Veth,
 }
 
 /// A scenario.
@@ -38,9 +55,12 @@ pub struct Scenario {
     /// What is measured.
     #[serde(default)]
     pub kind: Kind,
-    /// Bytes of a frame, without the frame check sequence.
+    /// What joins the guests to the switch.
+    #[serde(default)]
+    pub ports: Ports,
+    /// Bytes of a frame, without the frame check sequence; of a stream: of the largest that a link carries.
     pub frame: usize,
-    /// Flows; frames go round them.
+    /// Flows; frames go round them. Of streams: connections; of a mix: conversations at a time.
     pub flows: u32,
     /// Both guests send.
     #[serde(default)]
@@ -54,16 +74,23 @@ pub struct Scenario {
     /// Rule set for inspection: "starter".
     #[serde(default)]
     pub inspect: Option<String>,
+    /// A file of rules to inspect with instead.
+    #[serde(skip)]
+    pub rule_file: Option<PathBuf>,
     /// Frames a second and direction, for `latency`.
     #[serde(default)]
     pub rate: u64,
+    /// Let settled flows between our AF_XDP ports pass in the kernel.
+    #[serde(default)]
+    pub fast_path: bool,
     /// Never let the switch sleep.
     #[serde(default)]
     pub poll: bool,
     /// Guests; all but the first two are connected and silent.
     #[serde(default = "two")]
     pub guests: usize,
-    /// The most that our own figure may be: percent for `idle`, nanoseconds for `latency` and `change`.
+    /// The most that our own figure may be: percent for `idle`, nanoseconds for `latency` and `change`; for `mix` the
+    /// percent that inspection adds.
     #[serde(default)]
     pub limit: Option<f64>,
     /// How many times the peers' figure is wanted.
@@ -100,14 +127,24 @@ impl Scenario {
     }
 
     fn check(&self) -> Result<(), Failure> {
-        if !(60..=9000).contains(&self.frame) {
-            return Err(format!("frame = {}: use 60 to 9000 bytes", self.frame));
+        if !(60..=9014).contains(&self.frame) {
+            return Err(format!("frame = {}: use 60 to 9014 bytes", self.frame));
         }
         if !(1..=4_000_000).contains(&self.flows) {
             return Err(format!("flows = {}: use 1 to 4000000", self.flows));
         }
         if matches!(self.kind, Kind::Latency | Kind::Change) && self.rate == 0 {
             return Err("latency and changes are measured at a rate: give one".to_owned());
+        }
+        if self.kind == Kind::Stream && (self.ports == Ports::VhostUser || self.flows > 64) {
+            return Err("streams are of hosts behind a tap or veth, at most 64".to_owned());
+        }
+        if self.kind != Kind::Stream && self.ports == Ports::Tap {
+            return Err("behind a tap streams are measured: kind = \"stream\"".to_owned());
+        }
+        let known = matches!(self.kind, Kind::Rate | Kind::Stream);
+        if self.ports == Ports::Veth && (!known || self.flows > 50_000 || self.edge.is_some()) {
+            return Err("between veths the rate or streams of at most 50000 flows are measured, on a switch".to_owned());
         }
         if !(2..=64).contains(&self.guests) {
             return Err(format!("guests = {}: use 2 to 64", self.guests));
@@ -146,5 +183,7 @@ mod tests {
         assert!(read("about = \"x\"\nframe = 64\nflows = 0").is_err());
         assert!(read("about = \"x\"\nframe = 64\nflows = 1\nkind = \"latency\"").is_err());
         assert!(read("about = \"x\"\nframe = 64\nflows = 1").is_ok());
+        assert!(read("about = \"x\"\nframe = 1514\nflows = 1\nkind = \"stream\"").is_err());
+        assert!(read("about = \"x\"\nframe = 1514\nflows = 1\nkind = \"stream\"\nports = \"tap\"").is_ok());
     }
 }

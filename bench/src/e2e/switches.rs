@@ -4,18 +4,24 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use super::Failure;
 use super::edge;
-use super::scenario::{Kind as Measured, Scenario};
+use super::hosts::{self, Hosts};
+use super::scenario::{Kind as Measured, Ports, Scenario};
 
 /// The core of the switch; the guests have the next one.
 pub const SWITCH_CORE: usize = 0;
 /// The core of the guests.
 pub const GUEST_CORE: usize = 1;
+/// Of an Ethernet header.
+const ETHERNET: usize = 14;
+/// What links carry that are not told otherwise.
+const MTU: usize = 1500;
 /// How long a switch may take to start.
-const START_WITHIN: Duration = Duration::from_secs(30);
+const START_WITHIN: Duration = Duration::from_secs(60);
 
 /// A switch to be measured, with its profile.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +32,10 @@ pub enum Kind {
     Testpmd,
     /// Open vSwitch with DPDK.
     Ovs(OvsProfile),
+    /// Ours without inspection.
+    Plain,
+    /// The kernel's bridge, stateful by nftables.
+    Bridge,
 }
 
 /// What Open vSwitch does.
@@ -44,6 +54,8 @@ impl Kind {
     pub fn from_name(name: &str) -> Option<Kind> {
         match name {
             "weir" => Some(Kind::Weir),
+            "weir:plain" => Some(Kind::Plain),
+            "bridge:nft" => Some(Kind::Bridge),
             "testpmd" => Some(Kind::Testpmd),
             "ovs-dpdk" | "ovs-dpdk:l2" => Some(Kind::Ovs(OvsProfile::L2)),
             "ovs-dpdk:sleep" => Some(Kind::Ovs(OvsProfile::Sleepy)),
@@ -56,6 +68,8 @@ impl Kind {
     pub fn name(&self) -> &'static str {
         match self {
             Kind::Weir => "weir",
+            Kind::Plain => "weir:plain",
+            Kind::Bridge => "bridge:nft",
             Kind::Testpmd => "testpmd",
             Kind::Ovs(OvsProfile::L2) => "ovs-dpdk:l2",
             Kind::Ovs(OvsProfile::Sleepy) => "ovs-dpdk:sleep",
@@ -63,10 +77,16 @@ impl Kind {
         }
     }
 
+    /// Whether it uses nothing while nobody sends, so that others can be measured meanwhile.
+    pub fn sleeps(&self, scenario: &Scenario) -> bool {
+        matches!(self, Kind::Weir | Kind::Plain | Kind::Bridge) && !scenario.poll
+    }
+
     /// Why it cannot be measured here; `None` where it can.
     pub fn missing(&self) -> Option<String> {
         let (program, package) = match self {
-            Kind::Weir => return None,
+            Kind::Weir | Kind::Plain => return None,
+            Kind::Bridge => ("nft", "nftables"),
             Kind::Testpmd => ("dpdk-testpmd", "dpdk"),
             Kind::Ovs(_) => (OVS_PROGRAM, "openvswitch-switch-dpdk"),
         };
@@ -76,6 +96,8 @@ impl Kind {
     }
 }
 
+/// DPDK's devices for the two ends of a pair.
+const AF_XDP: [&str; 2] = ["net_af_xdp0,iface=s0", "net_af_xdp1,iface=s1"];
 const OVS_PROGRAM: &str = "/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk";
 const OVS_SCHEMA: &str = "/usr/share/openvswitch/vswitch.ovsschema";
 
@@ -86,6 +108,8 @@ pub struct Switch {
     folder: PathBuf,
     children: Vec<Child>,
     guests: usize,
+    hosts: Option<Hosts>,
+    binaries: PathBuf,
 }
 
 impl Switch {
@@ -94,17 +118,39 @@ impl Switch {
     /// # Errors
     /// What it said, where it does not start.
     pub fn start(kind: &Kind, scenario: &Scenario, binaries: &Path) -> Result<Switch, Failure> {
-        let folder = std::env::temp_dir().join(format!("weir-bench-{}", std::process::id()));
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let folder = std::env::temp_dir().join(format!("weir-bench-{}-{number}", std::process::id()));
         // What an earlier switch left.
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
-        let mut switch = Switch { kind: kind.clone(), folder, children: Vec::new(), guests: scenario.guests };
+        let hosts = if scenario.ports == Ports::VhostUser { None } else { Some(Hosts::new()?) };
+        let mtu = scenario.frame - ETHERNET;
+        if let Some(hosts) = hosts.as_ref().filter(|_| scenario.ports == Ports::Veth || *kind == Kind::Bridge) {
+            hosts.wire(mtu.max(MTU))?;
+        }
+        let guests = scenario.guests;
+        let mut switch =
+            Switch { kind: kind.clone(), folder, children: Vec::new(), guests, hosts, binaries: binaries.to_owned() };
         match kind {
             Kind::Weir => switch.start_weir(scenario, binaries)?,
+            Kind::Plain => switch.start_weir(&Scenario { inspect: None, ..scenario.clone() }, binaries)?,
+            Kind::Bridge => {
+                let hosts = switch.hosts.as_ref().ok_or("the kernel's bridge needs hosts behind devices")?;
+                hosts.bridge(scenario.ports)?;
+            }
             Kind::Testpmd => switch.start_testpmd()?,
             Kind::Ovs(profile) => switch.start_ovs(*profile, scenario)?,
         }
-        switch.wait_for_sockets()?;
+        match &switch.hosts {
+            Some(hosts) => {
+                hosts.settle(mtu.max(MTU))?;
+                if scenario.ports == Ports::Veth && *kind != Kind::Bridge {
+                    switch.wait_for_programs()?;
+                }
+            }
+            None => switch.wait_for_sockets()?,
+        }
         Ok(switch)
     }
 
@@ -119,6 +165,11 @@ impl Switch {
             let folder = self.folder.clone();
             (2..self.guests).map(move |number| folder.join(format!("v{number}")))
         }
+    }
+
+    /// The hosts, where the ports are network devices.
+    pub fn hosts(&self) -> Option<&Hosts> {
+        self.hosts.as_ref()
     }
 
     /// Where our switch keeps its configuration and listens for commands.
@@ -141,7 +192,16 @@ impl Switch {
         let log = fs::File::options().create(true).append(true).open(self.folder.join("log"));
         let log = log.map_err(|e| format!("the log: {e}"))?;
         let error = log.try_clone().map_err(|e| e.to_string())?;
-        let child = Command::new("taskset")
+        // Peers on devices run where those are; ours is told.
+        let mut command = match self.hosts.as_ref().filter(|_| !matches!(self.kind, Kind::Weir | Kind::Plain)) {
+            Some(hosts) => {
+                let mut command = Command::new("ip");
+                command.args(["netns", "exec", hosts.middle(), "taskset"]);
+                command
+            }
+            None => Command::new("taskset"),
+        };
+        let child = command
             .args(["-c", &SWITCH_CORE.to_string(), program])
             .args(arguments)
             // Its input stays open for as long as it runs: testpmd ends at the end of it.
@@ -156,13 +216,12 @@ impl Switch {
     }
 
     fn start_weir(&mut self, scenario: &Scenario, binaries: &Path) -> Result<(), Failure> {
-        let config = weir_config(scenario, &self.folder);
+        let config = weir_config(scenario, &self.folder, self.hosts.as_ref());
         let path = self.folder.join("weir.toml");
-        fs::write(&path, config).map_err(|e| format!("{}: {e}", path.display()))?;
+        fs::write(&path, &config).map_err(|e| format!("{}: {e}", path.display()))?;
         if scenario.kind == Measured::Change {
             let path = self.folder.join("changed.toml");
-            fs::write(&path, weir_config(scenario, &self.folder) + CHANGE)
-                .map_err(|e| format!("{}: {e}", path.display()))?;
+            fs::write(&path, config.clone() + CHANGE).map_err(|e| format!("{}: {e}", path.display()))?;
         }
         let mut arguments = vec![
             "run".to_owned(),
@@ -181,9 +240,13 @@ impl Switch {
 
     fn start_testpmd(&mut self) -> Result<(), Failure> {
         let [a, b] = self.sockets().map(|socket| socket.display().to_string());
+        let devices = match self.hosts {
+            Some(_) => AF_XDP.iter().map(|device| format!("--vdev {device} ")).collect(),
+            None => format!("--vdev net_vhost0,iface={a} --vdev net_vhost1,iface={b}"),
+        };
         let line = format!(
             "--lcores 0@{SWITCH_CORE},1@{SWITCH_CORE} --in-memory --no-pci --file-prefix weirbench -m 256 \
-             --vdev net_vhost0,iface={a} --vdev net_vhost1,iface={b} -- --nb-cores=1 --forward-mode=io --auto-start \
+             {devices} -- --nb-cores=1 --forward-mode=io --auto-start \
              --rxd=1024 --txd=1024"
         );
         self.spawn("dpdk-testpmd", &line.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
@@ -214,8 +277,13 @@ impl Switch {
             ],
         )?;
         self.shell(&format!("ovs-vsctl --db={db} add-br br0 -- set bridge br0 datapath_type=netdev"))?;
-        for port in (0..self.guests).map(|number| format!("v{number}")) {
-            self.shell(&format!("ovs-vsctl --db={db} add-port br0 {port} -- set Interface {port} type=dpdkvhostuser"))?;
+        for number in 0..self.guests {
+            let port = format!("v{number}");
+            let of = match self.hosts {
+                Some(_) => format!("dpdk options:dpdk-devargs=\"{}\"", AF_XDP[number.min(1)]),
+                None => "dpdkvhostuser".to_owned(),
+            };
+            self.shell(&format!("ovs-vsctl --db={db} add-port br0 {port} -- set Interface {port} type={of}"))?;
         }
         let flows = self.folder.join("flows");
         fs::write(&flows, ovs_flows(profile, scenario)).map_err(|e| e.to_string())?;
@@ -246,16 +314,42 @@ impl Switch {
         Ok(())
     }
 
+    /// Waits until the switch has attached its XDP programs.
+    fn wait_for_programs(&mut self) -> Result<(), Failure> {
+        let end = Instant::now() + START_WITHIN;
+        while !self.hosts.as_ref().is_some_and(Hosts::has_programs) {
+            self.still_starts(end)?;
+        }
+        Ok(())
+    }
+
     fn wait_for(&mut self, path: &Path) -> Result<(), Failure> {
         let end = Instant::now() + START_WITHIN;
         while !path.exists() {
-            let ended = self.children.iter_mut().any(|child| matches!(child.try_wait(), Ok(Some(_))));
-            if ended || Instant::now() > end {
-                return Err(format!("{} does not start: {}", self.kind.name(), self.log_end()));
-            }
-            std::thread::sleep(Duration::from_millis(20));
+            self.still_starts(end)?;
         }
         Ok(())
+    }
+
+    /// Waits a little; fails where the switch has ended, or the time has.
+    fn still_starts(&mut self, end: Instant) -> Result<(), Failure> {
+        let ended = self.children.iter_mut().any(|child| matches!(child.try_wait(), Ok(Some(_))));
+        if ended || Instant::now() > end {
+            return Err(format!("{} does not start: {}", self.kind.name(), self.log_end()));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+        Ok(())
+    }
+
+    /// What ours has dropped and why, where it was anything and it answers.
+    pub fn drops(&self) -> Option<String> {
+        let control = format!("unix:{}", self.folder.join("control").display());
+        let mut command = Command::new(self.binaries.join("vswitchctl"));
+        let output = command.args(["--socket", &control, "--json", "stats"]).output().ok()?;
+        let stats: serde_json::Value = serde_json::from_slice(&output.stdout).ok()?;
+        let drops = stats.get("drops")?.as_array()?;
+        let lines = drops.iter().map(|drop| format!("{} {}", drop["count"], drop["name"]));
+        Some(lines.collect::<Vec<_>>().join(", ")).filter(|text| !text.is_empty())
     }
 
     /// The last lines that it said.
@@ -289,7 +383,7 @@ impl Drop for Switch {
 const CHANGE: &str = "\n[[rule]]\nname = \"change\"\naction = \"drop\"\nprotocol = \"udp\"\n\
                       from = { addresses = [\"172.31.255.0/24\"] }\n";
 
-fn weir_config(scenario: &Scenario, folder: &Path) -> String {
+fn weir_config(scenario: &Scenario, folder: &Path, hosts: Option<&Hosts>) -> String {
     let mut text = String::new();
     let inspect = scenario.inspect.as_ref().map(|set| format!("inspect = \"{set}\"\n")).unwrap_or_default();
     let switches: &[&str] = if scenario.edge.is_some() { &["lan0", "lan1"] } else { &["lan"] };
@@ -298,17 +392,20 @@ fn weir_config(scenario: &Scenario, folder: &Path) -> String {
     }
     text += &scenario.edge.map(edge::weir_router).unwrap_or_default();
     if let Some(set) = &scenario.inspect {
-        text += &format!("\n[[rule_set]]\nname = \"{set}\"\nbuiltin = \"{set}\"\n");
+        let source = match &scenario.rule_file {
+            Some(path) => format!("files = [\"{}\"]", path.display()),
+            None => format!("builtin = \"{set}\""),
+        };
+        text += &format!("\n[[rule_set]]\nname = \"{set}\"\n{source}\n");
     }
     // The generators stand for many hosts each, with addresses of all of them.
     for number in 0..scenario.guests {
         let port = format!("v{number}");
-        let path = folder.join(&port);
+        let attachment = attachment(scenario, folder, hosts, number);
         text += &format!(
             "\n[[port]]\nname = \"{port}\"\nswitch = \"{}\"\ngroups = [\"g{number}\"]\n\
-             guard = {{ on = false }}\nvhost_user = {{ path = \"{}\", queues = 1 }}\n",
+             guard = {{ on = false }}\n{attachment}\n",
             switches.get(number).or(switches.first()).unwrap_or(&"lan"),
-            path.display()
         );
     }
     // Rules that the traffic has to be compared with and that do not decide it.
@@ -322,6 +419,21 @@ fn weir_config(scenario: &Scenario, folder: &Path) -> String {
         );
     }
     text
+}
+
+/// What joins a port of ours to its guest.
+fn attachment(scenario: &Scenario, folder: &Path, hosts: Option<&Hosts>, number: usize) -> String {
+    match (scenario.ports, hosts) {
+        (Ports::Tap, Some(hosts)) => format!("tap = {{ name = \"eth0\", netns = \"{}\" }}", hosts.name(number)),
+        (Ports::Veth, Some(hosts)) => {
+            let end = hosts::ENDS[number.min(1)];
+            let fast = scenario.fast_path;
+            format!("xdp = {{ interface = \"{end}\", netns = \"{}\", fast_path = {fast} }}", hosts.middle())
+        }
+        (Ports::VhostUser, _) | (_, None) => {
+            format!("vhost_user = {{ path = \"{}\", queues = 1 }}", folder.join(format!("v{number}")).display())
+        }
+    }
 }
 
 fn ovs_flows(profile: OvsProfile, scenario: &Scenario) -> String {

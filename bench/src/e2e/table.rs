@@ -11,11 +11,13 @@ use super::scenario::{Kind, Scenario};
 /// The lines between which the table stands in the README.
 const MARKS: [&str; 2] = ["<!-- figures: made by bench/run --readme -->", "<!-- end of figures -->"];
 /// The columns: a switch's name in the records, and its heading.
-const PEERS: [(&str, &str); 4] = [
+const PEERS: [(&str, &str); 6] = [
     ("testpmd", "testpmd io"),
     ("ovs-dpdk:l2", "OVS-DPDK"),
     ("ovs-dpdk:ct", "OVS-DPDK ct"),
     ("ovs-dpdk:sleep", "OVS-DPDK asleep"),
+    ("bridge:nft", "bridge + nftables"),
+    ("weir:plain", "Weir without inspection"),
 ];
 
 /// The last record of a scenario and switch.
@@ -41,10 +43,13 @@ pub fn put(readme: &str, folder: &Path, scenarios: &[Scenario]) -> Result<String
 /// The table, with a line that says where the figures are from.
 fn table(folder: &Path, scenarios: &[Scenario]) -> Result<String, Failure> {
     let records = records(folder)?;
+    // A column for each peer that was measured beside one of them.
+    let measured = |peer: &str| scenarios.iter().any(|s| records.contains_key(&(s.name.clone(), peer.to_owned())));
+    let peers: Vec<_> = PEERS.into_iter().filter(|(peer, _)| measured(peer)).collect();
     let mut text = "| | Weir |".to_owned();
-    PEERS.iter().for_each(|(_, heading)| text += &format!(" {heading} |"));
+    peers.iter().for_each(|(_, heading)| text += &format!(" {heading} |"));
     text += "\n|---|--:|";
-    PEERS.iter().for_each(|_| text += "--:|");
+    peers.iter().for_each(|_| text += "--:|");
     text.push('\n');
     let mut sources = BTreeMap::new();
     for scenario in scenarios {
@@ -52,7 +57,7 @@ fn table(folder: &Path, scenarios: &[Scenario]) -> Result<String, Failure> {
         let Some(ours) = last("weir") else { continue };
         sources.insert((ours.date.clone(), ours.commit.clone()), ours.machine.clone());
         let _ = write!(text, "| {} | **{}** |", scenario.about, figure(scenario.kind, ours.median));
-        for (peer, _) in PEERS {
+        for (peer, _) in &peers {
             match last(peer).filter(|theirs| (&theirs.date, &theirs.commit) == (&ours.date, &ours.commit)) {
                 Some(theirs) => {
                     let ratio = super::run::better(scenario.kind, ours.median, theirs.median);
@@ -77,6 +82,8 @@ fn figure(kind: Kind, median: f64) -> String {
     match kind {
         Kind::Rate | Kind::NoLoss | Kind::NewFlows => format!("{:.2} Mpps", median / 1e6),
         Kind::Latency | Kind::Change => format!("{:.1} µs", median / 1e3),
+        Kind::Stream => format!("{:.2} Gbit/s", median / 1e9),
+        Kind::Mix => format!("{median:.2} % of the host"),
         Kind::Idle => format!("{median:.2} %"),
     }
 }

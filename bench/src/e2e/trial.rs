@@ -6,8 +6,16 @@ use std::time::{Duration, Instant};
 use super::Failure;
 use super::change;
 use super::guests::{Counted, Guests, Traffic};
+use super::injected::Injected;
+use super::mix::Mix;
 use super::scenario::{Kind, Scenario};
+use super::streams;
 use super::switches::{self, Switch};
+
+/// So long conversations are had before they are timed.
+const LEARNING: Duration = Duration::from_millis(200);
+/// Ethernet, IPv4, TCP with its time stamps.
+const TCP_HEADERS: usize = 66;
 
 /// How long a trial takes, and how often it is repeated.
 #[derive(Clone, Copy, Debug)]
@@ -21,7 +29,7 @@ pub struct Effort {
 /// What came out.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outcome {
-    /// Frames a second (rates), nanoseconds (latency, the median; changes), or percent of a core (idle): median over the
+    /// Frames a second (rates), bits a second (streams), percent of the host (mix), nanoseconds (latency, the median; changes), or percent of a core (idle): median over the
     /// runs, and the extremes.
     pub median: f64,
     /// The least.
@@ -35,37 +43,104 @@ pub struct Outcome {
     pub tail_ns: [f64; 2],
 }
 
-/// Measures a switch that runs.
-///
-/// # Errors
-/// Where the guests cannot connect, or what comes out is not what was sent.
-pub fn measure(scenario: &Scenario, switch: &Switch, effort: Effort, binaries: &Path) -> Result<Outcome, Failure> {
-    let stamped = matches!(scenario.kind, Kind::Latency | Kind::Change);
-    let rate = if stamped { scenario.rate } else { 0 };
-    let traffic = Traffic {
-        frame: scenario.frame,
-        flows: scenario.flows,
-        both_ways: scenario.both_ways,
-        rate,
-        stamped,
-        edge: scenario.edge,
-    };
-    let [a, b] = switch.sockets();
-    let mut guests = Guests::connect([&a, &b], traffic)?;
-    guests.add_silent(switch.silent())?;
-    // Switches learn where the guests are before anything is timed.
-    warm_up(&mut guests, scenario)?;
-    let mut figures = Vec::new();
-    for run in 0..effort.runs.max(1) {
-        figures.push(match scenario.kind {
-            Kind::Rate | Kind::NewFlows => rate_of(&mut guests, switch, effort.time)?,
-            Kind::NoLoss => no_loss(&mut guests, switch, effort.time)?,
-            Kind::Latency => latency(&mut guests, switch, effort.time)?,
-            Kind::Idle => idle(switch, effort.time),
-            Kind::Change => change::measure(&mut guests, switch, effort.time, (binaries, run))?,
-        });
+/// A switch that runs, with its guests, and the figures so far.
+pub struct Trial<'s> {
+    scenario: &'s Scenario,
+    switch: Switch,
+    load: Load,
+    figures: Vec<Figure>,
+}
+
+/// Who sends and receives.
+enum Load {
+    /// Guests on rings.
+    Guests(Box<Guests>),
+    /// The kernel, frames of ours by the hosts' devices.
+    Injected(Injected),
+    /// Guests who have conversations.
+    Mix(Box<Mix>),
+    /// The hosts' own TCP.
+    Streams,
+}
+
+impl<'s> Trial<'s> {
+    /// Connects the guests and lets the switch learn where they are, before anything is timed.
+    ///
+    /// # Errors
+    /// Where the guests cannot connect, or nothing comes through.
+    pub fn begin(scenario: &'s Scenario, switch: Switch) -> Result<Trial<'s>, Failure> {
+        let mut trial = Trial { scenario, switch, load: Load::Streams, figures: Vec::new() };
+        trial.load = trial.connect().map_err(|e| trial.with_log(e))?;
+        Ok(trial)
     }
-    Ok(summary(&mut figures))
+
+    fn connect(&self) -> Result<Load, Failure> {
+        let scenario = self.scenario;
+        let stamped = matches!(scenario.kind, Kind::Latency | Kind::Change);
+        let rate = if stamped { scenario.rate } else { 0 };
+        let traffic = Traffic {
+            frame: scenario.frame,
+            flows: scenario.flows,
+            both_ways: scenario.both_ways,
+            rate,
+            stamped,
+            edge: scenario.edge,
+        };
+        if let Some(hosts) = self.switch.hosts() {
+            if scenario.kind == Kind::Stream {
+                return Ok(Load::Streams);
+            }
+            let injected = Injected::new(hosts, traffic)?;
+            injected.prime()?;
+            return Ok(Load::Injected(injected));
+        }
+        let [a, b] = self.switch.sockets();
+        if scenario.kind == Kind::Mix {
+            let mut mix = Mix::connect([&a, &b], scenario.flows)?;
+            mix.run(LEARNING)?;
+            return Ok(Load::Mix(Box::new(mix)));
+        }
+        let mut guests = Guests::connect([&a, &b], traffic)?;
+        guests.add_silent(self.switch.silent())?;
+        warm_up(&mut guests, scenario)?;
+        Ok(Load::Guests(Box::new(guests)))
+    }
+
+    /// One timed stretch.
+    ///
+    /// # Errors
+    /// Where what comes out is not what was sent.
+    pub fn run(&mut self, time: Duration, binaries: &Path) -> Result<(), Failure> {
+        let run = self.figures.len();
+        let (scenario, switch) = (self.scenario, &self.switch);
+        let figure = match &mut self.load {
+            Load::Guests(guests) => match scenario.kind {
+                Kind::Rate | Kind::NewFlows => rate_of(guests, switch, time),
+                Kind::NoLoss => no_loss(guests, switch, time),
+                Kind::Latency => latency(guests, switch, time),
+                Kind::Idle => Ok(idle(switch, time)),
+                Kind::Change => change::measure(guests, switch, time, (binaries, run)),
+                Kind::Stream | Kind::Mix => Err("guests on rings send frames".to_owned()),
+            },
+            Load::Injected(injected) => injected_rate(injected, switch, time),
+            Load::Mix(mix) => mix_of(mix, switch, time),
+            Load::Streams => stream_of(scenario, switch, time),
+        };
+        self.figures.push(figure.map_err(|e| self.with_log(e))?);
+        Ok(())
+    }
+
+    /// What came out of all stretches.
+    pub fn outcome(&mut self) -> Outcome {
+        summary(&mut self.figures)
+    }
+
+    fn with_log(&self, failure: Failure) -> Failure {
+        let drops = self.switch.drops().map(|drops| format!("; it dropped: {drops}")).unwrap_or_default();
+        let log = self.switch.log_end();
+        let log = if log.is_empty() { log } else { format!("; its log ends: {log}") };
+        failure + &drops + &log
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -78,19 +153,25 @@ pub(super) struct Figure {
 fn warm_up(guests: &mut Guests, scenario: &Scenario) -> Result<(), Failure> {
     let primed = match scenario.kind {
         Kind::NewFlows => guests.greet() || guests.prime(),
-        Kind::Rate | Kind::NoLoss | Kind::Latency | Kind::Idle | Kind::Change => guests.prime(),
+        Kind::Rate | Kind::NoLoss | Kind::Latency | Kind::Idle | Kind::Change | Kind::Stream | Kind::Mix => {
+            guests.prime()
+        }
     };
     if primed { Ok(()) } else { Err("the frames that are to open the flows do not come through".to_owned()) }
 }
 
 /// What came out must be what was sent: at most as much, of the right length, from the right guest.
 pub(super) fn check(counted: &Counted) -> Result<(), Failure> {
-    if counted.received == 0 {
+    passed(counted.received, counted.strange)
+}
+
+fn passed(received: u64, strange: u64) -> Result<(), Failure> {
+    if received == 0 {
         return Err("nothing came through".to_owned());
     }
     // Strange frames are the switch's own (neighbour discovery, say): a few.
-    if counted.strange * 1000 > counted.received + 10_000 {
-        return Err(format!("{} frames of {} are not what was sent", counted.strange, counted.received));
+    if strange * 1000 > received + 10_000 {
+        return Err(format!("{strange} frames of {received} are not what was sent"));
     }
     Ok(())
 }
@@ -103,6 +184,51 @@ fn rate_of(guests: &mut Guests, switch: &Switch, time: Duration) -> Result<Figur
     let cpu = switch.cpu_time().saturating_sub(before);
     check(&counted)?;
     Ok(Figure { value: counted.rate(), cpu_ns: cpu.as_nanos() as f64 / counted.received as f64, tail_ns: [0.0; 2] })
+}
+
+fn injected_rate(injected: &Injected, switch: &Switch, time: Duration) -> Result<Figure, Failure> {
+    injected.flow(time / 10)?;
+    let before = switch.cpu_time();
+    let arrived = injected.flow(time)?;
+    let cpu = switch.cpu_time().saturating_sub(before);
+    passed(arrived.expected, arrived.strange)?;
+    let value = arrived.expected as f64 / arrived.time.as_secs_f64();
+    Ok(Figure { value, cpu_ns: cpu.as_nanos() as f64 / arrived.expected as f64, tail_ns: [0.0; 2] })
+}
+
+/// Percent of the host's CPU time for each gigabit a second: of a switch that is kept busy, so that waiting is not in it.
+fn mix_of(mix: &mut Mix, switch: &Switch, time: Duration) -> Result<Figure, Failure> {
+    mix.run(time / 10)?;
+    let before = switch.cpu_time();
+    let carried = mix.run(time)?;
+    let cpu = switch.cpu_time().saturating_sub(before);
+    passed(carried.frames, carried.strange)?;
+    let gigabits = carried.bytes as f64 * 8.0 / 1e9;
+    let cpu_ns = cpu.as_nanos() as f64 / carried.frames as f64;
+    Ok(Figure { value: 100.0 * cpu.as_secs_f64() / gigabits / cores() as f64, cpu_ns, tail_ns: [0.0; 2] })
+}
+
+/// Cores of the host, also those that we do not run on.
+fn cores() -> usize {
+    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    text.lines().filter(|line| line.starts_with("processor")).count().max(1)
+}
+
+/// Bits of payload a second; the CPU time is of the switch, for so much payload as a full frame has.
+fn stream_of(scenario: &Scenario, switch: &Switch, time: Duration) -> Result<Figure, Failure> {
+    let hosts = switch.hosts().ok_or("streams are of hosts")?;
+    let mut cpu = Vec::with_capacity(2);
+    let passed = streams::stream(hosts, scenario.flows, [time / 2, time], || cpu.push(switch.cpu_time()))?;
+    if passed.bytes == 0 {
+        return Err("nothing came through".to_owned());
+    }
+    let used = match cpu[..] {
+        [before, after] => after.saturating_sub(before),
+        _ => Duration::ZERO,
+    };
+    let frames = passed.bytes as f64 / (scenario.frame - TCP_HEADERS) as f64;
+    let value = passed.bytes as f64 * 8.0 / passed.time.as_secs_f64();
+    Ok(Figure { value, cpu_ns: used.as_nanos() as f64 / frames, tail_ns: [0.0; 2] })
 }
 
 /// RFC 2544, 26.1: halve the interval between a rate with loss and one without.

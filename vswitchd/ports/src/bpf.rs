@@ -19,6 +19,7 @@ const MAP_UPDATE_ELEM: libc::c_long = 2;
 const MAP_DELETE_ELEM: libc::c_long = 3;
 const MAP_GET_NEXT_KEY: libc::c_long = 4;
 const PROG_LOAD: libc::c_long = 5;
+const PROG_RUN: libc::c_long = 10;
 const LINK_CREATE: libc::c_long = 28;
 /// What the verifier may say about a program.
 const LOG_LEN: usize = 64 << 10;
@@ -220,6 +221,68 @@ pub(crate) fn attach(program: BorrowedFd<'_>, index: u32, hook: Hook, flags: u32
     }
     let attr = Attr { prog_fd: program.as_raw_fd() as u32, target_ifindex: index, attach_type: hook as u32, flags };
     bpf_fd(LINK_CREATE, &attr)
+}
+
+/// Runs an XDP program `count` times on frames of the kernel's that begin as `frame`, as if `device` of the calling
+/// thread's namespace had received them; what it redirects is sent (BPF_F_TEST_XDP_LIVE_FRAMES).
+pub(crate) fn run_live(program: BorrowedFd<'_>, frame: &[u8], device: u32, [count, batch]: [u32; 2]) -> io::Result<()> {
+    const LIVE_FRAMES: u32 = 1 << 1;
+    /// `struct xdp_md`.
+    #[repr(C)]
+    struct Context {
+        data: u32,
+        data_end: u32,
+        data_meta: u32,
+        ingress_ifindex: u32,
+        rx_queue_index: u32,
+        egress_ifindex: u32,
+    }
+    #[repr(C)]
+    struct Attr {
+        prog_fd: u32,
+        retval: u32,
+        data_size_in: u32,
+        data_size_out: u32,
+        data_in: u64,
+        data_out: u64,
+        repeat: u32,
+        duration: u32,
+        ctx_size_in: u32,
+        ctx_size_out: u32,
+        ctx_in: u64,
+        ctx_out: u64,
+        flags: u32,
+        cpu: u32,
+        batch_size: u32,
+        padding: u32,
+    }
+    let context = Context {
+        data: 0,
+        data_end: frame.len() as u32,
+        data_meta: 0,
+        ingress_ifindex: device,
+        rx_queue_index: 0,
+        egress_ifindex: 0,
+    };
+    let attr = Attr {
+        prog_fd: program.as_raw_fd() as u32,
+        retval: 0,
+        data_size_in: frame.len() as u32,
+        data_size_out: 0,
+        data_in: frame.as_ptr().addr() as u64,
+        data_out: 0,
+        repeat: count,
+        duration: 0,
+        ctx_size_in: size_of::<Context>() as u32,
+        ctx_size_out: 0,
+        ctx_in: std::ptr::from_ref(&context).addr() as u64,
+        ctx_out: 0,
+        flags: LIVE_FRAMES,
+        cpu: 0,
+        batch_size: batch,
+        padding: 0,
+    };
+    bpf(PROG_RUN, &attr).map(drop)
 }
 
 fn bpf<A>(command: libc::c_long, attr: &A) -> io::Result<usize> {

@@ -21,6 +21,7 @@ mod attachment;
 pub mod fast_path;
 mod fast_program;
 mod hold;
+pub mod load;
 mod mapping;
 mod program;
 mod report;
