@@ -9,7 +9,7 @@ use weir_wire::{DropReason, Instant, Packet, Pool, PortId, SwitchId};
 use super::policy::pair;
 use super::{Cleared, Engine, Exits, Inspected, Place, Ticket, Wait, Why};
 use crate::flow::key::{self, Belongs};
-use crate::flow::tcp::{Advance, Phase, Segment, Tcp};
+use crate::flow::tcp::{Advance, Phase, Segment, State, Tcp};
 use crate::flow::{Flow, Ways};
 use crate::inspect::Direction;
 use crate::policy::{Decision, Dscp};
@@ -258,6 +258,12 @@ impl Engine {
         }
         if let Some(tcp) = tcp {
             flow.tcp = tcp;
+            if tcp.state() == State::TimeWait
+                && let Some(inspect) = flow.inspect.as_mut()
+            {
+                // Nothing can follow: many short connections would else fill the memory of those that live.
+                inspect.give_back(&mut self.memory);
+            }
         }
         let first_answer = direction == Direction::Reply && !flow.answered;
         flow.answered |= first_answer;

@@ -315,6 +315,13 @@ impl FlowInspect {
         self.charge(PortId::default(), 0, memory);
     }
 
+    /// The connection is over, its flow is remembered for a while yet: gives back what both sides have acknowledged.
+    pub fn give_back(&mut self, memory: &mut StreamMemory) {
+        for side in self.sides.iter_mut().filter(|side| side.stream.is_acknowledged()) {
+            side.stream.release(memory);
+        }
+    }
+
     /// Tells `memory` what the application layer holds; it counts for the port that sent last.
     fn charge(&mut self, port: PortId, bytes: usize, memory: &mut StreamMemory) {
         let (before, held) = std::mem::replace(&mut self.layer, (port, bytes));

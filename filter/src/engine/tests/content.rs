@@ -46,6 +46,20 @@ fn a_match_ends_the_flow_and_is_told() {
 }
 
 #[test]
+fn a_connection_that_is_over_holds_nothing_while_it_is_remembered() {
+    let mut world = World::new(&inspecting(&program(DROP)));
+    world.handshake(A, 1000, B, 80).unwrap();
+    let (ask, page) = ([b'a'; 1000], [b'b'; 1400]);
+    world.send(&seg(A4, 1000, B4, 80, TCP_ACK, 101, 501, &ask), A, B).unwrap();
+    world.send(&seg(B4, 80, A4, 1000, TCP_ACK, 501, 1101, &page), B, A).unwrap();
+    assert!(world.engine.memory.used >= 1400);
+    world.send(&seg(A4, 1000, B4, 80, TCP_ACK | TCP_FIN, 1101, 1901, b""), A, B).unwrap();
+    world.send(&seg(B4, 80, A4, 1000, TCP_ACK | TCP_FIN, 1901, 1102, b""), B, A).unwrap();
+    world.send(&seg(A4, 1000, B4, 80, TCP_ACK, 1102, 1902, b""), A, B).unwrap();
+    assert_eq!((world.engine.flow_count(), world.engine.memory.used), (1, 0));
+}
+
+#[test]
 fn reject_tells_both_ends() {
     let mut world = World::new(&inspecting(&program(REJECT)));
     world.handshake(A, 1000, B, 80).unwrap();
