@@ -2,15 +2,53 @@
 //!
 //! The cookie is the sequence number of the SYN-ACK: 27 bits of SipHash-2-4 over the connection's name, the client's
 //! sequence number, the time and the MSS, then two bits of the time and three of the MSS. It is believed for 64 to 128
-//! seconds. Window scale, timestamps and SACK are not offered, so there is nothing else to remember. The key comes from
-//! outside.
+//! seconds. The key comes from outside.
+//!
+//! What the cookie has no room for, a client with timestamps remembers for us: the lowest bits of the time that it is told,
+//! and echoes, are its window scale, whether it takes SACK, and the scale that it was told ([`Agreed`]). Clients
+//! without timestamps get neither of these. The bits are not signed: a client that changes them harms itself alone.
 
 use weir_wire::Instant;
+use weir_wire::tcp_options::SCALE_MAX;
 
 /// Seconds of a time slot.
 const SLOT_S: u64 = 64;
 /// The MSS values that a cookie can carry, ascending (RFC 9293, 3.7.1: 536 and 1220 where nothing is said).
 const MSS: [u16; 8] = [536, 1220, 1300, 1380, 1432, 1440, 1460, 8940];
+
+/// Bits of a timestamp that tell of something else than the time.
+const AGREED_BITS: u32 = 9;
+/// No window scale.
+const NONE: u32 = 15;
+
+/// What was agreed on with a client beside the MSS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Agreed {
+    /// The client's window scale.
+    pub theirs: Option<u8>,
+    /// The one that it was told; there is none without the other.
+    pub told: Option<u8>,
+    /// Both take selective acknowledgments.
+    pub sack: bool,
+}
+
+impl Agreed {
+    /// A time in milliseconds, to half a second, that says this.
+    pub fn stamp(self, now: Instant) -> u32 {
+        let scale = |shift: Option<u8>| shift.map_or(NONE, |shift| u32::from(shift.min(SCALE_MAX)));
+        let bits = scale(self.theirs) | u32::from(self.sack) << 4 | scale(self.told) << 5;
+        ((now.0 / 1_000_000) as u32) >> AGREED_BITS << AGREED_BITS | bits
+    }
+
+    /// What such a time says.
+    pub fn of(stamp: u32) -> Agreed {
+        let scale = |bits: u32| (bits != NONE).then_some(bits as u8);
+        match (scale(stamp & 15), scale(stamp >> 5 & 15)) {
+            (Some(theirs), Some(told)) => Agreed { theirs: Some(theirs), told: Some(told), sack: stamp >> 4 & 1 == 1 },
+            (None, _) | (_, None) => Agreed { theirs: None, told: None, sack: stamp >> 4 & 1 == 1 },
+        }
+    }
+}
 
 /// Makes cookies and believes its own.
 #[derive(Clone, Debug)]
@@ -131,6 +169,22 @@ mod tests {
                 assert_eq!(Cookies::new([1, 3]).check(now, bound, cookie), None);
             }
         }
+    }
+
+    #[test]
+    fn a_time_says_what_was_agreed_on() {
+        for theirs in [None, Some(0), Some(14)] {
+            for told in [None, Some(0), Some(7)] {
+                for sack in [false, true] {
+                    let agreed = Agreed { theirs, told, sack };
+                    let both = theirs.is_some() && told.is_some();
+                    let kept = if both { agreed } else { Agreed { theirs: None, told: None, sack } };
+                    assert_eq!(Agreed::of(agreed.stamp(Instant::from_secs(5))), kept);
+                }
+            }
+        }
+        let at = |s| Agreed::default().stamp(Instant::from_secs(s));
+        assert!(at(1) < at(2) && at(2) - at(1) <= 1024, "it is a time");
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! Guests that flood, scan and take more than their share: the others never notice.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use weir_tests::lab::{
-    Exchange, Failure, HttpServer, Lan, Namespace, RawHost, Wanted, http_get, skip_unless_root, switch_with_rules, tap,
+    Exchange, Failure, HttpServer, Lan, Namespace, RawHost, Said, Wanted, converse, http_get, skip_unless_root,
+    skip_without, switch_with_rules, tap, transfer,
 };
 use weir_wire::build::{Ends, tcp};
 use weir_wire::numbers::TCP_SYN;
@@ -100,6 +102,45 @@ fn a_syn_flood_never_reaches_the_guest_and_real_clients_do() -> Result<(), Failu
     let cookies = shown["cookies"].as_u64().unwrap_or(0);
     assert!(cookies > u64::from(SOURCES) / 2, "the flood was answered in the guest's place: {shown}");
     assert!(shown["completed"].as_u64() >= Some(pages), "{shown}");
+    Ok(())
+}
+
+#[test]
+fn a_connection_through_the_proxy_keeps_window_scale_timestamps_and_selective_acknowledgments() -> Result<(), Failure> {
+    if skip_unless_root() {
+        return Ok(());
+    }
+    if skip_without("ss") {
+        return Ok(());
+    }
+    let (lan, _attacker) = site("syn_proxy = { half_open = 0 }", "")?;
+    let [web, client] = &lan.hosts[..] else { unreachable!() };
+    // What each end says of the connection: its flags, and the scales of what it sends and takes.
+    let told = |host: &Namespace, port: u16| -> Result<(bool, String, String), Failure> {
+        let filter = format!("( sport = :{port} or dport = :{port} )");
+        let out = host.inside(|| Ok(Command::new("ss").args(["-tin", "state", "established", &filter]).output()?))?;
+        let text = String::from_utf8_lossy(&out.stdout).into_owned();
+        let scales = text.split("wscale:").nth(1).and_then(|rest| rest.split(' ').next()?.split_once(','));
+        let (sends, takes) = scales.ok_or_else(|| Failure::new(format!("no window scale in {text}")))?;
+        let flags: Vec<&str> = text.split_whitespace().collect();
+        Ok((flags.contains(&"ts") && flags.contains(&"sack"), sends.to_owned(), takes.to_owned()))
+    };
+    // The second connection is told what was learned of the server with the first.
+    for port in [8001, 8002] {
+        let mut talk = converse(&client.namespace, &web.namespace, web.at(port))?;
+        assert_eq!(talk.say(b"a word", Duration::from_secs(5))?, Said::Heard);
+        let (there, here) = (told(&web.namespace, port)?, told(&client.namespace, port)?);
+        assert!(there.0 && here.0, "timestamps and selective acknowledgments: {there:?} {here:?}");
+        assert_eq!(there.1, here.2, "the server knows the client's scale");
+        if port == 8002 {
+            assert_eq!(here.1, there.2, "the client knows the server's");
+        }
+    }
+    // More than a window of 64 KiB could have on its way; all of it arrives as it was sent.
+    transfer(&client.namespace, &web.namespace, web.at(8003), 64 << 20)?;
+    transfer(&web.namespace, &client.namespace, client.at(8004), 16 << 20)?;
+    let shown = lan.daemon.ctl_json(&["quota", "show"])?;
+    assert!(shown["completed"].as_u64() >= Some(3), "{shown}");
     Ok(())
 }
 

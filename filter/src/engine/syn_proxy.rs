@@ -2,26 +2,30 @@
 //! completed.
 //!
 //! A SYN toward a guest that is protected, and that the policy allows, is answered with a cookie and forgotten. The ACK
-//! that brings the cookie back opens a flow, and the guest gets a SYN of our making with the client's own number. When
-//! it accepts, both handshakes are complete, and from then on only the numbers that the guest counts by differ: its
-//! segments are moved by a constant on their way to the client ([`Engine::splice_out`]), the client's acknowledgments
-//! back ([`Engine::splice_in`]). The flow's state, the streams and the rules know the guest's numbers alone.
+//! that brings the cookie back opens a flow, and the guest gets a SYN of our making with the client's own number and
+//! options. When it accepts, both handshakes are complete, and from then on only the numbers that the guest counts by
+//! differ: each side is told them in its own ([`splice`](super::splice)). The flow's state, the streams and the rules know
+//! the guest's numbers alone.
+//!
+//! Window scale, SACK and timestamps are agreed on with clients that have timestamps, whose echo remembers the rest
+//! ([`Agreed`]); what a guest itself agrees to is learned from its answers, by port, and until then taken to be what most
+//! hosts do. Where it turns out otherwise, windows are told in the units that were promised.
 //!
 //! Until the guest has accepted, the client is offered a window of nothing, so no data is lost; what it sends to ask for
-//! more makes us ask the guest again. Window scale, timestamps and SACK are not used on such connections. Splices are as
-//! many as flows at most, and go with these.
+//! more makes us ask the guest again. Splices are as many as flows at most, and go with these.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use weir_wire::build::{Toward, bare_segment, shift_ack, shift_seq};
+use weir_wire::build::{Toward, bare_segment};
 use weir_wire::checksum::verify_l4;
 use weir_wire::numbers::{TCP_ACK, TCP_RST, TCP_SYN};
-use weir_wire::{DropReason, Instant, Packet, PortId, TcpFields};
+use weir_wire::{DropReason, Instant, PortId, TcpFields, TcpOptions};
 
 use super::pass::{Passing, Refusal};
-use super::{Engine, Exits, Place, Ticket};
-use crate::cookie::{Bound, Cookies};
+use super::splice::{Numbers, Splice};
+use super::{Engine, Exits, Place};
+use crate::cookie::{Agreed, Bound, Cookies};
 use crate::event::Notice;
 use crate::flow::Ways;
 use crate::flow::key::Key;
@@ -39,13 +43,45 @@ const OUR_MSS: [u16; 2] = [1460, 1440];
 /// What a client takes that says nothing (RFC 9293, 3.7.1).
 const USUAL_MSS: [u16; 2] = [536, 1220];
 
-/// A connection whose ends count differently.
+/// What guests are taken to agree to before one has answered: window scale 7, as Linux does by its usual bounds.
+const USUAL: TcpOptions = TcpOptions { mss: None, scale: Some(7), sack_permitted: true, timestamps: Some((0, 0)) };
+
+/// A guest that was asked in the name of a client.
 #[derive(Clone, Copy, Debug)]
-enum Splice {
-    /// The guest was asked.
-    Asked { seq: u32, cookie: u32, mss: u16, window: u16, at: Instant },
-    /// It has accepted: the client's number for each of its segments is so much higher.
-    Open { offset: u32 },
+pub(super) struct Asked {
+    /// The client's number.
+    seq: u32,
+    cookie: u32,
+    /// The client's window, in its units.
+    window: u16,
+    mss: u16,
+    agreed: Agreed,
+    /// The client's time, and the one that it was told.
+    stamps: Option<(u32, u32)>,
+    at: Instant,
+}
+
+impl Asked {
+    /// The SYN for the guest.
+    fn syn(&self) -> (TcpFields, TcpOptions) {
+        // A SYN's window has no units.
+        let wide = u32::from(self.window) << self.agreed.theirs.unwrap_or(0);
+        let window = u16::try_from(wide).unwrap_or(u16::MAX);
+        let numbers = TcpFields { seq: self.seq, ack: 0, flags: TCP_SYN, window, ..TcpFields::default() };
+        let options = TcpOptions {
+            mss: Some(self.mss),
+            scale: self.agreed.theirs,
+            sack_permitted: self.agreed.sack,
+            timestamps: self.stamps.map(|(theirs, _)| (theirs, 0)),
+        };
+        (numbers, options)
+    }
+
+    /// What the client expects of the guest next.
+    fn theirs(&self) -> TcpFields {
+        let (seq, ack) = (self.cookie.wrapping_add(1), self.seq.wrapping_add(1));
+        TcpFields { seq, ack, ..TcpFields::default() }
+    }
 }
 
 /// What the proxy has done.
@@ -63,9 +99,11 @@ pub struct SynProxyCounters {
 #[derive(Debug)]
 pub(super) struct SynProxies {
     cookies: Cookies,
-    splices: BTreeMap<u32, Splice>,
+    pub splices: BTreeMap<u32, Splice>,
     /// By port: on until, and not told again until.
     on: Vec<[Instant; 2]>,
+    /// By port: what a guest there has agreed to last.
+    learned: Vec<Option<TcpOptions>>,
     counters: SynProxyCounters,
 }
 
@@ -81,6 +119,7 @@ impl SynProxies {
             cookies: Cookies::new(key),
             splices: BTreeMap::new(),
             on: Vec::new(),
+            learned: Vec::new(),
             counters: SynProxyCounters::default(),
         }
     }
@@ -104,19 +143,27 @@ impl SynProxies {
         self.splices.contains_key(&slot)
     }
 
-    /// How much higher the client counts the guest's segments.
-    fn offset(&self, slot: u32) -> Option<u32> {
-        match self.splices.get(&slot)? {
-            Splice::Open { offset } => Some(*offset),
-            Splice::Asked { .. } => None,
+    /// What a guest behind a port is thought to agree to.
+    fn habits(&self, port: PortId) -> TcpOptions {
+        self.learned.get(usize::from(port.0)).copied().flatten().unwrap_or(USUAL)
+    }
+
+    fn learn(&mut self, port: PortId, options: TcpOptions) {
+        let index = usize::from(port.0);
+        if index >= self.learned.len() {
+            self.learned.resize(index + 1, None);
+        }
+        if let Some(place) = self.learned.get_mut(index) {
+            *place = Some(options);
         }
     }
 }
 
-/// What a cookie is bound to: the flow's name, as two hashes of it under different keys would be no better than one.
-fn words(key: &Key, from_low: bool) -> [u64; 6] {
+/// What a cookie is bound to: the flow's name, as two hashes of it under different keys would be no better than one, and
+/// whether the client has timestamps, which it must not forget.
+fn words(key: &Key, from_low: bool, options: &TcpOptions) -> [u64; 6] {
     let [a, b, c, d, e] = key.words();
-    [a, b, c, d, e, u64::from(from_low)]
+    [a, b, c, d, e, u64::from(from_low) | u64::from(options.timestamps.is_some()) << 1]
 }
 
 impl Engine {
@@ -134,9 +181,18 @@ impl Engine {
         }
         let Some(syn) = Segment::of(p.packet).filter(|syn| syn.is_open()) else { return false };
         let family = usize::from(p.packet.ipv6().is_some());
-        let offered = mss(p.packet.tcp_options()).or(USUAL_MSS.get(family).copied()).unwrap_or(536);
-        let words = words(key, from_low);
-        let cookie = self.proxies.cookies.make(p.now, Bound { words: &words, seq: syn.seq }, offered);
+        let (offered, habits) = (TcpOptions::of(p.packet.tcp_options()), self.proxies.habits(to));
+        let timestamps = offered.timestamps.filter(|_| habits.timestamps.is_some());
+        // Without the echo of a time there is nobody who remembers the rest.
+        let told = timestamps.and(offered.scale.and(habits.scale));
+        let agreed = Agreed {
+            theirs: told.and(offered.scale),
+            told,
+            sack: timestamps.is_some() && offered.sack_permitted && habits.sack_permitted,
+        };
+        let mss = offered.mss.or(USUAL_MSS.get(family).copied()).unwrap_or(536);
+        let words = words(key, from_low, &TcpOptions { timestamps, ..offered });
+        let cookie = self.proxies.cookies.make(p.now, Bound { words: &words, seq: syn.seq }, mss);
         let numbers = TcpFields {
             seq: cookie,
             ack: syn.seq.wrapping_add(1),
@@ -145,8 +201,14 @@ impl Engine {
             ..TcpFields::default()
         };
         let ours = OUR_MSS.get(family).copied();
+        let answer = TcpOptions {
+            mss: ours.min(habits.mss.or(ours)),
+            scale: told,
+            sack_permitted: agreed.sack,
+            timestamps: timestamps.map(|(theirs, _)| (agreed.stamp(p.now), theirs)),
+        };
         let from = p.packet.port;
-        self.replies.push_own(from, || bare_segment(p.packet, Toward::Sender, numbers, ours, p.pool));
+        self.replies.push_own(from, || bare_segment(p.packet, Toward::Sender, numbers, &answer, p.pool));
         self.proxies.counters.cookies += 1;
         true
     }
@@ -188,15 +250,18 @@ impl Engine {
             return Ok(false);
         }
         let (seq, cookie) = (ack.seq.wrapping_sub(1), ack.ack.wrapping_sub(1));
-        let words = words(key, from_low);
+        let said = TcpOptions::of(p.packet.tcp_options());
+        let words = words(key, from_low, &said);
         let checked = self.proxies.cookies.check(p.now, Bound { words: &words, seq }, cookie);
         let Some(mss) = checked.filter(|_| verify_l4(p.packet)) else {
             self.proxies.counters.refused += 1;
             return Ok(false);
         };
         self.proxies.counters.completed += 1;
-        let numbers = TcpFields { seq, ack: 0, flags: TCP_SYN, window: ack.window, ..TcpFields::default() };
-        let syn = bare_segment(p.packet, Toward::Receiver, numbers, Some(mss), p.pool);
+        let agreed = said.timestamps.map_or(Agreed::default(), |(_, echo)| Agreed::of(echo));
+        let asked = Asked { seq, cookie, window: ack.window, mss, agreed, stamps: said.timestamps, at: p.now };
+        let (numbers, options) = asked.syn();
+        let syn = bare_segment(p.packet, Toward::Receiver, numbers, &options, p.pool);
         let Some(mut syn) = syn else { return Err(DropReason::SynProxied.into()) };
         syn.hash = p.packet.hash;
         let mut inner =
@@ -211,7 +276,7 @@ impl Engine {
             p.pool.give(syn.buffer);
             return Err(DropReason::SynProxied.into());
         };
-        self.proxies.splices.insert(slot, Splice::Asked { seq, cookie, mss, window: ack.window, at: p.now });
+        self.proxies.splices.insert(slot, Splice::Asked(asked));
         self.table.at_mut(slot).settled = Ways::default();
         self.replies.push_made(to, syn, p.pool);
         Ok(true)
@@ -225,24 +290,21 @@ impl Engine {
         slot: u32,
         direction: Direction,
     ) -> Option<Result<(), Refusal>> {
-        let Some(&Splice::Asked { seq, cookie, mss, window, at }) = self.proxies.splices.get(&slot) else {
-            return None;
-        };
-        let absorbed = || Some(Err(Refusal::of(slot, DropReason::SynProxied)));
+        let Some(&Splice::Asked(asked)) = self.proxies.splices.get(&slot) else { return None };
         let segment = Segment::of(p.packet)?;
         if direction == Direction::Original {
-            if segment.flags & TCP_RST != 0 || (segment.flags & TCP_SYN != 0 && segment.seq != seq) {
+            if segment.flags & TCP_RST != 0 || (segment.flags & TCP_SYN != 0 && segment.seq != asked.seq) {
                 return None;
             }
             // It asks for a window, or sends what it could not know that nobody reads yet: the guest is asked again.
-            if p.now.since(at) >= AGAIN
+            if p.now.since(asked.at) >= AGAIN
                 && let Some(to) = p.exits.sole()
             {
-                let numbers = TcpFields { seq, ack: 0, flags: TCP_SYN, window, ..TcpFields::default() };
-                self.replies.push_own(to, || bare_segment(p.packet, Toward::Receiver, numbers, Some(mss), p.pool));
-                self.proxies.splices.insert(slot, Splice::Asked { seq, cookie, mss, window, at: p.now });
+                let (numbers, options) = asked.syn();
+                self.replies.push_own(to, || bare_segment(p.packet, Toward::Receiver, numbers, &options, p.pool));
+                self.proxies.splices.insert(slot, Splice::Asked(Asked { at: p.now, ..asked }));
             }
-            return absorbed();
+            return Some(Err(Refusal::of(slot, DropReason::SynProxied)));
         }
         let accepts = segment.flags == TCP_SYN | TCP_ACK;
         if !accepts && segment.flags & TCP_RST == 0 {
@@ -251,97 +313,60 @@ impl Engine {
         if let Err(refusal) = self.known_flow(p, slot, direction) {
             return Some(Err(refusal));
         }
-        let client = p.exits.sole().unwrap_or(self.table.at(slot).ports[0]);
-        let theirs = TcpFields { seq: cookie.wrapping_add(1), ack: seq.wrapping_add(1), ..TcpFields::default() };
+        let told = if accepts { self.splice(p, slot, &asked) } else { Ok(()) };
         if !accepts {
-            let reset = TcpFields { flags: TCP_RST | TCP_ACK, ..theirs };
-            self.replies.push_own(client, || bare_segment(p.packet, Toward::Receiver, reset, None, p.pool));
-            return absorbed();
+            let client = p.exits.sole().unwrap_or(self.table.at(slot).ports[0]);
+            let numbers = TcpFields { flags: TCP_RST | TCP_ACK, ..asked.theirs() };
+            let none = TcpOptions::default();
+            self.replies.push_own(client, || bare_segment(p.packet, Toward::Receiver, numbers, &none, p.pool));
         }
-        self.proxies.splices.insert(slot, Splice::Open { offset: cookie.wrapping_sub(segment.seq) });
-        let opening = TcpFields { flags: TCP_ACK, window: segment.window, ..theirs };
-        self.replies.push_own(client, || bare_segment(p.packet, Toward::Receiver, opening, None, p.pool));
-        let numbers = TcpFields {
-            seq: seq.wrapping_add(1),
+        Some(told.and(Err(Refusal::of(slot, DropReason::SynProxied))))
+    }
+
+    /// The guest accepts: both ends are told, each in its numbers.
+    fn splice(&mut self, p: &mut Passing<'_, '_>, slot: u32, asked: &Asked) -> Result<(), Refusal> {
+        let Some(segment) = Segment::of(p.packet) else { return Ok(()) };
+        let guest = p.packet.port;
+        let options = TcpOptions::of(p.packet.tcp_options());
+        self.proxies.learn(guest, options);
+        let client = p.exits.sole().unwrap_or(self.table.at(slot).ports[0]);
+        let stamps = asked.stamps.zip(options.timestamps);
+        let numbers = Numbers {
+            offset: asked.cookie.wrapping_sub(segment.seq),
+            stamp: stamps.map_or(0, |((_, told), (value, _))| told.wrapping_sub(value)),
+            to_client: options.scale.unwrap_or(0) as i8 - asked.agreed.told.unwrap_or(0) as i8,
+            // A guest that does not scale takes no scaled windows either.
+            to_guest: if options.scale.is_none() { asked.agreed.theirs.unwrap_or(0) as i8 } else { 0 },
+        };
+        self.proxies.splices.insert(slot, Splice::Open(numbers));
+        let window = segment.window >> asked.agreed.told.unwrap_or(0);
+        let opening = TcpFields { flags: TCP_ACK, window: window.max(1), ..asked.theirs() };
+        let stamped = |timestamps| TcpOptions { timestamps, ..TcpOptions::default() };
+        let said = stamped(asked.stamps.map(|(theirs, told)| (told, theirs)));
+        self.replies.push_own(client, || bare_segment(p.packet, Toward::Receiver, opening, &said, p.pool));
+        let wide = u32::from(asked.window) << numbers.to_guest;
+        let ack = TcpFields {
+            seq: asked.seq.wrapping_add(1),
             ack: segment.seq.wrapping_add(1),
             flags: TCP_ACK,
-            window,
+            window: u16::try_from(wide).unwrap_or(u16::MAX),
             ..TcpFields::default()
         };
-        let guest = p.packet.port;
-        if let Some(mut ack) = bare_segment(p.packet, Toward::Sender, numbers, None, p.pool) {
-            ack.port = client;
-            ack.hash = p.packet.hash;
-            let mut inner =
-                Passing { now: p.now, packet: &ack, switch: p.switch, exits: Exits::One(guest), pool: &mut *p.pool };
-            match self.known_flow(&mut inner, slot, Direction::Original) {
-                Ok(()) => self.replies.push_made(guest, ack, p.pool),
-                Err(refusal) => {
-                    p.pool.give(ack.buffer);
-                    return Some(Err(refusal));
-                }
+        let said = stamped(stamps.map(|((theirs, _), (value, _))| (theirs, value)));
+        let Some(mut ack) = bare_segment(p.packet, Toward::Sender, ack, &said, p.pool) else { return Ok(()) };
+        ack.port = client;
+        ack.hash = p.packet.hash;
+        let mut inner =
+            Passing { now: p.now, packet: &ack, switch: p.switch, exits: Exits::One(guest), pool: &mut *p.pool };
+        match self.known_flow(&mut inner, slot, Direction::Original) {
+            Ok(()) => {
+                self.replies.push_made(guest, ack, p.pool);
+                Ok(())
             }
-        }
-        absorbed()
-    }
-
-    /// What the client says in its numbers, in the guest's.
-    pub(super) fn splice_in(&self, ticket: &Ticket, packet: &mut Packet) {
-        if let Place::Known { slot, generation, direction: Direction::Original } = ticket.place
-            && self.table.get(slot, generation).is_some()
-            && let Some(offset) = self.proxies.offset(slot)
-        {
-            shift_ack(packet, offset.wrapping_neg());
-        }
-    }
-
-    /// What the client says, in its own numbers again: it is to come once more.
-    pub(super) fn splice_back(&self, ticket: &Ticket, packet: &mut Packet) {
-        if let Place::Known { slot, generation, direction: Direction::Original } = ticket.place
-            && self.table.get(slot, generation).is_some()
-            && let Some(offset) = self.proxies.offset(slot)
-        {
-            shift_ack(packet, offset);
-        }
-    }
-
-    /// What the guest says in its numbers, in the client's.
-    pub(super) fn splice_out(&self, ticket: &Ticket, packet: &mut Packet) {
-        if let Place::Known { slot, generation, direction: Direction::Reply } = ticket.place
-            && self.table.get(slot, generation).is_some()
-            && let Some(offset) = self.proxies.offset(slot)
-        {
-            shift_seq(packet, offset);
-        }
-    }
-
-    /// Answers of the guard to a client of a spliced connection, from the `first` that waits on, in the client's numbers.
-    pub(super) fn splice_answers(&mut self, ticket: &Ticket, first: usize) {
-        if let Place::Known { slot, generation, .. } = ticket.place
-            && let Some(flow) = self.table.get(slot, generation)
-            && let Some(offset) = self.proxies.offset(slot)
-        {
-            self.replies.shift(first, flow.ports[0], offset);
-        }
-    }
-
-    /// A sequence number that an ICMP error quotes of a segment that went this way, as the guest counts.
-    pub(super) fn quoted_number(&self, slot: u32, quoted: Direction, seq: u32) -> u32 {
-        match self.proxies.offset(slot) {
-            Some(offset) if quoted == Direction::Reply => seq.wrapping_sub(offset),
-            _ => seq,
-        }
-    }
-}
-
-/// RFC 9293, 3.2: kind 2, length 4.
-fn mss(mut options: &[u8]) -> Option<u16> {
-    loop {
-        options = match options {
-            [2, 4, high, low, ..] => return Some(u16::from_be_bytes([*high, *low])),
-            [1, rest @ ..] => rest,
-            [2..=u8::MAX, length @ 2..=u8::MAX, ..] => options.get(usize::from(*length)..)?,
-            _ => return None,
+            Err(refusal) => {
+                p.pool.give(ack.buffer);
+                Err(refusal)
+            }
         }
     }
 }

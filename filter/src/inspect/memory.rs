@@ -134,6 +134,11 @@ impl StreamMemory {
             && (all <= self.limit / 2 || own <= self.limit / (self.holders + 1))
     }
 
+    /// Whether a direction that holds nothing and is sent by `port` may hold so much.
+    pub fn has_room_for(&self, port: PortId, bytes: usize) -> bool {
+        self.has_room(port, 0, bytes)
+    }
+
     /// Bytes held that this port sent.
     pub fn held_by(&self, port: PortId) -> usize {
         self.by_port.get(usize::from(port.0)).copied().unwrap_or(0)

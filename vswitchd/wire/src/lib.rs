@@ -18,6 +18,7 @@ pub mod packet;
 mod parse;
 mod plain;
 pub mod segment;
+pub mod tcp_options;
 pub mod time;
 
 pub use buffer::{Buffer, Pool};
@@ -27,4 +28,5 @@ pub use ids::{Epoch, InterfaceId, PortId, RouterId, RuleId, SwitchId, Vid};
 pub use mac::MacAddr;
 pub use offload::{Capabilities, Checksum, Offload, Segmentation};
 pub use packet::{Fragment, Headers, L3, Nowhere, Origin, Packet, Rest, Tag};
+pub use tcp_options::TcpOptions;
 pub use time::Instant;

@@ -1,5 +1,7 @@
 //! The SYN proxy: what a flood makes of it, and what a client and a guest see of each other through it.
 
+use weir_wire::{TcpFields, TcpOptions};
+
 use super::*;
 use crate::policy::SynProxy;
 
@@ -47,8 +49,13 @@ fn connect(world: &mut World, port: u16) -> u32 {
     cookie.wrapping_sub(77)
 }
 
+/// Sends a frame and returns the numbers with which it leaves.
+fn through(world: &mut World, frame: &Frame, from: u16, to: u16) -> TcpFields {
+    sent_on(world, frame, from, to).tcp().unwrap()
+}
+
 /// Sends a frame and returns it as it leaves.
-fn through(world: &mut World, frame: &Frame, from: u16, to: u16) -> weir_wire::TcpFields {
+fn sent_on(world: &mut World, frame: &Frame, from: u16, to: u16) -> Packet {
     let mut packet = frame.packet_in(from, &mut world.pool);
     assert!(!world.carry(&mut packet, to), "the short way knows no numbers");
     packet.parse().unwrap();
@@ -56,7 +63,7 @@ fn through(world: &mut World, frame: &Frame, from: u16, to: u16) -> weir_wire::T
     match world.engine.inspect(world.now, packet, ticket, PortId(to), &mut world.pool) {
         Inspected::Forward(cleared) => {
             assert!(weir_wire::checksum::verify_l4(cleared.packet()));
-            cleared.packet().tcp().unwrap()
+            cleared.into_packet()
         }
         Inspected::Dropped(_, why) => panic!("{why:?}"),
         Inspected::Wait(..) => panic!("it waits"),
@@ -76,6 +83,99 @@ fn a_client_that_completes_its_handshake_talks_to_the_guest() {
     let ends = seg(B4, 80, A4, 4000, TCP_FIN | TCP_ACK, 81, 1004, b"");
     assert_eq!(through(&mut world, &ends, B, A).seq, 81u32.wrapping_add(offset));
     assert_eq!(world.engine.syn_proxy_counters().completed, 1);
+}
+
+/// A segment with options and a window.
+fn told(way: u16, fields: (u8, u32, u32, u16), options: &TcpOptions) -> Frame {
+    let (flags, seq, ack, window) = fields;
+    let options = options.bytes();
+    let seg = crate::testing::Seg { flags, seq, ack, window, options: &options, ..Default::default() };
+    if way == A { Frame::segment(A4, 4000, B4, 80, seg) } else { Frame::segment(B4, 80, A4, 4000, seg) }
+}
+
+fn stamped(value: u32, echo: u32) -> TcpOptions {
+    TcpOptions { timestamps: Some((value, echo)), ..TcpOptions::default() }
+}
+
+/// A client with everything, and a guest that answers as told; what the client is told, and what the guest is.
+fn agree(world: &mut World, guest: TcpOptions) -> [(TcpFields, TcpOptions); 4] {
+    let options = TcpOptions { mss: Some(1400), scale: Some(9), sack_permitted: true, timestamps: Some((500, 0)) };
+    let of = |said: &[(u16, Packet)], at: usize, to: u16| {
+        assert_eq!(said[at].0, to);
+        (said[at].1.tcp().unwrap(), TcpOptions::of(said[at].1.tcp_options()))
+    };
+    let said = absorbed(world, &told(A, (TCP_SYN, 1000, 0, 64_000), &options), A, B);
+    let answer = of(&said, 0, A);
+    let (cookie, ours) = (answer.0.seq, answer.1.timestamps.unwrap().0);
+    let forgetful = told(A, (TCP_ACK, 1001, cookie.wrapping_add(1), 200), &TcpOptions::default());
+    assert_eq!(world.send(&forgetful, A, B), Err(DropReason::TcpMidstream), "it had timestamps");
+    let ack = told(A, (TCP_ACK, 1001, cookie.wrapping_add(1), 200), &stamped(510, ours));
+    let said = absorbed(world, &ack, A, B);
+    let syn = of(&said, 0, B);
+    let said = absorbed(world, &told(B, (TCP_SYN | TCP_ACK, 77, 1001, 60_000), &guest), B, A);
+    [answer, syn, of(&said, 0, A), of(&said, 1, B)]
+}
+
+#[test]
+fn a_client_with_timestamps_keeps_its_window_scale_and_its_selective_acknowledgments() {
+    let mut spec = proxied(0);
+    spec.settings.midstream_grace = std::time::Duration::ZERO;
+    let mut world = World::new(&spec);
+    let guest =
+        TcpOptions { mss: Some(1300), scale: Some(7), sack_permitted: true, timestamps: Some((9_000_000, 510)) };
+    let [answer, syn, opening, ack] = agree(&mut world, guest);
+    let (cookie, (ours, _)) = (answer.0.seq, answer.1.timestamps.unwrap());
+    assert_eq!((answer.1.mss, answer.1.scale, answer.1.sack_permitted), (Some(1460), Some(7), true));
+    let asked = TcpOptions { mss: Some(1380), scale: Some(9), sack_permitted: true, timestamps: Some((510, 0)) };
+    assert_eq!((syn.1, syn.0.window), (asked, u16::MAX), "200 times 512");
+    assert_eq!((opening.0.window, opening.1), (60_000 >> 7, stamped(ours, 510)));
+    assert_eq!((ack.0.window, ack.1), (200, stamped(510, 9_000_000)));
+    // The guest's time goes on from where ours stood, and the client's echo of it comes back in the guest's.
+    let data = told(B, (TCP_ACK, 78, 1001, 500), &stamped(9_000_030, 510));
+    let packet = sent_on(&mut world, &data, B, A);
+    assert_eq!(TcpOptions::of(packet.tcp_options()), stamped(ours.wrapping_add(30), 510));
+    assert_eq!(packet.tcp().map(|tcp| (tcp.seq, tcp.window)), Some((cookie.wrapping_add(1), 500)));
+    let mut options = stamped(540, ours.wrapping_add(30)).bytes();
+    let edges = [cookie.wrapping_add(11), cookie.wrapping_add(21)].map(u32::to_be_bytes).concat();
+    options.extend([&[1, 1, 5, 10][..], &edges].concat());
+    let seg = crate::testing::Seg {
+        flags: TCP_ACK,
+        seq: 1001,
+        ack: cookie.wrapping_add(1),
+        options: &options,
+        ..Default::default()
+    };
+    let packet = sent_on(&mut world, &Frame::segment(A4, 4000, B4, 80, seg), A, B);
+    assert_eq!(TcpOptions::of(packet.tcp_options()), stamped(540, 9_000_030));
+    assert_eq!(packet.tcp_options()[16..24], [88u32, 98].map(u32::to_be_bytes).concat());
+    // The next client is told what this guest has agreed to.
+    world.replies();
+    let said = absorbed(
+        &mut world,
+        &Frame::segment(A4, 4001, B4, 80, crate::testing::Seg { flags: TCP_SYN, ..Default::default() }),
+        A,
+        B,
+    );
+    assert_eq!(TcpOptions::of(said[0].1.tcp_options()).mss, Some(1300));
+}
+
+#[test]
+fn a_guest_that_agrees_to_less_is_told_windows_that_it_understands() {
+    let mut spec = proxied(0);
+    spec.settings.midstream_grace = std::time::Duration::ZERO;
+    let mut world = World::new(&spec);
+    let [answer, _, opening, ack] = agree(&mut world, TcpOptions::default());
+    assert_eq!(answer.1.scale, Some(7), "nobody knows yet");
+    assert_eq!((opening.0.window, ack.0.window), (60_000 >> 7, u16::MAX), "200 times 512 do not fit");
+    let data = seg(B4, 80, A4, 4000, TCP_ACK, 78, 1001, b"x");
+    assert_eq!(sent_on(&mut world, &data, B, A).tcp().map(|tcp| tcp.window), Some(u16::MAX >> 7));
+    let heard = told(A, (TCP_ACK, 1001, answer.0.seq.wrapping_add(2), 3), &TcpOptions::default());
+    assert_eq!(sent_on(&mut world, &heard, A, B).tcp().map(|tcp| tcp.window), Some(3 << 9));
+    // It is known from here on, and clients are promised no more.
+    let options = TcpOptions { mss: Some(1460), scale: Some(9), sack_permitted: true, timestamps: Some((5, 0)) };
+    let seg = crate::testing::Seg { flags: TCP_SYN, options: &options.bytes(), ..Default::default() };
+    let said = absorbed(&mut world, &Frame::segment(A4, 4001, B4, 80, seg), A, B);
+    assert_eq!(TcpOptions::of(said[0].1.tcp_options()), TcpOptions { mss: Some(1460), ..TcpOptions::default() });
 }
 
 #[test]

@@ -8,7 +8,7 @@ use core::net::IpAddr;
 
 use super::frames::{IpHeader, tcp_header};
 use crate::numbers::*;
-use crate::{Fragment, L3, Offload, Packet, Pool, TcpFields, checksum};
+use crate::{Fragment, L3, Offload, Packet, Pool, TcpFields, TcpOptions, checksum};
 
 /// Which end of the offending packet a reply goes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,13 +66,12 @@ pub fn reset(packet: &Packet, toward: Toward, numbers: Reset, pool: &mut Pool) -
 }
 
 /// A segment without data between the ends of `packet`, a TCP segment itself: toward its sender or its receiver, with
-/// these numbers, flags and window, and with an MSS option where one is given (RFC 9293, 3.7.1). `None` where it goes to
-/// a group, or where the pool is empty.
+/// these numbers, flags, window and options. `None` where it goes to a group, or where the pool is empty.
 pub fn bare_segment(
     packet: &Packet,
     toward: Toward,
     numbers: TcpFields,
-    mss: Option<u16>,
+    options: &TcpOptions,
     pool: &mut Pool,
 ) -> Option<Packet> {
     let cause = packet.tcp()?;
@@ -85,12 +84,10 @@ pub fn bare_segment(
         Toward::Sender => (cause.destination_port, cause.source_port),
         Toward::Receiver => (cause.source_port, cause.destination_port),
     };
-    let [high, low] = mss.unwrap_or(0).to_be_bytes();
-    let option = [2, 4, high, low];
-    let options = if mss.is_some() { &option[..] } else { &[] };
+    let options = options.bytes();
     let header = tcp_header(&TcpFields { source_port, destination_port, ..numbers }, options.len());
     let network = IpHeader::new(from, to, PROTOCOL_TCP, header.len() + options.len());
-    originate(packet, toward, &[network.bytes(), &header, options], pool)
+    originate(packet, toward, &[network.bytes(), &header, &options], pool)
 }
 
 /// A segment to the sender of `packet` that carries `payload` and ends its side of the connection, as if the other end
@@ -247,15 +244,17 @@ mod tests {
     }
 
     #[test]
-    fn a_bare_segment_has_its_numbers_and_an_mss_where_one_is_given() {
+    fn a_bare_segment_has_its_numbers_and_its_options() {
         let mut pool = Pool::default();
         for ends in [Ends::ipv4(1, 2), Ends::ipv6(1, 2)] {
             let cause = cause(&tcp(ends, SEGMENT, &[], b"data"), &mut pool);
             let numbers = TcpFields { seq: 7, ack: 8, flags: TCP_SYN | TCP_ACK, window: 0, ..TcpFields::default() };
-            let reply = bare_segment(&cause, Toward::Sender, numbers, Some(1460), &mut pool).unwrap();
+            let options = TcpOptions { mss: Some(1460), ..TcpOptions::default() };
+            let reply = bare_segment(&cause, Toward::Sender, numbers, &options, &mut pool).unwrap();
             let fields = TcpFields { source_port: 80, destination_port: 1000, ..numbers };
             assert_eq!(reply.bytes(), tcp(ends.reversed(), fields, &[2, 4, 5, 180], b""));
-            let on = bare_segment(&cause, Toward::Receiver, numbers, None, &mut pool).unwrap();
+            let none = TcpOptions::default();
+            let on = bare_segment(&cause, Toward::Receiver, numbers, &none, &mut pool).unwrap();
             let fields = TcpFields { source_port: 1000, destination_port: 80, ..numbers };
             assert_eq!(on.bytes(), tcp(ends, fields, &[], b""));
         }
