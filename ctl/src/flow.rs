@@ -105,6 +105,7 @@ fn text(answer: &v1::ListFlowsResponse) -> String {
         "DESTINATION",
         "PORTS",
         "STATE",
+        "INSPECTED",
         ">PACKETS",
         ">BYTES",
         ">AGE",
@@ -121,6 +122,10 @@ fn text(answer: &v1::ListFlowsResponse) -> String {
             end(flow, &flow.destination, flow.destination_port),
             format!("{} > {}", flow.in_port, if flow.out_port.is_empty() { "?" } else { &flow.out_port }),
             format!("{}{in_xdp}{alerted}", flow.state),
+            match flow.inspection.as_str() {
+                "inspected" => "yes".into(),
+                other => other.to_owned(),
+            },
             format!("{}/{}", count(flow.packets_to_server), count(flow.packets_to_client)),
             format!("{}/{}", bytes(flow.bytes_to_server), bytes(flow.bytes_to_client)),
             duration_ms(flow.age_ms),

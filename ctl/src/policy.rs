@@ -54,7 +54,11 @@ fn text(policy: &v1::ShowPolicyResponse) -> String {
     for (index, status) in policy.rules.iter().enumerate() {
         let rule = status.rule.clone().unwrap_or_default();
         let allows = action_name(rule.action) == "allow";
-        let inspect = if rule.inspect.is_empty() && allows { "by switch".into() } else { rule.inspect.clone() };
+        let inspect = match rule.inspect.as_str() {
+            _ if rule.trusted => "trusted".into(),
+            "" if allows => "by switch".into(),
+            set => set.to_owned(),
+        };
         table.row(vec![
             (index + 1).to_string(),
             rule.tier.clone(),

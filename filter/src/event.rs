@@ -112,6 +112,9 @@ pub struct FlowRecord {
     pub alerted: bool,
     /// Its packets, of one direction at least, pass without being shown to the engine.
     pub away: bool,
+    /// Who looks into it: "inspected", "settled" where nothing is left to be looked for, "trusted" where its rule says that
+    /// nobody is to, "no".
+    pub inspection: &'static str,
     /// What it spoke, where that was found out.
     pub app: Option<weir_ids_rules::AppProtocol>,
 }

@@ -41,7 +41,7 @@ pub struct Said {
 impl From<Decision> for Said {
     fn from(decision: Decision) -> Said {
         // What is refused is not inspected, whatever its rule says.
-        let inspected = decision.program.filter(|_| !decision.refuses());
+        let inspected = decision.program.filter(|_| !decision.refuses() && !decision.is_trusted());
         Said { action: decision.action, rule: decision.rule, inspected }
     }
 }

@@ -74,7 +74,7 @@ impl Exits<'_> {
                 refusal = refusal.or(Some(decision));
                 continue;
             }
-            if allowed.is_none_or(|a| a.program.is_none() && decision.program.is_some()) {
+            if allowed.is_none_or(|a| decision.depth() > a.depth()) {
                 allowed = Some(decision);
             }
             ports.swap(at, kept);

@@ -127,7 +127,7 @@ impl Engine {
     pub(super) fn inspect_with(&mut self, slot: u32, decision: Decision, before: Option<Epoch>) {
         let number = if decision.refuses() { 0 } else { self.programs.number(decision) };
         let program = decision.program.and_then(|at| self.policy.programs().get(usize::from(at))).map(|(_, p)| p);
-        let watch = if decision.refuses() { (None, None) } else { self.watch(slot) };
+        let watch = if decision.refuses() || decision.is_trusted() { (None, None) } else { self.watch(slot) };
         let watched = watch.0.is_some() || watch.1.is_some();
         let flow = self.table.at_mut(slot);
         if number == flow.program {

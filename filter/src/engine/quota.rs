@@ -216,6 +216,30 @@ impl Engine {
         }
     }
 
+    /// A line for each account that another flow of a port would count in.
+    pub(super) fn accounts_of(&self, now: Instant, port: PortId) -> Vec<String> {
+        let accounts = self.policy.accounts();
+        let line = |&place: &u16| {
+            let place = usize::from(place);
+            let (account, standing) = (accounts.list().get(place)?, self.quotas.accounts.get(place)?);
+            let Quota { flows, new_flows, half_open } = account.quota;
+            let mut filled = Standing { credit: standing.credit, filled: standing.filled, ..Standing::default() };
+            filled.fill(now, new_flows);
+            let mut parts = Vec::new();
+            if flows > 0 {
+                parts.push(format!("{} of {flows} flows", standing.flows));
+            }
+            if half_open > 0 {
+                parts.push(format!("{} of {half_open} half-open connections", standing.half_open));
+            }
+            if new_flows > 0 {
+                parts.push(format!("room for {} more of {new_flows} a second", filled.credit / 1000));
+            }
+            Some(format!("quota: {} has {}", account.name, parts.join(", ")))
+        };
+        accounts.of(port).iter().filter_map(line).collect()
+    }
+
     /// Flows that a port has open, connections of these that wait half-open, and those that wait toward it.
     pub fn opened(&self, port: PortId) -> (usize, u32, u32) {
         let [opened, toward] = self.quotas.half_open(port);

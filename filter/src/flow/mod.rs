@@ -225,6 +225,12 @@ impl Flow {
             alerted: self.alerted,
             app: self.app,
             away: self.away != [0, 0],
+            inspection: match (&self.inspect, self.program) {
+                (Some(_), _) => "inspected",
+                (None, _) if self.decision.is_trusted() => "trusted",
+                (None, 0) => "no",
+                (None, _) => "settled",
+            },
         }
     }
 

@@ -12,7 +12,7 @@ use super::expand::expand;
 use super::sets::{Intervals, Maker, Ranges, Row, Set, Value};
 use super::spec::{Rule, Side, Spec};
 use super::tables::{ByAddress, ByMac, ByPort, Tables};
-use super::{Decision, Dscp, Entry, Policy, PolicyErrors};
+use super::{Decision, Dscp, Entry, Policy, PolicyErrors, TRUSTED};
 use crate::content::rules as content;
 
 pub(super) fn compile(spec: &Spec, epoch: Epoch) -> Result<Policy, PolicyErrors> {
@@ -36,11 +36,11 @@ pub(super) fn compile(spec: &Spec, epoch: Epoch) -> Result<Policy, PolicyErrors>
             action: rule.action,
             rule: expanded.number,
             log: rule.log,
-            program: program(rule.inspect.as_deref()),
+            program: if rule.trusted { Some(TRUSTED) } else { program(rule.inspect.as_deref()) },
             overload: rule.overload,
             dscp: rule.dscp.and_then(Dscp::new),
         };
-        Entry { decision, inherits: rule.inspect.is_none(), then: expanded.then }
+        Entry { decision, inherits: rule.inspect.is_none() && !rule.trusted, then: expanded.then }
     });
     let entries = entries.collect();
     let switches = spec.switches.iter().map(|switch| {

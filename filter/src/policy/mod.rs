@@ -28,6 +28,9 @@ use expand::Then;
 use spec::{Action, Mode, OnFailure, Settings};
 use tables::Tables;
 
+/// In the place of a rule set: neither rules nor the content filter nor the virus check look into the flow.
+pub const TRUSTED: u16 = u16::MAX;
+
 /// What the rules say of a flow, or of a frame without one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decision {
@@ -37,12 +40,28 @@ pub struct Decision {
     pub rule: RuleId,
     /// It is to be told.
     pub log: bool,
-    /// The rule set to inspect it with, as a place in [`Policy::programs`].
+    /// The rule set to inspect it with, as a place in [`Policy::programs`]; [`TRUSTED`] stands for no look at all.
     pub program: Option<u16>,
     /// What becomes of it where inspection cannot be paid for; `None` takes the budget's.
     pub overload: Option<OnFailure>,
     /// The DSCP that its packets get.
     pub dscp: Option<Dscp>,
+}
+
+impl Decision {
+    /// Nothing looks into its flow.
+    pub fn is_trusted(&self) -> bool {
+        self.program == Some(TRUSTED)
+    }
+
+    /// How much looks into its flow: of several decisions about one packet the one that asks for most is taken.
+    pub(crate) fn depth(&self) -> u8 {
+        match self.program {
+            Some(TRUSTED) => 0,
+            None => 1,
+            Some(_) => 2,
+        }
+    }
 }
 
 /// A differentiated services code point (RFC 2474), 0 to 63, in a byte that has room for "none".

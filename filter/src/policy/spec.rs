@@ -64,6 +64,8 @@ pub struct Rule {
     pub log: bool,
     /// Inspect allowed flows with this rule set; `None` takes the switch's; `Some("none")` inspects nothing.
     pub inspect: Option<String>,
+    /// Nothing looks into flows that it allows: no rule set, no content filter, no virus check.
+    pub trusted: bool,
     /// What becomes of allowed flows that inspection cannot pay for; `None` takes the budget's.
     pub overload: Option<OnFailure>,
     /// The DSCP that packets of allowed flows get, both ways, 0 to 63; `None` leaves what they carry.

@@ -83,6 +83,9 @@ pub struct Rule {
     /// Rule set for the flows it allows; absent: the switch's; "none": no inspection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inspect: Option<String>,
+    /// Nothing looks into the flows that it allows: no rule set, no content filter, no virus check.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub trusted: bool,
     /// What becomes of the flows it allows where inspection has no processor time left; absent: the budget's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overload: Option<OnFailure>,

@@ -18,6 +18,7 @@ mod storm;
 mod suspects;
 mod syn_proxy;
 mod tcp;
+mod trusted;
 mod verdict;
 
 use std::net::IpAddr;

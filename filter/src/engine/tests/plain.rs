@@ -166,10 +166,44 @@ fn the_trace_names_flow_state_and_rule_and_changes_nothing() {
     };
     assert!(trace(&world, &syn, A, B).contains("rule \"web-db-6-80\" allows"));
     assert!(trace(&world, &syn, A, C).contains("rule \"default\" drops"));
+    assert!(!trace(&world, &syn, A, C).contains("quota"), "what is refused opens nothing");
     assert_eq!(world.engine.flow_count(), 0);
     world.handshake(A, 1000, B, 80).unwrap();
     let far = seg(A4, 1000, B4, 80, TCP_ACK, 1 << 30, 501, b"x");
     let told = trace(&world, &far, A, B);
     assert!(told.contains("state established") && told.contains("drop tcp-window"), "{told}");
     assert_eq!(world.engine.flows(1, |_| true)[0].packets, [2, 1]);
+}
+
+#[test]
+fn the_trace_tells_of_tiers_quotas_the_proxy_and_the_candidate() {
+    let tier = |name: &str| crate::policy::spec::Tier { name: name.into(), default: None };
+    let fine = Rule {
+        next: true,
+        tier: Some("site".into()),
+        ..Rule { name: "fine".into(), action: Action::Allow, ..Rule::default() }
+    };
+    let quota = crate::policy::Quota { flows: 5, new_flows: 3, half_open: 0 };
+    let account = crate::policy::Account { name: "port a".into(), ports: vec![PortId(A)], quota };
+    let stated = Spec {
+        tiers: vec![tier("site")],
+        accounts: vec![account],
+        syn_proxies: vec![(PortId(B), crate::policy::SynProxy { half_open: 0 })],
+        ..spec(Action::Drop, vec![fine, web_to_db(Action::Allow, PROTOCOL_TCP, 80)])
+    };
+    let mut world = World::new(&stated);
+    let candidate =
+        std::sync::Arc::new(crate::Policy::compile(&spec(Action::Drop, vec![]), weir_wire::Epoch(9)).unwrap());
+    world.engine.load_shadow(world.now, Some(Box::new(crate::engine::Shadow::new(candidate, Default::default()))));
+    let syn = seg(A4, 1000, B4, 80, TCP_SYN, 100, 0, b"");
+    let lines = world.engine.trace(world.now, &syn.packet(A), SWITCH, PortId(B));
+    let expected = [
+        "flow: none yet",
+        "policy: rule \"fine\" hands it on",
+        "policy: rule \"web-db-6-80\" allows, not inspected",
+        "shadow: the candidate's rule \"default\" refuses",
+        &format!("quota: the SYN proxy before port {B} does the handshake in its place"),
+        "quota: port a has 0 of 5 flows, room for 3 more of 3 a second",
+    ];
+    assert_eq!(lines, expected);
 }
