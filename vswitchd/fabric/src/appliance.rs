@@ -12,9 +12,11 @@
 //!
 //! An appliance that is bypassed lets everything pass unseen. One that fails open does so with packets that cannot be
 //! judged for want of room in a table, and with all of them for [`OPEN_FOR`] where these are more than a tenth of a
-//! second's packets ([`Health`]). Appliances at most: [`APPLIANCES_MAX`].
+//! second's packets ([`Health`]), or while probes of our own do not come through ([`probe`]). Appliances at most:
+//! [`APPLIANCES_MAX`].
 
 mod health;
+pub mod probe;
 mod walk;
 
 use std::time::Duration;
@@ -22,12 +24,14 @@ use std::time::Duration;
 use weir_wire::{DropReason, Instant, Packet, PortId, SwitchId, Vid};
 
 use crate::Fabric;
-use crate::bridge::{Bridge, Destination, Kind, Switch};
+use crate::bridge::{Bridge, Destination, Kind, Port, Switch};
 use crate::config::{Flood, PortConfig};
 use crate::fdb::Source;
 use crate::multicast::{Reach, RouterPort};
 use crate::vlan::Tagging;
 pub use health::Health;
+use probe::Probes;
+pub use probe::{ProbeStatus, Probing};
 
 /// Appliances at most.
 pub const APPLIANCES_MAX: usize = 64;
@@ -68,6 +72,8 @@ pub struct ApplianceConfig {
     pub bypass: bool,
     /// Nothing passes.
     pub down: bool,
+    /// Probes that pass it.
+    pub probing: Probing,
 }
 
 /// What an appliance counted.
@@ -133,6 +139,8 @@ pub struct ApplianceStatus {
     pub standing: Standing,
     /// What it counted.
     pub counters: ApplianceCounters,
+    /// What its probes say.
+    pub probe: ProbeStatus,
 }
 
 /// An appliance of the fabric.
@@ -141,16 +149,21 @@ pub(crate) struct Appliance {
     pub config: ApplianceConfig,
     pub counters: ApplianceCounters,
     pub health: Health,
+    pub probes: Probes,
 }
 
 impl Appliance {
+    fn is_failing(&self, now: Instant) -> bool {
+        self.health.is_failing(now) || self.probes.is_failing()
+    }
+
     pub fn standing(&self, now: Instant) -> Standing {
         match &self.config {
             ApplianceConfig { down: true, .. } => Standing::Down,
             ApplianceConfig { bypass: true, .. } => Standing::Bypassed,
             ApplianceConfig { arms: Arms::Listen, .. } => Standing::Listening,
-            ApplianceConfig { on_failure: OnFailure::Open, .. } if self.health.is_failing(now) => Standing::FailedOpen,
-            ApplianceConfig { .. } if self.health.is_failing(now) => Standing::FailedClosed,
+            ApplianceConfig { on_failure: OnFailure::Open, .. } if self.is_failing(now) => Standing::FailedOpen,
+            ApplianceConfig { .. } if self.is_failing(now) => Standing::FailedClosed,
             ApplianceConfig { .. } => Standing::Guarding,
         }
     }
@@ -194,6 +207,12 @@ impl Bridge {
     #[inline]
     pub fn appliance_mut(&mut self, id: SwitchId) -> Option<&mut Appliance> {
         self.appliances.get_mut(id.appliance()?)?.as_deref_mut()
+    }
+
+    /// The first of the ports that belong to an appliance.
+    pub fn first_of(&self, id: SwitchId) -> Option<PortId> {
+        let belongs = |port: &Option<Box<Port>>| port.as_ref().is_some_and(|port| port.config.switch == id);
+        self.ports.iter().position(belongs).map(|index| PortId(index as u16))
     }
 
     /// Whether an appliance stands between this switch and another.
@@ -389,7 +408,8 @@ impl Fabric {
         match self.bridge.appliance_mut(id) {
             Some(found) => found.config = config,
             None => {
-                let fresh = Appliance { config, counters: ApplianceCounters::default(), health: Health::default() };
+                let (counters, health, probes) = Default::default();
+                let fresh = Appliance { config, counters, health, probes };
                 if let Some(slot) = self.bridge.appliances.get_mut(index) {
                     *slot = Some(Box::new(fresh));
                 }

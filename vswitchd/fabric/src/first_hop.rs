@@ -25,9 +25,11 @@
 
 mod claims;
 mod dhcp;
+mod kept;
 mod walk;
 
 pub(crate) use claims::is_dhcp;
+pub use kept::KeptHold;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -168,6 +170,19 @@ pub(crate) struct Bindings {
     pub aside: Option<Aside>,
 }
 
+/// What a packet's claim to an address would meet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Would {
+    /// The address is its port's.
+    Hold(Origin),
+    /// It is nobody's, and would be learned.
+    Learn,
+    /// It moves between guests.
+    Share,
+    /// The port forwards for it.
+    Forward,
+}
+
 /// What a claim leads to beside its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Aside {
@@ -228,11 +243,17 @@ impl Bindings {
         Ok(())
     }
 
+    /// Whether a binding is that of who claims its address.
+    pub fn is_held(&self, binding: &Binding, (port, mac): (PortId, MacAddr)) -> bool {
+        let fixed = binding.origin != Origin::Learned && binding.mac != MacAddr::ZERO;
+        let comes_back = binding.adrift && binding.mac == mac;
+        (binding.port == port || comes_back) && !(fixed && binding.mac != mac)
+    }
+
     /// Whether a binding is that of who claims its address, which it then notes; otherwise its holder may have to be asked.
     fn holds(&mut self, now_s: u32, place: Place, binding: &Binding, (port, mac): (PortId, MacAddr)) -> bool {
         let fixed = binding.origin != Origin::Learned && binding.mac != MacAddr::ZERO;
-        let comes_back = binding.adrift && binding.mac == mac;
-        if (binding.port == port || comes_back) && !(fixed && binding.mac != mac) {
+        if self.is_held(binding, (port, mac)) {
             let mac = if fixed || binding.origin == Origin::Given { binding.mac } else { mac };
             let noted = Binding { port, mac, seen_s: now_s, adrift: false, ..*binding };
             if binding.port == port {

@@ -175,11 +175,12 @@ impl Fabric {
         let switches = walk.tick_switches();
         let routers = walk.tick_routers();
         walk.tick_nat();
+        let appliances = walk.tick_appliances();
         walk.send_originated();
         if let Some(mirrors) = mirrors {
             self.end_mirrors(now, mirrors, &Nowhere, pool, out);
         }
-        earlier(earlier(next, switches), earlier(engine, routers))
+        earlier(earlier(earlier(next, switches), earlier(engine, routers)), appliances)
     }
 
     /// Looks at what waits for verdicts on files, some of which have come: what may go on is sent, what may not ends.
@@ -251,7 +252,7 @@ impl Fabric {
     pub fn appliance(&self, now: Instant, id: SwitchId) -> Option<ApplianceStatus> {
         let found = self.bridge.appliance(id)?;
         let standing: Standing = found.standing(now);
-        Some(ApplianceStatus { standing, counters: found.counters })
+        Some(ApplianceStatus { standing, counters: found.counters, probe: found.probes.status() })
     }
 
     /// The neighbours of all routers, in order of interface and address.

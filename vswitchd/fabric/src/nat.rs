@@ -33,6 +33,7 @@ mod nat64;
 pub mod prefix;
 mod short;
 mod tftp;
+mod trace;
 
 pub use nat64::Nat64;
 pub use prefix::Nptv6;

@@ -19,6 +19,7 @@ use weir_wire::{DropReason, Instant, InterfaceId, L3, MacAddr, Packet, RouterId,
 mod advertise;
 mod announce;
 pub mod config;
+mod detour;
 pub mod hop;
 pub mod icmp;
 pub(crate) mod limit;
@@ -36,6 +37,7 @@ pub use table::RouteTable;
 
 use advertise::Telling;
 use announce::Announcing;
+use detour::Detours;
 use icmp::Errors;
 use neighbor::Neighbors;
 
@@ -185,6 +187,8 @@ pub(crate) struct Routers {
     pub orphans: Vec<(Packet, DropReason)>,
     /// Tables that were replaced, for their owner to free.
     pub retired: Vec<Arc<RouteTable>>,
+    /// Gateways of policy routes that fail open.
+    pub detours: Detours,
 }
 
 /// Something to be said by an interface to its network.
@@ -212,6 +216,7 @@ impl Routers {
             farewells: Vec::new(),
             orphans: Vec::new(),
             retired: Vec::new(),
+            detours: Detours::default(),
         }
     }
 
@@ -292,6 +297,7 @@ impl Routers {
         if let Some(old) = old {
             self.retire(old.table);
         }
+        self.watch_gateways();
         self.rebuild();
     }
 
@@ -314,6 +320,7 @@ impl Routers {
         let Some(router) = self.routers.get_mut(usize::from(id.0)).and_then(Option::take) else { return };
         router.interfaces.iter().for_each(|&interface| self.drop_interface(interface));
         self.retire(router.table);
+        self.watch_gateways();
         self.rebuild();
     }
 

@@ -1,6 +1,7 @@
 //! What would become of one frame, stop by stop, in words. Changes nothing: no address is learned, no flow made,
 //! nothing counted. It asks the same functions that the walk in [`stages`](crate::stages) asks.
 
+mod door;
 mod link;
 
 use weir_wire::buffer::PoolLimits;
@@ -8,6 +9,7 @@ use weir_wire::{DropReason, Instant, InterfaceId, L3, Offload, Packet, Pool, Por
 
 use crate::bridge::{Destination, Kind};
 use crate::multicast::Reach;
+use crate::nat::Exit;
 use crate::rewrite::rewrite;
 use crate::router::is_routable;
 use crate::router::neighbor::Found;
@@ -43,6 +45,9 @@ impl Fabric {
         self.bridge.switch(switch).ok_or(DropReason::PortUnbound)?;
         lines.push(format!("3 belongs to switch {}, {}", switch.0, vlan(packet.vid.0)));
         self.source(now, &packet, switch, lines)?;
+        if self.bindings.guarded > 0 {
+            self.trace_first_hop(now, &packet, switch, lines)?;
+        }
         if let Some(door) = self.routers.door(switch, packet.vid, packet.dst_mac())
             && is_routable(&packet)
         {
@@ -106,6 +111,7 @@ impl Fabric {
         lines: &mut Vec<String>,
     ) -> Result<(), DropReason> {
         lines.push(format!("3 is for the router there: zone of switch {}", zone.0));
+        lines.extend(self.nat.trace_inward(zone, &mut packet));
         self.engine.prepare(&mut packet, zone);
         let path = self.routers.path(from, &packet).map_err(|refused| {
             if let Some(error) = refused.error {
@@ -123,6 +129,7 @@ impl Fabric {
             return Err(DropReason::NoRoute);
         };
         let (switch, vid) = (config.switch, config.vid);
+        let left = self.traced_exit(from, (interface, next)).map(|exit| self.nat.trace_outward(&exit, &packet));
         let router = self.routers.interface(from).and_then(|interface| self.routers.router(interface.router));
         if let Some((policy, _)) = router.and_then(|router| self.routers.by_policy(router, from, &packet)) {
             lines.push(format!("5 policy route \"{}\" decides", policy.name));
@@ -144,10 +151,20 @@ impl Fabric {
         for port in to {
             let decided = self.engine.trace(now, &packet, zone, port);
             lines.extend(decided.into_iter().map(|line| format!("6 to port {}: {line}", port.0)));
+            if let Some(renamed) = left.clone().transpose()? {
+                lines.extend(renamed);
+            }
             packet.vid = vid;
             lines.push(self.departure(&packet, port));
         }
         Ok(())
+    }
+
+    /// Where a packet leaves a router, as far as translation cares; `None` where nothing is translated.
+    fn traced_exit(&self, from: InterfaceId, (to, next): (InterfaceId, std::net::IpAddr)) -> Option<Exit> {
+        let leaves = self.routers.interface(to).filter(|_| !self.nat.is_idle())?;
+        let (zone, router) = (self.routers.router(leaves.router)?.zone, leaves.router);
+        Some(Exit { zone, router, from, to, own: leaves.source_for(next), opens: true })
     }
 
     /// What the address table thinks of the source.

@@ -233,9 +233,11 @@ impl Walk<'_> {
 
     fn note(&mut self, id: SwitchId, judged: bool, counter: impl FnOnce(&mut super::ApplianceCounters) -> &mut u64) {
         let now = self.now;
-        if let Some(found) = self.bridge.appliance_mut(id) {
-            *counter(&mut found.counters) += 1;
-            found.counters.failures += u64::from(found.health.note(now, judged));
+        let Some(found) = self.bridge.appliance_mut(id) else { return };
+        *counter(&mut found.counters) += 1;
+        if found.health.note(now, judged) {
+            found.counters.failures += 1;
+            self.tell_failure(id);
         }
     }
 }

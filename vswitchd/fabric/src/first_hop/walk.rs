@@ -9,7 +9,7 @@ use weir_wire::{DropReason, L3, MacAddr, Packet, PortId, SwitchId};
 
 use super::claims::Roles;
 use super::claims::{self, is_dhcp};
-use super::{Aside, BindingEntry, GuardConfig, Place, dhcp};
+use super::{Aside, BindingEntry, GuardConfig, Place, Would, dhcp};
 use crate::bridge::Bridge;
 use crate::stages::Walk;
 use crate::{Fabric, coarse};
@@ -147,6 +147,45 @@ impl super::Bindings {
             self.claim(now_s, place, who, guard, reason)?;
         }
         Ok(())
+    }
+
+    /// What [`Bindings::check`](super::Bindings::check) would say of each address that a packet claims. Learns nothing.
+    pub(crate) fn would(
+        &self,
+        now_s: u32,
+        packet: &Packet,
+        switch: SwitchId,
+        guard: &GuardConfig,
+        is_router: impl Fn(Place) -> bool,
+    ) -> Result<Vec<(IpAddr, Would)>, DropReason> {
+        let claims = claims::read(packet, Roles { router: guard.router, dhcp_server: guard.dhcp_server })?;
+        let mut all = Vec::new();
+        for (address, reason) in [claims.source, claims.target].into_iter().flatten() {
+            let place = (switch, packet.vid, address);
+            if is_router(place) {
+                return Err(reason);
+            }
+            let shared = guard.shared.contains(&address);
+            let known = self.get(now_s, place);
+            let would = match known {
+                _ if shared => Would::Share,
+                Some(binding) if guard.router && reason == DropReason::SpoofedAddress => {
+                    if binding.port != packet.port {
+                        return Err(reason);
+                    }
+                    Would::Hold(binding.origin)
+                }
+                None if guard.router && reason == DropReason::SpoofedAddress => Would::Forward,
+                Some(binding) => match self.is_held(&binding, (packet.port, packet.src_mac())) {
+                    true => Would::Hold(binding.origin),
+                    false => return Err(reason),
+                },
+                None if guard.learn || guard.addresses.contains(&address) => Would::Learn,
+                None => return Err(reason),
+            };
+            all.push((address, would));
+        }
+        Ok(all)
     }
 
     /// What a trusted port says of addresses.

@@ -108,6 +108,11 @@ impl Nat {
         write(packet, Side::Source, names.outside)
     }
 
+    /// The IPv4 server that a destination stands for, and the address by which it is reached.
+    pub(super) fn traced_beyond(&self, zone: SwitchId, destination: IpAddr) -> Option<(Ipv4Addr, IpAddr)> {
+        self.beyond(zone, destination).map(|(by, server)| (server, by.address))
+    }
+
     /// A packet of our own to a server in the IPv4 world.
     pub(super) fn reply64(&mut self, zone: SwitchId, packet: &mut Packet) -> Option<()> {
         let (_, destination) = packet.addresses()?;

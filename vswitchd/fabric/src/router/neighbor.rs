@@ -20,6 +20,7 @@ use std::time::Duration;
 use weir_wire::{Instant, InterfaceId, MacAddr, Packet};
 
 use super::Emission;
+use super::detour::WATCH_EVERY;
 use super::limit::Bucket;
 use entry::{Entry, State};
 pub(crate) use hasher::Seeded;
@@ -158,6 +159,31 @@ impl Neighbors {
             (State::Static | State::Reachable | State::Probing { .. } | State::Failed(_), _) => {
                 self.ask(now, place, State::Resolving { tries: 0, next: now }, say);
                 Found::Asked
+            }
+        }
+    }
+
+    /// Whether a neighbour answers that is looked after: asks for it where it has not been heard of for a while, whether or
+    /// not packets go to it. `None` while it has time to answer.
+    pub(crate) fn watch(&mut self, now: Instant, key: Key, say: &mut Vec<Emission>) -> Option<bool> {
+        let Some(&place) = self.places.get(&key) else {
+            self.begin(now, key, say);
+            return None;
+        };
+        let entry = self.entries.get_mut(place as usize).and_then(Option::as_mut)?;
+        entry.used = now;
+        match entry.state {
+            State::Static => Some(true),
+            State::Reachable => {
+                if now.since(entry.heard) >= WATCH_EVERY {
+                    self.ask(now, place, State::Probing { tries: 0, next: now }, say);
+                }
+                Some(true)
+            }
+            State::Probing { .. } | State::Resolving { .. } => None,
+            State::Failed(_) => {
+                self.ask(now, place, State::Resolving { tries: 0, next: now }, say);
+                Some(false)
             }
         }
     }

@@ -38,6 +38,10 @@ pub struct PolicyRoute {
     pub both_ways: bool,
     /// What becomes of them.
     pub take: Take,
+    /// Where none of its gateways answers, it is passed over; otherwise packets end there.
+    pub fail_open: bool,
+    /// It is passed over.
+    pub bypass: bool,
 }
 
 /// What becomes of packets that a policy route fits.
@@ -118,8 +122,9 @@ impl Routers {
             return None;
         }
         let ends = Ends::of(packet)?;
-        for policy in router.policies.iter().filter(|policy| policy.fits(at, packet.port, &ends)) {
+        for policy in router.policies.iter().filter(|policy| !policy.bypass && policy.fits(at, packet.port, &ends)) {
             let target = match &policy.take {
+                Take::Target(Target::Via(ways)) if policy.fail_open && self.detours.are_lost(ways) => None,
                 Take::Target(Target::Via(ways)) if self.comes_from(ways, packet) => None,
                 Take::Target(target) => Some(target),
                 Take::Table(table) => table.lookup(ends.destination),

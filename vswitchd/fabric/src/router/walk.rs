@@ -294,8 +294,9 @@ impl Walk<'_> {
         for (switch, vid, frame) in std::mem::take(&mut self.routers.farewells) {
             self.put(switch, vid, &frame);
         }
+        let watched = self.tick_detours();
         let (announced, told) = (self.routers.announce(self.now), self.routers.advertise(self.now));
-        [due, announced, told].into_iter().flatten().min()
+        [due, watched, announced, told].into_iter().flatten().min()
     }
 
     fn say(&mut self, emission: Emission) {

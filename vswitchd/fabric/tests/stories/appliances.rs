@@ -2,8 +2,10 @@
 //! when they cannot judge.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use weir_fabric::appliance::{ApplianceConfig, Arms, OnFailure, Standing};
+use weir_fabric::appliance::probe::{Outcome, Pulse};
+use weir_fabric::appliance::{ApplianceConfig, Arms, OnFailure, Probing, Standing};
 use weir_fabric::router::{InterfaceConfig, Prefix, RouteTable, RouterConfig};
 use weir_fabric::{Fabric, PortConfig, Step, SwitchConfig};
 use weir_filter::spec::{self, Action, Rule, Spec};
@@ -22,7 +24,8 @@ const DMZ: SwitchId = SwitchId(1);
 const FAR: SwitchId = SwitchId(2);
 
 fn appliance(arms: Arms) -> ApplianceConfig {
-    ApplianceConfig { arms, on_failure: OnFailure::Closed, bypass: false, down: false }
+    let probing = Probing { interval: Duration::ZERO, ..Probing::default() };
+    ApplianceConfig { arms, on_failure: OnFailure::Closed, bypass: false, down: false, probing }
 }
 
 fn on(switch: SwitchId) -> PortConfig {
@@ -286,8 +289,13 @@ fn an_ear_sends_nothing_and_refuses_nothing() {
 
 /// A wire whose first port may have one flow, which is taken.
 fn exhausted(on_failure: OnFailure) -> Lab {
+    full(Limits { flows_per_port: 1, ..Limits::default() }, on_failure)
+}
+
+/// A wire with one connection, of its first port.
+fn full(limits: Limits, on_failure: OnFailure) -> Lab {
     let mut lab = Lab::new(SwitchConfig::default(), &[]);
-    lab.fabric = Fabric::new(Limits { flows_per_port: 1, ..Limits::default() }, 7);
+    lab.fabric = Fabric::new(limits, 7);
     lab.port(1, on(GUARD));
     lab.port(2, on(GUARD));
     let arms = Arms::Wire([PortId(1), PortId(2)]);
@@ -332,4 +340,98 @@ fn a_trace_names_the_appliance() {
     lab.send(3, &hello(3));
     let text = lab.fabric.trace(lab.now, PortId(1), &udp(Ends::ipv4(1, 3), (5, 9), b"no")).join("\n");
     assert!(text.contains("passes the appliance switch 2048") && text.contains("rule \"no\" drops"), "{text}");
+}
+
+/// Each appliance, and what it needs in the lab; probed each second.
+fn probed(mut lab: Lab, arms: Arms, on_failure: OnFailure) -> Lab {
+    let probing = Probing { interval: Duration::from_secs(1), within: Duration::from_millis(100), misses: 2 };
+    lab.step(Step::SetAppliance(GUARD, ApplianceConfig { on_failure, probing, ..appliance(arms) }));
+    lab.tick();
+    lab
+}
+
+/// The pulse after a second, in which the worker comes to the probe so much later than it is due.
+fn pulse(lab: &mut Lab, late_ms: u64) -> Pulse {
+    lab.now = lab.now.after(Duration::from_millis(1000 + late_ms));
+    lab.tick();
+    lab.fabric.appliance(lab.now, GUARD).expect("is there").probe.pulse
+}
+
+#[test]
+fn a_probe_passes_every_kind_of_appliance_and_leaves_nothing_behind() {
+    let hairpin = {
+        let mut lab = Lab::new(SwitchConfig::default(), &[]);
+        lab.port(1, on(GUARD));
+        (lab, Arms::Hairpin(PortId(1), vec![(Vid(10), Vid(20))]))
+    };
+    let ear = {
+        let mut lab = Lab::new(SwitchConfig::default(), &[]);
+        lab.port(1, on(GUARD));
+        (lab, Arms::Listen)
+    };
+    let wire = (wire(), Arms::Wire([PortId(1), PortId(2)]));
+    for (lab, arms) in [wire, (joined(), Arms::Inline([LAN, DMZ])), hairpin, ear] {
+        let mut lab = probed(lab, arms.clone(), OnFailure::Closed);
+        let before = lab.fabric.totals();
+        assert_eq!([pulse(&mut lab, 0), pulse(&mut lab, 3)], [Pulse::Up; 2], "{arms:?}");
+        let found = lab.fabric.appliance(lab.now, GUARD).expect("is there");
+        assert_eq!((found.probe.sent, found.probe.missed, found.counters), (2, 0, Default::default()));
+        assert_eq!((lab.fabric.totals(), lab.fabric.engine().flow_count()), (before, 0));
+        assert!(lab.fabric.engine().rule_counters().iter().all(|counter| counter.hits == 0));
+        assert!(lab.collect().is_empty(), "it never leaves");
+        assert_eq!(lab.fabric.events_waiting(), 0, "nothing to tell of");
+        lab.fabric.set_link(PortId(1), false);
+        let fine = matches!(arms, Arms::Inline(_));
+        assert_eq!(pulse(&mut lab, 0), if fine { Pulse::Up } else { Pulse::Degraded }, "{arms:?} without its end");
+    }
+}
+
+#[test]
+fn a_guard_that_is_always_late_fails_and_recovers() {
+    let wire_of = || Arms::Wire([PortId(1), PortId(2)]);
+    for (on_failure, failed) in [(OnFailure::Open, Standing::FailedOpen), (OnFailure::Closed, Standing::FailedClosed)] {
+        let mut lab = probed(wire(), wire_of(), on_failure);
+        assert_eq!(pulse(&mut lab, 0), Pulse::Up);
+        assert_eq!(pulse(&mut lab, 500), Pulse::Degraded);
+        assert_eq!(standing(&lab), Standing::Guarding);
+        assert_eq!(pulse(&mut lab, 500), Pulse::Failed);
+        let found = lab.fabric.appliance(lab.now, GUARD).expect("is there");
+        assert_eq!((found.standing, found.counters.failures), (failed, 1));
+        assert_eq!(found.probe.last, Some(Outcome::Late(Duration::from_millis(500))));
+        let no = udp(Ends::ipv4(1, 2), (5, 9), b"no");
+        match on_failure {
+            OnFailure::Open => assert_eq!(lab.ports(1, &no), [2], "unseen"),
+            OnFailure::Closed => lab.refused(1, &no, DropReason::Policy),
+        }
+        assert_eq!([pulse(&mut lab, 0), pulse(&mut lab, 0)], [Pulse::Failed, Pulse::Up], "two are its end");
+        assert_eq!(standing(&lab), Standing::Guarding);
+        lab.refused(1, &no, DropReason::Policy);
+        let mut told = Vec::new();
+        lab.fabric.drain_events(|event| {
+            if let weir_filter::Event::Notice(notice) = event {
+                told.push((notice.kind, notice.switch, notice.port));
+            }
+        });
+        let story = ["appliance-degraded", "appliance-failed", "appliance-up"];
+        assert_eq!(told, story.map(|kind| (kind, GUARD, PortId(1))));
+    }
+}
+
+#[test]
+fn a_probe_sees_that_no_flow_has_room_any_more() {
+    let mut lab = full(Limits { flows: 1, ..Limits::default() }, OnFailure::Open);
+    let probing = Probing { interval: Duration::from_secs(1), within: Duration::from_millis(100), misses: 1 };
+    let config =
+        ApplianceConfig { probing, on_failure: OnFailure::Open, ..appliance(Arms::Wire([PortId(1), PortId(2)])) };
+    lab.step(Step::SetAppliance(GUARD, config));
+    lab.tick();
+    assert_eq!(pulse(&mut lab, 0), Pulse::Failed);
+    let found = lab.fabric.appliance(lab.now, GUARD).expect("is there").probe;
+    assert_eq!(found.last, Some(Outcome::Unjudged(DropReason::FlowTableFull)));
+    // Its other port would get room from the first, which has more than it.
+    assert_eq!(pulse(&mut lab, 0), Pulse::Up);
+    let mut lab = exhausted(OnFailure::Open);
+    lab.step(Step::SetAppliance(GUARD, ApplianceConfig { probing, ..appliance(Arms::Wire([PortId(1), PortId(2)])) }));
+    lab.tick();
+    assert_eq!(pulse(&mut lab, 0), Pulse::Up, "one who has used up its share makes nothing fail");
 }

@@ -151,3 +151,50 @@ fn an_interface_answers_for_what_is_elsewhere_and_not_for_its_own_network() {
     let said = read(&answer[0].1);
     assert_eq!((said.icmp(), said.src_mac()), (Some((136, 0)), EAST));
 }
+
+/// A second in which everything that is due is said; returns the ARP questions for 10.0.1.7.
+fn second(lab: &mut Lab) -> usize {
+    lab.wait(1);
+    let out = lab.age();
+    let asked = |frame: &[u8]| frame.get(12..14) == Some(&[8, 6]) && frame.get(38..42) == Some(&[10, 0, 1, 7]);
+    out.iter().filter(|(port, frame)| *port == 3 && asked(frame)).count()
+}
+
+#[test]
+fn a_policy_route_that_fails_open_is_passed_over_while_its_gateway_is_gone() {
+    let take = Take::Target(via(1, "10.0.1.7"));
+    let mut lab = lab(vec![PolicyRoute { fail_open: true, take: take.clone(), ..PolicyRoute::default() }]);
+    let gateway = Ipv4Addr::new(10, 0, 1, 7);
+    let answer = arp(ArpKind::Reply, (host(7), gateway), (WEST, Ipv4Addr::new(10, 0, 1, 254)));
+    // It is asked for though nothing goes there yet, and answers.
+    assert!((0..3).map(|_| second(&mut lab)).sum::<usize>() > 0);
+    lab.send(3, &answer);
+    assert_eq!(next_hop(&mut lab, far(), (5000, 53)), 7);
+    // It falls silent: within six seconds packets go around it, and it goes on being asked for.
+    let asked: usize = (0..6).map(|_| second(&mut lab)).sum();
+    assert!(asked >= 3, "{asked}");
+    assert_eq!(next_hop(&mut lab, far(), (5000, 53)), 3, "as if the policy route were not there");
+    assert!((0..10).map(|_| second(&mut lab)).sum::<usize>() >= 5);
+    lab.send(3, &answer);
+    second(&mut lab);
+    assert_eq!(next_hop(&mut lab, far(), (5000, 53)), 7, "it is back");
+    let mut told = Vec::new();
+    lab.fabric.drain_events(|event| {
+        if let weir_filter::Event::Notice(notice) = event {
+            told.push((notice.kind, notice.source));
+        }
+    });
+    assert_eq!(told, ["gateway-lost", "gateway-back"].map(|kind| (kind, Some(IpAddr::V4(gateway)))));
+}
+
+#[test]
+fn a_policy_route_that_fails_closed_ends_packets_and_one_that_is_bypassed_is_not_asked() {
+    let gone = PolicyRoute { take: Take::Target(via(1, "10.0.1.7")), ..PolicyRoute::default() };
+    let mut closed = lab(vec![gone.clone()]);
+    closed.send(1, &udp(far(), (1, 2), b"x"));
+    (0..10).for_each(|_| drop(second(&mut closed)));
+    assert_eq!(closed.dropped(1, DropReason::NeighborUnresolved), 1);
+    let mut bypassed = lab(vec![PolicyRoute { bypass: true, fail_open: true, ..gone }]);
+    assert_eq!((0..5).map(|_| second(&mut bypassed)).sum::<usize>(), 0, "nobody is asked");
+    assert_eq!(next_hop(&mut bypassed, far(), (1, 2)), 3);
+}

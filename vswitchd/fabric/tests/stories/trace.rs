@@ -1,10 +1,14 @@
 //! The walk of a frame in words.
 
+use weir_fabric::first_hop::GuardConfig;
+use weir_fabric::nat::{Forward, NatConfig};
 use weir_fabric::{PortConfig, SwitchConfig, VlanMode};
 use weir_wire::build::frames::{Ends, udp};
 use weir_wire::{MacAddr, PortId, Vid};
 
 use crate::lab::{LAN, Lab, frame, hello, mac, raw};
+use crate::routing::across;
+use crate::translation::{OUTSIDE, back, edge, from_outside, masquerade, masquerading};
 
 fn trace(lab: &Lab, port: u16, frame: &[u8]) -> Vec<String> {
     lab.fabric.trace(lab.now, PortId(port), frame)
@@ -106,4 +110,58 @@ fn a_routed_frame_is_followed_through_the_router() {
     let own = Ends { destination: std::net::Ipv4Addr::new(10, 0, 0, 254).into(), ..across() };
     assert!(told(&lab, &udp(own, (1, 2), b"x")).contains("the router itself"));
     assert_eq!(lab.fabric.totals().held, 0, "nothing was changed");
+}
+
+#[test]
+fn translation_is_told_and_nothing_is_bound_by_the_question() {
+    let mut lab = masquerading();
+    let asks = udp(across(), (5000, 53), b"?");
+    let told = |lab: &Lab, port: u16, frame: &[u8]| trace(lab, port, frame).join("\n");
+    let text = told(&lab, 1, &asks);
+    let expected = format!("7 translation: 10.0.0.1:5000 is masqueraded as {OUTSIDE}, by a free port of 1024 to 65535");
+    assert!(text.contains(&expected), "{text}");
+    assert_eq!(lab.fabric.nat(lab.now, 10).1, 0, "nothing is bound");
+    let (_, out) = crate::routing::only(&lab.send(1, &asks));
+    let text = told(&lab, 1, &asks);
+    assert!(text.contains("becomes") && text.contains("by a binding that stands"), "{text}");
+    let answer = udp(back(&out), (53, out.ports().expect("has ports").0), b"!");
+    let text = told(&lab, 3, &answer);
+    assert!(text.contains("stands for 10.0.0.1:5000 inside, by a binding that stands"), "{text}");
+    assert!(text.contains("reply direction"), "the flow goes by its true name: {text}");
+
+    let forward = Forward {
+        protocol: weir_wire::numbers::PROTOCOL_UDP,
+        address: OUTSIDE.into(),
+        ports: 80..=89,
+        to: [10, 0, 0, 1].into(),
+        to_port: 8080,
+    };
+    let lab = edge(NatConfig { masquerades: vec![masquerade()], forwards: vec![forward], ..NatConfig::default() });
+    let text = told(&lab, 3, &udp(from_outside(OUTSIDE), (7, 81), b"x"));
+    assert!(
+        text.contains(&format!("4 translation: {OUTSIDE}:81 stands for 10.0.0.1:8081 inside, forwarded")),
+        "{text}"
+    );
+    assert!(text.contains("behind port 1"), "{text}");
+}
+
+#[test]
+fn first_hop_security_is_told_and_nothing_is_learned_by_the_question() {
+    let mut lab = Lab::plain();
+    let guarded = PortConfig { guard: Some(GuardConfig::default()), ..PortConfig::default() };
+    lab.port(1, guarded.clone());
+    lab.port(2, guarded);
+    let own = udp(Ends::ipv4(1, 3), (5, 53), b"?");
+    let told = |lab: &Lab, port: u16, frame: &[u8]| trace(lab, port, frame).join("\n");
+    for _ in 0..2 {
+        let text = told(&lab, 1, &own);
+        assert!(text.contains("first hop: 10.0.0.1 is nobody's yet"), "{text}");
+    }
+    lab.send(1, &own);
+    assert!(told(&lab, 1, &own).contains("first hop: 10.0.0.1 is bound to the port (learned)"));
+    let mut spoofed = own.clone();
+    spoofed[6..12].copy_from_slice(&mac(2));
+    assert!(told(&lab, 2, &spoofed).contains("dropped: spoofed-address"), "{}", told(&lab, 2, &spoofed));
+    assert!(told(&lab, 2, &own).contains("dropped: spoofed-mac"), "{}", told(&lab, 2, &own));
+    assert!(told(&lab, 3, &udp(Ends::ipv4(7, 1), (5, 53), b"?")).contains("first hop: the port is trusted"));
 }
