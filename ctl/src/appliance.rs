@@ -86,6 +86,10 @@ pub struct Settings {
     /// Let nothing pass.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     down: Option<bool>,
+    /// Probes through it: milliseconds between two (0 for none), how late one may be, and how many missed in a row are
+    /// a failure [usually: 1000,250,3].
+    #[arg(long, value_name = "INTERVAL,WITHIN,MISSES", value_parser = probe)]
+    probe: Option<v1::ApplianceProbe>,
 }
 
 /// What becomes of what cannot be judged.
@@ -112,6 +116,19 @@ fn pair(text: &str) -> Result<(u32, u32), String> {
     Ok((vid(a)?, vid(b)?))
 }
 
+fn probe(text: &str) -> Result<v1::ApplianceProbe, String> {
+    let number = |text: &str| text.parse().map_err(|_| format!("\"{text}\" is no number"));
+    match text.split(',').collect::<Vec<_>>().as_slice() {
+        ["off"] => Ok(v1::ApplianceProbe { interval_ms: 0, within_ms: 250, misses: 3 }),
+        [interval, within, misses] => Ok(v1::ApplianceProbe {
+            interval_ms: number(interval)?,
+            within_ms: number(within)?,
+            misses: number(misses)?,
+        }),
+        _ => Err("three numbers with commas, as 1000,250,3, or \"off\"".into()),
+    }
+}
+
 impl Settings {
     /// Puts what is given into the message; the names of the fields.
     fn fill(self, spec: &mut v1::ApplianceSpec) -> Vec<String> {
@@ -132,6 +149,10 @@ impl Settings {
         if let Some(down) = self.down {
             given("down");
             spec.down = down;
+        }
+        if let Some(probe) = self.probe {
+            given("probe");
+            spec.probe = Some(probe);
         }
         fields
     }
@@ -180,7 +201,8 @@ pub async fn run(command: Command, daemon: &Connection, format: Format) -> Resul
 
 /// Appliances as a table.
 pub fn text(appliances: &[v1::ApplianceStatus]) -> String {
-    let columns = ["APPLIANCE", "BETWEEN", "STANDING", "DEFAULT", "INSPECT", "FAILS", ">PASSED", ">REFUSED", ">UNSEEN"];
+    let columns =
+        ["APPLIANCE", "BETWEEN", "STANDING", "PROBES", "DEFAULT", "INSPECT", "FAILS", ">PASSED", ">REFUSED", ">UNSEEN"];
     let mut table = Table::new(&columns);
     for status in appliances {
         let spec = status.spec.clone().unwrap_or_default();
@@ -188,6 +210,7 @@ pub fn text(appliances: &[v1::ApplianceStatus]) -> String {
             spec.name.clone(),
             between(&spec),
             status.standing.clone(),
+            pulse(status),
             action_name(spec.default_action).into(),
             spec.inspect.clone(),
             if spec.fail_open { "open".into() } else { "closed".into() },
@@ -200,6 +223,14 @@ pub fn text(appliances: &[v1::ApplianceStatus]) -> String {
         return "no appliances; add one with: vswitchctl appliance add guard --wire PORT PORT\n".into();
     }
     table.text()
+}
+
+/// What the probes say, and why where they say something bad.
+fn pulse(status: &v1::ApplianceStatus) -> String {
+    match status.pulse.as_str() {
+        "degraded" | "failed" => format!("{} ({})", status.pulse, status.pulse_reason),
+        _ => status.pulse.clone(),
+    }
 }
 
 fn between(spec: &v1::ApplianceSpec) -> String {
@@ -226,5 +257,12 @@ mod tests {
     fn pairs_of_vlans_are_read() {
         assert_eq!(pair("10:20"), Ok((10, 20)));
         assert!(pair("10").is_err() && pair("a:b").is_err());
+    }
+
+    #[test]
+    fn settings_of_probes_are_read() {
+        assert_eq!(probe("500,100,2").map(|p| (p.interval_ms, p.within_ms, p.misses)), Ok((500, 100, 2)));
+        assert_eq!(probe("off").map(|p| p.interval_ms), Ok(0));
+        assert!(probe("500").is_err() && probe("a,b,c").is_err());
     }
 }

@@ -4,6 +4,7 @@ use clap::{Args, Subcommand};
 use weir_proto::v1;
 
 use crate::Format;
+use crate::appliance::{Fail, Switch};
 use crate::connect::Connection;
 use crate::failure::Failure;
 use crate::route::{Action, number, way};
@@ -22,6 +23,16 @@ pub enum Command {
         /// The policy routes.
         #[arg(required = true)]
         names: Vec<String>,
+    },
+    /// Pass a policy route over, or ask it again: packets go as if it were not there.
+    Bypass {
+        /// The router.
+        router: String,
+        /// The policy route.
+        name: String,
+        /// Whether it is passed over.
+        #[arg(value_enum)]
+        switch: Switch,
     },
     /// Show policy routes in the order in which they are asked.
     #[command(visible_alias = "list")]
@@ -77,6 +88,9 @@ pub struct Policy {
     /// Drop them.
     #[arg(long, value_enum, conflicts_with_all = ["via", "interface"])]
     action: Option<Action>,
+    /// Where none of the gateways answers: packets end there, or go on as if it were not there [usually: closed].
+    #[arg(long, value_enum, requires = "via")]
+    fail: Option<Fail>,
     /// Put it before this one [usually: it is the last].
     #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
     before: String,
@@ -99,6 +113,8 @@ impl Policy {
             interface: self.interface.unwrap_or_default(),
             table: self.table.unwrap_or_default(),
             action: number(self.action),
+            fail_open: self.fail == Some(Fail::Open),
+            bypass: false,
         };
         v1::AddPolicyRouteRequest { router: self.router, policy_route: Some(spec), before: self.before }
     }
@@ -111,6 +127,10 @@ pub async fn run(command: Command, daemon: &Connection, format: Format) -> Resul
         Command::Add(policy) => client.add_policy_route(policy.request()).await?,
         Command::Del { router, names } => {
             client.delete_policy_routes(v1::DeletePolicyRoutesRequest { router, names }).await?
+        }
+        Command::Bypass { router, name, switch } => {
+            let bypass = switch == Switch::On;
+            client.bypass_policy_route(v1::BypassPolicyRouteRequest { router, name, bypass }).await?
         }
         Command::Show { router } => {
             let request = v1::ListRoutersRequest { name: router.unwrap_or_default() };
@@ -155,6 +175,12 @@ fn fits(policy: &v1::PolicyRouteSpec) -> String {
 
 fn leads(policy: &v1::PolicyRouteSpec) -> String {
     let nowhere = policy.via.is_empty() && policy.interface.is_empty();
+    if policy.bypass {
+        return format!("bypassed ({})", leads(&v1::PolicyRouteSpec { bypass: false, ..policy.clone() }));
+    }
+    if policy.fail_open {
+        return format!("{}, open", leads(&v1::PolicyRouteSpec { fail_open: false, ..policy.clone() }));
+    }
     match (policy.action, policy.table.as_str()) {
         (0, "") if nowhere => "the router's own table".into(),
         (0, "") if policy.interface.is_empty() => way(0, &policy.via),
@@ -178,6 +204,8 @@ mod tests {
         );
         policy.via = strings(&["10.0.1.2", "10.0.1.3"]);
         assert_eq!(leads(&policy), "10.0.1.2, 10.0.1.3");
+        let guard = v1::PolicyRouteSpec { fail_open: true, bypass: true, ..policy.clone() };
+        assert_eq!(leads(&guard), "bypassed (10.0.1.2, 10.0.1.3, open)");
         policy.action = v1::RouteAction::Prohibit.into();
         assert_eq!(leads(&policy), "prohibit");
     }

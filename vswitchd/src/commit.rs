@@ -35,7 +35,6 @@ mod shadow;
 
 pub use renew::WallClock;
 use renew::compile;
-pub use shadow::FLOWS_MAX as SHADOW_FLOWS_MAX;
 
 /// How long hosts that are watched have for an answer, the pause between two questions, and how many they may miss.
 const WATCH_EVERY: Duration = Duration::from_millis(700);
@@ -62,7 +61,8 @@ struct State {
     store: Option<Store>,
     epoch: Epoch,
     trial: Option<Trial>,
-    shadow: Option<shadow::Candidate>,
+    /// The candidate as it was compiled last.
+    shadow: Option<Arc<Policy>>,
     /// What the policy that runs was compiled for.
     facts: Facts,
 }
@@ -306,8 +306,12 @@ impl Controller {
                  state",
             ));
         }
+        let mut desired = desired;
+        let unfit = shadow::leave_behind(current, &mut desired);
         let facts = self.facts(&desired);
-        let prepared = prepare(state, current, desired, facts, &self.worker).await?;
+        let mut prepared = prepare(state, current, desired, facts, &self.worker).await?;
+        prepared.warnings.extend(unfit);
+        let candidate = shadow::candidate(current, &mut prepared).await?;
         let mut outcome = Outcome {
             epoch: current.epoch.0,
             revision: current.revision,
@@ -319,7 +323,7 @@ impl Controller {
         }
         outcome.revision += 1;
         outcome.epoch = self.commit(state, current, prepared, &outcome.warnings).await?;
-        self.renew_shadow(state, current).await;
+        self.set_shadow(state, current, candidate).await?;
         Ok(outcome)
     }
 

@@ -11,7 +11,6 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use weir_fabric::mirror::Handed;
 
-use crate::bindings;
 use crate::commit::{Controller, Terms};
 use crate::config::Config;
 use crate::eve::{self, EveFile, Feed};
@@ -25,6 +24,7 @@ use crate::server::{self, Bound, Tls};
 use crate::services::{self, Services};
 use crate::store::{self, Store};
 use crate::worker::{self, WorkerStats};
+use crate::{bindings, kept_flows, kept_holds};
 
 /// How long requests that are under way at the end may take.
 const GRACE: Duration = Duration::from_secs(2);
@@ -40,6 +40,10 @@ pub struct Options {
     pub leases: Option<PathBuf>,
     /// Where bindings of address translation are kept over an orderly end; absent: beside the state, where that is kept.
     pub bindings: Option<PathBuf>,
+    /// Where it is kept, likewise, whose the addresses of guests are.
+    pub addresses: Option<PathBuf>,
+    /// Where the flows of the last day are kept, likewise.
+    pub flows: Option<PathBuf>,
     /// Where requests come in.
     pub listen: Vec<Listen>,
     /// Who may use unix sockets.
@@ -116,13 +120,17 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(|e| Failure(format!("the control threads cannot be started: {e}")))?;
-    let beside = || options.state.as_ref().map(|state| state.with_extension("bindings"));
-    let kept = options.bindings.clone().or_else(beside);
-    let served = runtime.block_on(serve(Arc::clone(&controller), config, feed, bound, reopen, kept));
+    let kept = Kept::of(options);
+    let (log, board) = (feed.flow_log().clone(), controller.board().clone());
+    let served = runtime.block_on(serve(Arc::clone(&controller), config, feed, bound, reopen, &kept));
     runtime.shutdown_timeout(GRACE);
     started.handle.stop();
     drop(controller);
     let last = join(started.thread, events);
+    // The flows that were open have ended with the worker.
+    if let Some(path) = &kept.flows {
+        kept_flows::save(&log, &board, path);
+    }
     if serving.join().is_err() {
         tracing::error!("the thread of the services ended by a panic; please report this");
     }
@@ -132,6 +140,24 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     drop(sockets);
     tracing::info!(packets = last.packets, events_lost = last.events_lost, "vswitchd has ended");
     served
+}
+
+/// Where things are kept from an orderly end to the next start; beside the state, where that is kept.
+struct Kept {
+    bindings: Option<PathBuf>,
+    holds: Option<PathBuf>,
+    flows: Option<PathBuf>,
+}
+
+impl Kept {
+    fn of(options: &Options) -> Kept {
+        let beside = |extension: &str| options.state.as_ref().map(|state| state.with_extension(extension));
+        Kept {
+            bindings: options.bindings.clone().or_else(|| beside("bindings")),
+            holds: options.addresses.clone().or_else(|| beside("addresses")),
+            flows: options.flows.clone().or_else(|| beside("flows")),
+        }
+    }
 }
 
 fn first_state(options: &Options) -> Result<Config, Failure> {
@@ -259,7 +285,7 @@ async fn serve(
     feed: Feed,
     bound: Vec<Bound>,
     reopen: Arc<AtomicBool>,
-    kept_bindings: Option<PathBuf>,
+    kept: &Kept,
 ) -> Result<(), Failure> {
     // The handlers stand before anything is made, so that a signal in between cleans up.
     let mut terminate = signal(SignalKind::terminate()).map_err(failure)?;
@@ -270,11 +296,17 @@ async fn serve(
         Ok(())
     });
     first.await.map_err(failure)?;
-    if let Some(path) = &kept_bindings {
+    if let Some(path) = &kept.bindings {
         bindings::restore(&controller, path).await;
     }
+    if let Some(path) = &kept.holds {
+        kept_holds::restore(&controller, path).await;
+    }
+    if let Some(path) = &kept.flows {
+        kept_flows::restore(feed.flow_log(), &controller.snapshot(), path);
+    }
     let (stop, stopped) = watch::channel(false);
-    let kept = tokio::spawn(keeper::run(Arc::clone(&controller), feed.clone()));
+    let keeping = tokio::spawn(keeper::run(Arc::clone(&controller), feed.clone()));
     let routes = server::routes(Arc::clone(&controller), feed, stopped.clone()).await.map_err(failure)?;
     let mut servers = tokio::task::JoinSet::new();
     for listener in bound {
@@ -301,10 +333,13 @@ async fn serve(
     if tokio::time::timeout(GRACE, all).await.is_err() {
         tracing::warn!("requests that were still under way are cut");
     }
-    kept.abort();
+    keeping.abort();
     keeper::save(&controller).await;
-    if let Some(path) = &kept_bindings {
+    if let Some(path) = &kept.bindings {
         bindings::save(&controller, path).await;
+    }
+    if let Some(path) = &kept.holds {
+        kept_holds::save(&controller, path).await;
     }
     result
 }

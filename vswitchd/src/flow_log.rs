@@ -1,7 +1,8 @@
 //! The flows of the last day, for those who ask what another policy would have made of them.
 //!
 //! A ring in memory of [`KEPT`] flows that ended and packets that the policy refused: what is oldest, or older than
-//! [`AGE`], goes. A full ring takes about 12 MiB.
+//! [`AGE`], goes. A full ring takes about 12 MiB. An orderly end of the daemon keeps it for the next start
+//! ([`kept_flows`](crate::kept_flows)).
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -50,6 +51,15 @@ impl FlowLog {
             kept.pop_front();
         }
         kept.push_back(recorded);
+    }
+
+    /// Takes up flows that were remembered before the start, oldest first; what came since is newer.
+    pub fn take_up(&self, flows: Vec<Recorded>) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = KEPT.saturating_sub(kept.len());
+        for recorded in flows.into_iter().rev().take(room) {
+            kept.push_front(recorded);
+        }
     }
 
     /// What is remembered of the time since `from`, oldest first.
@@ -135,5 +145,15 @@ mod tests {
             log.note(&refused(90_000), Epoch(1));
         }
         assert_eq!(log.since(Instant::ZERO).len(), KEPT);
+    }
+
+    #[test]
+    fn what_was_remembered_before_the_start_is_older_than_what_came_since() {
+        let (log, before) = (FlowLog::default(), FlowLog::default());
+        log.note(&refused(50), Epoch(2));
+        [10, 20].map(|second| before.note(&refused(second), Epoch(1)));
+        log.take_up(before.since(Instant::ZERO));
+        let seconds: Vec<u64> = log.since(Instant::ZERO).iter().map(|r| r.last.0 / 1_000_000_000).collect();
+        assert_eq!(seconds, [10, 20, 50]);
     }
 }

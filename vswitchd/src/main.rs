@@ -56,6 +56,12 @@ struct RunArgs {
     /// Keep the bindings of address translation here from an orderly end to the next start [usually: beside the state].
     #[arg(long, value_name = "FILE")]
     bindings: Option<PathBuf>,
+    /// Keep whose the addresses of guests are here, likewise [usually: beside the state].
+    #[arg(long, value_name = "FILE")]
+    addresses: Option<PathBuf>,
+    /// Keep the flows of the last day here, likewise [usually: beside the state].
+    #[arg(long, value_name = "FILE")]
+    flows: Option<PathBuf>,
     /// Where vswitchctl reaches the daemon: unix:PATH or tcp:ADDRESS:PORT. May be given several times.
     ///
     /// TCP needs mutual TLS: --tls-cert, --tls-key and --tls-client-ca.
@@ -151,6 +157,8 @@ fn run(args: RunArgs) -> Result<(), String> {
         state: args.state,
         leases: args.leases,
         bindings: args.bindings,
+        addresses: args.addresses,
+        flows: args.flows,
         listen: args.listen,
         access: Access { mode: args.socket_mode, group },
         tls,

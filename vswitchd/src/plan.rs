@@ -100,6 +100,10 @@ pub enum Change {
     SetRule(String, Vec<FieldChange>),
     /// The rules that stay have another order.
     OrderRules,
+    /// A candidate of so many rules comes beside the policy, or in place of another.
+    LoadShadow(usize),
+    /// The candidate goes.
+    DropShadow,
 }
 
 impl fmt::Display for Change {
@@ -141,6 +145,8 @@ impl fmt::Display for Change {
             Change::AddRule(name) => ('+', format!("rule {name}"), &[]),
             Change::SetRule(name, fields) => ('~', format!("rule {name}"), fields),
             Change::OrderRules => ('~', "the order of the rules".into(), &[]),
+            Change::LoadShadow(rules) => ('+', format!("shadow ({rules} rules)"), &[]),
+            Change::DropShadow => ('-', "shadow".into(), &[]),
         };
         write!(f, "{sign} {object}")?;
         for (index, field) in fields.iter().enumerate() {
@@ -204,6 +210,11 @@ pub fn plan(current: &Config, desired: &Config) -> Vec<Change> {
     changes.extend(rules.changed.into_iter().map(|(name, fields)| Change::SetRule(name, fields)));
     if reordered(&names(&current.rules), &names(&desired.rules)) {
         changes.push(Change::OrderRules);
+    }
+    match &desired.shadow {
+        shadow if *shadow == current.shadow => {}
+        Some(shadow) => changes.push(Change::LoadShadow(shadow.rules.len())),
+        None => changes.push(Change::DropShadow),
     }
     changes
 }
@@ -457,6 +468,15 @@ mod tests {
             r#"{ name = "b", action = "drop" }, { name = "c", action = "drop" }, { name = "a", action = "allow" }"#,
         );
         assert_eq!(lines(BASE, &turned), ["+ rule c", "~ the order of the rules"]);
+    }
+
+    #[test]
+    fn a_candidate_comes_changes_and_goes() {
+        let with = |action: &str| format!("{BASE}\n[[shadow.rule]]\nname = \"c\"\naction = \"{action}\"\n");
+        assert_eq!(lines(BASE, &with("drop")), ["+ shadow (1 rules)"]);
+        assert_eq!(lines(&with("drop"), &with("allow")), ["+ shadow (1 rules)"]);
+        assert_eq!(lines(&with("drop"), &with("drop")), [""; 0]);
+        assert_eq!(lines(&with("drop"), BASE), ["- shadow"]);
     }
 
     #[test]

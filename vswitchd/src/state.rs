@@ -150,7 +150,9 @@ pub fn steps(changes: &[Change], desired: &Config, before: &Ids, after: &Ids) ->
             | Change::OrderTiers
             | Change::AddRule(_)
             | Change::SetRule(..)
-            | Change::OrderRules => None,
+            | Change::OrderRules
+            | Change::LoadShadow(_)
+            | Change::DropShadow => None,
         };
         steps.extend(step);
     }
@@ -314,6 +316,7 @@ fn rule(rule: &config::Rule) -> spec::Rule {
         action: action(rule.action.action().unwrap_or_default()),
         log: rule.log,
         inspect: rule.inspect.clone(),
+        trusted: rule.trusted,
         overload: rule.overload.map(Into::into),
         dscp: rule.dscp.map(|dscp| dscp.0),
         switches: rule.switches.clone(),

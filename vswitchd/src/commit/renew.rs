@@ -6,7 +6,7 @@ use std::sync::Arc;
 use weir_filter::Policy;
 use weir_wire::Epoch;
 
-use super::{Controller, Prepared};
+use super::{Controller, Prepared, shadow};
 use crate::config::Config;
 use crate::refusal::Refusal;
 use crate::rule_sets::Loaded;
@@ -38,8 +38,10 @@ impl Controller {
             compile(&desired, &ids, &facts, (&rule_sets, &content, &virus), &current.policy, Epoch(state.epoch.0 + 1))
                 .await?;
         let (changes, warnings) = (Vec::new(), Vec::new());
-        let prepared = Prepared { desired, ids, changes, policy, rule_sets, content, virus, warnings, facts };
+        let mut prepared = Prepared { desired, ids, changes, policy, rule_sets, content, virus, warnings, facts };
+        let candidate = shadow::candidate(&current, &mut prepared).await?;
         self.commit(&mut state, &current, prepared, &[]).await?;
+        self.set_shadow(&mut state, &current, candidate).await?;
         Ok(true)
     }
 

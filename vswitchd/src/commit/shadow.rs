@@ -1,8 +1,9 @@
 //! A candidate policy beside the live one: loaded, compiled again when the state changes, compared, promoted, dropped.
 //!
-//! A candidate is a list of rules for the state that runs. It is no part of the state: a restart of the daemon forgets
-//! it. Findings outlive changes that leave the live rules as they are (ports come and go all day); other rules begin
-//! the report again.
+//! The candidate's rules are part of the state: they stand in its file and are there again after a restart. What was found
+//! with them is the worker's, and ends with the daemon. Findings outlive changes that leave both lists of rules as they
+//! are (ports come and go all day); other rules begin the report again. A candidate that does not fit a state any more
+//! stands in nobody's way: it goes, and is told of.
 
 use std::sync::Arc;
 
@@ -12,45 +13,44 @@ use weir_filter::policy::spec::Spec;
 use weir_filter::shadow::Limits;
 use weir_wire::Epoch;
 
-use super::{Controller, Outcome, State, Terms};
-use crate::config::Rule;
+use super::{Controller, Outcome, Prepared, State, Terms};
+use crate::config::{self, Config};
+use crate::plan::Change;
 use crate::published::Snapshot;
 use crate::refusal::Refusal;
 use crate::state;
 
-/// Flows that a report lists at most.
-pub const FLOWS_MAX: usize = 65_536;
-
-/// A candidate.
-#[derive(Clone, Debug)]
-pub(super) struct Candidate {
-    rules: Vec<Rule>,
-    policy: Arc<Policy>,
-}
-
 impl Controller {
-    /// Loads `rules` as the candidate, in place of another. Nothing of it takes effect.
+    /// Loads a candidate, in place of another. Nothing of it takes effect. Its report begins anew.
     ///
     /// # Errors
     /// What is wrong with the rules, as where they were to be made live.
-    pub async fn load_shadow(&self, rules: Vec<Rule>, limits: Limits) -> Result<usize, Refusal> {
-        let mut state = self.state.lock().await;
-        let current = self.board.read();
-        let policy = compile(&current, &rules, (self.clock)()).await?;
-        let count = rules.len();
-        self.give_shadow(Some(Box::new(Shadow::new(Arc::clone(&policy), limits)))).await?;
-        state.shadow = Some(Candidate { rules, policy });
-        Ok(count)
+    pub async fn load_shadow(self: &Arc<Controller>, shadow: config::Shadow) -> Result<Outcome, Refusal> {
+        let flows = shadow.flows;
+        let outcome = self.change(Terms::default(), move |config| {
+            config.shadow = Some(shadow);
+            Ok(())
+        });
+        let outcome = outcome.await?;
+        if outcome.changes.is_empty() {
+            let state = self.state.lock().await;
+            if let Some(policy) = state.shadow.clone() {
+                self.give_shadow(Some(fresh(policy, flows))).await?;
+            }
+        }
+        Ok(outcome)
     }
 
     /// Takes the candidate away; answers whether there was one.
     ///
     /// # Errors
-    /// Where the worker has ended.
-    pub async fn drop_shadow(&self) -> Result<bool, Refusal> {
-        let mut state = self.state.lock().await;
-        self.give_shadow(None).await?;
-        Ok(state.shadow.take().is_some())
+    /// What refuses the change.
+    pub async fn drop_shadow(self: &Arc<Controller>) -> Result<bool, Refusal> {
+        let outcome = self.change(Terms::default(), |config| {
+            config.shadow = None;
+            Ok(())
+        });
+        Ok(!outcome.await?.changes.is_empty())
     }
 
     /// The candidate as it was compiled last.
@@ -58,26 +58,20 @@ impl Controller {
     /// # Errors
     /// Where there is none.
     pub async fn shadow_policy(&self) -> Result<Arc<Policy>, Refusal> {
-        let state = self.state.lock().await;
-        state.shadow.as_ref().map(|candidate| Arc::clone(&candidate.policy)).ok_or_else(none)
+        self.state.lock().await.shadow.clone().ok_or_else(none)
     }
 
-    /// Makes the candidate's rules the live ones, as a change like any other. It is no candidate any more then.
+    /// Makes the candidate's rules the live ones, as a change like any other. It is no candidate any more then; where the
+    /// change is undone, it is one again.
     ///
     /// # Errors
     /// Where there is no candidate, or what refuses the change.
     pub async fn promote_shadow(self: &Arc<Controller>, terms: Terms) -> Result<Outcome, Refusal> {
-        let rules =
-            self.state.lock().await.shadow.as_ref().map(|candidate| candidate.rules.clone()).ok_or_else(none)?;
-        let outcome = self.change(terms, move |config| {
-            config.rules = rules;
+        let outcome = self.change(terms, |config| {
+            config.rules = config.shadow.take().ok_or_else(none)?.rules;
             Ok(())
         });
-        let outcome = outcome.await?;
-        if !terms.dry_run {
-            self.drop_shadow().await?;
-        }
-        Ok(outcome)
+        outcome.await
     }
 
     async fn give_shadow(&self, shadow: Option<Box<Shadow>>) -> Result<(), Refusal> {
@@ -87,54 +81,89 @@ impl Controller {
         Ok(())
     }
 
-    /// Compiles the candidate again for the state that runs, which has just changed from `before`.
-    pub(super) async fn renew_shadow(&self, state: &mut State, before: &Snapshot) {
-        let Some(candidate) = state.shadow.take() else { return };
+    /// Gives the worker the candidate of the state that runs, which has just changed from `before`.
+    pub(super) async fn set_shadow(
+        &self,
+        state: &mut State,
+        before: &Snapshot,
+        candidate: Option<Arc<Policy>>,
+    ) -> Result<(), Refusal> {
         let current = self.board.read();
-        let policy = match compile(&current, &candidate.rules, (self.clock)()).await {
-            Ok(policy) => policy,
-            Err(refusal) => {
-                tracing::warn!("the candidate policy does not fit the state any more and is dropped: {refusal}");
-                drop(self.give_shadow(None).await);
-                return;
+        let (had, wanted) = (state.shadow.is_some(), current.config.shadow.as_ref());
+        let same = before.config.shadow.as_ref() == wanted && before.config.rules == current.config.rules;
+        match (candidate, wanted) {
+            (Some(policy), Some(_)) if had && same => {
+                let given = Arc::clone(&policy);
+                let old = self.worker.ask(move |view| view.fabric.renew_shadow(given)).await?;
+                tokio::task::spawn_blocking(move || drop(old));
+                state.shadow = Some(policy);
             }
-        };
-        let given = Arc::clone(&policy);
-        let asked = if before.config.rules == current.config.rules {
-            let renewed = self.worker.ask(move |view| view.fabric.renew_shadow(given)).await;
-            renewed.map(|old| drop(tokio::task::spawn_blocking(move || drop(old)))).map_err(Refusal::from)
-        } else {
-            self.give_shadow(Some(Box::new(Shadow::new(given, Limits::default())))).await
-        };
-        match asked {
-            Ok(()) => state.shadow = Some(Candidate { rules: candidate.rules, policy }),
-            Err(refusal) => tracing::warn!("the candidate policy is lost: {refusal}"),
+            (Some(policy), Some(shadow)) => {
+                self.give_shadow(Some(fresh(Arc::clone(&policy), shadow.flows))).await?;
+                state.shadow = Some(policy);
+            }
+            (None, _) | (Some(_), None) => {
+                state.shadow = None;
+                if had {
+                    self.give_shadow(None).await?;
+                }
+            }
         }
+        Ok(())
     }
+}
+
+fn fresh(policy: Arc<Policy>, flows: u32) -> Box<Shadow> {
+    Box::new(Shadow::new(policy, Limits { flows: flows as usize, ..Limits::default() }))
 }
 
 fn none() -> Refusal {
     Refusal::state("no candidate policy is loaded; load one with: vswitchctl shadow load FILE")
 }
 
-/// The policy that `rules` would be for the state that runs.
-async fn compile(current: &Snapshot, rules: &[Rule], clock: (i64, i64)) -> Result<Arc<Policy>, Refusal> {
-    let spec = spec(current, rules, clock)?;
+/// Takes the candidate out of a state that it does not fit any more, where it is another's change that makes it so; what is
+/// to be told of it.
+pub(super) fn leave_behind(current: &Snapshot, desired: &mut Config) -> Option<String> {
+    if desired.shadow.is_none() || desired.shadow != current.config.shadow {
+        return None;
+    }
+    let problems = desired.check_shadow();
+    let first = problems.first()?;
+    desired.shadow = None;
+    Some(gone(first))
+}
+
+fn gone(why: &dyn std::fmt::Display) -> String {
+    format!("the candidate policy does not fit the state any more and is dropped: {why}")
+}
+
+/// Compiles the candidate of a state, with what was read for it.
+pub(super) async fn candidate(current: &Snapshot, prepared: &mut Prepared) -> Result<Option<Arc<Policy>>, Refusal> {
+    let Some(shadow) = &prepared.desired.shadow else { return Ok(None) };
+    let spec = spec(prepared, shadow);
     let compiled = tokio::task::spawn_blocking(move || Policy::compile(&spec, Epoch(0))).await;
-    let policy = compiled
-        .map_err(|e| Refusal::internal(format!("the policy compiler failed: {e}; please report this")))?
-        .map_err(|errors| Refusal::invalid(errors.0.join("\n")))?;
-    Ok(Arc::new(policy))
+    let compiled =
+        compiled.map_err(|e| Refusal::internal(format!("the policy compiler failed: {e}; please report this")))?;
+    match compiled {
+        Ok(policy) => Ok(Some(Arc::new(policy))),
+        Err(errors) if prepared.desired.shadow == current.config.shadow => {
+            prepared.warnings.push(gone(&errors.0.join("; ")));
+            prepared.changes.push(Change::DropShadow);
+            prepared.desired.shadow = None;
+            Ok(None)
+        }
+        Err(errors) => {
+            Err(Refusal::invalid(errors.0.iter().map(|e| format!("shadow: {e}")).collect::<Vec<_>>().join("\n")))
+        }
+    }
 }
 
 /// Without content lists and signatures: these are asked about content, not about flows that begin.
-fn spec(current: &Snapshot, rules: &[Rule], (second, offset_s): (i64, i64)) -> Result<Spec, Refusal> {
-    let mut desired = current.config.clone();
-    desired.rules = rules.to_vec();
-    desired.check().map_err(|problems| Refusal::invalid(problems.join("\n")))?;
-    let facts = state::Facts::at(&desired, second, offset_s);
-    let mut spec = state::spec(&desired, &current.ids, &facts);
-    let sets = current.rule_sets.iter();
+fn spec(prepared: &Prepared, shadow: &config::Shadow) -> Spec {
+    let state = prepared.desired.as_shadowed(shadow);
+    let facts = prepared.facts.clone();
+    let mut spec = state::spec(&state, &prepared.ids, &facts);
+    let sets = prepared.rule_sets.iter();
     spec.rule_sets = sets.map(|(name, loaded)| (name.clone(), Arc::clone(&loaded.program))).collect();
-    Ok(spec)
+    spec
 }

@@ -1,8 +1,11 @@
 //! Appliances as they are wanted.
 
 use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use weir_fabric::appliance::Probing;
+use weir_fabric::appliance::probe::INTERVAL_MIN;
 
 use super::check::{Problems, VID_MAX, unique};
 use super::rule::Action;
@@ -47,6 +50,29 @@ pub struct Appliance {
     /// Nothing passes.
     #[serde(default, skip_serializing_if = "is_default")]
     pub down: bool,
+    /// Probes that pass it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub probe: Probe,
+}
+
+/// Probes of an appliance: packets of our own that come in by one end and are to come out by the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Probe {
+    /// Milliseconds between two, 10 at least; 0: none.
+    pub interval_ms: u32,
+    /// Those that the guard comes to later than so many milliseconds are missed.
+    pub within_ms: u32,
+    /// So many missed in a row are a failure, and so many answered in a row its end.
+    pub misses: u32,
+}
+
+impl Default for Probe {
+    fn default() -> Probe {
+        let Probing { interval, within, misses } = Probing::default();
+        let ms = |time: Duration| u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
+        Probe { interval_ms: ms(interval), within_ms: ms(within), misses }
+    }
 }
 
 /// A port and its pairs of VLANs.
@@ -57,6 +83,18 @@ pub struct Hairpin {
     pub port: String,
     /// What comes with the first of a pair leaves with the second, and back.
     pub vlans: Vec<[u16; 2]>,
+}
+
+impl Probe {
+    fn check(&self, object: &str, problems: &mut Problems) {
+        let least = INTERVAL_MIN.as_millis();
+        let is_often = self.interval_ms != 0 && u128::from(self.interval_ms) < least;
+        problems.unless(!is_often, || {
+            format!("{object}: probe.interval_ms = {} is below {least}; 0 is for none", self.interval_ms)
+        });
+        problems.unless(self.within_ms > 0, || format!("{object}: probe.within_ms = 0 would be missed always"));
+        problems.unless(self.misses > 0, || format!("{object}: probe.misses = 0; one miss is the least"));
+    }
 }
 
 impl Appliance {
@@ -85,6 +123,7 @@ impl Config {
                 format!("{object}: a switch or router has this name; rules could not tell them apart")
             });
             self.check_inspect(&object, appliance.inspect.as_deref(), problems);
+            appliance.probe.check(&object, problems);
             let kinds = [
                 !appliance.wire.is_empty(),
                 !appliance.inline.is_empty(),
@@ -205,6 +244,8 @@ mod tests {
             ("name = \"a\"\nwire = [\"left\", \"right\"]", "has this name"),
             ("name = \"guard\"\ninline = [\"a\", \"d\"]", "there is no switch"),
             ("name = \"guard\"\nlisten = \"left\"", "which does not name it"),
+            ("name = \"guard\"\nwire = [\"left\", \"right\"]\nprobe = { interval_ms = 5 }", "below 10"),
+            ("name = \"guard\"\nwire = [\"left\", \"right\"]\nprobe = { misses = 0 }", "one miss is the least"),
             ("name = \"guard\"\nhairpin = { port = \"left\", vlans = [[10, 10]] }", "there twice"),
         ] {
             let problems = check(&format!("[[appliance]]\n{text}\n"));

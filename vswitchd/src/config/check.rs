@@ -63,6 +63,7 @@ impl Config {
         self.check_settings(&mut problems);
         self.check_content(&mut problems);
         self.check_virus(&mut problems);
+        self.add_shadow_problems(&mut problems);
         if problems.0.is_empty() { Ok(()) } else { Err(problems.0) }
     }
 
@@ -162,6 +163,10 @@ impl Config {
         for rule in &self.rules {
             let object = format!("rule {}", rule.name);
             self.check_inspect(&object, rule.inspect.as_deref(), problems);
+            let trusts = !rule.trusted || rule.action == Verb::Allow && rule.inspect.is_none();
+            problems.unless(trusts, || {
+                format!("{object}: trusted is for what is allowed without inspection; allow, and leave inspect out")
+            });
             let marks = rule.dscp.is_none_or(|_| rule.action == Verb::Allow);
             problems.unless(marks, || format!("{object}: dscp marks what is allowed; take it off, or allow"));
             for port in rule.from.ports.iter().chain(&rule.to.ports) {

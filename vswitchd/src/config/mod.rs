@@ -40,6 +40,7 @@ mod rule;
 mod segment;
 mod services;
 mod settings;
+mod shadow;
 mod switching;
 mod values;
 mod virus;
@@ -47,7 +48,7 @@ mod virus;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-pub use appliance::{APPLIANCES_MAX, Appliance, Hairpin};
+pub use appliance::{APPLIANCES_MAX, Appliance, Hairpin, Probe};
 pub use check::{PORTS_MAX, RULES_MAX, SWITCHES_MAX};
 pub use check_router::{INTERFACES_MAX, ROUTERS_MAX, ROUTES_MAX};
 pub use content::{CONTENT_RULES_MAX, Content, ContentList, ContentRule, Judgement, LISTS_MAX, Met, Reply};
@@ -68,6 +69,7 @@ pub use rule::{Action, Rule, Side, Verb};
 pub use segment::{SCHEDULES_MAX, SERVICES_MAX, Schedule, Service, ServiceEntry, TIERS_MAX, Tier, Times, Zone};
 pub use services::{Addresses, Dhcp, Dhcp6, Dns, GuestHost, GuestOption, GuestRoute, NameRecord, Resolver, unhex};
 pub use settings::{Limits, OnFailure, Settings, Timeouts};
+pub use shadow::{SHADOW_FLOWS_MAX, Shadow, default_flows};
 pub use switching::{Lldp, LoopGuard, MulticastRouter, Snooping, Storm, StormLimit, TagType};
 pub use values::{Bits, Icmp, Mac, Protocol, Range};
 pub use virus::Virus;
@@ -118,6 +120,9 @@ pub struct Config {
     /// The policy: the first rule that matches a flow's first packet decides.
     #[serde(default, rename = "rule", skip_serializing_if = "Vec::is_empty")]
     pub rules: Vec<Rule>,
+    /// A candidate for the policy, beside it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<Shadow>,
 }
 
 /// A learning bridge.

@@ -9,6 +9,7 @@ use super::Config;
 use super::check::{Problems, unique};
 use super::is_default;
 use super::router::{RouteAction, Router};
+use super::settings::OnFailure;
 use super::values::{Protocol, Range, one_or_many};
 
 /// Policy routes of one router at most.
@@ -62,6 +63,13 @@ pub struct PolicyRoute {
     /// Drop them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub action: Option<RouteAction>,
+    /// Where none of the gateways answers: packets end there (closed), or go on as if the policy route were not there
+    /// (open); then the gateways are asked whether or not packets go there.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub fail: OnFailure,
+    /// It is passed over.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub bypass: bool,
 }
 
 impl Router {
@@ -106,6 +114,9 @@ impl Config {
                 format!("{}: no route stands in a table \"{table}\" (route: table = ...)", object())
             });
         }
+        problems.unless(policy.fail == OnFailure::Closed || !policy.via.is_empty(), || {
+            format!("{}: fail = \"open\" is about gateways; give via", object())
+        });
         for gateway in &policy.via {
             let near = policy.interface.is_some() || router.interface_towards(*gateway).is_some();
             problems.unless(near, || {

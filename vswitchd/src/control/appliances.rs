@@ -8,11 +8,11 @@ use weir_proto::v1::appliances_server::Appliances;
 use super::Service;
 use super::convert::{action_of, action_to_proto, filled, narrow, required, unknown_field};
 use crate::commit::Terms;
-use crate::config::{Appliance, Config, Hairpin, OnFailure};
+use crate::config::{Appliance, Config, Hairpin, OnFailure, Probe};
 use crate::refusal::Refusal;
 
 /// What [`Appliances::set`] knows.
-const FIELDS: [&str; 5] = ["default_action", "inspect", "fail_open", "bypass", "down"];
+const FIELDS: [&str; 6] = ["default_action", "inspect", "fail_open", "bypass", "down", "probe"];
 
 #[tonic::async_trait]
 impl Appliances for Service {
@@ -45,6 +45,7 @@ impl Appliances for Service {
                     "fail_open" => appliance.fail = wanted.fail,
                     "bypass" => appliance.bypass = wanted.bypass,
                     "down" => appliance.down = wanted.down,
+                    "probe" => appliance.probe = wanted.probe,
                     other => return Err(unknown_field(&format!("appliance {}", wanted.name), other, &FIELDS)),
                 }
             }
@@ -123,6 +124,10 @@ fn appliance_of(spec: &v1::ApplianceSpec) -> Result<Appliance, Refusal> {
         fail: if spec.fail_open { OnFailure::Open } else { OnFailure::Closed },
         bypass: spec.bypass,
         down: spec.down,
+        probe: spec.probe.as_ref().map_or(Probe::default(), |probe| {
+            let &v1::ApplianceProbe { interval_ms, within_ms, misses } = probe;
+            Probe { interval_ms, within_ms, misses }
+        }),
     })
 }
 
@@ -141,8 +146,13 @@ fn status(wanted: Option<&Appliance>, found: Option<ApplianceStatus>) -> v1::App
         fail_open: appliance.fail == OnFailure::Open,
         bypass: appliance.bypass,
         down: appliance.down,
+        probe: Some(v1::ApplianceProbe {
+            interval_ms: appliance.probe.interval_ms,
+            within_ms: appliance.probe.within_ms,
+            misses: appliance.probe.misses,
+        }),
     });
-    let Some(ApplianceStatus { standing, counters }) = found else {
+    let Some(ApplianceStatus { standing, counters, probe }) = found else {
         return v1::ApplianceStatus { spec, ..v1::ApplianceStatus::default() };
     };
     v1::ApplianceStatus {
@@ -154,5 +164,9 @@ fn status(wanted: Option<&Appliance>, found: Option<ApplianceStatus>) -> v1::App
         failed_open: counters.failed_open,
         failed_closed: counters.failed_closed,
         failures: counters.failures,
+        pulse: probe.pulse.label().into(),
+        pulse_reason: probe.reason(),
+        probes: probe.sent,
+        probes_missed: probe.missed,
     }
 }

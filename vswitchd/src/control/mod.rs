@@ -11,6 +11,7 @@ mod convert_router;
 mod convert_services;
 mod convert_switching;
 mod events;
+mod explain;
 mod flows;
 mod guard;
 mod inspection;

@@ -4,7 +4,7 @@ use weir_proto::v1;
 
 use super::convert::{filled, texts};
 use super::convert_router::{route_action_of, route_action_to_proto};
-use crate::config::{PolicyRoute, Router};
+use crate::config::{OnFailure, PolicyRoute, Router};
 use crate::refusal::Refusal;
 
 pub(super) fn policy_route_of(router: &str, spec: &v1::PolicyRouteSpec) -> Result<PolicyRoute, Refusal> {
@@ -24,6 +24,8 @@ pub(super) fn policy_route_of(router: &str, spec: &v1::PolicyRouteSpec) -> Resul
         interface: filled(&spec.interface),
         table: filled(&spec.table),
         action: route_action_of(&object, spec.action)?,
+        fail: if spec.fail_open { OnFailure::Open } else { OnFailure::Closed },
+        bypass: spec.bypass,
     })
 }
 
@@ -46,6 +48,8 @@ pub(super) fn policy_route_to_proto(policy: &PolicyRoute) -> v1::PolicyRouteSpec
         interface: policy.interface.clone().unwrap_or_default(),
         table: policy.table.clone().unwrap_or_default(),
         action: route_action_to_proto(policy.action),
+        fail_open: policy.fail == OnFailure::Open,
+        bypass: policy.bypass,
     }
 }
 
@@ -60,6 +64,15 @@ pub(super) fn add(router: &mut Router, policy: PolicyRoute, before: &str) -> Res
         name => place(name).ok_or_else(|| not_found(router, name))?,
     };
     router.policies.insert(at, policy);
+    Ok(())
+}
+
+/// Has a policy route passed over, or asked again.
+pub(super) fn bypass(router: &mut Router, name: &str, on: bool) -> Result<(), Refusal> {
+    match router.policies.iter().position(|policy| policy.name == name).and_then(|at| router.policies.get_mut(at)) {
+        Some(policy) => policy.bypass = on,
+        None => return Err(not_found(router, name)),
+    }
     Ok(())
 }
 

@@ -178,6 +178,14 @@ impl Routers for Service {
         self.edit(move |config| policy_routes::delete(find(config, &router)?, &names)).await
     }
 
+    async fn bypass_policy_route(
+        &self,
+        request: Request<v1::BypassPolicyRouteRequest>,
+    ) -> Result<Response<v1::Applied>, Status> {
+        let v1::BypassPolicyRouteRequest { router, name, bypass } = request.into_inner();
+        self.edit(move |config| policy_routes::bypass(find(config, &router)?, &name, bypass)).await
+    }
+
     async fn add_nat(&self, request: Request<v1::AddNatRequest>) -> Result<Response<v1::Applied>, Status> {
         let v1::AddNatRequest { router, nat } = request.into_inner();
         let wanted = nat_of(&format!("router {router}"), &nat.unwrap_or_default())?;

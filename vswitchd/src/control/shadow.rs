@@ -12,8 +12,8 @@ use weir_proto::v1::shadow_server::Shadow;
 use weir_wire::{Instant, SwitchId};
 
 use super::Service;
-use crate::commit::{SHADOW_FLOWS_MAX, Terms};
-use crate::config::{Config, Protocol};
+use crate::commit::Terms;
+use crate::config::{self, Config, Protocol, SHADOW_FLOWS_MAX, default_flows};
 use crate::published::Snapshot;
 use crate::recorded::{self, Place};
 use crate::refusal::Refusal;
@@ -23,16 +23,10 @@ impl Shadow for Service {
     async fn load(&self, request: Request<v1::LoadShadowRequest>) -> Result<Response<v1::LoadShadowResponse>, Status> {
         let v1::LoadShadowRequest { toml, flows } = request.into_inner();
         let rules = Config::parse_rules(&toml).map_err(Refusal::from)?;
-        let mut limits = Limits::default();
-        if flows > 0 {
-            limits.flows = flows as usize;
-        }
-        if limits.flows > SHADOW_FLOWS_MAX {
-            let message = format!("flows = {flows} is above {SHADOW_FLOWS_MAX}");
-            return Err(Refusal::invalid(message).into());
-        }
-        let rules = self.controller.load_shadow(rules, limits).await?;
-        Ok(Response::new(v1::LoadShadowResponse { rules: u32::try_from(rules).unwrap_or(u32::MAX) }))
+        let flows = if flows > 0 { flows } else { default_flows() };
+        let count = rules.len();
+        self.controller.load_shadow(config::Shadow { flows, rules }).await?;
+        Ok(Response::new(v1::LoadShadowResponse { rules: u32::try_from(count).unwrap_or(u32::MAX) }))
     }
 
     async fn report(&self, _: Request<v1::ShadowReportRequest>) -> Result<Response<v1::ShadowReport>, Status> {
@@ -58,7 +52,7 @@ impl Shadow for Service {
         let place = self.place(&request, &snapshot).await?;
         let (board, log) = (self.controller.board().clone(), self.feed.flow_log().clone());
         let task = tokio::task::spawn_blocking(move || {
-            let limits = Limits { flows: SHADOW_FLOWS_MAX, ..Limits::default() };
+            let limits = Limits { flows: SHADOW_FLOWS_MAX as usize, ..Limits::default() };
             let live = &snapshot.policy;
             let mut now = None;
             let compared = if !request.pcap.is_empty() {

@@ -6,7 +6,7 @@ use weir_proto::v1;
 use weir_proto::v1::trace_server::Trace;
 use weir_wire::{Instant, PortId, SwitchId};
 
-use super::Service;
+use super::{Service, explain};
 use crate::published::{Names, Snapshot};
 use crate::refusal::Refusal;
 
@@ -37,12 +37,19 @@ impl Trace for Service {
         let asked = self.controller.worker().ask(move |view| {
             let mut lines = if find_link { view.fabric.find_link(view.now, id, &mut frame) } else { Vec::new() };
             lines.extend(view.fabric.trace(view.now, id, &frame));
-            lines
+            (lines, frame)
         });
-        let steps: Vec<String> = asked.await.map_err(Refusal::from)?;
-        Ok(Response::new(v1::TraceFrameResponse {
-            steps: steps.iter().map(|line| named(line, &snapshot.names)).collect(),
-        }))
+        let (lines, frame) = asked.await.map_err(Refusal::from)?;
+        let config = &snapshot.config;
+        let mut steps: Vec<String> =
+            lines.iter().map(|line| explain::with_rule(config, named(line, &snapshot.names))).collect();
+        // Who both ends are stands before what is decided about them.
+        if let Some(at) = steps.iter().position(|line| line.starts_with('6')) {
+            let to = steps.get(at).and_then(|line| line.strip_prefix("6 to port ")?.split_once(": "));
+            let ends = explain::ends(config, &frame, &port, to.map(|(to, _)| to));
+            steps.splice(at..at, ends);
+        }
+        Ok(Response::new(v1::TraceFrameResponse { steps }))
     }
 }
 

@@ -1,7 +1,9 @@
 //! Appliances in the fabric's and the guard's terms.
 
+use std::time::Duration;
+
 use weir_fabric::Step;
-use weir_fabric::appliance::{ApplianceConfig, Arms, OnFailure};
+use weir_fabric::appliance::{ApplianceConfig, Arms, OnFailure, Probing};
 use weir_filter::policy::spec;
 use weir_wire::{PortId, SwitchId, Vid};
 
@@ -40,6 +42,11 @@ pub(super) fn step(name: &str, desired: &Config, ids: &Ids) -> Option<Step> {
         },
         bypass: appliance.bypass,
         down: appliance.down,
+        probing: Probing {
+            interval: Duration::from_millis(appliance.probe.interval_ms.into()),
+            within: Duration::from_millis(appliance.probe.within_ms.into()),
+            misses: appliance.probe.misses,
+        },
     };
     Some(Step::SetAppliance(ids.appliance(name)?, config))
 }

@@ -51,5 +51,7 @@ fn policy(
         destination_ports: wanted.destination_ports.iter().map(|range| (*range).into()).collect(),
         both_ways: wanted.both_ways,
         take,
+        fail_open: wanted.fail == config::OnFailure::Open,
+        bypass: wanted.bypass,
     }
 }

@@ -16,9 +16,11 @@ pub struct Facts {
 
 impl Facts {
     /// The facts at a second since 1970, where the host's clock is `offset_s` seconds ahead of universal time. Schedules
-    /// that no rule names are left out.
+    /// that no rule names, of the policy or of a candidate, are left out.
     pub fn at(desired: &Config, second: i64, offset_s: i64) -> Facts {
-        let named: BTreeSet<&str> = desired.rules.iter().filter_map(|rule| rule.schedule.as_deref()).collect();
+        let candidate = desired.shadow.iter().flat_map(|shadow| &shadow.rules);
+        let all = desired.rules.iter().chain(candidate);
+        let named: BTreeSet<&str> = all.filter_map(|rule| rule.schedule.as_deref()).collect();
         let holds = |schedule: &&config::Schedule| {
             let offset = match schedule.zone {
                 config::Zone::Utc => 0,
