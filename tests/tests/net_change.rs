@@ -96,3 +96,34 @@ fn a_candidate_tells_what_it_would_change_and_changes_nothing_until_it_is_promot
     assert!(String::from_utf8_lossy(&gone.stderr).contains("no candidate policy is loaded"));
     Ok(())
 }
+
+#[test]
+fn a_candidate_and_the_flows_of_the_day_outlive_a_restart() -> Result<(), Failure> {
+    if skip_unless_root() {
+        return Ok(());
+    }
+    let candidate = "[[shadow.rule]]\nname = \"no-guest\"\naction = \"drop\"\nprotocol = \"tcp\"\n\
+                     from = { ports = \"guest\" }\n";
+    let mut lan =
+        Lan::start(&format!("{}{candidate}", switch_with_rules("")), &[tap("web"), tap("guest"), tap("other")])?;
+    let [web, guest, other] = &lan.hosts[..] else { unreachable!() };
+    for host in [guest, other] {
+        let mut talk = converse(&host.namespace, &web.namespace, web.at(5432))?;
+        assert_eq!(talk.say(b"a word", PATIENCE)?, Said::Heard);
+    }
+    let report = lan.daemon.ctl_json(&["shadow", "report"])?;
+    assert_eq!((report["changed"].as_u64(), &report["flows"][0]["in_port"]), (Some(1), &"guest".into()), "{report}");
+    lan.daemon.stop()?;
+    lan.daemon.run()?;
+    let again = lan.daemon.ctl_json(&["shadow", "report"])?;
+    assert_eq!(again["changed"].as_u64().unwrap_or(0), 0, "what it has found begins anew: {again}");
+    let replayed = lan.daemon.ctl_json(&["shadow", "replay"])?;
+    assert_eq!(replayed["changed"], 1, "the flows before the restart: {replayed}");
+    assert_eq!(replayed["flows"][0]["in_port"], "guest");
+    assert!(!lan.daemon.path("flows").exists(), "what was read is not read again");
+    // A change that the candidate does not fit is not held up by it.
+    let told = lan.daemon.ctl(&["port", "del", "guest"])?;
+    assert!(told.contains("- port guest") && told.contains("does not fit the state any more"), "{told}");
+    assert!(!lan.daemon.try_ctl(&["shadow", "report"])?.status.success());
+    Ok(())
+}

@@ -82,6 +82,7 @@ impl Daemon {
         command.arg("run").arg("--config").arg(self.path("weir.toml")).arg("--leases").arg(self.path("leases"));
         command.arg("--listen").arg(format!("unix:{}", self.path("control.sock").display()));
         command.arg("--bindings").arg(self.path("bindings"));
+        command.arg("--addresses").arg(self.path("addresses")).arg("--flows").arg(self.path("flows"));
         command.arg("--eve").arg(self.path("eve.json"));
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         self.child = Some(self.namespace.spawn(&mut command)?);
