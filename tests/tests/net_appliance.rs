@@ -329,6 +329,8 @@ fn an_ear_tells_of_the_attack_and_stops_nothing() -> Result<(), Failure> {
     assert_eq!(standing(&daemon)?, "listening");
     let port = daemon.ctl_json(&["port", "show", "copies"])?;
     assert_eq!(port[0]["counters"]["tx_packets"].as_u64().unwrap_or(0), 0, "nothing was sent: {port}");
+    bridge.ip(&["link", "set", "copies", "down"])?;
+    lets_the_attack_pass(&pair.a, &pair.b, pair.web)?;
     daemon.kill()?;
     lets_the_attack_pass(&pair.a, &pair.b, pair.web)
 }

@@ -23,6 +23,9 @@ const VICTIM6: Ipv6Addr = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 1);
 const PEER4: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
 const PEER6: Ipv6Addr = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 2);
 const ROUTER4: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 254);
+const ROUTER6: Ipv6Addr = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 0xfe);
+const HOST4: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 200);
+const HOST6: Ipv6Addr = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 0xc8);
 
 const LAN: &str = r#"
 [[switch]]
@@ -49,8 +52,11 @@ impl Site {
     fn new(more: &str) -> Result<Site, Failure> {
         let (victim, peer) = (Namespace::new("victim")?, Namespace::new("peer")?);
         let socket = "\n[[port]]\nname = \"raw\"\nswitch = \"lan\"\nvhost_user = { path = \"{dir}/raw.sock\" }\n";
-        let config = [LAN, more, &tap("victim", &victim, ""), &tap("peer", &peer, ""), socket].concat();
+        let host = "\n[[port]]\nname = \"host\"\nswitch = \"lan\"\ntap = { name = \"host0\" }\n";
+        let config = [LAN, more, &tap("victim", &victim, ""), &tap("peer", &peer, ""), socket, host].concat();
         let daemon = Daemon::start(&config)?;
+        daemon.namespace().address("host0", &format!("{HOST4}/24"))?;
+        daemon.namespace().address("host0", &format!("{HOST6}/64"))?;
         for (host, v4, v6) in [(&victim, VICTIM4, VICTIM6), (&peer, PEER4, PEER6)] {
             host.address("eth0", &format!("{v4}/24"))?;
             host.address("eth0", &format!("{v6}/64"))?;
@@ -78,7 +84,10 @@ impl Site {
 }
 
 fn mac_of(host: &Namespace) -> Result<MacAddr, Failure> {
-    let shown = host.ip(&["link", "show", "eth0"])?;
+    parsed_mac(&host.ip(&["link", "show", "eth0"])?)
+}
+
+fn parsed_mac(shown: &str) -> Result<MacAddr, Failure> {
     let text = shown.split_whitespace().skip_while(|word| *word != "link/ether").nth(1).unwrap_or_default();
     let octets: Vec<u8> = text.split(':').filter_map(|part| u8::from_str_radix(part, 16).ok()).collect();
     octets.try_into().map(MacAddr).map_err(|_| Failure::new(format!("no address in {shown}")))
@@ -141,7 +150,7 @@ fn what_is_not_a_guests_own_is_heard_by_nobody() -> Result<(), Failure> {
     let asked = |frame: &[u8]| frame.get(12..14) == Some(&[8, 6]) && frame.get(38..42) == Some(&OWN4.octets()[..]);
     site.raw.take(SOON, asked).ok_or_else(|| Failure::new("the peer does not answer a guest"))?;
     let all: MacAddr = MacAddr::BROADCAST;
-    let matrix: Vec<(&str, Vec<u8>, &str)> = vec![
+    let mut matrix: Vec<(&str, Vec<u8>, &str)> = vec![
         ("the MAC of a peer", claims(victim, OWN4.into(), (peer, PEER4.into())), "spoofed-mac"),
         ("IPv4 of a peer, to a peer", claims(OWN, VICTIM4.into(), (peer, PEER4.into())), "spoofed-address"),
         (
@@ -170,6 +179,20 @@ fn what_is_not_a_guests_own_is_heard_by_nobody() -> Result<(), Failure> {
             "rogue-dhcp",
         ),
     ];
+    // The same to the router, and to the host that it all runs on.
+    let host = parsed_mac(&site.daemon.namespace().ip(&["link", "show", "host0"])?)?;
+    let through = parsed_mac(&format!("link/ether {router}"))?;
+    for (what, to, v4, v6) in [("to the router", through, ROUTER4, ROUTER6), ("to the host", host, HOST4, HOST6)] {
+        matrix.extend([
+            (what, claims(victim, OWN4.into(), (to, v4.into())), "spoofed-mac"),
+            (what, claims(OWN, VICTIM4.into(), (to, v4.into())), "spoofed-address"),
+            (what, claims(OWN, VICTIM6.into(), (to, v6.into())), "spoofed-address"),
+            (what, arp(ArpKind::Reply, (OWN, VICTIM4), (to, v4)), "spoofed-arp"),
+            (what, arp(ArpKind::Request, (OWN, VICTIM4), (MacAddr::ZERO, v4)), "spoofed-arp"),
+            (what, advertisement((OWN, VICTIM6), Some((to, v6))), "spoofed-neighbor"),
+            (what, offer(to), "rogue-dhcp"),
+        ]);
+    }
     for (what, frame, reason) in matrix {
         let before = site.dropped(reason)?;
         site.raw.send(&frame)?;
@@ -179,7 +202,11 @@ fn what_is_not_a_guests_own_is_heard_by_nobody() -> Result<(), Failure> {
     assert_ne!(site.known_to_peer(VICTIM4.into())?, OWN.to_string());
     assert_ne!(site.known_to_peer(VICTIM6.into())?, OWN.to_string());
     assert_eq!(site.known_to_peer(ROUTER4.into())?, router);
-    for address in ["10.77.0.1", "fd77::1", "10.77.0.254"] {
+    let neighbours = site.daemon.namespace().ip(&["neigh", "show", "dev", "host0"])?;
+    assert!(!neighbours.contains(&OWN.to_string()), "the host believes the spoofer: {neighbours}");
+    let known = site.daemon.ctl(&["neighbor", "show"])?;
+    assert!(!known.lines().any(|line| line.contains("10.77.0.1 ") && line.contains(&OWN.to_string())), "{known}");
+    for address in ["10.77.0.1", "fd77::1", "10.77.0.254", "10.77.0.200"] {
         assert_eq!(ping(&site.peer, address, 3)?.lost(), 0, "{address}: nobody noticed");
     }
     site.daemon.wait_event("a drop", |e| e["event_type"] == "drop" && e.to_string().contains("spoofed-arp"))?;

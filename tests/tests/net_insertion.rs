@@ -319,6 +319,89 @@ fn a_linux_router_with_the_guard_in_one_arm_goes_as_its_routes_say_when_the_link
     Ok(())
 }
 
+/// The attack is answered: nobody looks.
+fn lets_the_attack_pass(from: &Namespace, to: &Namespace, web: SocketAddr) -> Result<(), Failure> {
+    let server = HttpServer::start(to, web, "a page")?;
+    let request = [b"GET /?", EXPLOIT, b" HTTP/1.1\r\nHost: web\r\n\r\n"].concat();
+    let exchange = http_pieces(from, web, &[&request], PATIENCE)?;
+    assert!(matches!(exchange, Exchange::Answered(..)) && server.has_read(EXPLOIT), "{exchange:?}");
+    Ok(())
+}
+
+#[test]
+fn a_policy_route_leads_through_an_arm_and_fails_as_it_is_told() -> Result<(), Failure> {
+    if skip_unless_root() {
+        return Ok(());
+    }
+    let (a, b, transit) = (Namespace::new("a")?, Namespace::new("b")?, Namespace::new("transit")?);
+    let wired = |name: &str| {
+        let tap = format!("tap = {{ name = \"{name}\", netns = \"{}\" }}\nguard = {{ on = false }}\n", transit.name());
+        format!("[[port]]\nname = \"{name}\"\nswitch = \"{name}\"\n{tap}")
+    };
+    let routers = r#"
+switch = [{ name = "lan" }, { name = "dmz" }, { name = "mid" }]
+[[router]]
+name = "edge"
+interface = [
+    { name = "lan", switch = "lan", addresses = "10.1.0.1/24" },
+    { name = "dmz", switch = "dmz", addresses = "10.2.0.1/24" },
+    { name = "mid", switch = "mid", addresses = "10.9.0.1/24" },
+]
+policy_route = [{ name = "look", from = "10.1.0.0/24", to = "10.2.0.0/24", both_ways = true, via = "10.9.0.2", fail = "open" }]
+"#;
+    let guard = r#"
+switch = [{ name = "arm" }]
+[[router]]
+name = "guard"
+inspect = "ours"
+interface = [{ name = "arm", switch = "arm", addresses = "10.9.0.2/24" }]
+route = [{ to = "0.0.0.0/0", via = "10.9.0.1" }]
+"#;
+    let edge =
+        Daemon::start(&format!("{routers}{}{}{}", tap("a", "lan", &a, ""), tap("b", "dmz", &b, ""), wired("mid")))?;
+    let mut arm = Daemon::start(&format!("{guard}{}{RULES}", wired("arm")))?;
+    transit.ip(&["link", "add", "br0", "type", "bridge"])?;
+    transit.ip(&["link", "set", "br0", "up"])?;
+    let plug = |name: &str| {
+        wait_for(name, SOON, || transit.ip(&["link", "set", name, "master", "br0"]).ok())?;
+        transit.ip(&["link", "set", name, "up"])
+    };
+    plug("mid")?;
+    plug("arm")?;
+    for (host, net) in [(&a, "10.1.0"), (&b, "10.2.0")] {
+        host.address("eth0", &format!("{net}.2/24"))?;
+        host.ip(&["route", "add", "default", "via", &format!("{net}.1")])?;
+    }
+    reach(&a, "10.2.0.2")?;
+    let web = SocketAddr::from(([10, 2, 0, 2], 80));
+    stops_the_attack_only(&a, &b, web)?;
+
+    // The arm goes with its daemon: packets go around it as soon as it is missed, and through it once it is back.
+    arm.kill()?;
+    edge.wait_event("the loss", |event| event["notice"]["kind"] == "gateway-lost")?;
+    lets_the_attack_pass(&a, &b, web)?;
+    arm.run()?;
+    plug("arm")?;
+    edge.wait_event("its return", |event| event["notice"]["kind"] == "gateway-back")?;
+    stops_the_attack_only(&a, &b, web)?;
+
+    edge.ctl(&["route", "policy", "bypass", "edge", "look", "on"])?;
+    lets_the_attack_pass(&a, &b, web)?;
+    edge.ctl(&["route", "policy", "bypass", "edge", "look", "off"])?;
+    stops_the_attack_only(&a, &b, web)?;
+
+    // The same policy route, failing closed: a lost link of the arm is the end of it.
+    edge.ctl(&["route", "policy", "del", "edge", "look"])?;
+    let nets = ["--from", "10.1.0.0/24", "--to", "10.2.0.0/24"];
+    let add = [&["route", "policy", "add", "edge", "look", "--both-ways", "--via", "10.9.0.2"][..], &nets].concat();
+    edge.ctl(&add)?;
+    stops_the_attack_only(&a, &b, web)?;
+    transit.ip(&["link", "set", "arm", "down"])?;
+    is_cut_off(&a, "10.2.0.2")?;
+    transit.ip(&["link", "set", "arm", "up"])?;
+    reach(&a, "10.2.0.2")
+}
+
 #[test]
 fn a_probe_tells_of_a_guard_that_has_no_time() -> Result<(), Failure> {
     if skip_unless_root() {

@@ -38,6 +38,8 @@ const LINGER: Duration = Duration::from_secs(10);
 const QUIET: Duration = Duration::from_secs(60);
 /// The least time between two SYNs to a guest for one connection.
 const AGAIN: Duration = Duration::from_millis(200);
+/// How long what a guest agrees to is believed: another may have come behind its port.
+const RELEARN: Duration = Duration::from_secs(600);
 /// What we tell clients to send at most: an Ethernet segment over IPv4 and IPv6.
 const OUR_MSS: [u16; 2] = [1460, 1440];
 /// What a client takes that says nothing (RFC 9293, 3.7.1).
@@ -102,8 +104,8 @@ pub(super) struct SynProxies {
     pub splices: BTreeMap<u32, Splice>,
     /// By port: on until, and not told again until.
     on: Vec<[Instant; 2]>,
-    /// By port: what a guest there has agreed to last.
-    learned: Vec<Option<TcpOptions>>,
+    /// By port: what a guest there agrees to, and since when that is known.
+    learned: Vec<Option<(TcpOptions, Instant)>>,
     counters: SynProxyCounters,
 }
 
@@ -143,18 +145,30 @@ impl SynProxies {
         self.splices.contains_key(&slot)
     }
 
-    /// What a guest behind a port is thought to agree to.
-    fn habits(&self, port: PortId) -> TcpOptions {
-        self.learned.get(usize::from(port.0)).copied().flatten().unwrap_or(USUAL)
+    fn known(&self, now: Instant, port: PortId) -> Option<(TcpOptions, Instant)> {
+        self.learned.get(usize::from(port.0)).copied().flatten().filter(|(_, since)| now.since(*since) < RELEARN)
     }
 
-    fn learn(&mut self, port: PortId, options: TcpOptions) {
+    /// What a guest behind a port is thought to agree to.
+    fn habits(&self, now: Instant, port: PortId) -> TcpOptions {
+        self.known(now, port).map_or(USUAL, |(options, _)| options)
+    }
+
+    /// Learns of a guest's answer. What it was not asked for it could not agree to.
+    fn learn(&mut self, now: Instant, port: PortId, asked: &Asked, answer: TcpOptions) {
+        let (habits, since) = self.known(now, port).unwrap_or((USUAL, now));
+        let options = TcpOptions {
+            mss: answer.mss,
+            scale: if asked.agreed.theirs.is_some() { answer.scale } else { habits.scale },
+            sack_permitted: if asked.agreed.sack { answer.sack_permitted } else { habits.sack_permitted },
+            timestamps: if asked.stamps.is_some() { answer.timestamps } else { habits.timestamps },
+        };
         let index = usize::from(port.0);
         if index >= self.learned.len() {
             self.learned.resize(index + 1, None);
         }
         if let Some(place) = self.learned.get_mut(index) {
-            *place = Some(options);
+            *place = Some((options, since));
         }
     }
 }
@@ -181,7 +195,7 @@ impl Engine {
         }
         let Some(syn) = Segment::of(p.packet).filter(|syn| syn.is_open()) else { return false };
         let family = usize::from(p.packet.ipv6().is_some());
-        let (offered, habits) = (TcpOptions::of(p.packet.tcp_options()), self.proxies.habits(to));
+        let (offered, habits) = (TcpOptions::of(p.packet.tcp_options()), self.proxies.habits(p.now, to));
         let timestamps = offered.timestamps.filter(|_| habits.timestamps.is_some());
         // Without the echo of a time there is nobody who remembers the rest.
         let told = timestamps.and(offered.scale.and(habits.scale));
@@ -328,7 +342,7 @@ impl Engine {
         let Some(segment) = Segment::of(p.packet) else { return Ok(()) };
         let guest = p.packet.port;
         let options = TcpOptions::of(p.packet.tcp_options());
-        self.proxies.learn(guest, options);
+        self.proxies.learn(p.now, guest, asked, options);
         let client = p.exits.sole().unwrap_or(self.table.at(slot).ports[0]);
         let stamps = asked.stamps.zip(options.timestamps);
         let numbers = Numbers {

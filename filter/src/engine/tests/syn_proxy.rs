@@ -176,6 +176,22 @@ fn a_guest_that_agrees_to_less_is_told_windows_that_it_understands() {
     let seg = crate::testing::Seg { flags: TCP_SYN, options: &options.bytes(), ..Default::default() };
     let said = absorbed(&mut world, &Frame::segment(A4, 4001, B4, 80, seg), A, B);
     assert_eq!(TcpOptions::of(said[0].1.tcp_options()), TcpOptions { mss: Some(1460), ..TcpOptions::default() });
+    // Another guest may be there some time later.
+    world.pass_time(601);
+    let seg = crate::testing::Seg { flags: TCP_SYN, options: &options.bytes(), ..Default::default() };
+    let said = absorbed(&mut world, &Frame::segment(A4, 4002, B4, 80, seg), A, B);
+    assert_eq!(TcpOptions::of(said[0].1.tcp_options()).scale, Some(7));
+}
+
+#[test]
+fn a_client_that_asks_for_little_takes_nothing_from_those_behind_it() {
+    let mut world = World::new(&proxied(0));
+    connect(&mut world, 5000);
+    let options = TcpOptions { mss: Some(1460), scale: Some(9), sack_permitted: true, timestamps: Some((5, 0)) };
+    let seg = crate::testing::Seg { flags: TCP_SYN, options: &options.bytes(), ..Default::default() };
+    let said = absorbed(&mut world, &Frame::segment(A4, 4000, B4, 80, seg), A, B);
+    let answer = TcpOptions::of(said[0].1.tcp_options());
+    assert_eq!((answer.scale, answer.sack_permitted, answer.timestamps.is_some()), (Some(7), true, true));
 }
 
 #[test]
