@@ -76,6 +76,32 @@ pub struct Signature {
     pub target: Option<weir_ids_rules::rule::Target>,
 }
 
+/// Who looks into a flow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Inspection {
+    /// Nobody: its rule and its switch name no rule set, and nothing else is on.
+    #[default]
+    No,
+    /// Rules, the content filter or the virus check.
+    Inspected,
+    /// Nothing is left to be looked for.
+    Settled,
+    /// Nobody is to, as its rule says.
+    Trusted,
+}
+
+impl Inspection {
+    /// A word for people.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Inspection::No => "no",
+            Inspection::Inspected => "inspected",
+            Inspection::Settled => "settled",
+            Inspection::Trusted => "trusted",
+        }
+    }
+}
+
 /// A flow at its end.
 #[derive(Clone, Debug)]
 pub struct FlowRecord {
@@ -112,9 +138,8 @@ pub struct FlowRecord {
     pub alerted: bool,
     /// Its packets, of one direction at least, pass without being shown to the engine.
     pub away: bool,
-    /// Who looks into it: "inspected", "settled" where nothing is left to be looked for, "trusted" where its rule says that
-    /// nobody is to, "no".
-    pub inspection: &'static str,
+    /// Who looks into it.
+    pub inspection: Inspection,
     /// What it spoke, where that was found out.
     pub app: Option<weir_ids_rules::AppProtocol>,
 }

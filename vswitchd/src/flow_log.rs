@@ -151,7 +151,7 @@ mod tests {
     fn what_was_remembered_before_the_start_is_older_than_what_came_since() {
         let (log, before) = (FlowLog::default(), FlowLog::default());
         log.note(&refused(50), Epoch(2));
-        [10, 20].map(|second| before.note(&refused(second), Epoch(1)));
+        [10, 20].into_iter().for_each(|second| before.note(&refused(second), Epoch(1)));
         log.take_up(before.since(Instant::ZERO));
         let seconds: Vec<u64> = log.since(Instant::ZERO).iter().map(|r| r.last.0 / 1_000_000_000).collect();
         assert_eq!(seconds, [10, 20, 50]);

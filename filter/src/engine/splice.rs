@@ -7,7 +7,7 @@
 //! the client was told. What the client counts by itself both know.
 
 use weir_wire::Packet;
-use weir_wire::build::{Stamp, scale_window, shift_ack, shift_sack, shift_seq, shift_stamp};
+use weir_wire::build::{Stamp, scale_window, shift_ack, shift_quoted_seq, shift_sack, shift_seq, shift_stamp};
 use weir_wire::numbers::TCP_SYN;
 
 use super::syn_proxy::{Asked, SynProxies};
@@ -67,8 +67,15 @@ impl Engine {
         }
     }
 
-    /// What the guest says in its numbers, in the client's.
+    /// What the guest says in its numbers, in the client's; what an error on the way to the client quotes of that, in the
+    /// guest's again, which would not believe it else.
     pub(super) fn splice_out(&self, ticket: &Ticket, packet: &mut Packet) {
+        if let Place::Error { slot, generation, quoted: Direction::Reply } = ticket.place
+            && self.table.get(slot, generation).is_some()
+            && let Some(numbers) = self.proxies.numbers(slot)
+        {
+            shift_quoted_seq(packet, numbers.offset.wrapping_neg());
+        }
         if let Some(numbers) = self.splice_of(ticket, Direction::Reply) {
             shift_seq(packet, numbers.offset);
             if numbers.stamp != 0 {

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use weir_wire::{DropReason, Epoch, Instant, PortId};
 
-use crate::event::FlowRecord;
+use crate::event::{FlowRecord, Inspection};
 use crate::inspect::{Direction, FlowInspect};
 use crate::policy::Decision;
 use crate::spec::Timeouts;
@@ -226,10 +226,10 @@ impl Flow {
             app: self.app,
             away: self.away != [0, 0],
             inspection: match (&self.inspect, self.program) {
-                (Some(_), _) => "inspected",
-                (None, _) if self.decision.is_trusted() => "trusted",
-                (None, 0) => "no",
-                (None, _) => "settled",
+                (Some(_), _) => Inspection::Inspected,
+                (None, _) if self.decision.is_trusted() => Inspection::Trusted,
+                (None, 0) => Inspection::No,
+                (None, _) => Inspection::Settled,
             },
         }
     }

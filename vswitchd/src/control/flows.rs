@@ -159,6 +159,6 @@ fn flow(record: &FlowRecord, now: Instant, names: &Names, judged_by: &Names) -> 
         rule: judged_by.rule(record.rule),
         alerted: record.alerted,
         in_xdp: record.away,
-        inspection: record.inspection.into(),
+        inspection: record.inspection.label().into(),
     }
 }

@@ -163,7 +163,7 @@ fn a_flow_tells_both_directions_and_its_times() {
         alerted: true,
         app: Some(weir_ids_rules::AppProtocol::Dns),
         away: false,
-        inspection: "settled",
+        inspection: weir_filter::event::Inspection::Settled,
     };
     let (line, value) = written(&Event::Flow(record));
     assert_eq!((line.kind, line.in_port.as_str(), line.out_port.as_str()), ("flow", "vm2", ""));

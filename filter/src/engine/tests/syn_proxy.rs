@@ -195,6 +195,25 @@ fn a_client_that_asks_for_little_takes_nothing_from_those_behind_it() {
 }
 
 #[test]
+fn an_error_about_what_the_guest_sent_speaks_of_its_own_number() {
+    let mut world = World::new(&proxied(0));
+    let offset = connect(&mut world, 4000);
+    let answer = seg(B4, 80, A4, 4000, TCP_ACK, 78, 1001, b"long");
+    let sent = sent_on(&mut world, &answer, B, A);
+    let number = sent.tcp().unwrap().seq;
+    assert_eq!(number, 78u32.wrapping_add(offset));
+    // A router on the way to the client has seen the client's number.
+    let error = weir_wire::build::IcmpError::TooBig(1400);
+    let mut told = weir_wire::build::icmp_error(&sent, A4, error, &mut world.pool).unwrap();
+    told.port = PortId(A);
+    let Entered::Go(told, ticket) = world.engine.enter(world.now, told, SWITCH, &mut world.pool) else { panic!() };
+    let inspected = world.engine.inspect(world.now, told, ticket, PortId(B), &mut world.pool);
+    let Inspected::Forward(cleared) = inspected else { panic!("{inspected:?}") };
+    assert!(weir_wire::checksum::verify_l4(cleared.packet()));
+    assert_eq!(cleared.packet().transport()[32..36], 78u32.to_be_bytes());
+}
+
+#[test]
 fn a_flood_leaves_no_trace_and_no_guess_is_believed() {
     let mut world = World::new(&proxied(0));
     for n in 0..100_000u32 {

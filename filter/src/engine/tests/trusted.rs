@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::content::{DROP, inspecting, program};
 use super::*;
 use crate::content::{self, Action as Judged, List};
+use crate::event::Inspection;
 use crate::scan::{self, Database};
 
 /// A switch where everything is looked into, and a rule between two guests that says something else.
@@ -30,7 +31,7 @@ fn nobody_looks_into_what_a_trusted_pair_says_and_it_settles_at_once() {
     let mut world = World::new(&watched(pair));
     world.handshake(A, 1000, B, 80).unwrap();
     let flow = world.engine.flows(1, |_| true).remove(0);
-    assert_eq!((flow.inspection, flow.state), ("trusted", "established"));
+    assert_eq!((flow.inspection, flow.state), (Inspection::Trusted, "established"));
     let ask = b"GET /evil HTTP/1.1\r\nHost: bad.example\r\n\r\nownmarker";
     let asks = seg(A4, 1000, B4, 80, TCP_ACK, 101, 501, ask);
     let mut packet = asks.packet_in(A, &mut world.pool);
@@ -46,7 +47,7 @@ fn nobody_looks_into_what_a_trusted_pair_says_and_it_settles_at_once() {
         let pair = Rule { trusted: rule, ..web_to_db(Action::Allow, PROTOCOL_TCP, 80) };
         let mut world = World::new(&watched(pair));
         world.handshake(from, 1000, B, 80).unwrap();
-        assert_eq!(world.engine.flows(1, |_| true).remove(0).inspection, "inspected");
+        assert_eq!(world.engine.flows(1, |_| true).remove(0).inspection, Inspection::Inspected);
         let source = if from == A { A4 } else { crate::testing::C4 };
         let asks = seg(source, 1000, B4, 80, TCP_ACK, 101, 501, b"evil");
         assert_eq!(world.send(&asks, from, B), Err(DropReason::Inspection));
@@ -60,5 +61,5 @@ fn a_change_of_trust_is_taken_up_by_flows_that_stand() {
     world.handshake(A, 1000, B, 80).unwrap();
     world.install(&watched(pair(true)));
     assert_eq!(world.send(&seg(A4, 1000, B4, 80, TCP_ACK, 101, 501, b"evil"), A, B), Ok(()));
-    assert_eq!(world.engine.flows(1, |_| true).remove(0).inspection, "trusted");
+    assert_eq!(world.engine.flows(1, |_| true).remove(0).inspection, Inspection::Trusted);
 }

@@ -1,7 +1,7 @@
 //! Numbers of a TCP segment moved in place, for connections whose two ends count differently: sequence and
 //! acknowledgment, selective acknowledgments and timestamps, and windows of another scale.
 
-use crate::numbers::PROTOCOL_TCP;
+use crate::numbers::{PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_TCP};
 use crate::tcp_options::{SACK, TIMESTAMPS, places};
 use crate::{Checksum, Fragment, Packet, checksum};
 
@@ -11,6 +11,8 @@ const ACK: usize = 8;
 const WINDOW: usize = 14;
 const CHECKSUM: usize = 16;
 const OPTIONS: usize = 20;
+/// Where an ICMP error begins to quote.
+const QUOTE: usize = 8;
 
 /// One of the two numbers of the option for timestamps (RFC 7323, 3.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +48,32 @@ pub fn shift_stamp(packet: &mut Packet, which: Stamp, by: u32) -> bool {
         (Some((at, 8)), Stamp::Echo) => shift(packet, at + 4, by),
         (Some(_) | None, _) => false,
     }
+}
+
+/// Adds to the sequence number of the TCP segment that an ICMP error quotes (RFC 792; RFC 4443, 2.4 (c)). `false` where
+/// it quotes none that far, or one behind extension headers; nothing has changed then.
+pub fn shift_quoted_seq(packet: &mut Packet, by: u32) -> bool {
+    let headers = packet.headers;
+    if !matches!(headers.protocol, PROTOCOL_ICMP | PROTOCOL_ICMPV6) || headers.fragment != Fragment::No {
+        return false;
+    }
+    let Some(message) = packet.buffer.bytes_mut().get_mut(usize::from(headers.l4)..) else { return false };
+    let quote = message.get(QUOTE..).unwrap_or(&[]);
+    let length = match *quote {
+        [version, _, _, _, _, _, _, _, _, PROTOCOL_TCP, ..] if version >> 4 == 4 => usize::from(version & 15) * 4,
+        [version, _, _, _, _, _, PROTOCOL_TCP, ..] if version >> 4 == 6 => 40,
+        _ => return false,
+    };
+    let Some(place) = message.get_mut(QUOTE + length + SEQ..).and_then(<[u8]>::first_chunk_mut::<4>) else {
+        return false;
+    };
+    let old = u32::from_be_bytes(*place);
+    let new = old.wrapping_add(by);
+    *place = new.to_be_bytes();
+    if let Some(sum) = message.get_mut(2..4).and_then(<[u8]>::first_chunk_mut::<2>) {
+        *sum = checksum::update_u32(u16::from_be_bytes(*sum), old, new).to_be_bytes();
+    }
+    true
 }
 
 /// Writes the window in units that are `by` doublings smaller: as far as it can be told, and never more than it was.
@@ -138,6 +166,23 @@ mod tests {
         }
         let mut bare = packet(&tcp(Ends::ipv4(1, 2), FIELDS, &[], b""), PortId(0), &mut pool).unwrap();
         assert!(!shift_stamp(&mut bare, Stamp::Value, 1));
+    }
+
+    #[test]
+    fn what_an_error_quotes_moves_with_its_checksum() {
+        let mut pool = Pool::default();
+        for (ends, router) in [(Ends::ipv4(1, 2), Ends::ipv4(9, 1)), (Ends::ipv6(1, 2), Ends::ipv6(9, 1))] {
+            let cause = packet(&tcp(ends, FIELDS, &[], b"data"), PortId(0), &mut pool).unwrap();
+            let error = crate::build::IcmpError::TooBig(1400);
+            let mut told = crate::build::icmp_error(&cause, router.source, error, &mut pool).unwrap();
+            assert!(shift_quoted_seq(&mut told, 7));
+            assert!(checksum::verify_l4(&told));
+            let quoted = told.transport()[8..].to_vec();
+            let moved = FIELDS.seq.wrapping_add(7).to_be_bytes();
+            assert!(quoted.windows(4).any(|bytes| bytes == moved), "{quoted:?}");
+        }
+        let mut segment = packet(&tcp(Ends::ipv4(1, 2), FIELDS, &[], b""), PortId(0), &mut pool).unwrap();
+        assert!(!shift_quoted_seq(&mut segment, 7), "it is no error");
     }
 
     #[test]
