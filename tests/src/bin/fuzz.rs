@@ -1,6 +1,6 @@
 //! Runs a fuzz target for long: `fuzz TARGET [SECONDS [SEED]]`; `all` runs each for so many seconds.
 //!
-//! An input that panics, or takes longer than two seconds, is written to a file; `tests/fuzz/README.md` says what to do
+//! An input that panics, or takes more than two seconds of a processor, is written to a file; `tests/fuzz/README.md` says what to do
 //! with it.
 #![forbid(unsafe_code)]
 
