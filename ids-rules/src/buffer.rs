@@ -98,6 +98,7 @@ buffers! {
     LdapResponsesMessage "ldap.responses.message", LdapRequestAttributeType "ldap.request.attribute_type",
     LdapResponsesAttributeType "ldap.responses.attribute_type", EnipProductName "enip.product_name",
     EnipServiceName "enip.service_name", Dnp3Data "dnp3.data" | "dnp3_data",
+    NtpReferenceId "ntp.reference_id",
     // FTP.
     FtpCommand "ftp.command", FtpCommandData "ftp.command_data", FtpReply "ftp.reply",
     FtpCompletionCode "ftp.completion_code",

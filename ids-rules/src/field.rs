@@ -55,6 +55,7 @@ fields! {
     EnipCapabilities "enip.capabilities",
     Dnp3Function "dnp3_func" | "dnp3.func", Dnp3Indicators "dnp3_ind" | "dnp3.ind",
     DhcpLeaseTime "dhcp.leasetime", DhcpRebindingTime "dhcp.rebinding_time", DhcpRenewalTime "dhcp.renewal_time",
+    NtpMode "ntp.mode", NtpStratum "ntp.stratum", NtpVersion "ntp.version",
     FileSize "filesize",
 }
 
@@ -73,11 +74,29 @@ impl Field {
     pub const fn max(self) -> u64 {
         match self {
             Field::DnsOpcode
-            | Field::MqttQos
             | Field::MqttProtocolVersion
             | Field::Http2FrameType
-            | Field::RfbSecType => 255,
-            Field::DnsRcode | Field::DnsRrtype | Field::DcerpcOpnum | Field::FtpDynamicPort => 65_535,
+            | Field::RfbSecType
+            | Field::MqttReasonCode
+            | Field::IkeExchangeType
+            | Field::CipService
+            | Field::EnipCipStatus
+            | Field::EnipState
+            | Field::WebSocketOpcode
+            | Field::Dnp3Function
+            | Field::NtpMode
+            | Field::NtpStratum
+            | Field::NtpVersion => 255,
+            Field::MqttQos | Field::SmbVersion => 2,
+            Field::DnsRcode
+            | Field::DnsRrtype
+            | Field::DcerpcOpnum
+            | Field::FtpDynamicPort
+            | Field::EnipCommand
+            | Field::EnipProtocolVersion
+            | Field::EnipProductCode
+            | Field::EnipVendorId
+            | Field::EnipDeviceType => 65_535,
             _ => i64::MAX as u64,
         }
     }
@@ -113,6 +132,7 @@ pub(crate) fn by_prefix(name: &str) -> &'static [AppProtocol] {
         "dhcp" => &[P::Dhcp],
         "sip" | "sdp" => &[P::Sip],
         "pgsql" => &[P::Pgsql],
+        "ntp" => &[P::Ntp],
         "smtp" | "email" => &[P::Smtp],
         _ => &[],
     }

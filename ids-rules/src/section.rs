@@ -273,6 +273,9 @@ impl Draft {
         if matches!(source.get(at), Some(Match::Content(c)) if c.replace.is_some()) {
             return Err(Draft::conflict(option.name.range(), "'replace' is for contents of the payload"));
         }
+        if matches!(source.get(at), Some(Match::Content(c)) if c.raw) {
+            return Err(Draft::conflict(option.name.range(), "'rawbytes' is for contents of the payload"));
+        }
         let moved = source.remove(at);
         let place = places.remove(at);
         let sticky = Sticky { buffer, frame: None, transforms: Vec::new(), section: None, at: place.clone() };

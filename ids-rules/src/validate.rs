@@ -3,7 +3,9 @@
 use crate::Buffer;
 use crate::diagnostic::{Fault, Kind};
 use crate::parser::Draft;
-use crate::rule::{Action, Arrow, Condition, Content, FastPattern, FlowDirection, Match, Position, Protocol, Section};
+use crate::rule::{
+    Absent, Action, Arrow, Condition, Content, FastPattern, FlowDirection, Match, Position, Protocol, Section,
+};
 
 mod buffers;
 mod length;
@@ -30,6 +32,12 @@ pub(crate) fn check(draft: &mut Draft) -> Result<(), Fault> {
             }
         }
         check_order(section, places)?;
+        if section.absent == Some(Absent::Must)
+            && let Some(place) = places.first()
+        {
+            let message = "the buffer is to be absent, and cannot have this in it";
+            return Err(Draft::conflict(place.clone(), message).remedy("write 'absent: or_else'"));
+        }
         length::check_sizes(section, places)?;
     }
     length::check_payload(draft)?;

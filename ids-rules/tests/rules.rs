@@ -64,6 +64,8 @@ fn what_contradicts_itself_is_refused_at_its_place() {
     refused("flow:established,not_established;", Kind::Conflict, "not_established");
     refused("flow:only_stream,no_stream;", Kind::Conflict, "flow");
     refused("itype:8;", Kind::Conflict, "alert");
+    refused(r#"content:"abc"; rawbytes; http_uri;"#, Kind::Conflict, "http_uri");
+    refused(r#"pcre:"/abc/UU";"#, Kind::Conflict, "U\"");
     refused(r#"content:"a"; sid:2;"#, Kind::Conflict, "sid:1");
 }
 
@@ -94,6 +96,13 @@ fn what_makes_no_sense_is_refused() {
     refused(r#"content:"abc;"#, Kind::Syntax, "\"abc");
     refused("dsize:<0;", Kind::Value, "<0");
     refused("flags:Z;", Kind::Value, "Z");
+    refused("ipv4-csum:maybe;", Kind::Value, "maybe");
+    refused("l3_proto:ipv5;", Kind::Value, "ipv5");
+    refused("rpc:portmap;", Kind::Value, "portmap");
+    refused("asn1:foo;", Kind::Value, "foo");
+    refused("asn1:relative_offset 3;", Kind::Value, "relative");
+    refused("modbus:function 300;", Kind::Value, "function");
+    refused("ike.exchtype:300;", Kind::Value, "300");
     refused(r#"pcre:"abc";"#, Kind::Value, "abc");
     refused("priority:0;", Kind::Value, "0;");
     refused("threshold:type limit, track by_src, count 1;", Kind::Value, "type");
@@ -113,7 +122,19 @@ fn what_makes_no_sense_is_refused() {
 }
 
 #[test]
+fn a_buffer_that_is_to_be_absent_has_nothing_in_it() {
+    refused_rule("alert http any any -> any any", r#"http.referer; absent; content:"a";"#);
+    loaded_rule("alert http any any -> any any", "http.referer; absent;");
+    loaded_rule("alert http any any -> any any", r#"http.referer; absent: or_else; content:!"a";"#);
+}
+
+#[test]
 fn what_people_write_in_practice_loads() {
+    loaded("tcpv4-csum:invalid; l3_proto:ipv4;");
+    loaded("rpc:100000,*,3;");
+    loaded("rpc:100003,2;");
+    loaded("asn1:double_overflow, bitstring_overflow, relative_offset 27, oversize_length 2048;");
+
     loaded(r#"content:"a"; distance:0; content:"b"; distance:0;"#);
     loaded("metadata: former_category TROJAN; ");
     loaded("flags:S,12; threshold: type both, track by_src, count 5, seconds 60;");

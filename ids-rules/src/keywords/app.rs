@@ -206,8 +206,6 @@ const NAMED: &[Named] = &[
     ("ftpbounce", "ftpbounce", &[AppProtocol::Ftp], Value::None),
     ("ike.chosen_sa_attribute", "ike.chosen_sa_attribute", &[AppProtocol::Ike], Value::Some),
     ("http2.settings", "http2.settings", &[AppProtocol::Http2], Value::Some),
-    ("rpc", "rpc", &[], Value::Some),
-    ("asn1", "asn1", &[], Value::Some),
     ("tls.alpn_count", "tls.alpn_count", &[AppProtocol::Tls], Value::Optional),
 ];
 
@@ -252,6 +250,9 @@ fn check_argument(keyword: &str, argument: Option<Piece<'_>>) -> Result<(), Faul
         "ssl_version" => words(&[',', '|']).all(|word| VERSIONS.iter().any(|v| v.eq_ignore_ascii_case(word))),
         "ssl_state" => words(&[',', '|']).all(|word| SSL_STATES.contains(&word)),
         "tls.version" => words(&[]).all(|word| matches!(word, "1.0" | "1.1" | "1.2" | "1.3") || word.starts_with("0x")),
+        "modbus" => super::named::is_modbus(text.text),
+        "http2.settings" => super::named::is_http2_setting(text.text),
+        "dnp3.obj" => super::named::is_dnp3_object(text.text),
         "dcerpc.iface" => words(&[',']).next().is_some_and(|word| is_uuid(word.trim_start_matches("uuid").trim())),
         _ => true,
     };

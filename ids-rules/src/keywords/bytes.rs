@@ -6,8 +6,8 @@ use crate::lexer::{Piece, RuleOption};
 use crate::limits;
 use crate::parser::Draft;
 use crate::rule::{
-    Base64Decode, ByteExtract, ByteJump, ByteMath, ByteOperator, ByteOrder, ByteTest, Match, MathOperator, Number,
-    Value,
+    Asn1, Base64Decode, ByteExtract, ByteJump, ByteMath, ByteOperator, ByteOrder, ByteTest, Match, MathOperator,
+    Number, Value,
 };
 
 const REACH: i64 = limits::REACH as i64;
@@ -337,4 +337,37 @@ pub(super) fn base64_decode(draft: &mut Draft, option: RuleOption<'_>) -> Result
         }
     }
     draft.add_relative(Match::Base64(decode), place)
+}
+
+/// `asn1:[bitstring_overflow][, double_overflow][, oversize_length N][, absolute_offset N|relative_offset N]`
+pub(super) fn asn1(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
+    let whole = required(option)?;
+    let mut asn1 = Asn1::default();
+    let mut placed = false;
+    let mut words = whole.text.split([',', ' ']).map(str::trim).filter(|word| !word.is_empty());
+    let bad = || {
+        Fault::new(Kind::Value, whole.range(), "this is not what 'asn1' reads")
+            .remedy("bitstring_overflow, double_overflow, oversize_length N, absolute_offset N, relative_offset N")
+    };
+    while let Some(word) = words.next() {
+        let mut next = |min: i64| {
+            let digits = words.next().ok_or_else(bad)?;
+            number(Piece::new(digits, whole.at), min, REACH).map_err(|_| bad())
+        };
+        match word {
+            "bitstring_overflow" => asn1.bits = true,
+            "double_overflow" => asn1.double = true,
+            "oversize_length" => asn1.oversize = Some(next(0)? as u32),
+            "absolute_offset" | "relative_offset" if !placed => {
+                placed = true;
+                asn1.relative = word == "relative_offset";
+                asn1.offset = next(if asn1.relative { -REACH } else { 0 })? as i32;
+            }
+            _ => return Err(bad()),
+        }
+    }
+    if !asn1.bits && !asn1.double && asn1.oversize.is_none() {
+        return Err(bad());
+    }
+    draft.add_match(Match::Asn1(asn1), whole)
 }

@@ -67,6 +67,7 @@ fn read<'t>(option: RuleOption<'t>) -> Result<(Content, (Option<Piece<'t>>, Piec
         starts_with: false,
         ends_with: false,
         fast_pattern: FastPattern::Unsaid,
+        raw: false,
         replace: None,
     };
     Ok((content, (modifiers, value)))
@@ -175,7 +176,8 @@ pub(super) fn rawbytes(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), 
     if draft.is_sticky() {
         return Err(Draft::conflict(option.name.range(), "'rawbytes' is for contents of the payload"));
     }
-    draft.last_content(option).map(|_| ())
+    draft.last_content(option)?.raw = true;
+    Ok(())
 }
 
 /// The value of a modifier: a number, or a variable taken before.

@@ -10,6 +10,7 @@ mod fields;
 mod file;
 mod flow;
 mod meta;
+mod named;
 mod numbers;
 mod packet;
 mod pcre;

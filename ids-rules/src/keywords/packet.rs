@@ -5,7 +5,7 @@ use super::{bounds, exclusive_bounds, no_value, number, required};
 use crate::diagnostic::{Fault, Kind};
 use crate::lexer::{Piece, RuleOption};
 use crate::parser::Draft;
-use crate::rule::{Bounds, Condition, FlagsMode, FragmentBits, FragmentMode, Nth};
+use crate::rule::{Bounds, Condition, FlagsMode, FragmentBits, FragmentMode, Nth, Summed};
 
 fn add(draft: &mut Draft, condition: Condition) -> Result<(), Fault> {
     draft.rule.conditions.push(condition);
@@ -95,16 +95,45 @@ pub(super) fn ip_proto(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), 
         ("ICMP", "1"),
         ("IGMP", "2"),
         ("IPIP", "4"),
+        ("ST", "5"),
         ("TCP", "6"),
+        ("EGP", "8"),
+        ("IGP", "9"),
+        ("PUP", "12"),
         ("UDP", "17"),
+        ("HMP", "20"),
+        ("XNS-IDP", "22"),
+        ("RDP", "27"),
+        ("ISO-TP4", "29"),
+        ("DCCP", "33"),
+        ("XTP", "36"),
+        ("DDP", "37"),
+        ("IDPR-CMTP", "38"),
         ("IPv6", "41"),
+        ("IPv6-Route", "43"),
+        ("IPv6-Frag", "44"),
+        ("IDRP", "45"),
+        ("RSVP", "46"),
         ("GRE", "47"),
         ("ESP", "50"),
         ("AH", "51"),
+        ("SKIP", "57"),
         ("ICMPv6", "58"),
         ("IPv6-ICMP", "58"),
+        ("IPv6-NoNxt", "59"),
+        ("IPv6-Opts", "60"),
+        ("EIGRP", "88"),
+        ("OSPF", "89"),
+        ("ETHERIP", "97"),
+        ("ENCAP", "98"),
         ("PIM", "103"),
+        ("IPCOMP", "108"),
+        ("VRRP", "112"),
+        ("L2TP", "115"),
+        ("ISIS", "124"),
         ("SCTP", "132"),
+        ("UDPLite", "136"),
+        ("MPLS-in-IP", "137"),
     ];
     let text = value.text.trim_start_matches('!').trim();
     let known = named.iter().find(|(name, _)| name.eq_ignore_ascii_case(text)).map(|(_, number)| *number);
@@ -116,6 +145,54 @@ pub(super) fn ip_proto(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), 
     };
     bounds.negated = negated;
     add(draft, Condition::IpProtocol(bounds))
+}
+
+/// `ipv4-csum:valid|invalid`, and those of the transports.
+pub(super) fn checksum(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
+    let value = required(option)?.unquote()?.trim();
+    let valid = match value.text.to_ascii_lowercase().as_str() {
+        "valid" => true,
+        "invalid" => false,
+        _ => return Err(Fault::new(Kind::Value, value.range(), "a checksum is valid or invalid")),
+    };
+    let of = match option.name.text {
+        "tcpv4-csum" => Summed::Tcp { v6: false },
+        "tcpv6-csum" => Summed::Tcp { v6: true },
+        "udpv4-csum" => Summed::Udp { v6: false },
+        "udpv6-csum" => Summed::Udp { v6: true },
+        "icmpv4-csum" => Summed::Icmp { v6: false },
+        "icmpv6-csum" => Summed::Icmp { v6: true },
+        _ => Summed::Ipv4,
+    };
+    add(draft, Condition::Checksum { of, valid })
+}
+
+/// `rpc:PROGRAM[,VERSION|*[,PROCEDURE|*]]`
+pub(super) fn rpc(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
+    let value = required(option)?;
+    let mut words = value.split(',').map(Piece::trim);
+    let program = number(words.next().unwrap_or(value), 0, u32::MAX.into())? as u32;
+    let mut optional = || match words.next() {
+        None => Ok(None),
+        Some(word) if word.text == "*" => Ok(None),
+        Some(word) => number(word, 0, u32::MAX.into()).map(|n| Some(n as u32)),
+    };
+    let (version, procedure) = (optional()?, optional()?);
+    if let Some(word) = words.next() {
+        return Err(Fault::new(Kind::Value, word.range(), "rpc reads: PROGRAM[,VERSION|*[,PROCEDURE|*]]"));
+    }
+    add(draft, Condition::Rpc { program, version, procedure })
+}
+
+/// `l3_proto:ipv4|ipv6`
+pub(super) fn ip_version(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
+    let value = required(option)?;
+    let v6 = match value.text.to_ascii_lowercase().as_str() {
+        "ip4" | "ipv4" => false,
+        "ip6" | "ipv6" => true,
+        _ => return Err(Fault::new(Kind::Value, value.range(), "one of ipv4 and ipv6")),
+    };
+    add(draft, Condition::IpVersion { v6 })
 }
 
 pub(super) fn sameip(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {

@@ -116,7 +116,7 @@ fn modifiers(found: &mut Pcre, letters: Piece<'_>) -> Result<Option<Buffer>, Fau
             // Raw bytes are what the payload is, and the match limit always holds.
             'B' | 'O' => {}
             other => match LETTERS.iter().find(|(letter, _)| *letter == other) {
-                Some((_, named)) if buffer.is_none() || buffer == Some(*named) => buffer = Some(*named),
+                Some((_, named)) if buffer.is_none() => buffer = Some(*named),
                 Some(_) => return Err(Draft::conflict(at, "the expression names two buffers")),
                 None => {
                     let message = format!("the modifier '{other}' is not known");

@@ -175,6 +175,21 @@ pub struct Base64Decode {
     pub matches: Vec<Match>,
 }
 
+/// `asn1`: oddities of ASN.1 in the payload; one of them is enough.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Asn1 {
+    /// `bitstring_overflow`: a string of bits says that more of its last byte are unused than it has.
+    pub bits: bool,
+    /// `double_overflow`: a number with a fraction is longer than any can be.
+    pub double: bool,
+    /// `oversize_length`: an element says that it is longer than this.
+    pub oversize: Option<u32>,
+    /// Where the elements begin: counted from the start, or from the end of the match before (`relative_offset`).
+    pub offset: i32,
+    /// The offset is relative.
+    pub relative: bool,
+}
+
 /// `entropy`: bits of information per byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entropy {

@@ -85,6 +85,28 @@ pub enum StreamSide {
     Either,
 }
 
+/// A header with a checksum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Summed {
+    /// IPv4's own header.
+    Ipv4,
+    /// TCP in IPv4, or in IPv6.
+    Tcp {
+        /// In IPv6.
+        v6: bool,
+    },
+    /// UDP in IPv4, or in IPv6.
+    Udp {
+        /// In IPv6.
+        v6: bool,
+    },
+    /// ICMP in IPv4, or ICMPv6.
+    Icmp {
+        /// ICMPv6.
+        v6: bool,
+    },
+}
+
 /// Which side's address is looked up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HostSide {
@@ -175,6 +197,27 @@ pub enum Condition {
     TcpWindowScale(Bounds),
     /// `id`: IPv4 identification.
     IpId(u16),
+    /// `ipv4-csum`, `tcpv4-csum`, …: whether a checksum holds. Where checksums are not looked at, all hold.
+    Checksum {
+        /// Of which header.
+        of: Summed,
+        /// It must hold, or must not.
+        valid: bool,
+    },
+    /// `rpc`: the packet is a call of ONC RPC (RFC 5531).
+    Rpc {
+        /// Number of the program.
+        program: u32,
+        /// Its version; any where absent.
+        version: Option<u32>,
+        /// Number of the procedure; any where absent.
+        procedure: Option<u32>,
+    },
+    /// `l3_proto`: IPv4 (`false`) or IPv6 (`true`).
+    IpVersion {
+        /// It must be IPv6.
+        v6: bool,
+    },
     /// `ip_proto`
     IpProtocol(Bounds),
     /// `sameip`: source and destination address are equal.

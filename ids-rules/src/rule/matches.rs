@@ -1,6 +1,6 @@
 //! What is asked of the bytes of one buffer.
 
-use super::bytes::{Base64Decode, ByteExtract, ByteJump, ByteMath, ByteTest, Entropy};
+use super::bytes::{Asn1, Base64Decode, ByteExtract, ByteJump, ByteMath, ByteTest, Entropy};
 use super::condition::Bounds;
 use super::state::{DataSet, Reputations};
 use super::{FlowDirection, Rule};
@@ -55,6 +55,8 @@ pub enum Match {
     ByteMath(ByteMath),
     /// `base64_decode`, with what `base64_data` asks of the result.
     Base64(Base64Decode),
+    /// `asn1`
+    Asn1(Asn1),
     /// `entropy`
     Entropy(Entropy),
     /// `dataset`: the buffer's bytes are, or are not, in a set, or get into it.
@@ -75,6 +77,7 @@ impl Match {
             Match::ByteExtract(b) => b.relative,
             Match::ByteMath(b) => b.relative,
             Match::Base64(b) => b.relative,
+            Match::Asn1(a) => a.relative,
             Match::Size(_) | Match::Entropy(_) | Match::DataSet(_) | Match::Reputation(_) => false,
         }
     }
@@ -131,6 +134,8 @@ pub struct Content {
     pub ends_with: bool,
     /// `fast_pattern`
     pub fast_pattern: FastPattern,
+    /// `rawbytes`: it is looked for in the payload as it came, and in no other buffer.
+    pub raw: bool,
     /// `replace`: bytes, as many as the content has, that an inline engine may put in its place.
     pub replace: Option<Vec<u8>>,
 }

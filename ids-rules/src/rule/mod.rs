@@ -15,10 +15,13 @@ mod matches;
 pub mod state;
 mod transaction;
 
-pub use bytes::{Base64Decode, Base64Mode, ByteExtract, ByteJump, ByteMath, ByteOrder, ByteTest, Entropy, Number};
+pub use bytes::{
+    Asn1, Base64Decode, Base64Mode, ByteExtract, ByteJump, ByteMath, ByteOrder, ByteTest, Entropy, Number,
+};
 pub use bytes::{ByteOperator, MathOperator};
 pub use condition::{
-    Bounds, Condition, Directed, FlagsMode, FragmentBits, FragmentMode, HostSide, Reputation, StreamSide, TcpWay,
+    Bounds, Condition, Directed, FlagsMode, FragmentBits, FragmentMode, HostSide, Reputation, StreamSide, Summed,
+    TcpWay,
 };
 pub use header::{Action, Arrow, Endpoint, Hook, Protocol, RejectTo};
 pub use matches::{

@@ -117,6 +117,11 @@ names! {
         "no_func_code_support" 0x0001, "object_unknown" 0x0002, "parameter_error" 0x0004, "event_buffer_overflow" 0x0008,
         "already_executing" 0x0010, "config_corrupt" 0x0020, "reserved_2" 0x0040, "reserved_1" 0x0080,
     }
+    // RFC 5905, 7.3.
+    NTP_MODES {
+        "reserved" 0, "symmetric_active" 1, "symmetric_passive" 2, "client" 3, "server" 4, "broadcast" 5, "control" 6,
+        "private" 7,
+    }
     SNMP_PDUS {
         "get_request" 0, "get_next_request" 1, "response" 2, "set_request" 3, "trap_v1" 4, "get_bulk_request" 5,
         "inform_request" 6, "trap_v2" 7, "report" 8,
@@ -153,6 +158,7 @@ pub(super) fn names(field: Field) -> Option<Names> {
         Field::EnipStatus => ENIP_STATUS,
         Field::Dnp3Function => DNP3_FUNCTIONS,
         Field::Dnp3Indicators => DNP3_INDICATIONS,
+        Field::NtpMode => NTP_MODES,
         Field::SnmpPduType => SNMP_PDUS,
         Field::RfbSecResult => RFB_RESULTS,
         _ => return None,
