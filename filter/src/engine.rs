@@ -256,7 +256,8 @@ impl Engine {
     pub fn install(&mut self, policy: Arc<Policy>) -> Arc<Policy> {
         self.programs.renumber(&self.policy, &policy);
         let sets = policy.programs().iter().map(|(_, program)| program.sets());
-        self.memory.renew(sets, policy.settings().tells);
+        let stores = policy.programs().iter().any(|(_, program)| program.stores_files());
+        self.memory.renew(sets, policy.settings().tells, stores);
         self.budget.set_terms(policy.settings().cpu_budget);
         self.budget.retain_programs(self.programs.numbers());
         let looks = |policy: &Policy| [!policy.content().is_idle(), policy.scan().database.is_some()];
@@ -318,6 +319,7 @@ impl Engine {
             undecided: self.memory.undecided,
             overflows: self.memory.overflows(),
             sets_refused: self.memory.sets().refused,
+            files_refused: self.memory.files_refused(),
         }
     }
 
@@ -426,6 +428,8 @@ pub struct InspectionCounters {
     pub overflows: u64,
     /// Values that found no room in the sets.
     pub sets_refused: u64,
+    /// Files that rules want stored, for which there was no room.
+    pub files_refused: u64,
 }
 
 /// How often a rule decided.

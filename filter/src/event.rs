@@ -1,6 +1,7 @@
 //! What the engine tells people. Written as EVE JSON by the daemon.
 
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use weir_wire::{DropReason, Epoch, Instant, InterfaceId, MacAddr, PortId, RuleId, SwitchId, Vid};
 
@@ -169,6 +170,36 @@ impl StoredFile {
     }
 }
 
+/// A stored file on its way out of the engine. Its bytes count as kept until it is dropped.
+#[derive(Debug)]
+pub struct HandedFile {
+    file: StoredFile,
+    kept: std::sync::Arc<AtomicUsize>,
+}
+
+impl HandedFile {
+    /// `None` where all files kept, those on their way among them, would be more than `limit` bytes.
+    pub(crate) fn new(file: StoredFile, kept: &std::sync::Arc<AtomicUsize>, limit: usize) -> Option<HandedFile> {
+        let length = file.bytes.len();
+        if kept.fetch_add(length, Ordering::Relaxed).saturating_add(length) > limit {
+            kept.fetch_sub(length, Ordering::Relaxed);
+            return None;
+        }
+        Some(HandedFile { file, kept: std::sync::Arc::clone(kept) })
+    }
+
+    /// The file.
+    pub fn file(&self) -> &StoredFile {
+        &self.file
+    }
+}
+
+impl Drop for HandedFile {
+    fn drop(&mut self) {
+        self.kept.fetch_sub(self.file.bytes.len(), Ordering::Relaxed);
+    }
+}
+
 /// What inspection tells beside the bare alert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tells {
@@ -182,11 +213,13 @@ pub struct Tells {
     pub anomalies: bool,
     /// The bytes in which a rule matched.
     pub payloads: bool,
+    /// So many of the first bytes of files are kept for rules with `filestore`; 0: none is stored.
+    pub stored_bytes: usize,
 }
 
 impl Default for Tells {
     fn default() -> Tells {
-        Tells { transactions: true, files: true, digests: false, anomalies: true, payloads: true }
+        Tells { transactions: true, files: true, digests: false, anomalies: true, payloads: true, stored_bytes: 0 }
     }
 }
 
@@ -212,6 +245,8 @@ pub enum Event {
         /// Members of the event behind its head: JSON without braces.
         members: Box<str>,
     },
+    /// A rule wants a file stored, and it is complete.
+    File(std::sync::Arc<HandedFile>),
     /// A packet was dropped by a decision of the guard.
     Drop {
         /// Where.

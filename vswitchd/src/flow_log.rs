@@ -95,6 +95,7 @@ impl Recorded {
             Event::Drop { .. }
             | Event::Alert { .. }
             | Event::Record { .. }
+            | Event::File(_)
             | Event::Allow { .. }
             | Event::Shed { .. }
             | Event::Content { .. }

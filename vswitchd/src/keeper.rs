@@ -50,7 +50,7 @@ pub async fn run(controller: Arc<Controller>, feed: Feed) {
 async fn tell(controller: &Controller, feed: &Feed, started: Instant) -> Result<(), Gone> {
     let ids: Vec<PortId> = controller.snapshot().ids.ports().map(|(_, id)| id).collect();
     let figures = controller.worker().ask(move |view| figures(view, &ids)).await?;
-    feed.tell(eve::stats_line(&Figures { uptime: started.elapsed(), ..figures }, &Clocks::now()));
+    feed.tell(eve::stats_line(&Figures { uptime: started.elapsed(), files: feed.files(), ..figures }, &Clocks::now()));
     Ok(())
 }
 
@@ -67,6 +67,7 @@ fn figures(view: &mut View<'_>, ids: &[PortId]) -> Figures {
     }
     let engine = view.fabric.engine();
     Figures {
+        files: (0, 0),
         uptime: Duration::ZERO,
         totals: view.fabric.totals(),
         bytes,

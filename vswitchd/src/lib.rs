@@ -12,6 +12,7 @@ pub mod content;
 pub mod control;
 pub mod daemon;
 pub mod eve;
+pub mod file_store;
 pub mod flow_log;
 pub mod keeper;
 pub mod kept_file;

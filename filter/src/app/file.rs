@@ -94,7 +94,7 @@ impl Content {
     }
 
     /// End of the bytes kept, counted from the start.
-    fn end(&self) -> u64 {
+    pub fn end(&self) -> u64 {
         self.base.saturating_add(self.bytes.len() as u64)
     }
 

@@ -1,8 +1,10 @@
-//! NTP (RFC 5905): each message is a transaction without buffers.
+//! NTP (RFC 5905): each message is a transaction.
 
-use weir_ids_rules::{AppProtocol, Buffer};
+use weir_ids_rules::{AppProtocol, Buffer, Field};
 
-use super::{Anomaly, Context, Description, Fed, Input, List, Parser, Probe, Settings, Transaction, Transactions};
+use super::{
+    Anomaly, Context, Description, Fed, Input, List, Parser, Probe, Provides, Settings, Transaction, Transactions,
+};
 use crate::event::Tuple;
 use crate::inspect::Direction;
 use crate::json::Json;
@@ -84,8 +86,20 @@ impl Transaction for Message {
         Some(self.way)
     }
 
-    fn buffer<'t>(&'t self, _: Buffer, _: Direction, _: usize, _: &'t mut Vec<u8>) -> Option<&'t [u8]> {
-        None
+    fn buffer<'t>(&'t self, buffer: Buffer, way: Direction, nth: usize, _: &'t mut Vec<u8>) -> Option<&'t [u8]> {
+        (buffer == Buffer::NtpReferenceId && way == self.way && nth == 0).then_some(&self.reference)
+    }
+
+    fn number(&self, field: Field, way: Direction, nth: usize) -> Option<u64> {
+        if way != self.way || nth > 0 {
+            return None;
+        }
+        match field {
+            Field::NtpMode => Some(self.mode.into()),
+            Field::NtpStratum => Some(self.stratum.into()),
+            Field::NtpVersion => Some(self.version.into()),
+            _ => None,
+        }
     }
 
     fn log(&self, json: &mut Json<'_>) {
@@ -112,7 +126,10 @@ pub const DESCRIPTION: Description = Description {
     probe,
     on_ports_only: true,
     start,
-    buffers: &[],
+    buffers: &[
+        Provides::new(Buffer::NtpReferenceId, Direction::Original, 1),
+        Provides::new(Buffer::NtpReferenceId, Direction::Reply, 1),
+    ],
     hooks: &[],
 };
 

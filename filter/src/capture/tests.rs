@@ -4,6 +4,7 @@ mod bytes;
 mod conversation;
 mod flows;
 mod handshake;
+mod packets;
 mod store;
 
 use std::sync::Arc;
@@ -29,6 +30,30 @@ impl Lab {
         let shared = Shared::new(crate::app::Settings::default(), ips);
         let capture = Capture::new(settings, Arc::new(Program::default()), shared);
         Lab { capture, lines: String::new(), seconds: 1000 }
+    }
+
+    /// With rules, which must compile.
+    fn ruled(rules: &str) -> Lab {
+        let (set, problems) = weir_ids_rules::RuleSet::parse(
+            &[weir_ids_rules::Source { name: "t", text: rules }],
+            &weir_ids_rules::Variables::default(),
+        );
+        assert!(problems.is_empty(), "{}", problems[0]);
+        let (program, problems) = Program::compile(&set, &crate::detect::ProgramSettings::default());
+        assert!(problems.is_empty(), "{}", problems[0]);
+        let mut lab = Lab::new(&[], false);
+        let shared = Shared::new(crate::app::Settings::default(), false);
+        lab.capture = Capture::new(Settings::from_options(&Options::default(), false), Arc::new(program), shared);
+        lab
+    }
+
+    /// The rules that were told of so far, and forgets them.
+    fn alerts(&mut self) -> Vec<u32> {
+        let sid = |line: &str| line.split("\"signature_id\":").nth(1)?.split(',').next()?.parse().ok();
+        let mut told: Vec<u32> = self.lines.lines().filter_map(sid).collect();
+        told.sort_unstable();
+        self.lines.clear();
+        told
     }
 
     fn packet(&mut self, packet: &[u8]) {

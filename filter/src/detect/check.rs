@@ -6,14 +6,15 @@
 //! `byte_extract` and `byte_math` take hold from there on. Work is bounded in proportion to the text; a check that
 //! needs more is [`Outcome::Undecided`], which is not "no match".
 
+mod asn1;
 mod entropy;
 mod number;
 mod search;
 
 use weir_ids_rules::Rule;
 use weir_ids_rules::rule::{
-    Base64Decode, Bounds, ByteExtract, ByteJump, ByteMath, ByteTest, Capture, CaptureInto, DataSet, Entropy, IsDataAt,
-    Match, Pcre, Position, Reputations, Section,
+    Asn1, Base64Decode, Bounds, ByteExtract, ByteJump, ByteMath, ByteTest, Capture, CaptureInto, DataSet, Entropy,
+    IsDataAt, Match, Pcre, Position, Reputations, Section,
 };
 
 use super::compiled::Refusal;
@@ -45,9 +46,37 @@ enum Test {
     Extract(ByteExtract),
     Compute(Box<ByteMath>),
     Base64 { decode: Box<Base64Decode>, inner: Box<[Element]> },
+    Asn1(Asn1),
     Entropy(Entropy),
     DataSet(Box<DataSet>),
     Reputation(Box<Reputations>),
+}
+
+impl Test {
+    /// Whether it may hold at a place where it did not while only the first `seen` bytes were there.
+    fn may_gain(&self, bytes: &[u8], seen: usize) -> bool {
+        match self {
+            // Absence is lost with more bytes, not gained.
+            Test::Content { negated: true, position, .. } => search::has_variable(*position),
+            Test::Content { ends_with: true, .. } => true,
+            Test::Content { literal, position, .. } => {
+                let from = seen.saturating_sub(literal.len().saturating_sub(1));
+                search::has_variable(*position) || bytes.get(from..).is_some_and(|tail| literal.find(tail).is_some())
+            }
+            Test::IsDataAt(is) => !is.negated,
+            Test::Pcre { .. }
+            | Test::Size(_)
+            | Test::Compare(_)
+            | Test::Jump(_)
+            | Test::Extract(_)
+            | Test::Compute(_)
+            | Test::Base64 { .. }
+            | Test::Asn1(_)
+            | Test::Entropy(_)
+            | Test::DataSet(_)
+            | Test::Reputation(_) => true,
+        }
+    }
 }
 
 /// What the check came to.
@@ -159,6 +188,13 @@ impl Check {
         outcome
     }
 
+    /// Whether it may hold for bytes of which it did not hold for the first `seen`, which have only grown. So a rule
+    /// that waits for the rest of a body is not searched through again with each small piece that brings none of its
+    /// contents.
+    pub fn may_gain(&self, bytes: &[u8], seen: usize) -> bool {
+        !self.transforms.is_empty() || self.elements.iter().any(|element| element.test.may_gain(bytes, seen))
+    }
+
     /// It is one literal that must be there, anywhere.
     pub fn is_one_literal(&self) -> bool {
         let anywhere = |test: &Test| match test {
@@ -208,6 +244,7 @@ fn compile_match(m: &Match) -> Result<Test, Refusal> {
             let decode = Base64Decode { matches: Vec::new(), ..*decode };
             Test::Base64 { decode: Box::new(decode), inner }
         }
+        Match::Asn1(asked) => Test::Asn1(*asked),
         Match::Entropy(entropy) => Test::Entropy(*entropy),
         Match::DataSet(set) => Test::DataSet(Box::new(set.clone())),
         Match::Reputation(set) => Test::Reputation(Box::new(set.clone())),
@@ -236,6 +273,7 @@ fn decides_place(following: &[Match]) -> bool {
             | Match::Size(_)
             | Match::ByteTest(_)
             | Match::Base64(_)
+            | Match::Asn1(_)
             | Match::Entropy(_)
             | Match::DataSet(_)
             | Match::Reputation(_) => {}

@@ -440,6 +440,7 @@ fn is_anchored(m: &Match) -> bool {
         Match::ByteExtract(b) => !b.relative,
         Match::ByteMath(b) => !b.relative,
         Match::Base64(b) => !b.relative,
+        Match::Asn1(a) => !a.relative,
         Match::Size(_) | Match::Entropy(_) | Match::DataSet(_) | Match::Reputation(_) => true,
     }
 }

@@ -1,7 +1,7 @@
 //! Conditions on the headers of one packet.
 
-use weir_ids_rules::rule::{Bounds, Condition, FlagsMode, FragmentBits, FragmentMode, Nth};
-use weir_wire::numbers::{PROTOCOL_ICMP, PROTOCOL_ICMPV6};
+use weir_ids_rules::rule::{Bounds, Condition, FlagsMode, FragmentBits, FragmentMode, Nth, Summed};
+use weir_wire::numbers::{PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_TCP, PROTOCOL_UDP};
 
 use crate::decode::View;
 
@@ -46,6 +46,9 @@ pub fn holds(condition: &Condition, view: &View<'_>) -> bool {
         | Condition::FragmentBits { .. }
         | Condition::FragmentOffset(_)
         | Condition::IpOption(_) => ip(condition, view),
+        Condition::Checksum { of, valid } => checksum(view, *of) == Some(*valid),
+        Condition::Rpc { program, version, procedure } => rpc(view, *program, *version, *procedure),
+        Condition::IpVersion { v6 } => view.ip.first().is_some_and(|first| first >> 4 == if *v6 { 6 } else { 4 }),
         Condition::VlanId { id, layer } => vlan(view, *id, *layer),
         Condition::VlanLayers(bounds) => bounds.contains(view.vlans.into()),
         // It changes what follows, not whether the rule matches.
@@ -76,6 +79,40 @@ fn is_v4(view: &View<'_>) -> bool {
 
 fn half(bytes: &[u8], at: usize) -> Option<u16> {
     bytes.get(at..)?.first_chunk::<2>().map(|pair| u16::from_be_bytes(*pair))
+}
+
+/// Whether a header's checksum holds; `None` where there is no such header.
+fn checksum(view: &View<'_>, of: Summed) -> Option<bool> {
+    let wanted = match of {
+        Summed::Ipv4 => return is_v4(view).then_some(!view.checksums.bad_ip),
+        Summed::Tcp { v6 } => (v6, PROTOCOL_TCP),
+        Summed::Udp { v6 } => (v6, PROTOCOL_UDP),
+        Summed::Icmp { v6: false } => (false, PROTOCOL_ICMP),
+        Summed::Icmp { v6: true } => (true, PROTOCOL_ICMPV6),
+    };
+    let there = !view.transport.is_empty() && (!is_v4(view), protocol(view)?) == wanted;
+    there.then_some(!view.checksums.bad_transport)
+}
+
+/// Whether the packet is a call of ONC RPC (RFC 5531, 9) to a procedure; over TCP a record's mark stands before it.
+fn rpc(view: &View<'_>, program: u32, version: Option<u32>, procedure: Option<u32>) -> bool {
+    let start = match protocol(view) {
+        Some(PROTOCOL_TCP) => 4,
+        Some(PROTOCOL_UDP) => 0,
+        _ => return false,
+    };
+    let word = |nth: usize| {
+        let bytes = view.payload.get(start + nth * 4..)?.first_chunk::<4>()?;
+        Some(u32::from_be_bytes(*bytes))
+    };
+    let fits = |nth: usize, wanted: Option<u32>| wanted.is_none_or(|wanted| word(nth) == Some(wanted));
+    // Identifier, kind (0 is a call), version of RPC, program, its version, procedure.
+    word(5).is_some()
+        && word(1) == Some(0)
+        && word(2) == Some(2)
+        && word(3) == Some(program)
+        && fits(4, version)
+        && fits(5, procedure)
 }
 
 fn icmp(condition: &Condition, view: &View<'_>) -> bool {

@@ -194,7 +194,7 @@ fn expected(bytes: &[u8]) -> u64 {
 fn steps(rule: &Rule) -> u64 {
     let one = |m: &Match| match m {
         Match::Pcre(_) => EXPRESSION,
-        Match::DataSet(_) | Match::Base64(_) | Match::Entropy(_) => 4,
+        Match::DataSet(_) | Match::Base64(_) | Match::Asn1(_) | Match::Entropy(_) => 4,
         Match::Content(_)
         | Match::IsDataAt(_)
         | Match::Size(_)

@@ -6,18 +6,21 @@
 //!
 //! Limits: [`WAITING`] rules wait in a transaction; what is beyond is counted and not judged further.
 
-use weir_ids_rules::rule::{Absent, Arrow, FileHash, FileTest, Nth, NumberTest};
+use std::cell::Cell;
+
+use weir_ids_rules::rule::{Absent, Arrow, FileTest, Nth, NumberTest};
 use weir_ids_rules::{AppProtocol, Buffer};
 
 use super::Direction;
 use super::check::Outcome;
 use super::compiled::{Part, Text};
+use super::file_tests::{file_fits, magic_of};
+use super::growth::Growth;
 use super::judge::Judge;
-use super::magic;
 use super::scratch::Scratch;
 use super::sets::Sets;
 use super::transactions::TxTable;
-use crate::app::file::{File, State};
+use crate::app::file::{Content, File};
 use crate::app::{Mark, Transaction};
 
 /// Rules that wait in one direction of a transaction.
@@ -60,6 +63,10 @@ struct Waiting {
     rule: u32,
     /// Parts that are.
     parts: u64,
+    /// Parts that were asked when the rule was judged last.
+    asked: u64,
+    /// Up to where they have looked at a growing buffer; `None` where there was none.
+    looked: Option<u64>,
 }
 
 /// Whether a part is satisfied.
@@ -159,7 +166,9 @@ fn search(judge: &mut Judge<'_>, view: &TxView<'_>, table: &TxTable, memory: &Tx
                 Value::Bytes(bytes) => bytes,
             };
             // What was found in bytes seen before waits.
-            let seen = if again && lane.transforms.is_empty() { seen(view, lane.buffer, nth) } else { 0 };
+            let seen = content(view, lane.buffer, nth)
+                .filter(|_| again && lane.transforms.is_empty())
+                .map_or(0, Content::seen);
             let Scratch { round, room, .. } = &mut *judge.scratch;
             room.work += 1 + value.len().saturating_sub(seen) as u64 / 64;
             lane.transforms.apply(value, room, |text| lane.lane.find(text, seen, &[0], |rule, _| round.add(rule)));
@@ -206,14 +215,13 @@ fn is_file(buffer: Buffer) -> bool {
     matches!(buffer, Buffer::FileData | Buffer::FileName | Buffer::FileMagic)
 }
 
-/// How many bytes of a growing buffer's window were searched before.
-fn seen(view: &TxView<'_>, buffer: Buffer, nth: usize) -> usize {
-    let content = match buffer {
+/// What a growing buffer is read from.
+fn content<'v>(view: &'v TxView<'_>, buffer: Buffer, nth: usize) -> Option<&'v Content> {
+    match buffer {
         Buffer::FileData => view.files().get(nth).map(|file| &file.content),
         Buffer::FileName | Buffer::FileMagic => None,
         _ => view.transaction.grown(buffer, view.way),
-    };
-    content.map_or(0, |content| content.seen())
+    }
 }
 
 /// The nth value of a buffer, where it has something that was not searched yet.
@@ -277,17 +285,22 @@ fn judge_rule(
         return;
     }
     let waiting = memory.waiting.iter().position(|waiting| waiting.rule == number);
-    let mut parts = match waiting.and_then(|index| memory.waiting.get(index)) {
-        Some(waiting) => waiting.parts,
-        None if judge.takes_transaction(rule, &mut memory.bits) => 0,
+    let (mut parts, before) = match waiting.and_then(|index| memory.waiting.get(index)) {
+        Some(waiting) => (waiting.parts, (waiting.asked, waiting.looked)),
+        None if judge.takes_transaction(rule, &mut memory.bits) => (0, (0, None)),
         None => return,
     };
+    let (mut asked_now, looked) = (0, Cell::new(None));
     let mut all = Satisfied::Yes;
     for (index, part) in rule.parts.iter().enumerate().take(64) {
         if parts >> index & 1 == 1 {
             continue;
         }
-        let asked = Asked { view, anomalies, first_file: told as usize, payload: hits.binary_search(&number).is_ok() };
+        let payload = hits.binary_search(&number).is_ok();
+        let before = before.1.filter(|_| before.0 >> index & 1 == 1);
+        let growth = Growth { before, now: &looked, blocks: rule.blocks() };
+        let asked = Asked { view, anomalies, first_file: told as usize, payload, growth };
+        asked_now |= 1 << index;
         match satisfied(judge, &asked, part) {
             Satisfied::Yes => parts |= 1 << index,
             Satisfied::No => {
@@ -315,7 +328,9 @@ fn judge_rule(
             judge.matched_transaction(rule, number, (view.parser, transaction), &mut memory.bits);
         }
         Satisfied::No => {}
-        Satisfied::NotYet if memory.waiting.len() < WAITING => memory.waiting.push(Waiting { rule: number, parts }),
+        Satisfied::NotYet if memory.waiting.len() < WAITING => {
+            memory.waiting.push(Waiting { rule: number, parts, asked: asked_now, looked: looked.get() });
+        }
         Satisfied::NotYet => judge.overflow(rule),
     }
 }
@@ -328,6 +343,7 @@ struct Asked<'a> {
     first_file: usize,
     /// The rule's payload has matched.
     payload: bool,
+    growth: Growth<'a>,
 }
 
 impl Asked<'_> {
@@ -386,7 +402,7 @@ fn text(judge: &mut Judge<'_>, asked: &Asked<'_>, part: &Text) -> Satisfied {
     }
     judge.scratch.room.dce_little =
         part.buffer == Buffer::DcerpcStubData && view.transaction.special("dce", "little", way) == Some(true);
-    let grown = view.transaction.grown(part.buffer, way);
+    let open = is_file(part.buffer) || view.transaction.grown(part.buffer, way).is_some_and(|c| !c.is_closed());
     let mut work = std::mem::take(&mut judge.scratch.work);
     let first = if is_file(part.buffer) { asked.first_file } else { 0 };
     let (mut any, mut matched) = (false, false);
@@ -397,6 +413,12 @@ fn text(judge: &mut Judge<'_>, asked: &Asked<'_>, part: &Text) -> Satisfied {
             Value::Bytes(bytes) => bytes,
         };
         any = true;
+        // Of several files each has a length of its own.
+        let content = content(view, part.buffer, nth).filter(|_| way == view.way && view.files().len() <= 1);
+        if content.is_some_and(|content| !view.end && asked.growth.may_wait(content, &part.check, bytes)) {
+            judge.scratch.room.work += 1;
+            continue;
+        }
         match part.check.run(bytes, &mut judge.scratch.room) {
             Outcome::Match => {
                 matched = true;
@@ -407,7 +429,6 @@ fn text(judge: &mut Judge<'_>, asked: &Asked<'_>, part: &Text) -> Satisfied {
         }
     }
     judge.scratch.work = work;
-    let open = is_file(part.buffer) || grown.is_some_and(|content| !content.is_closed());
     match (part.absent, any) {
         (Some(Absent::Must | Absent::OrElse), false) if !open || view.is_complete(way) => Satisfied::Yes,
         (Some(Absent::Must), true) => Satisfied::No,
@@ -456,38 +477,4 @@ fn files(asked: &Asked<'_>, tests: &[FileTest], sets: &Sets) -> Satisfied {
     let fresh = asked.view.files().get(asked.first_file..).unwrap_or_default();
     let fits = fresh.iter().any(|file| tests.iter().all(|test| file_fits(file, test, sets)));
     if fits { Satisfied::Yes } else { asked.later(asked.view.way) }
-}
-
-/// What a file is, as long as its first bytes are at hand; not before there are enough of them.
-fn magic_of(file: &File) -> Option<&'static str> {
-    let (bytes, place) = file.content.recent();
-    let enough = bytes.len() >= magic::HEAD || file.state != State::Open;
-    (place == 0 && enough).then(|| magic::describe(bytes))
-}
-
-fn file_fits(file: &File, test: &FileTest, sets: &Sets) -> bool {
-    let has = |bytes: &[u8], text: &str| {
-        let text = text.as_bytes();
-        !text.is_empty() && bytes.windows(text.len()).any(|window| window.eq_ignore_ascii_case(text))
-    };
-    match test {
-        FileTest::Extension { text, negated } => file.extension().eq_ignore_ascii_case(text.as_bytes()) != *negated,
-        FileTest::Name { text, negated } => has(&file.name, text) != *negated,
-        FileTest::Magic { text, negated } => {
-            let told = magic_of(file);
-            told.is_some_and(|kind| has(kind.as_bytes(), text) != *negated)
-        }
-        FileTest::Size(bounds) => match file.state {
-            State::Open => !bounds.negated && bounds.max == u64::MAX && file.size() >= bounds.min,
-            State::Closed | State::Truncated => bounds.contains(file.size()),
-        },
-        FileTest::Hash { hash, list, negated } => {
-            let digest = match hash {
-                FileHash::Md5 => file.md5(),
-                FileHash::Sha1 => file.sha1(),
-                FileHash::Sha256 => file.sha256(),
-            };
-            digest.is_some_and(|digest| sets.has_digest(list, digest) != *negated)
-        }
-    }
 }

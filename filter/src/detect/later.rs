@@ -37,6 +37,7 @@ impl Later {
                 | Match::ByteExtract(_)
                 | Match::ByteMath(_)
                 | Match::Base64(_)
+                | Match::Asn1(_)
                 | Match::Entropy(_)
                 | Match::DataSet(_)
                 | Match::Reputation(_) => return Later::Anything,

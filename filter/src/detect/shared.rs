@@ -45,6 +45,11 @@ pub struct Shared {
 }
 
 impl Shared {
+    /// How many bytes of files are kept, those on their way to a disk among them.
+    pub(crate) fn kept(&self) -> &Arc<AtomicUsize> {
+        &self.kept
+    }
+
     /// Nothing counted or marked yet.
     pub fn new(settings: Settings, inline: bool) -> Shared {
         Shared {

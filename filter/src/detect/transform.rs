@@ -88,8 +88,11 @@ fn compile(transform: &Transform) -> Result<Step, Refusal> {
         captures: Vec::new(),
         at: *at,
     };
-    match Expression::compile(&pcre) {
-        Ok(expression) => Ok(Step::Group(Box::new(expression))),
+    match Expression::compile(&pcre).and_then(|expression| Ok((expression, Expression::groups_of(&pcre)?))) {
+        Ok((_, groups)) if groups != 1 => {
+            Err((place, format!("the expression has {groups} groups; one is what it makes")))
+        }
+        Ok((expression, _)) => Ok(Step::Group(Box::new(expression))),
         Err(message) => Err((place, message)),
     }
 }

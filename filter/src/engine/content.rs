@@ -177,7 +177,7 @@ impl Engine {
     }
 
     fn tell_findings(&mut self, p: &Passing<'_, '_>, flow: u64, direction: Direction) {
-        let Findings { matched, members, records, .. } = &mut self.findings;
+        let Findings { matched, members, records, stored, files_refused, .. } = &mut self.findings;
         let to = p.exits.sole();
         let listens = self.policy.mode(p.switch) == Mode::Listen;
         self.memory.alerts += matched.len() as u64;
@@ -195,6 +195,8 @@ impl Engine {
             let turned = record.way != direction;
             self.teller.record(p.now, p.packet, (p.switch, flow), to, (turned, record));
         }
+        stored.drain(..).for_each(|file| self.teller.stored(file));
+        self.memory.refuse_files(*files_refused);
     }
 
     /// A packet was refused: rules on what is odd about packets are asked, where the rule set of its switch has any.
@@ -220,7 +222,7 @@ impl Engine {
         let facts = FlowFacts { start: flow.start, packets: flow.packets, bytes: flow.bytes, ..facts(flow.number) };
         inspect.finish(now, facts, &mut self.memory, &mut self.findings);
         flow.alerted |= !self.findings.matched.is_empty();
-        let Findings { members, records, .. } = &mut self.findings;
+        let Findings { members, records, stored, files_refused, .. } = &mut self.findings;
         for (signature, text) in members.drain(..) {
             let listens = signature.blocked && self.policy.mode(flow.key.switch()) == Mode::Listen;
             let told = if listens {
@@ -233,6 +235,8 @@ impl Engine {
         for record in records.drain(..) {
             self.teller.record_at_end(now, flow, record);
         }
+        stored.drain(..).for_each(|file| self.teller.stored(file));
+        self.memory.refuse_files(*files_refused);
     }
 
     /// Whether a flow's inspection can be paid for.

@@ -12,7 +12,7 @@ use weir_wire::{Instant, MacAddr, Packet, PortId, RuleId, SwitchId};
 use super::Why;
 use super::budget::Stage;
 use crate::detect::oriented;
-use crate::event::{Event, Events, Notice, SNAP, Scene, Signature};
+use crate::event::{Event, Events, HandedFile, Notice, SNAP, Scene, Signature};
 use crate::flow::Flow;
 use crate::inspect::{Direction, Record};
 use crate::policy::Subject;
@@ -169,6 +169,11 @@ impl Teller {
             }
             Event::Record { scene, kind: record.kind, members: record.members }
         });
+    }
+
+    /// A rule wants a file stored.
+    pub fn stored(&mut self, file: Arc<HandedFile>) {
+        self.tell(|| Event::File(file));
     }
 
     /// As [`Teller::record`], at the end of a flow.

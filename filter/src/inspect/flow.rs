@@ -296,12 +296,12 @@ impl FlowInspect {
             let view = View { time: now, tuple: Some(tuple), sound: true, ..View::default() };
             let step =
                 Step { view: &view, way, packet: false, established: true, stream: None, flow: &flow, end: true };
-            let mut found = detect::Findings::default();
+            let (mut found, store) = (detect::Findings::default(), memory.store());
             self.inspection.step(
                 &step,
                 &mut memory.shared,
                 &mut found,
-                &mut Told { findings, tells, beside: Beside::default() },
+                &mut Told { findings, tells, beside: Beside::default(), store },
             );
         }
         memory.shared.expectations.clear();
@@ -400,7 +400,7 @@ impl FlowInspect {
         });
         let stream_bytes = [0, 1].map(|side: usize| self.sides.get(side).map_or(0, |side| side.stream.length()));
         let facts = FlowFacts { stream_bytes, ..seen.flow };
-        let (tells, mut found) = (memory.tells, detect::Findings::default());
+        let (tells, store, mut found) = (memory.tells, memory.store(), detect::Findings::default());
         let step =
             Step { view: &view, way, packet: true, established: seen.established, stream, flow: &facts, end: false };
         let plain = Arc::clone(&memory.shared.settings);
@@ -410,7 +410,7 @@ impl FlowInspect {
         let shared = &mut memory.shared;
         let says = grown.is_some() || (packet.tcp().is_none() && !packet.payload().is_empty());
         let (watch, scan) = (self.watch.as_deref_mut(), self.scan.as_deref_mut());
-        let mut told = Told { findings, tells, beside: Beside { watch, scan, says, infected: false } };
+        let mut told = Told { findings, tells, beside: Beside { watch, scan, says, infected: false }, store };
         self.inspection.step(&step, shared, &mut found, &mut told);
         let infected = told.beside.infected;
         memory.shared.settings = plain;
@@ -427,7 +427,8 @@ impl FlowInspect {
             let stream = StreamBytes { text: &text, at: stream.at + left_out, fresh: 0, gap: 0, end: false };
             let again = Step { stream: Some(stream), packet: false, ..step };
             let (shared, beside) = (&mut memory.shared, Beside::default());
-            self.inspection.look_again(&again, shared, &mut found, &mut Told { findings, tells, beside });
+            let mut told = Told { findings, tells, beside, store: None };
+            self.inspection.look_again(&again, shared, &mut found, &mut told);
             conclude(&found, findings);
             undecided |= found.undecided;
             memory.text = text;

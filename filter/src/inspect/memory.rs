@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use weir_wire::{Instant, PortId};
 
+use super::told::Store;
 use crate::app::Settings;
 use crate::app::http1::Options;
 use crate::capture::announced::Announced;
@@ -70,9 +71,9 @@ impl StreamMemory {
         }
     }
 
-    /// Takes up the sets of new rule sets, and what is told from now on. A set that was there before, by name, keeps
+    /// Takes up the sets of new rule sets, and what is told from now on. `stores`: a rule wants files stored. A set that was there before, by name, keeps
     /// what rules have put into it.
-    pub fn renew<'s>(&mut self, sets: impl Iterator<Item = &'s Sets>, tells: Tells) {
+    pub fn renew<'s>(&mut self, sets: impl Iterator<Item = &'s Sets>, tells: Tells, stores: bool) {
         let mut fresh = Sets::default();
         sets.for_each(|sets| fresh.join(sets));
         let digests = tells.digests || fresh.has_lists();
@@ -80,8 +81,9 @@ impl StreamMemory {
         fresh.take_over(old);
         *self.shared.sets() = fresh;
         self.tells = tells;
-        if self.shared.settings.hash_files != digests {
-            let settings = Settings { hash_files: digests, ..Settings::clone(&self.shared.settings) };
+        let keep_files = if stores { tells.stored_bytes } else { 0 };
+        if (self.shared.settings.hash_files, self.shared.settings.keep_files) != (digests, keep_files) {
+            let settings = Settings { hash_files: digests, keep_files, ..Settings::clone(&self.shared.settings) };
             self.shared.settings = Arc::new(settings);
         }
     }
@@ -94,6 +96,22 @@ impl StreamMemory {
     /// Matches that were not judged further for want of room.
     pub fn overflows(&self) -> u64 {
         self.shared.overflows
+    }
+
+    /// What takes files that are to be stored; `None` where none is.
+    pub(super) fn store(&self) -> Option<Store> {
+        let shared = &self.shared;
+        (shared.settings.keep_files > 0).then(|| Store { kept: Arc::clone(shared.kept()), limit: shared.keep_limit })
+    }
+
+    /// So many files found no room on their way to be stored.
+    pub(crate) fn refuse_files(&mut self, count: u64) {
+        self.shared.keeps_refused += count;
+    }
+
+    /// Files that were not stored for want of room.
+    pub fn files_refused(&self) -> u64 {
+        self.shared.keeps_refused
     }
 
     /// The parsers' settings for flows whose files are searched.

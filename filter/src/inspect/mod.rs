@@ -24,7 +24,7 @@ use weir_wire::Instant;
 
 use crate::content;
 use crate::detect::FlowFacts;
-use crate::event::Signature;
+use crate::event::{HandedFile, Signature};
 
 pub use crate::detect::WINDOW;
 use flow::conclude;
@@ -105,6 +105,8 @@ impl Findings {
         self.records.clear();
         self.content.clear();
         self.files.clear();
+        self.stored.clear();
+        self.files_refused = 0;
         (self.denial, self.hold, self.gated) = (None, None, false);
     }
 }
@@ -126,6 +128,10 @@ pub struct Findings {
     pub denial: Option<content::Denial>,
     /// Files that are infected or met a limit.
     pub files: Vec<crate::scan::Finding>,
+    /// Files that rules want stored.
+    pub stored: Vec<Arc<HandedFile>>,
+    /// Files that rules want stored, for which there was no room.
+    pub files_refused: u64,
     /// Where the packet stands that is to be held back.
     pub hold: Option<Hold>,
     /// Something of the packet's direction has to wait.

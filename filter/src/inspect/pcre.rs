@@ -70,6 +70,14 @@ impl Expression {
         Ok(Expression { pattern: pcre.pattern.as_str().into(), flags: pcre.flags, engine: OnceLock::new() })
     }
 
+    /// How many groups an expression has.
+    ///
+    /// # Errors
+    /// The message of PCRE2.
+    pub fn groups_of(pcre: &Pcre) -> Result<usize, String> {
+        Ok(backtracking(&pcre.pattern, pcre.flags, Jit::Never)?.captures_len().saturating_sub(1))
+    }
+
     fn engine(&self) -> &Engine {
         self.engine.get_or_init(|| Engine::build(&self.pattern, self.flags))
     }

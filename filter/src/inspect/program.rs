@@ -38,6 +38,11 @@ impl RuleSetProgram {
         self.program.rule_count()
     }
 
+    /// Whether a rule wants files stored.
+    pub fn stores_files(&self) -> bool {
+        self.program.stores_files()
+    }
+
     /// Bytes of memory that the searches for fast patterns take.
     pub fn search_memory(&self) -> usize {
         self.program.search_memory()

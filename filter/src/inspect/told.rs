@@ -4,13 +4,14 @@
 //! bounded by the transactions of a flow; those that find no room among the engine's events are counted there.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use crate::app::file::File;
 use crate::app::{Anomaly, App, Mark, Transaction};
 use crate::content::Watch;
 use crate::detect::{Alert, Marked, Scene, Sink};
 use crate::eve;
-use crate::event::Tells;
+use crate::event::{HandedFile, StoredFile, Tells};
 use crate::json::Json;
 use crate::scan::Scan;
 
@@ -35,6 +36,15 @@ pub struct Told<'f> {
     pub tells: Tells,
     /// What looks at the flow besides the rules.
     pub beside: Beside<'f>,
+    /// Takes files that are to be stored.
+    pub store: Option<Store>,
+}
+
+/// The bound on files kept, those on their way to a disk among them.
+#[derive(Debug)]
+pub struct Store {
+    pub kept: Arc<AtomicUsize>,
+    pub limit: usize,
 }
 
 /// What looks at a flow besides the rules.
@@ -104,6 +114,12 @@ impl Sink for Told<'_> {
     }
 
     fn file(&mut self, scene: &Scene<'_>, way: Direction, (mark, transaction): Marked<'_>, file: &File) {
+        if let (Some(store), Some(stored)) = (&self.store, StoredFile::of(file)) {
+            match HandedFile::new(stored, &store.kept, store.limit) {
+                Some(handed) => self.findings.stored.push(Arc::new(handed)),
+                None => self.findings.files_refused += 1,
+            }
+        }
         if !self.tells.files {
             return;
         }

@@ -186,6 +186,7 @@ impl Config {
     }
 
     fn check_settings(&self, problems: &mut Problems) {
+        self.settings.file_store.check(problems);
         let limits = &self.settings.limits;
         for (field, value, least, most) in [
             ("flows", u64::from(limits.flows), 1024, 1 << 26),

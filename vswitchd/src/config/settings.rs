@@ -5,6 +5,7 @@ use weir_filter::event::Tells;
 use weir_filter::policy::spec;
 use weir_wire::buffer::PoolLimits;
 
+use super::file_store::FileStore;
 use super::inspection::Inspection;
 use super::quota::Detection;
 
@@ -46,6 +47,8 @@ pub struct Settings {
     pub timeouts: Timeouts,
     /// What is told to people.
     pub eve: Eve,
+    /// Where files are stored that rules want.
+    pub file_store: FileStore,
     /// Seconds between two times the sets that rules fill are saved; 0: at the end only.
     pub save_sets_s: u32,
     /// Bounds of tables. They are taken at the daemon's start and cannot change while it runs.
@@ -89,6 +92,7 @@ impl Eve {
             digests: self.digests,
             anomalies: self.tells("anomaly"),
             payloads: self.payload,
+            stored_bytes: 0,
         }
     }
 }
@@ -156,6 +160,7 @@ impl Default for Settings {
             detection: Detection::default(),
             timeouts: Timeouts::default(),
             eve: Eve::default(),
+            file_store: FileStore::default(),
             save_sets_s: 300,
             limits: Limits::default(),
         }
@@ -232,7 +237,7 @@ impl Settings {
             midstream_grace: s(self.midstream_grace_s),
             stream_depth: self.stream_depth,
             on_stream_limit: self.on_stream_limit.into(),
-            tells: self.eve.spec(),
+            tells: Tells { stored_bytes: self.file_store.kept(), ..self.eve.spec() },
             detection: self.detection.spec(),
             cpu_budget: self.inspection.spec(std::thread::available_parallelism().map_or(1, usize::from)),
         }

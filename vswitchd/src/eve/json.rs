@@ -6,7 +6,7 @@
 
 use weir_filter::Event;
 use weir_filter::eve::{self, FlowLine, Head, Interfaces};
-use weir_filter::event::{FlowRecord, Notice, Scene};
+use weir_filter::event::{FlowRecord, Notice, Scene, StoredFile};
 use weir_filter::json::Json;
 use weir_wire::{DropReason, Instant, MacAddr, RuleId};
 
@@ -53,6 +53,7 @@ pub fn line(event: &Event, number: u64, clocks: &Clocks, naming: &Naming<'_>) ->
             });
         }),
         Event::Flow(record) => flow(record, number, clocks, naming),
+        Event::File(handed) => stored(handed.file(), number, clocks),
         Event::Notice(notice) => noticed(notice, number, clocks, naming),
     }
 }
@@ -138,6 +139,19 @@ fn packet(json: &mut Json<'_>, scene: &Scene) {
     json.nested("packet_info", |json| {
         json.number("linktype", 1u8);
     });
+}
+
+/// A file is stored, an event type of our own.
+pub fn stored(file: &StoredFile, number: u64, clocks: &Clocks) -> Line {
+    let wall_ns = clocks.wall_ns;
+    let mut eve = String::with_capacity(256);
+    let mut json = eve::head(&mut eve, &Head::new("filestore", Instant(wall_ns)));
+    json.nested("filestore", |json| {
+        json.hex("sha256", &file.sha256, "").text("path", &file.path());
+        json.number("size", file.size).number("stored_bytes", file.bytes.len() as u64);
+    });
+    json.end();
+    Line { number, kind: "filestore", wall_ns, in_port: String::new(), out_port: String::new(), eve }
 }
 
 /// What a switch or a router noticed, an event type of our own.

@@ -26,6 +26,7 @@ pub use kept::KEPT;
 use kept::{Kept, Unwritten};
 pub use stats::{Figures, line as stats_line};
 
+use crate::file_store::{self, FileWriter};
 use crate::flow_log::FlowLog;
 use crate::published::{Board, Names};
 use crate::worker::Batch;
@@ -36,7 +37,7 @@ const LAG_MAX: usize = 4096;
 pub const PAUSE: Duration = Duration::from_secs(1);
 
 /// Types of events.
-pub const TYPES: [&str; 38] = [
+pub const TYPES: [&str; 39] = [
     "alert",
     "drop",
     "allow",
@@ -44,6 +45,7 @@ pub const TYPES: [&str; 38] = [
     "stats",
     "anomaly",
     "fileinfo",
+    "filestore",
     "http",
     "dns",
     "mdns",
@@ -103,6 +105,7 @@ pub struct Feed {
     /// Lines that do not come from the worker, on their way to the file.
     asides: Arc<Mutex<VecDeque<Line>>>,
     flow_log: FlowLog,
+    files: Arc<file_store::Counters>,
 }
 
 #[derive(Debug, Default)]
@@ -120,6 +123,7 @@ impl Default for Feed {
             counters: Arc::default(),
             asides: Arc::default(),
             flow_log: FlowLog::default(),
+            files: Arc::default(),
         }
     }
 }
@@ -144,6 +148,11 @@ impl Feed {
         if asides.len() < KEPT {
             asides.push_back(line);
         }
+    }
+
+    /// Files stored, and files that were not.
+    pub fn files(&self) -> (u64, u64) {
+        self.files.read()
     }
 
     /// The flows that ended lately.
@@ -213,7 +222,11 @@ pub struct Naming<'a> {
 
 /// Takes the worker's events until it ends. Runs on a thread of its own.
 pub fn pump(events: &Receiver<Batch>, board: &Board, feed: &Feed, file: Option<EveFile>) {
-    let mut writer = Writer { board, feed, file, number: 0 };
+    let files = FileWriter::start(Arc::clone(&feed.files));
+    if let Err(error) = &files {
+        tracing::error!("files cannot be stored, as there is no thread for it: {error}");
+    }
+    let mut writer = Writer { board, feed, file, files: files.ok(), number: 0 };
     loop {
         match events.recv_timeout(PAUSE) {
             Ok(batch) => writer.batch(batch),
@@ -232,6 +245,7 @@ struct Writer<'w> {
     board: &'w Board,
     feed: &'w Feed,
     file: Option<EveFile>,
+    files: Option<FileWriter>,
     number: u64,
 }
 
@@ -245,6 +259,9 @@ impl Writer<'_> {
         let mut events = Vec::with_capacity(batch.events.len());
         for event in batch.events {
             self.feed.flow_log.note(&event, batch.epoch);
+            if let (Event::File(file), Some(files)) = (&event, &self.files) {
+                files.store(Arc::clone(file), &snapshot.config.settings.file_store);
+            }
             if !wanted.tells(kind(&event)) {
                 continue;
             }
@@ -257,6 +274,7 @@ impl Writer<'_> {
                 }
                 Event::Alert { .. }
                 | Event::Record { .. }
+                | Event::File(_)
                 | Event::Drop { .. }
                 | Event::Allow { .. }
                 | Event::Shed { .. }
@@ -265,6 +283,12 @@ impl Writer<'_> {
                 | Event::Virus { .. } => Arc::clone(&names),
             };
             self.number += 1;
+            if let Event::File(file) = &event {
+                // It is told at once, since what is kept for readers must not keep its bytes.
+                let line = json::stored(file.file(), self.number, &clocks);
+                self.hand_on(line);
+                continue;
+            }
             events.push(Unwritten { event, number: self.number, clocks, names: Arc::clone(&names), judged_by });
         }
         let read = if self.file.is_some() { events } else { self.feed.push_unread(events) };
@@ -296,6 +320,7 @@ fn kind(event: &Event) -> &'static str {
     match event {
         Event::Alert { .. } => "alert",
         Event::Record { kind, .. } => kind,
+        Event::File(_) => "filestore",
         Event::Drop { .. } => "drop",
         Event::Allow { .. } => "allow",
         Event::Shed { .. } => "inspection",

@@ -27,6 +27,8 @@ pub struct Figures {
     pub inspection: InspectionCounters,
     /// Of the worker.
     pub worker: WorkerStats,
+    /// Files stored, and files that were not.
+    pub files: (u64, u64),
 }
 
 /// Writes the event.
@@ -51,6 +53,9 @@ pub fn line(figures: &Figures, clocks: &Clocks) -> Line {
         json.nested("detect", |json| {
             json.number("alert", inspection.alerts).number("undecided", inspection.undecided);
             json.number("overflows", inspection.overflows).number("sets_refused", inspection.sets_refused);
+        });
+        json.nested("file_store", |json| {
+            json.number("stored", figures.files.0).number("lost", figures.files.1 + inspection.files_refused);
         });
         json.nested("ips", |json| {
             json.number("accepted", totals.sent).number("blocked", totals.dropped);

@@ -3,7 +3,7 @@
 use weir_ids_rules::rule::{ByteJump, Capture, IsDataAt, Position, Value};
 
 use super::number::{self, Source};
-use super::{Element, Outcome, Room, Test, VALUES, entropy};
+use super::{Element, Outcome, Room, Test, VALUES, asn1, entropy};
 use crate::detect::literal::Literal;
 use crate::detect::transform::base64;
 use crate::inspect::pcre::{Expression, Found};
@@ -126,6 +126,7 @@ impl Search<'_, '_> {
                 let text = self.text.get(from..).unwrap_or(&[]);
                 if self.base64(text, decode.bytes, inner) { self.run(rest, previous) } else { Step::Elsewhere }
             }
+            Test::Asn1(asked) => next(asn1::holds(asked, self.text, previous), asked.relative, self),
             Test::Entropy(entropy) => next(entropy::holds(entropy, self.text), false, self),
             Test::DataSet(set) => {
                 let holds = self.room.ask(set, self.text);
@@ -297,7 +298,8 @@ fn depends(position: Position) -> bool {
     matches!(position, Position::Relative { .. }) || has_variable(position)
 }
 
-fn has_variable(position: Position) -> bool {
+/// Whether the place of a content is computed from numbers taken before.
+pub fn has_variable(position: Position) -> bool {
     let (first, second) = match position {
         Position::Absolute { offset, depth } => (offset, depth),
         Position::Relative { distance, within } => (distance, within),

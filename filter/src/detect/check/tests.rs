@@ -85,3 +85,24 @@ fn the_work_of_a_check_is_bounded() {
     assert_eq!(check.run(&text, &mut room), Outcome::Undecided);
     assert!(room.work <= 10_000 + 4 * text.len() as u64 + 1);
 }
+
+#[test]
+fn a_check_that_failed_is_asked_again_only_of_what_may_change_it() {
+    let gains = |options: &str, text: &str, seen: usize| {
+        let rule = format!("alert tcp any any -> any any ({options} sid:1;)");
+        let (set, problems) = RuleSet::parse(&[Source { name: "t", text: &rule }], &Variables::default());
+        assert!(problems.is_empty(), "{}", problems[0]);
+        let rule = &set.rules()[0];
+        Check::compile(rule, &rule.sections[0]).unwrap().may_gain(text.as_bytes(), seen)
+    };
+    let two = r#"content:"abc"; content:"def"; distance:0;"#;
+    assert!(!gains(two, "abc.......", 5));
+    assert!(gains(two, "abc....def", 9), "the end of a content is among the new bytes");
+    assert!(!gains(two, "abc.def...", 8), "both ends were seen");
+    assert!(gains(two, "......abc", 4));
+    assert!(!gains(r#"content:"abc"; content:!"x"; within:9;"#, "abc.x.......", 8));
+    assert!(gains(r#"content:"abc"; pcre:"/d+/R";"#, "abc.....", 7));
+    assert!(gains(r#"content:"abc"; isdataat:9,relative;"#, "abc.....", 7));
+    assert!(!gains(r#"content:"abc"; isdataat:!9,relative;"#, "abc.....", 7));
+    assert!(gains(r#"content:"abc"; endswith;"#, "xabc", 4));
+}

@@ -168,3 +168,23 @@ fn what_is_only_listened_to_is_told_of_as_allowed() {
         assert!(members.contains(&format!("\"action\":\"{action}\"")), "{members}");
     }
 }
+
+#[test]
+fn files_that_rules_want_are_handed_out_once_they_are_complete() {
+    for (room, wanted) in [(1000, &["alert 9", "fileinfo", "file of 30 bytes"][..]), (0, &["alert 9", "fileinfo"])] {
+        let mut spec = spec(Action::Allow, vec![]);
+        spec.switches[0].inspect = Some("watch".into());
+        let rules = "alert http any any -> any any (http.stat_code; content:\"200\"; filestore; sid:9;)";
+        spec.rule_sets = vec![("watch".into(), program(rules))];
+        spec.settings.tells.stored_bytes = room;
+        let mut world = World::new(&spec);
+        world.handshake(A, 1000, B, 80).unwrap();
+        let ask = b"GET /a.bin HTTP/1.1\r\nHost: b\r\n\r\n";
+        world.send(&seg(A4, 1000, B4, 80, TCP_ACK, 101, 501, ask), A, B).unwrap();
+        let answer = [&b"HTTP/1.1 200 OK\r\nContent-Length: 30\r\n\r\n"[..], &[b'x'; 30]].concat();
+        let behind = 101 + ask.len() as u32;
+        world.send(&seg(B4, 80, A4, 1000, TCP_ACK, 501, behind, &answer), B, A).unwrap();
+        let told: Vec<String> = world.events().into_iter().filter(|event| event != "http").collect();
+        assert_eq!(told, wanted);
+    }
+}

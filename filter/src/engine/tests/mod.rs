@@ -5,6 +5,7 @@ mod carriers;
 mod carry;
 mod change;
 mod content;
+mod evasion;
 mod files;
 mod fragments;
 mod limits;
@@ -278,6 +279,7 @@ impl World {
             Event::Allow { rule, .. } => format!("allow {}", rule.0),
             Event::Shed { stage, .. } => format!("shed {}", stage.name()),
             Event::Content { finding, .. } => format!("content {} {}", finding.rule, finding.host),
+            Event::File(handed) => format!("file of {} bytes", handed.file().size),
             Event::Notice(notice) => format!("notice {}", notice.kind),
             Event::Virus { finding, .. } => format!("virus {} {}", finding.name, finding.protocol),
             Event::Flow(record) => format!("flow {} {}", record.state, record.reason),

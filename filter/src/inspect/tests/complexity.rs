@@ -126,3 +126,50 @@ fn what_parsers_wait_with_counts_and_comes_back() {
     c.flow.as_mut().unwrap().release(&mut c.memory);
     assert_eq!(c.memory.used, 0);
 }
+
+/// The work it takes to judge a body that comes in pieces of this size, and what was told.
+fn cost_of_body(rules: &str, body: &[u8], size: usize) -> (u64, Vec<u32>) {
+    let mut c = Conversation::tcp(&program(rules), 80);
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+    c.data(CLIENT, 0, b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n");
+    let mut sids = c.data(SERVER, 0, head.as_bytes()).sids;
+    let mut offset = head.len() as u32;
+    for piece in body.chunks(size) {
+        sids.extend(c.data(SERVER, offset, piece).sids);
+        offset += piece.len() as u32;
+        c.ack(CLIENT, offset);
+    }
+    (c.memory.work, sids)
+}
+
+#[test]
+fn a_body_in_small_pieces_costs_about_what_it_costs_in_large_ones() {
+    let body = [b"first".to_vec(), vec![b'a'; 60_000], b"and zqz at the end".to_vec()].concat();
+    for rules in [
+        "alert http any any -> any any (http.response_body; pcre:\"/a+z/\"; content:\"zqz\"; sid:1;)",
+        "alert http any any -> any any (file.data; content:\"aaaa\"; pcre:\"/zq+z/R\"; sid:1;)",
+        "drop http any any -> any any (file.data; content:\"first\"; content:\"zqz\"; sid:1;)",
+        "alert http any any -> any any (file.data; content:\"aaaa\"; isdataat:20000,relative; content:\"qzqzq\"; sid:2;)",
+    ] {
+        let (large, told) = cost_of_body(rules, &body, 1460);
+        let (small, also) = cost_of_body(rules, &body, 20);
+        assert_eq!(told, also, "{rules}");
+        // Each of the 3000 pieces is a packet with some steps of its own.
+        assert!(small < large * 5 + 40_000, "{large} steps in large pieces, {small} in small ones: {rules}");
+    }
+}
+
+#[test]
+fn a_rule_that_refuses_waits_for_nothing_however_small_the_pieces() {
+    let text = b"a long way before it: first, then zqz, and after that";
+    let rules = "drop http any any -> any any (file.data; content:\"first\"; content:\"zqz\"; distance:0; sid:1;)";
+    let mut c = Conversation::tcp(&program(rules), 80);
+    c.data(CLIENT, 0, b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n").passes();
+    let head = b"HTTP/1.1 200 OK\r\n\r\n";
+    c.data(SERVER, 0, head).passes();
+    let last = text.windows(3).position(|w| w == b"zqz").unwrap() + 2;
+    for (at, byte) in text[..last].iter().enumerate() {
+        c.data(SERVER, (head.len() + at) as u32, &[*byte]).passes();
+    }
+    c.data(SERVER, (head.len() + last) as u32, &text[last..=last]).is(Judgement::Drop, &[1]);
+}

@@ -1,6 +1,7 @@
 //! Whole flows through [`FlowInspect`](super::FlowInspect).
 
 mod complexity;
+mod evasion;
 mod harness;
 mod rules;
 mod segmentation;

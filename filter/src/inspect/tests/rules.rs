@@ -235,7 +235,7 @@ fn places_are_asked_of_the_database_that_came_with_the_rules() {
     let mut sets = crate::detect::sets::Sets::default();
     sets.add_places(crate::detect::sets::geo::tests::database("DE")).unwrap();
     let mut c = Conversation::new(&program, PROTOCOL_UDP, 53);
-    c.memory.renew(std::iter::once(&sets), crate::event::Tells::default());
+    c.memory.renew(std::iter::once(&sets), crate::event::Tells::default(), false);
     assert_eq!(c.datagram(CLIENT, b"x").sids, [1]);
 }
 

@@ -1,0 +1,81 @@
+//! What rules ask of single packets of a capture.
+
+use super::*;
+
+const DNS: ([u8; 4], u16) = (SERVER, 53);
+
+#[test]
+fn checksums_are_asked_for_where_there_are_some() {
+    let mut lab = Lab::ruled(
+        "alert ip any any -> any any (ipv4-csum:invalid; sid:1;)\n\
+         alert udp any any -> any any (udpv4-csum:invalid; sid:2;)\n\
+         alert udp any any -> any any (udpv4-csum:valid; content:\"x\"; sid:3;)\n\
+         alert udp any any -> any any (udpv6-csum:valid; sid:4;)\n\
+         alert ip any any -> any any (l3_proto:ipv6; sid:5;)\n\
+         alert ip any any -> any any (l3_proto:ipv4; content:\"x\"; sid:6;)",
+    );
+    let good = udp((CLIENT, 4000), DNS, b"x");
+    lab.packet(&good);
+    assert_eq!(lab.alerts(), [3, 6]);
+    let mut bad = good.clone();
+    bad[26] = 0x12;
+    lab.packet(&bad);
+    assert_eq!(lab.alerts(), [2, 6]);
+    let mut bad = good;
+    bad[10] ^= 0xff;
+    lab.packet(&bad);
+    assert!(lab.alerts().contains(&1));
+}
+
+#[test]
+fn calls_of_onc_rpc_are_told_by_program_version_and_procedure() {
+    let mut lab = Lab::ruled(
+        "alert udp any any -> any any (rpc:100000,*,3; sid:1;)\n\
+         alert udp any any -> any any (rpc:100000,3,*; sid:2;)\n\
+         alert udp any any -> any any (rpc:100003; sid:3;)",
+    );
+    let call = |kind: u32, program: u32, version: u32, procedure: u32| {
+        let words = [7, kind, 2, program, version, procedure];
+        udp((CLIENT, 4000), (SERVER, 9111), &words.map(u32::to_be_bytes).concat())
+    };
+    for (packet, told) in [
+        (call(0, 100_000, 2, 3), &[1][..]),
+        (call(0, 100_000, 3, 3), &[1, 2]),
+        (call(1, 100_000, 3, 3), &[]),
+        (call(0, 100_003, 1, 1), &[3]),
+    ] {
+        lab.packet(&packet);
+        assert_eq!(lab.alerts(), told);
+    }
+}
+
+#[test]
+fn asn1_is_looked_into_from_where_the_rule_says() {
+    let mut lab = Lab::ruled(
+        "alert udp any any -> any any (content:\"key\"; asn1:oversize_length 1000, relative_offset 1; sid:1;)\n\
+         alert udp any any -> any any (content:\"key\"; asn1:oversize_length 1000, absolute_offset 5; sid:2;)",
+    );
+    lab.packet(&udp((CLIENT, 4000), (SERVER, 9111), b"key:\x04\x82\x10\x00aaaa"));
+    assert_eq!(lab.alerts(), [1]);
+    lab.packet(&udp((CLIENT, 4000), (SERVER, 9111), b"key:\x04\x82\x03\xe8aaaa"));
+    assert_eq!(lab.alerts(), []);
+}
+
+#[test]
+fn messages_of_ntp_are_asked_for_mode_stratum_version_and_reference() {
+    let mut lab = Lab::ruled(
+        "alert ntp any any -> any any (ntp.mode:client; ntp.version:4; sid:1;)\n\
+         alert ntp any any -> any any (ntp.stratum:<3; ntp.mode:!client; sid:2;)\n\
+         alert ntp any any -> any any (ntp.reference_id; content:\"RATE\"; sid:3;)",
+    );
+    let message = |first: u8, stratum: u8, reference: &[u8; 4]| {
+        let mut bytes = vec![first, stratum];
+        bytes.resize(48, 0);
+        bytes[12..16].copy_from_slice(reference);
+        bytes
+    };
+    lab.packet(&udp((CLIENT, 4000), (SERVER, 123), &message(0x23, 0, b"\0\0\0\0")));
+    assert_eq!(lab.alerts(), [1]);
+    lab.packet(&udp((SERVER, 123), (CLIENT, 4000), &message(0x24, 0, b"RATE")));
+    assert_eq!(lab.alerts(), [2, 3]);
+}
