@@ -64,8 +64,11 @@ fn streams_cost_in_proportion_in_any_order() {
     verdicts.check();
 }
 
+/// Which fragment comes as the nth, of so many.
+type Turn = fn(usize, usize) -> usize;
+
 /// Fragments of datagrams, `each` bytes long, of so many datagrams at once, in an order.
-fn fragments(size: usize, each: usize, at_once: usize, order: fn(usize, usize) -> usize) -> Vec<Vec<u8>> {
+fn fragments(size: usize, each: usize, at_once: usize, order: Turn) -> Vec<Vec<u8>> {
     let talk = Conversation::new(40_000, 53);
     let data = talk.datagram_payload(Direction::Original, &vec![b'a'; 8000]);
     let pieces: Vec<&[u8]> = data.chunks(each).collect();
@@ -93,7 +96,7 @@ fn fragments_cost_in_proportion_in_any_order() {
     let backwards = |nth, all: usize| all - 1 - nth;
     let never_whole = |nth: usize, all: usize| (nth * 2 + 1).min(all - 2);
     let same = |_, all: usize| all / 2;
-    let orders: [(&str, fn(usize, usize) -> usize); 4] =
+    let orders: [(&str, Turn); 4] =
         [("forwards", forwards), ("backwards", backwards), ("never whole", never_whole), ("the same", same)];
     for (name, order) in orders {
         for (each, at_once) in [(8, 1), (16, 40), (400, 400)] {
