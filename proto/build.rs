@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::path::PathBuf;
 
-const FILES: [&str; 22] = [
+const FILES: [&str; 23] = [
     "types",
     "switches",
     "switching",
@@ -26,6 +26,7 @@ const FILES: [&str; 22] = [
     "trace",
     "content",
     "virus",
+    "workers",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

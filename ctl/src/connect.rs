@@ -77,6 +77,8 @@ clients! {
     trace: trace_client::TraceClient;
     /// The content filter.
     content: content_filter_client::ContentFilterClient;
+    /// The threads that forward.
+    workers: workers_client::WorkersClient;
     /// The virus check.
     virus: virus_check_client::VirusCheckClient;
 }

@@ -42,6 +42,7 @@ mod table;
 mod trace;
 mod uplink;
 mod virus;
+mod worker;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -151,6 +152,9 @@ enum Command {
     /// The content filter: which sites guests may visit.
     #[command(subcommand)]
     Content(content::Command),
+    /// Workers: the threads that forward, and the networks that each has.
+    #[command(subcommand)]
+    Worker(worker::Command),
     /// The virus check: files in flows.
     #[command(subcommand)]
     Virus(virus::Command),
@@ -248,6 +252,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Ruleset(command) => rule_set::run(command, &daemon, format).await,
         Command::Rules(command) => rules::run(command, format),
         Command::Content(command) => content::run(command, &daemon, format).await,
+        Command::Worker(command) => worker::run(command, &daemon, format).await,
         Command::Virus(command) => virus::run(command, &daemon, format).await,
         Command::Flow(command) => flow::run(command, &daemon, format).await,
         Command::Mirror(command) => mirror::run(command, &daemon, format).await,

@@ -1,5 +1,6 @@
 //! Stops 4 and 6 of a packet's walk: the flow it belongs to, and what the policy and the rules say of it.
 
+mod adopt;
 mod aside;
 mod away;
 pub mod budget;

@@ -135,6 +135,28 @@ impl Differences {
         Differences { limits, ..Differences::default() }
     }
 
+    /// Adds the differences that were found elsewhere between the same two policies; flows beyond the limit are counted.
+    pub fn merge(&mut self, other: &Differences) {
+        for (name, changed) in &other.flows {
+            if self.flows.contains_key(name) || self.flows.len() < self.limits.flows {
+                // Whatever place it has there, it has none here.
+                let order = self.changed + changed.order;
+                self.flows.entry(*name).or_insert(Changed { stands: None, order, ..*changed });
+            } else {
+                self.overflowed += 1;
+            }
+        }
+        for (pair, flows) in &other.pairs {
+            if self.pairs.contains_key(pair) || self.pairs.len() < self.limits.pairs {
+                *self.pairs.entry(*pair).or_default() += flows;
+            }
+        }
+        self.judged += other.judged;
+        self.changed += other.changed;
+        self.overflowed += other.overflowed;
+        self.unjudged += other.unjudged;
+    }
+
     /// Takes what both policies said of a flow; answers whether they disagree.
     pub fn note(&mut self, subject: &Subject, sight: Sight, live: Word<'_>, candidate: Word<'_>) -> bool {
         self.judged += 1;

@@ -58,7 +58,8 @@ struct Tail {
 
 /// Keeps the bindings that stand; logs what becomes of them.
 pub async fn save(controller: &Controller, path: &Path) {
-    let Ok(kept) = controller.worker().ask(|view| view.fabric.keep_bindings(view.now)).await else { return };
+    let Ok(kept) = controller.worker().ask_all(|view| view.fabric.keep_bindings(view.now)).await else { return };
+    let kept = kept.concat();
     let names = std::sync::Arc::clone(&controller.snapshot().names);
     if kept.is_empty() {
         return;
@@ -93,7 +94,9 @@ async fn put_back(controller: &Controller, kept: Vec<KeptBinding>) -> Result<(us
     let (all, mut stand) = (kept.len(), 0);
     for chunk in kept.chunks(CHUNK) {
         let chunk = chunk.to_vec();
-        stand += controller.worker().ask(move |view| view.fabric.restore_bindings(view.now, &chunk)).await?;
+        // Each network takes up those of its own routers.
+        let stood = controller.worker().ask_all(move |view| view.fabric.restore_bindings(view.now, &chunk)).await?;
+        stand += stood.iter().sum::<usize>();
     }
     Ok((stand, all))
 }

@@ -30,9 +30,13 @@ use crate::virus;
 use crate::wall_clock::host_clock;
 use crate::worker::{Handle, Transaction};
 
+mod networks;
 mod renew;
 mod shadow;
+mod spread;
 
+pub use networks::homes;
+use networks::removed_ports;
 pub use renew::WallClock;
 use renew::compile;
 
@@ -306,6 +310,7 @@ impl Controller {
                  state",
             ));
         }
+        self.refuse_other_workers(&desired)?;
         let mut desired = desired;
         let unfit = shadow::leave_behind(current, &mut desired);
         let facts = self.facts(&desired);
@@ -338,13 +343,9 @@ impl Controller {
         let Prepared { desired, ids, changes, policy, rule_sets, content, virus, facts, .. } = prepared;
         // From here on an early return drops what was opened, which closes it.
         let add_ports = self.open_ports(&changes, &desired, &ids)?;
-        let remove_ports: Vec<PortId> = changes
-            .iter()
-            .filter_map(|change| match change {
-                Change::RemovePort(name) => current.ids.port(name),
-                _ => None,
-            })
-            .collect();
+        let regrouped = current.networks.after(&desired, self.networks_max());
+        homes(&desired, &regrouped.networks)?;
+        let remove_ports = removed_ports(&changes, current, &regrouped);
         let outlets = self.outlets.open(&desired)?;
         let mut steps = state::steps(&changes, &desired, &current.ids, &ids);
         if !(desired.mirrors.is_empty() && current.config.mirrors.is_empty()) {
@@ -358,15 +359,28 @@ impl Controller {
         self.board.announce(Arc::clone(&names));
         let carriages = state::carriages(&desired, &ids);
         let wires = state::wires(&desired, &ids);
-        let policy_for = Arc::clone(&policy);
-        let transaction = Transaction { steps, add_ports, remove_ports, carriages, wires, policy: policy_for };
-        let applied = self.worker.apply(transaction).await?;
+        let whole = Transaction::of(Arc::clone(&policy));
+        let whole = Transaction { steps, add_ports, remove_ports, carriages, wires, ..whole };
+        let applied = self.apply(whole, (current, &changes), &regrouped, (&desired, &ids)).await?;
+        self.send_home(&desired, &regrouped.networks).await?;
         self.outlets.keep(&outlets);
         state.epoch = applied.epoch;
         state.facts = facts;
         let revision = current.revision + u64::from(!changes.is_empty());
         let (config, epoch) = (desired, applied.epoch);
-        self.board.publish(Snapshot { config, ids, revision, epoch, policy, rule_sets, content, virus, names });
+        let networks = regrouped.networks;
+        self.board.publish(Snapshot {
+            config,
+            ids,
+            revision,
+            epoch,
+            policy,
+            rule_sets,
+            content,
+            virus,
+            names,
+            networks,
+        });
         for change in &changes {
             tracing::info!(revision, epoch = applied.epoch.0, "{change}");
         }
@@ -375,7 +389,7 @@ impl Controller {
         }
         // Closing ports and freeing a large policy takes time that the worker should not give. The caller waits for the
         // ports, so that what they held is free when the answer comes.
-        let (removed, old) = (applied.removed, (applied.old_policy, applied.old_tables));
+        let (removed, old) = (applied.removed, (applied.old_policies, applied.old_tables));
         let closed = tokio::task::spawn_blocking(move || drop(removed)).await;
         tokio::task::spawn_blocking(move || drop(old));
         if let Err(error) = closed {

@@ -122,11 +122,12 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         .map_err(|e| Failure(format!("the control threads cannot be started: {e}")))?;
     let kept = Kept::of(options);
     let (log, board) = (feed.flow_log().clone(), controller.board().clone());
-    let served = runtime.block_on(serve(Arc::clone(&controller), config, feed, bound, reopen, &kept));
+    let serving_now = Serving { config, feed, bound, reopen, crashed: started.crashed };
+    let served = runtime.block_on(serve(Arc::clone(&controller), serving_now, &kept));
     runtime.shutdown_timeout(GRACE);
     started.handle.stop();
     drop(controller);
-    let last = join(started.thread, events);
+    let last = join(started.threads, events);
     // The flows that were open have ended with the worker.
     if let Some(path) = &kept.flows {
         kept_flows::save(&log, &board, path);
@@ -236,7 +237,11 @@ fn worker_settings(options: &Options, config: &Config) -> Result<worker::Setting
         seed: seed().map_err(|e| Failure(format!("/dev/urandom: {e}")))?,
         poll_window: options.poll_window,
         always_poll: options.always_poll,
-        cpu: options.cpu,
+        workers: config.settings.workers.count(),
+        cpus: match options.cpu {
+            Some(cpu) => vec![cpu],
+            None => config.settings.worker_cpus.clone(),
+        },
         fast_path: Arc::default(),
     })
 }
@@ -267,26 +272,33 @@ fn spawn_pump(
         .map_err(|e| Failure(format!("the event thread cannot be started: {e}")))
 }
 
-/// Waits for the worker's end and for the events it still had.
-fn join(worker: JoinHandle<WorkerStats>, events: JoinHandle<()>) -> WorkerStats {
-    let last = worker.join().unwrap_or_else(|_| {
-        tracing::error!("the worker ended by a panic; please report this");
-        WorkerStats::default()
-    });
+/// Waits for the workers' end and for the events they still had.
+fn join(workers: Vec<JoinHandle<WorkerStats>>, events: JoinHandle<()>) -> WorkerStats {
+    let mut last = WorkerStats::default();
+    for worker in workers {
+        match worker.join() {
+            Ok(stats) => last.merge(&stats),
+            Err(_) => tracing::error!("a worker ended by a panic; please report this"),
+        }
+    }
     if events.join().is_err() {
         tracing::error!("the event thread ended by a panic; please report this");
     }
     last
 }
 
-async fn serve(
-    controller: Arc<Controller>,
+/// What the daemon serves with.
+struct Serving {
     config: Config,
     feed: Feed,
     bound: Vec<Bound>,
     reopen: Arc<AtomicBool>,
-    kept: &Kept,
-) -> Result<(), Failure> {
+    /// Names a worker that has ended by a panic.
+    crashed: tokio::sync::mpsc::Receiver<usize>,
+}
+
+async fn serve(controller: Arc<Controller>, serving: Serving, kept: &Kept) -> Result<(), Failure> {
+    let Serving { config, feed, bound, reopen, mut crashed } = serving;
     // The handlers stand before anything is made, so that a signal in between cleans up.
     let mut terminate = signal(SignalKind::terminate()).map_err(failure)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failure)?;
@@ -325,6 +337,10 @@ async fn serve(
                 reopen.store(true, Ordering::Relaxed);
             }
             Some(ended) = servers.join_next() => break Err(ended_early(ended)),
+            // Its networks are gone with it: a start from the stored state has them again, half a daemon would not.
+            Some(worker) = crashed.recv() => {
+                break Err(Failure(format!("worker {worker} ended by a panic; please report this")));
+            }
         }
     };
     drop(notify(Notice::Stopping));

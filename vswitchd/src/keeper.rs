@@ -3,6 +3,7 @@
 //!
 //! The intervals are settings, read anew each second, so that a change of the state takes effect at once.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -12,9 +13,10 @@ use tokio::time::{MissedTickBehavior, interval};
 use weir_filter::detect::sets::Sets;
 use weir_wire::{DropCounters, PortId};
 
+use crate::balance::{Balancer, Loads};
 use crate::commit::Controller;
 use crate::eve::{self, Clocks, Feed, Figures};
-use crate::worker::{Gone, View};
+use crate::worker::{Gone, View, WorkerReport};
 
 /// How often it is looked whether something is due.
 const TICK: Duration = Duration::from_secs(1);
@@ -23,6 +25,7 @@ const TICK: Duration = Duration::from_secs(1);
 pub async fn run(controller: Arc<Controller>, feed: Feed) {
     let started = Instant::now();
     let (mut told, mut saved) = (started, started);
+    let mut balance = Balance::default();
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
@@ -32,6 +35,9 @@ pub async fn run(controller: Arc<Controller>, feed: Feed) {
         }
         let snapshot = controller.snapshot();
         let settings = &snapshot.config.settings;
+        if settings.rebalance && controller.worker().workers() > 1 {
+            balance.look(&controller).await;
+        }
         let due =
             |last: Instant, seconds: u32| seconds > 0 && last.elapsed() >= Duration::from_secs(u64::from(seconds));
         if due(told, settings.eve.stats_s) {
@@ -47,9 +53,39 @@ pub async fn run(controller: Arc<Controller>, feed: Feed) {
     }
 }
 
+/// Looks at what workers have to do, and evens it out.
+#[derive(Default)]
+struct Balance {
+    before: Option<(Instant, Vec<WorkerReport>)>,
+    balancer: Balancer,
+}
+
+impl Balance {
+    async fn look(&mut self, controller: &Controller) {
+        // Where a worker has ended the daemon does too.
+        let Ok(after) = controller.worker().reports().await else { return };
+        let now = Instant::now();
+        let Some((then, before)) = self.before.replace((now, after.clone())) else { return };
+        let loads = Loads::between(&before, &after, now - then);
+        let Some((network, worker)) = self.balancer.look(&loads, &controller.held()) else { return };
+        match controller.rebalance(network, worker).await {
+            Ok(true) => {
+                let names = controller.snapshot();
+                let name = names.networks.name(network).unwrap_or("(empty)");
+                tracing::info!(worker, "network {name} goes to a worker that has less to do");
+            }
+            Ok(false) => {}
+            Err(refusal) => tracing::warn!("a network cannot go to worker {worker}: {refusal}"),
+        }
+    }
+}
+
 async fn tell(controller: &Controller, feed: &Feed, started: Instant) -> Result<(), Gone> {
     let ids: Vec<PortId> = controller.snapshot().ids.ports().map(|(_, id)| id).collect();
-    let figures = controller.worker().ask(move |view| figures(view, &ids)).await?;
+    let of_networks = controller.worker().ask_all(move |view| figures(view, &ids)).await?;
+    let mut figures = Figures::default();
+    of_networks.iter().for_each(|more| figures.add(more));
+    let figures = Figures { worker: controller.worker().stats().await?, ..figures };
     feed.tell(eve::stats_line(&Figures { uptime: started.elapsed(), files: feed.files(), ..figures }, &Clocks::now()));
     Ok(())
 }
@@ -74,7 +110,7 @@ fn figures(view: &mut View<'_>, ids: &[PortId]) -> Figures {
         flows: engine.flow_count() as u64,
         drops,
         inspection: engine.inspection(),
-        worker: view.stats,
+        worker: Default::default(),
     }
 }
 
@@ -85,14 +121,20 @@ pub async fn save(controller: &Controller) {
         return;
     }
     // What files hold is shared: only what rules have changed is copied while traffic waits.
-    let Ok(sets) = controller.worker().ask(|view| view.fabric.engine().sets().clone()).await else { return };
+    let Ok(sets) = controller.worker().ask_all(|view| view.fabric.engine().sets().clone()).await else { return };
     if let Err(error) = tokio::task::spawn_blocking(move || write(&sets)).await {
         tracing::error!("the sets could not be saved: {error}; please report this");
     }
 }
 
-fn write(sets: &Sets) {
-    for (path, text) in sets.saves() {
+/// Each network has its own values: a file has those of all of them.
+fn write(sets: &[Sets]) {
+    let mut files: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    for (path, text) in sets.iter().flat_map(Sets::saves) {
+        files.entry(path).or_default().extend(text.lines().map(str::to_owned));
+    }
+    for (path, lines) in files {
+        let text: String = lines.into_iter().flat_map(|line| [line, "\n".to_owned()]).collect();
         if let Err(error) = replace(Path::new(path), &text) {
             tracing::error!("{path}: the set cannot be saved: {error}");
         }

@@ -31,7 +31,8 @@ struct Line {
 
 /// Keeps the bindings that stand; logs what becomes of them.
 pub async fn save(controller: &Controller, path: &Path) {
-    let Ok(kept) = controller.worker().ask(|view| view.fabric.keep_holds(view.now)).await else { return };
+    let Ok(kept) = controller.worker().ask_all(|view| view.fabric.keep_holds(view.now)).await else { return };
+    let kept = kept.concat();
     if kept.is_empty() {
         return;
     }
@@ -50,8 +51,9 @@ pub async fn restore(controller: &Controller, path: &Path) {
         Some(Ok((passed_s, lines))) => {
             let snapshot = controller.snapshot();
             let holds: Vec<KeptHold> = lines.iter().filter_map(|line| hold(line, &snapshot, passed_s)).collect();
-            let asked = controller.worker().ask(move |view| view.fabric.restore_holds(view.now, &holds)).await;
-            match asked {
+            // Each network takes up those of its own ports.
+            let asked = controller.worker().ask_all(move |view| view.fabric.restore_holds(view.now, &holds)).await;
+            match asked.map(|stand| stand.iter().sum::<usize>()) {
                 Ok(stand) => tracing::info!("{stand} of {} addresses of guests are bound again", lines.len()),
                 Err(gone) => tracing::warn!("whose the addresses of guests are is lost: {gone}"),
             }

@@ -4,6 +4,7 @@
 //! and talks to the worker by messages only: no lock is shared with it.
 #![forbid(unsafe_code)]
 
+pub mod balance;
 pub mod bindings;
 pub mod clamd;
 pub mod commit;
@@ -20,6 +21,7 @@ pub mod kept_flows;
 pub mod kept_holds;
 pub mod listen;
 pub mod mirror;
+pub mod networks;
 pub mod notify;
 pub mod open;
 pub mod plan;

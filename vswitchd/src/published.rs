@@ -11,6 +11,7 @@ use weir_filter::Policy;
 use weir_wire::{Epoch, Instant, InterfaceId, PortId, RuleId, SwitchId};
 
 use crate::config::Config;
+use crate::networks::Networks;
 use crate::rule_sets::Loaded;
 use crate::state::{Ids, Zones};
 
@@ -38,6 +39,8 @@ pub struct Snapshot {
     pub virus: crate::virus::Loaded,
     /// Its names.
     pub names: Arc<Names>,
+    /// Which of its objects form a network.
+    pub networks: Networks,
 }
 
 /// What the numbers of one state stand for.

@@ -31,6 +31,13 @@ impl Announced {
         }
     }
 
+    /// Takes over what waits in another one, as far as there is room.
+    pub fn adopt(&mut self, other: &mut Announced) {
+        let room = ROOM.saturating_sub(self.waiting.len());
+        self.waiting.extend(other.waiting.drain(..).take(room));
+        self.waiting.make_contiguous().sort_by_key(|(since, _)| *since);
+    }
+
     /// What was announced of a flow that begins, in either direction.
     #[inline]
     pub fn take(&mut self, tuple: &Tuple, now: Instant) -> Option<Expectation> {

@@ -21,13 +21,20 @@ enum Of {
 }
 
 /// A search for flows that are to end, spread over ticks.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Sweep {
     of: Of,
     next: u32,
     end: u32,
     /// Flows that came later are not meant.
     before: Instant,
+}
+
+impl Sweep {
+    /// The same search from the start, over so many places.
+    pub fn over(&self, places: u32) -> Sweep {
+        Sweep { next: 0, end: places, ..*self }
+    }
 }
 
 impl Engine {

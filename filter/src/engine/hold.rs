@@ -172,6 +172,13 @@ impl Holding {
         }
     }
 
+    /// Takes over what another one holds: it waits no more, and waits again where it has to.
+    pub fn adopt(&mut self, other: &mut Holding) {
+        let flows: Vec<(u32, u32)> = other.flows.keys().copied().collect();
+        flows.into_iter().for_each(|flow| other.release(flow, |_| true, None));
+        self.released.append(&mut other.released);
+    }
+
     /// Another policy may say another thing about all of it.
     pub fn hurry(&mut self) {
         self.flows.values_mut().flatten().for_each(|held| held.wait.hold.until = Instant::ZERO);

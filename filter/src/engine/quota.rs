@@ -62,6 +62,20 @@ impl Quotas {
         self.half_open.iter().enumerate().map(|(port, &[_, toward])| (PortId(port as u16), toward))
     }
 
+    /// Half-open connections of all ports, by number.
+    pub fn all_half_open(&self) -> &[[u32; 2]] {
+        &self.half_open
+    }
+
+    /// A port has so many more.
+    pub fn add_half_open(&mut self, port: PortId, [opened, toward]: [u32; 2]) {
+        if opened + toward > 0
+            && let Some(known) = self.port(port)
+        {
+            *known = [known[0] + opened, known[1] + toward];
+        }
+    }
+
     fn port(&mut self, port: PortId) -> Option<&mut [u32; 2]> {
         if port == UNKNOWN_PORT {
             return None;

@@ -51,6 +51,17 @@ impl Shadow {
         self.since
     }
 
+    /// Adds what the same candidate was asked beside another engine.
+    pub fn merge(&mut self, other: &Shadow) {
+        self.differences.merge(&other.differences);
+        if self.since == Instant::ZERO {
+            self.since = other.since;
+        }
+        if self.walk.is_empty() && !other.walk.is_empty() {
+            self.walk = other.walk.clone();
+        }
+    }
+
     /// The flows that stood when it was loaded have all been looked at.
     pub fn is_walked(&self) -> bool {
         self.walk.is_empty()

@@ -145,6 +145,35 @@ impl SynProxies {
         self.splices.contains_key(&slot)
     }
 
+    /// Takes out what is known of the flow at a place.
+    pub fn take_splice(&mut self, slot: u32) -> Option<Splice> {
+        self.splices.remove(&slot)
+    }
+
+    /// Puts in what was known of a flow at another place.
+    pub fn put_splice(&mut self, slot: u32, splice: Splice) {
+        self.splices.insert(slot, splice);
+    }
+
+    /// Takes over where another one is on, and what it has counted.
+    pub fn adopt(&mut self, other: &SynProxies) {
+        if self.on.len() < other.on.len() {
+            self.on.resize(other.on.len(), [Instant::ZERO; 2]);
+        }
+        for (mine, theirs) in self.on.iter_mut().zip(&other.on) {
+            *mine = [mine[0].max(theirs[0]), mine[1].max(theirs[1])];
+        }
+        if self.learned.len() < other.learned.len() {
+            self.learned.resize(other.learned.len(), None);
+        }
+        for (mine, theirs) in self.learned.iter_mut().zip(&other.learned) {
+            *mine = mine.or(*theirs);
+        }
+        self.counters.cookies += other.counters.cookies;
+        self.counters.completed += other.counters.completed;
+        self.counters.refused += other.counters.refused;
+    }
+
     fn known(&self, now: Instant, port: PortId) -> Option<(TcpOptions, Instant)> {
         self.learned.get(usize::from(port.0)).copied().flatten().filter(|(_, since)| now.since(*since) < RELEARN)
     }

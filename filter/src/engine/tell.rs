@@ -45,6 +45,11 @@ impl Teller {
         }
     }
 
+    /// Keeps an event, or counts it as lost.
+    pub fn keep(&mut self, event: Event) {
+        self.tell(|| event);
+    }
+
     /// Makes and keeps an event, or counts it as lost.
     fn tell(&mut self, event: impl FnOnce() -> Event) {
         if self.events.has_room() { self.events.push(event()) } else { self.events.count_lost() }

@@ -192,20 +192,50 @@ impl Table {
         &mut self.flows[slot as usize]
     }
 
+    /// The next flow has the number after this one.
+    pub fn number_from(&mut self, number: u64) {
+        self.numbers = number;
+    }
+
+    /// Adds a flow of another table under a key that is not there yet; it keeps its number.
+    ///
+    /// # Errors
+    /// The flow, where there is no room.
+    pub fn adopt(&mut self, now: Instant, due: Instant, flow: Flow) -> Result<u32, Box<Flow>> {
+        let hash = self.hash(&flow.key);
+        match self.reserve(hash) {
+            Ok(slot) => Ok(self.seat(now, due, (slot, hash), flow)),
+            Err(Full) => Err(Box::new(flow)),
+        }
+    }
+
     /// Adds a flow under a key that is not there yet and gives it its number. It is asked again at `due`.
     ///
     /// # Errors
     /// [`Full`] where there is no room.
     pub fn add(&mut self, now: Instant, due: Instant, mut flow: Flow) -> Result<u32, Full> {
+        let hash = self.hash(&flow.key);
+        let slot = self.reserve(hash)?;
+        self.numbers += 1;
+        flow.number = self.numbers;
+        Ok(self.seat(now, due, (slot, hash), flow))
+    }
+
+    /// The place of the next flow, found by this hash from here on.
+    #[inline]
+    fn reserve(&mut self, hash: u64) -> Result<u32, Full> {
         if self.is_full() {
             return Err(Full);
         }
-        let hash = self.hash(&flow.key);
         let slot = self.free.last().copied().unwrap_or(self.flows.len() as u32);
         let posts = &self.posts;
         self.index.insert(hash, slot, |other| posts[other as usize].hash)?;
-        self.numbers += 1;
-        flow.number = self.numbers;
+        Ok(slot)
+    }
+
+    /// Puts a flow in the place that was reserved for it.
+    #[inline(always)]
+    fn seat(&mut self, now: Instant, due: Instant, (slot, hash): (u32, u64), mut flow: Flow) -> u32 {
         let (owner, standing) = (flow.owner, flow.standing);
         let post = Post { hash, ..Post::default() };
         if self.free.pop().is_some() {
@@ -218,7 +248,7 @@ impl Table {
         }
         share(&mut self.shares, owner).list(standing).push(&mut self.posts, Which::Owner, slot);
         self.schedule(now, slot, due);
-        Ok(slot)
+        slot
     }
 
     #[inline]

@@ -93,6 +93,19 @@ impl StreamMemory {
         self.shared.known_sets()
     }
 
+    /// Takes over what the flows of another one hold and have announced, with what was counted. The bounds may be passed
+    /// until flows end.
+    pub fn adopt(&mut self, other: &mut StreamMemory) {
+        for (port, held) in (0..).zip(std::mem::take(&mut other.by_port)) {
+            self.change(PortId(port), 0, held);
+        }
+        self.undecided += other.undecided;
+        self.work += other.work;
+        self.alerts += other.alerts;
+        self.shared.overflows += other.shared.overflows;
+        self.announced.adopt(&mut other.announced);
+    }
+
     /// Matches that were not judged further for want of room.
     pub fn overflows(&self) -> u64 {
         self.shared.overflows

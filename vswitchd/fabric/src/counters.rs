@@ -76,6 +76,18 @@ impl Totals {
         self.sent + self.delivered + self.held + self.merged + self.dropped
     }
 
+    /// Adds those of another fabric.
+    pub fn merge(&mut self, other: &Totals) {
+        self.received += other.received;
+        self.originated += other.originated;
+        self.copied += other.copied;
+        self.sent += other.sent;
+        self.delivered += other.delivered;
+        self.held += other.held;
+        self.merged += other.merged;
+        self.dropped += other.dropped;
+    }
+
     pub(crate) fn add(&mut self, port: &PortCounters) {
         self.received += port.received;
         self.originated += port.originated;

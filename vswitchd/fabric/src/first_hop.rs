@@ -201,6 +201,13 @@ impl Bindings {
         self.all.len()
     }
 
+    /// Takes in all of another one, as far as there is room.
+    pub fn adopt(&mut self, other: Bindings) {
+        let room = BINDINGS_MAX.saturating_sub(self.all.len());
+        other.all.into_iter().take(room).for_each(|(place, binding)| self.put(place, binding));
+        self.guarded += other.guarded;
+    }
+
     /// The binding of an address, if it still holds.
     pub fn get(&self, now_s: u32, place: Place) -> Option<Binding> {
         self.all.get(&place).copied().filter(|binding| binding.until_s.is_none_or(|until| now_s < until))

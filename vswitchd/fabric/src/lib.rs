@@ -32,6 +32,7 @@ use weir_filter::event::FlowRecord;
 use weir_filter::{Cleared, Engine, Event, Limits, Policy, Why};
 use weir_wire::{Instant, InterfaceId, Nowhere, Pool, PortId, RouterId, SwitchId};
 
+mod adopt;
 pub mod appliance;
 mod away;
 mod bridge;

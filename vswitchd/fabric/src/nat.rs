@@ -140,6 +140,16 @@ pub struct NatCounters {
     pub full: u64,
 }
 
+impl NatCounters {
+    /// Adds those of others.
+    pub fn add(&mut self, other: &NatCounters) {
+        self.made += other.made;
+        self.exhausted += other.exhausted;
+        self.over_limit += other.over_limit;
+        self.full += other.full;
+    }
+}
+
 /// Where a packet leaves, as far as translation cares.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Exit {
@@ -169,10 +179,10 @@ pub(crate) enum Renaming {
 
 /// A router that translates.
 #[derive(Debug)]
-struct Edge {
-    router: RouterId,
-    zone: SwitchId,
-    config: NatConfig,
+pub(crate) struct Edge {
+    pub router: RouterId,
+    pub zone: SwitchId,
+    pub config: NatConfig,
     /// The router's own addresses: whoever speaks to one of them may mean a host behind it.
     own: Vec<IpAddr>,
 }
@@ -180,7 +190,7 @@ struct Edge {
 /// All translations of all routers.
 #[derive(Debug)]
 pub(crate) struct Nat {
-    edges: Vec<Edge>,
+    pub edges: Vec<Edge>,
     /// Outside addresses by zone, in order.
     outside: Vec<(u16, IpAddr)>,
     /// Networks with another prefix outside, by zone.

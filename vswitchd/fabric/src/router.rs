@@ -375,7 +375,7 @@ impl Routers {
     }
 
     /// Makes doors and peers anew from the interfaces.
-    fn rebuild(&mut self) {
+    pub(crate) fn rebuild(&mut self) {
         self.doors.iter_mut().for_each(Vec::clear);
         let mut places: Vec<(SwitchId, Vid, InterfaceId, Vec<IpAddr>)> = Vec::new();
         for (index, interface) in self.interfaces.iter().enumerate() {

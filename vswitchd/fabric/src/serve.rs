@@ -122,6 +122,20 @@ impl Serving {
         }
     }
 
+    /// Takes in what others serve and what waits for the services, as far as there is room.
+    pub fn adopt(&mut self, other: Serving) {
+        if self.interfaces.len() < other.interfaces.len() {
+            self.interfaces.resize(other.interfaces.len(), Serves::default());
+        }
+        for (mine, theirs) in self.interfaces.iter_mut().zip(other.interfaces) {
+            if theirs != Serves::default() {
+                *mine = theirs;
+            }
+        }
+        let room = PUNTS_MAX.saturating_sub(self.punts.len());
+        self.punts.extend(other.punts.into_iter().take(room));
+    }
+
     /// What an interface serves.
     pub fn of(&self, id: InterfaceId) -> Serves {
         self.interfaces.get(usize::from(id.0)).copied().unwrap_or_default()

@@ -19,6 +19,7 @@ use crate::plan::Change;
 use crate::published::Snapshot;
 use crate::refusal::Refusal;
 use crate::state;
+use crate::worker::NetworkId;
 
 impl Controller {
     /// Loads a candidate, in place of another. Nothing of it takes effect. Its report begins anew.
@@ -75,7 +76,7 @@ impl Controller {
     }
 
     async fn give_shadow(&self, shadow: Option<Box<Shadow>>) -> Result<(), Refusal> {
-        let old = self.worker.ask(move |view| view.fabric.load_shadow(view.now, shadow)).await?;
+        let old = self.worker.ask_all(move |view| view.fabric.load_shadow(view.now, shadow)).await?;
         // Freeing a large policy takes time.
         tokio::task::spawn_blocking(move || drop(old));
         Ok(())
@@ -92,9 +93,18 @@ impl Controller {
         let (had, wanted) = (state.shadow.is_some(), current.config.shadow.as_ref());
         let same = before.config.shadow.as_ref() == wanted && before.config.rules == current.config.rules;
         match (candidate, wanted) {
-            (Some(policy), Some(_)) if had && same => {
+            (Some(policy), Some(shadow)) if had && same => {
                 let given = Arc::clone(&policy);
-                let old = self.worker.ask(move |view| view.fabric.renew_shadow(given)).await?;
+                let (known, flows): (Vec<NetworkId>, _) = (before.networks.made().collect(), shadow.flows);
+                let renewed = self.worker.ask_all(move |view| {
+                    if known.contains(&view.network) {
+                        return view.fabric.renew_shadow(given);
+                    }
+                    // A network that has just come has no candidate yet.
+                    drop(view.fabric.load_shadow(view.now, Some(fresh(Arc::clone(&given), flows))));
+                    given
+                });
+                let old = renewed.await?;
                 tokio::task::spawn_blocking(move || drop(old));
                 state.shadow = Some(policy);
             }

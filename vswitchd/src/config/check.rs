@@ -64,6 +64,7 @@ impl Config {
         self.check_content(&mut problems);
         self.check_virus(&mut problems);
         self.add_shadow_problems(&mut problems);
+        self.check_workers(&mut problems);
         if problems.0.is_empty() { Ok(()) } else { Err(problems.0) }
     }
 

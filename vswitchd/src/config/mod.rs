@@ -45,6 +45,7 @@ mod shadow;
 mod switching;
 mod values;
 mod virus;
+mod workers;
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -75,6 +76,7 @@ pub use shadow::{SHADOW_FLOWS_MAX, Shadow, default_flows};
 pub use switching::{Lldp, LoopGuard, MulticastRouter, Snooping, Storm, StormLimit, TagType};
 pub use values::{Bits, Icmp, Mac, Protocol, Range};
 pub use virus::Virus;
+pub use workers::{WorkerOf, Workers};
 
 /// Everything that is wanted. The order of switches, ports and rule sets has no meaning; that of rules has.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -8,6 +8,7 @@ use weir_wire::buffer::PoolLimits;
 use super::file_store::FileStore;
 use super::inspection::Inspection;
 use super::quota::Detection;
+use super::workers::{WorkerOf, Workers};
 
 /// What to do when something cannot be inspected.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,6 +52,14 @@ pub struct Settings {
     pub file_store: FileStore,
     /// Seconds between two times the sets that rules fill are saved; 0: at the end only.
     pub save_sets_s: u32,
+    /// Threads that forward. Taken at the daemon's start, as are their CPUs.
+    pub workers: Workers,
+    /// The CPUs that they run on, by worker; those beyond the list run on any.
+    pub worker_cpus: Vec<usize>,
+    /// Networks go to other workers by themselves where that evens out what these have to do.
+    pub rebalance: bool,
+    /// Networks that stay with a worker, by the name of a switch, router or appliance in them.
+    pub worker_of: WorkerOf,
     /// Bounds of tables. They are taken at the daemon's start and cannot change while it runs.
     pub limits: Limits,
 }
@@ -162,6 +171,10 @@ impl Default for Settings {
             eve: Eve::default(),
             file_store: FileStore::default(),
             save_sets_s: 300,
+            workers: Workers::default(),
+            worker_cpus: Vec::new(),
+            rebalance: true,
+            worker_of: WorkerOf::new(),
             limits: Limits::default(),
         }
     }

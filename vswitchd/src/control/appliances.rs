@@ -88,7 +88,7 @@ impl Appliances for Service {
         let found = self
             .controller
             .worker()
-            .ask(move |view| asked.iter().map(|&id| view.fabric.appliance(view.now, id)).collect::<Vec<_>>())
+            .ask_each(&asked, |view, id| view.fabric.appliance(view.now, id))
             .await
             .map_err(Refusal::from)?;
         let appliances =

@@ -29,12 +29,17 @@ impl Flows for Service {
         let snapshot = self.controller.snapshot();
         let filter = self.filter(&filter.unwrap_or_default(), &snapshot)?;
         let limit = if limit == 0 { LIMIT_USUAL } else { (limit as usize).min(LIMIT_MAX) };
-        let asked = self.controller.worker().ask(move |view| {
+        let asked = self.controller.worker().ask_all(move |view| {
             let engine = view.fabric.engine();
             // One more than asked for tells whether there are more.
             (view.now, engine.flows(limit + 1, |record| filter.accepts(record)), engine.flow_count() as u64)
         });
-        let (now, mut records, total) = asked.await.map_err(Refusal::from)?;
+        let (mut now, mut records, mut total) = (Instant::ZERO, Vec::new(), 0);
+        for (here, some, count) in asked.await.map_err(Refusal::from)? {
+            now = now.max(here);
+            records.extend(some);
+            total += count;
+        }
         let more = records.len() > limit;
         records.truncate(limit);
         let board = self.controller.board();
@@ -55,14 +60,17 @@ impl Flows for Service {
         let killed = self
             .controller
             .worker()
-            .ask(move |view| view.fabric.kill_flows(view.now, |record| filter.accepts(record)))
+            .ask_all(move |view| view.fabric.kill_flows(view.now, |record| filter.accepts(record)))
             .await
-            .map_err(Refusal::from)?;
+            .map_err(Refusal::from)?
+            .iter()
+            .sum::<usize>();
         Ok(Response::new(v1::KillFlowsResponse { killed: u32::try_from(killed).unwrap_or(u32::MAX) }))
     }
 }
 
 /// A filter in the guard's terms.
+#[derive(Clone)]
 struct Filter {
     port: Option<PortId>,
     switch: Option<SwitchId>,

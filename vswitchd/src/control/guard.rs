@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use tonic::{Request, Response, Status};
 use weir_proto::v1;
 use weir_proto::v1::guard_server::Guard;
-use weir_wire::{DropReason, MacAddr, PortId, Vid};
+use weir_wire::{DropReason, Instant, MacAddr, PortId, Vid};
 
 use super::Service;
 use super::convert::{narrow, text, texts};
@@ -73,15 +73,13 @@ impl Guard for Service {
         let snapshot = self.controller.snapshot();
         let ids = super::select(&name, "port", snapshot.ids.ports())?;
         let asked: Vec<PortId> = ids.iter().map(|(_, id)| *id).collect();
-        let answer = self.controller.worker().ask(move |view| {
-            let counted = |&id: &PortId| {
-                let dropped = view.fabric.counters(id).map(|counters| counters.dropped.clone());
-                REASONS.map(|reason| dropped.as_ref().map_or(0, |dropped| dropped.get(reason)))
-            };
-            let counters: Vec<[u64; REASONS.len()]> = asked.iter().map(counted).collect();
-            (counters, view.fabric.bindings(BINDINGS_MOST).0)
+        let counters = self.controller.worker().ask_each(&asked, |view, id| {
+            let dropped = view.fabric.counters(id).map(|counters| counters.dropped.clone());
+            REASONS.map(|reason| dropped.as_ref().map_or(0, |dropped| dropped.get(reason)))
         });
-        let (counters, bindings) = answer.await.map_err(Refusal::from)?;
+        let counters: Vec<[u64; REASONS.len()]> = counters.await.map_err(Refusal::from)?;
+        let bindings = self.controller.worker().ask_all(|view| view.fabric.bindings(BINDINGS_MOST).0);
+        let bindings = bindings.await.map_err(Refusal::from)?.concat();
         let mut bound: HashMap<PortId, u32> = HashMap::new();
         bindings.iter().for_each(|(_, binding)| *bound.entry(binding.port).or_default() += 1);
         let status = |((name, id), counted): (&(String, PortId), &[u64; REASONS.len()])| {
@@ -125,8 +123,13 @@ impl Guard for Service {
             super::select(&port, "port", snapshot.ids.ports())?.first().map(|(_, id)| *id)
         };
         let limit = if limit == 0 { BINDINGS_USUAL } else { (limit as usize).min(BINDINGS_MOST) };
-        let asked = self.controller.worker().ask(move |view| (view.now, view.fabric.bindings(usize::MAX)));
-        let (now, (bindings, total)) = asked.await.map_err(Refusal::from)?;
+        let asked = self.controller.worker().ask_all(move |view| (view.now, view.fabric.bindings(usize::MAX)));
+        let (mut now, mut bindings, mut total) = (Instant::ZERO, Vec::new(), 0);
+        for (here, (some, count)) in asked.await.map_err(Refusal::from)? {
+            now = now.max(here);
+            bindings.extend(some);
+            total += count;
+        }
         let now_s = u32::try_from(now.0 / 1_000_000_000).unwrap_or(u32::MAX);
         let wanted = bindings.iter().filter(|(_, binding)| of.is_none_or(|of| binding.port == of)).take(limit);
         let bindings = wanted.map(|((switch, vid, address), binding)| v1::AddressBinding {
@@ -152,7 +155,7 @@ impl Guard for Service {
             return Err(Refusal::not_found("switch", &switch, snapshot.ids.switches().map(|(name, _)| name)).into());
         };
         let place = (id, Vid(narrow("binding", "vlan", vlan)?), text("binding", "address", &address)?);
-        let asked = self.controller.worker().ask(move |view| view.fabric.forget_binding(place));
+        let asked = self.controller.worker().ask_of(id, move |view| view.fabric.forget_binding(place));
         if !asked.await.map_err(Refusal::from)? {
             let message = format!("binding {address}: switch {switch} has none in VLAN {vlan}; see guard bindings");
             return Err(Refusal { kind: crate::refusal::Kind::NotFound, message }.into());

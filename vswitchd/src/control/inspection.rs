@@ -20,7 +20,7 @@ const RULES: usize = 100;
 impl Inspection for Service {
     async fn get(&self, _: Request<v1::GetInspectionRequest>) -> Result<Response<v1::InspectionStatus>, Status> {
         let names = self.controller.snapshot();
-        let asked = self.controller.worker().ask(move |view| {
+        let asked = self.controller.worker().ask_all(move |view| {
             let engine = view.fabric.engine();
             let budget = engine.budget();
             let rules = engine.usage_of_rules(GROUPED);
@@ -38,8 +38,63 @@ impl Inspection for Service {
                 rule_groups: groups(&rules),
             }
         });
-        Ok(Response::new(asked.await.map_err(Refusal::from)?))
+        let mut of_networks = asked.await.map_err(Refusal::from)?.into_iter();
+        let first = of_networks.next().unwrap_or_default();
+        Ok(Response::new(of_networks.fold(first, together)))
     }
+}
+
+/// What two networks have spent, as one.
+fn together(mut all: v1::InspectionStatus, more: v1::InspectionStatus) -> v1::InspectionStatus {
+    all.monotonic_ns = all.monotonic_ns.max(more.monotonic_ns);
+    all.spent_ns += more.spent_ns;
+    all.refused += more.refused;
+    // The one that gives up most speaks for all.
+    let rung = |name: &str| Stage::ALL.iter().position(|stage| stage.name() == name);
+    if rung(&more.stage) > rung(&all.stage) {
+        all.stage = more.stage;
+    }
+    all.ports.extend(more.ports);
+    for theirs in more.rule_sets {
+        match all.rule_sets.iter_mut().find(|mine| mine.name == theirs.name) {
+            Some(mine) => {
+                mine.packets += theirs.packets;
+                mine.bytes += theirs.bytes;
+                mine.ns += theirs.ns;
+            }
+            None => all.rule_sets.push(theirs),
+        }
+    }
+    for theirs in more.shed {
+        match all.shed.iter_mut().find(|mine| mine.name == theirs.name) {
+            Some(mine) => mine.count += theirs.count,
+            None => all.shed.push(theirs),
+        }
+    }
+    all.rules = added(all.rules, more.rules, |of| (of.rule_set.clone(), of.sid));
+    all.rules.truncate(RULES);
+    all.rule_groups = added(all.rule_groups, more.rule_groups, |of| (of.rule_set.clone(), of.group.clone()));
+    all
+}
+
+/// The costs of rules or of groups of them, those of the same added up, the dearest first.
+fn added<K: PartialEq>(
+    mut all: Vec<v1::RuleUse>,
+    more: Vec<v1::RuleUse>,
+    key: impl Fn(&v1::RuleUse) -> K,
+) -> Vec<v1::RuleUse> {
+    for theirs in more {
+        match all.iter_mut().find(|mine| key(mine) == key(&theirs)) {
+            Some(mine) => {
+                mine.checks += theirs.checks;
+                mine.matches += theirs.matches;
+                mine.ns += theirs.ns;
+            }
+            None => all.push(theirs),
+        }
+    }
+    all.sort_by_key(|of| std::cmp::Reverse(of.ns));
+    all
 }
 
 fn of_rule(usage: &RuleUsage) -> v1::RuleUse {

@@ -49,7 +49,8 @@ impl Mirrors for Service {
         let snapshot = self.controller.snapshot();
         let known = snapshot.config.mirrors.iter().map(|mirror| (mirror.name.as_str(), mirror));
         let wanted = super::select(&name, "mirror", known)?;
-        let counted = self.controller.worker().ask(|view| view.fabric.mirrors()).await.map_err(Refusal::from)?;
+        let counted =
+            self.controller.worker().ask_all(|view| view.fabric.mirrors()).await.map_err(Refusal::from)?.concat();
         let status = |(name, mirror): (String, &Mirror)| {
             let stats = counted.iter().find(|(known, _)| *known == name).map(|(_, stats)| *stats).unwrap_or_default();
             v1::MirrorStatus {

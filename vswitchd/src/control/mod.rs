@@ -31,6 +31,7 @@ mod switches;
 mod switching;
 mod trace;
 mod virus;
+mod workers;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -105,7 +106,8 @@ impl Service {
             config_server::ConfigServer,
             trace_server::TraceServer,
             content_filter_server::ContentFilterServer,
-            virus_check_server::VirusCheckServer
+            virus_check_server::VirusCheckServer,
+            workers_server::WorkersServer
         )
     }
 }
@@ -138,7 +140,7 @@ impl From<Outcome> for v1::Applied {
 }
 
 /// Names of the services, for the health check.
-pub const SERVICES: [&str; 21] = [
+pub const SERVICES: [&str; 22] = [
     "weir.v1.Switches",
     "weir.v1.Ports",
     "weir.v1.Switching",
@@ -160,6 +162,7 @@ pub const SERVICES: [&str; 21] = [
     "weir.v1.Trace",
     "weir.v1.ContentFilter",
     "weir.v1.VirusCheck",
+    "weir.v1.Workers",
 ];
 
 /// The named object, or all of them where no name is given.

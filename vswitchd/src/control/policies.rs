@@ -11,6 +11,7 @@ use super::convert::{rule_of, rule_to_proto};
 use crate::commit::Terms;
 use crate::config::Config;
 use crate::refusal::Refusal;
+use crate::worker::NetworkId;
 
 /// Places of the flow table that are looked at while traffic waits.
 const PLACES: u32 = 1 << 15;
@@ -75,16 +76,35 @@ impl Service {
     /// The counters of the rules with what flows carry that have not ended. The table is looked at piece by piece, so that
     /// traffic does not wait; flows that come or go meanwhile may be missed.
     async fn rule_counters(&self) -> Result<(Instant, Vec<RuleCounter>), Refusal> {
+        let (mut now, mut sums): (Instant, Vec<RuleCounter>) = Default::default();
+        for network in self.controller.worker().membership().networks() {
+            let (here, counters) = self.rule_counters_of(network).await?;
+            now = now.max(here);
+            sums.resize(sums.len().max(counters.len()), RuleCounter::default());
+            for (sum, counter) in sums.iter_mut().zip(counters) {
+                sum.hits += counter.hits;
+                sum.packets += counter.packets;
+                sum.bytes += counter.bytes;
+                sum.last = sum.last.max(counter.last);
+            }
+        }
+        Ok((now, sums))
+    }
+
+    async fn rule_counters_of(&self, network: NetworkId) -> Result<(Instant, Vec<RuleCounter>), Refusal> {
         let (mut carried, mut start) = (Vec::new(), Some(0));
         while let Some(place) = start {
             let mut sums = std::mem::take(&mut carried);
-            let asked = self.controller.worker().ask(move |view| {
+            let asked = self.controller.worker().ask_network(network, move |view| {
                 let next = view.fabric.engine().carried_by_rules(place, PLACES, &mut sums);
                 (sums, next)
             });
             (carried, start) = asked.await.map_err(Refusal::from)?;
         }
-        let asked = self.controller.worker().ask(|view| (view.now, view.fabric.engine().rule_counters().to_vec()));
+        let asked = self
+            .controller
+            .worker()
+            .ask_network(network, |view| (view.now, view.fabric.engine().rule_counters().to_vec()));
         let (now, mut counters) = asked.await.map_err(Refusal::from)?;
         if counters.len() == carried.len() {
             for (counter, [packets, bytes]) in counters.iter_mut().zip(carried) {

@@ -113,8 +113,7 @@ impl Ports for Service {
         let mut found = Vec::with_capacity(ids.len());
         for some in ids.chunks(PORTS_AT_ONCE) {
             let asked: Vec<PortId> = some.iter().map(|(_, id)| *id).collect();
-            let facts =
-                self.controller.worker().ask(move |view| asked.iter().map(|&id| facts(view, id)).collect::<Vec<_>>());
+            let facts = self.controller.worker().ask_each(&asked, |view, id| facts(view, id));
             found.extend(facts.await.map_err(Refusal::from)?);
         }
         let ports = ids.iter().zip(found).map(|((name, id), facts)| status(&snapshot, name, *id, facts)).collect();

@@ -67,16 +67,14 @@ impl Quotas for Service {
         let snapshot = self.controller.snapshot();
         let ids = super::select(&name, "port", snapshot.ids.ports())?;
         let asked: Vec<PortId> = ids.iter().map(|(_, id)| *id).collect();
-        let answer = self.controller.worker().ask(move |view| {
-            let facts = |&id: &PortId| {
-                let dropped = view.fabric.counters(id).map(|counters| counters.dropped.clone());
-                let counts = REASONS.map(|reason| dropped.as_ref().map_or(0, |dropped| dropped.get(reason)));
-                (view.fabric.engine().opened(id), counts)
-            };
-            let facts: Vec<_> = asked.iter().map(facts).collect();
-            (facts, view.fabric.engine().syn_proxy_counters())
+        let facts = self.controller.worker().ask_each(&asked, |view, id| {
+            let dropped = view.fabric.counters(id).map(|counters| counters.dropped.clone());
+            let counts = REASONS.map(|reason| dropped.as_ref().map_or(0, |dropped| dropped.get(reason)));
+            (view.fabric.engine().opened(id), counts)
         });
-        let (facts, proxy) = answer.await.map_err(Refusal::from)?;
+        let facts = facts.await.map_err(Refusal::from)?;
+        let proxies = self.controller.worker().ask_all(|view| view.fabric.engine().syn_proxy_counters());
+        let proxies = proxies.await.map_err(Refusal::from)?;
         let mut quotas = Vec::new();
         for ((name, _), ((flows, half_open, toward), counts)) in ids.iter().zip(&facts) {
             let port = snapshot.config.port(name);
@@ -107,7 +105,9 @@ impl Quotas for Service {
                 ..Default::default()
             });
         }
-        let (cookies, completed, refused) = (proxy.cookies, proxy.completed, proxy.refused);
+        let cookies = proxies.iter().map(|proxy| proxy.cookies).sum();
+        let completed = proxies.iter().map(|proxy| proxy.completed).sum();
+        let refused = proxies.iter().map(|proxy| proxy.refused).sum();
         Ok(Response::new(v1::ShowQuotasResponse { quotas, cookies, completed, refused }))
     }
 
@@ -115,8 +115,10 @@ impl Quotas for Service {
         &self,
         _: Request<v1::ShowSuspectsRequest>,
     ) -> Result<Response<v1::ShowSuspectsResponse>, Status> {
-        let asked = self.controller.worker().ask(|view| (view.now, view.fabric.engine().blocked_sources(view.now)));
-        let (now, blocked) = asked.await.map_err(Refusal::from)?;
+        let asked = self.controller.worker().ask_all(|view| (view.now, view.fabric.engine().blocked_sources(view.now)));
+        let asked = asked.await.map_err(Refusal::from)?;
+        let now = asked.iter().map(|(now, _)| *now).max().unwrap_or_default();
+        let blocked: Vec<_> = asked.into_iter().flat_map(|(_, blocked)| blocked).collect();
         let names = &self.controller.snapshot().names;
         let suspects = blocked.iter().map(|(who, until)| v1::Suspect {
             switch: names.switch(who.switch),

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 use tonic::{Request, Response, Status};
 use weir_fabric::Step;
+use weir_fabric::nat::NatCounters;
 use weir_fabric::nat::bindings::BindingEntry;
 use weir_fabric::router::neighbor::Found;
 use weir_fabric::router::{InterfaceStatus, Target};
@@ -239,8 +240,14 @@ impl Routers for Service {
             limit => (limit as usize).min(BINDINGS_MOST),
         };
         let snapshot = self.controller.snapshot();
-        let asked = self.controller.worker().ask(move |view| view.fabric.nat(view.now, limit));
-        let (bindings, total, counters) = asked.await.map_err(Refusal::from)?;
+        let asked = self.controller.worker().ask_all(move |view| view.fabric.nat(view.now, limit));
+        let (mut bindings, mut total, mut counters) = (Vec::new(), 0, NatCounters::default());
+        for (here, count, of_network) in asked.await.map_err(Refusal::from)? {
+            bindings.extend(here);
+            total += count;
+            counters.add(&of_network);
+        }
+        bindings.truncate(limit);
         Ok(Response::new(v1::ListBindingsResponse {
             bindings: bindings.iter().map(|entry| binding(entry, &snapshot)).collect(),
             total: total as u64,
@@ -255,12 +262,12 @@ impl Routers for Service {
         &self,
         _: Request<v1::FlushBindingsRequest>,
     ) -> Result<Response<v1::FlushBindingsResponse>, Status> {
-        let asked = self.controller.worker().ask(move |view| {
+        let asked = self.controller.worker().ask_all(move |view| {
             let (_, total, _) = view.fabric.nat(view.now, 0);
             view.fabric.apply(view.now, Step::FlushNat);
             total as u64
         });
-        Ok(Response::new(v1::FlushBindingsResponse { forgotten: asked.await.map_err(Refusal::from)? }))
+        Ok(Response::new(v1::FlushBindingsResponse { forgotten: asked.await.map_err(Refusal::from)?.iter().sum() }))
     }
 
     async fn look_up(
@@ -273,7 +280,7 @@ impl Routers for Service {
         let ids = &snapshot.ids;
         let id = ids.router(&router);
         let id = id.ok_or_else(|| Refusal::not_found("router", &router, ids.routers().map(|(n, _)| n)))?;
-        let asked = self.controller.worker().ask(move |view| {
+        let asked = self.controller.worker().ask_of(id, move |view| {
             let target = view.fabric.routes(id).and_then(|table| table.lookup(address).cloned());
             let ways = match &target {
                 Some(Target::Via(ways)) => ways.as_slice(),
@@ -293,8 +300,9 @@ impl Routers for Service {
     ) -> Result<Response<v1::ListNeighborsResponse>, Status> {
         let snapshot = self.controller.snapshot();
         let wanted = interfaces_of(&snapshot, &request.into_inner().router)?;
-        let asked = self.controller.worker().ask(move |view| view.fabric.neighbors(view.now));
-        let known = asked.await.map_err(Refusal::from)?;
+        let asked = self.controller.worker().ask_all(move |view| view.fabric.neighbors(view.now));
+        let mut known = asked.await.map_err(Refusal::from)?.concat();
+        known.sort_unstable_by_key(|entry| (entry.interface, entry.address));
         let neighbors = known.into_iter().filter_map(|entry| {
             let (_, router, interface) = wanted.iter().find(|(id, ..)| *id == entry.interface)?;
             Some(v1::Neighbor {
@@ -316,12 +324,12 @@ impl Routers for Service {
     ) -> Result<Response<v1::FlushNeighborsResponse>, Status> {
         let snapshot = self.controller.snapshot();
         let wanted = interfaces_of(&snapshot, &request.into_inner().router)?;
-        let asked = self.controller.worker().ask(move |view| {
+        let asked = self.controller.worker().ask_all(move |view| {
             let before = view.fabric.neighbors(view.now).len();
             wanted.iter().for_each(|(id, ..)| view.fabric.apply(view.now, Step::FlushNeighbors(*id)));
             before - view.fabric.neighbors(view.now).len()
         });
-        let forgotten = asked.await.map_err(Refusal::from)? as u64;
+        let forgotten = asked.await.map_err(Refusal::from)?.iter().sum::<usize>() as u64;
         Ok(Response::new(v1::FlushNeighborsResponse { forgotten }))
     }
 }
@@ -344,7 +352,7 @@ impl Service {
             .iter()
             .filter_map(|interface| Some((interface.name.clone(), snapshot.ids.interface(name, &interface.name)?)))
             .collect();
-        let asked = self.controller.worker().ask(move |view| {
+        let asked = self.controller.worker().ask_of(id, move |view| {
             let status =
                 interfaces.into_iter().filter_map(|(name, id)| Some((name, view.fabric.router_interface(id)?)));
             let table = view.fabric.routes(id).map(|table| (table.len() as u64, table.bytes() as u64));

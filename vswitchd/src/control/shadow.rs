@@ -32,8 +32,16 @@ impl Shadow for Service {
     async fn report(&self, _: Request<v1::ShadowReportRequest>) -> Result<Response<v1::ShadowReport>, Status> {
         // Refuses where there is none.
         self.controller.shadow_policy().await?;
-        let asked = self.controller.worker().ask(|view| (view.now, view.fabric.engine().shadow()));
-        let (now, shadow) = asked.await.map_err(Refusal::from)?;
+        let asked = self.controller.worker().ask_all(|view| (view.now, view.fabric.engine().shadow()));
+        let (mut now, mut shadow) = (Instant::ZERO, None);
+        for (here, of_network) in asked.await.map_err(Refusal::from)? {
+            now = now.max(here);
+            match (&mut shadow, of_network) {
+                (None, first) => shadow = first,
+                (Some(all), Some(more)) => all.merge(&more),
+                (Some(_), None) => {}
+            }
+        }
         let shadow = shadow.ok_or_else(|| Refusal::state("the candidate has just been dropped"))?;
         let snapshot = self.controller.snapshot();
         let mut report = report(shadow.differences(), [&snapshot.policy, shadow.policy()], &snapshot, Some(now));
@@ -106,7 +114,7 @@ impl Service {
                 ids.switch(name).ok_or_else(|| Refusal::not_found("switch", name, ids.switches().map(|(n, _)| n)))?
             }
         };
-        let asked = self.controller.worker().ask(move |view| view.fabric.fdb(view.now, switch)).await?;
+        let asked = self.controller.worker().ask_of(switch, move |view| view.fabric.fdb(view.now, switch)).await?;
         Ok(Place { switch, ports: asked.into_iter().map(|entry| (entry.mac, entry.port)).collect() })
     }
 }

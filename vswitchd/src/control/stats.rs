@@ -6,6 +6,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::IntervalStream;
 use tonic::{Request, Response, Status};
+use weir_fabric::Totals;
 use weir_proto::v1;
 use weir_proto::v1::stats_server::Stats;
 use weir_wire::{DropCounters, PortId};
@@ -51,12 +52,23 @@ impl Service {
     async fn measure(&self) -> Result<v1::StatsSnapshot, Refusal> {
         let snapshot = self.controller.snapshot();
         let ids: Vec<PortId> = snapshot.ids.ports().map(|(_, id)| id).collect();
-        let asked = self.controller.worker().ask(move |view| {
-            let ports: Vec<_> = ids.iter().map(|&id| counted(view, id)).collect();
+        let membership = self.controller.worker().membership();
+        let asked = self.controller.worker().ask_all(move |view| {
+            // Ports and totals of a network are of one moment.
+            let here = ids.iter().enumerate().filter(|(_, id)| membership.of(**id) == view.network);
+            let ports: Vec<_> = here.map(|(place, &id)| (place, counted(view, id))).collect();
             let engine = view.fabric.engine();
-            (ports, view.stats, engine.flow_count() as u64, view.fabric.totals())
+            (ports, engine.flow_count() as u64, view.fabric.totals())
         });
-        let (ports, worker, flows, totals) = asked.await?;
+        let (mut ports, mut flows, mut totals) = (Vec::new(), 0, Totals::default());
+        for (here, count, of_network) in asked.await? {
+            ports.extend(here);
+            flows += count;
+            totals.merge(&of_network);
+        }
+        ports.sort_unstable_by_key(|(place, _)| *place);
+        let ports: Vec<_> = ports.into_iter().map(|(_, counted)| counted).collect();
+        let worker = self.controller.worker().stats().await?;
         let mut dropped = DropCounters::default();
         ports.iter().for_each(|counted| dropped.merge(&all_drops(counted)));
         let clocks = Clocks::now();

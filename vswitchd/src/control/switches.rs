@@ -88,10 +88,7 @@ impl Switches for Service {
         let counts = self
             .controller
             .worker()
-            .ask(move |view| {
-                let stats = |&id: &SwitchId| (view.fabric.fdb_stats(id), view.fabric.suppression(id));
-                asked.iter().map(stats).collect::<Vec<_>>()
-            })
+            .ask_each(&asked, |view, id: SwitchId| (view.fabric.fdb_stats(id), view.fabric.suppression(id)))
             .await
             .map_err(Refusal::from)?;
         let status = |((name, _), (stats, suppression)): (&(String, _), Counts)| {
@@ -116,8 +113,12 @@ impl Switches for Service {
         let snapshot = self.controller.snapshot();
         let mut entries = Vec::new();
         for (switch, id) in super::select(&name, "switch", snapshot.ids.switches())? {
-            let known =
-                self.controller.worker().ask(move |view| view.fabric.fdb(view.now, id)).await.map_err(Refusal::from)?;
+            let known = self
+                .controller
+                .worker()
+                .ask_of(id, move |view| view.fabric.fdb(view.now, id))
+                .await
+                .map_err(Refusal::from)?;
             entries.extend(known.into_iter().map(|entry| v1::FdbEntry {
                 switch: switch.clone(),
                 vlan: u32::from(entry.vid.0),
@@ -135,9 +136,10 @@ impl Switches for Service {
         let snapshot = self.controller.snapshot();
         let ids = super::select(&name, "switch", snapshot.ids.switches())?;
         let switches = ids.len() as u32;
+        let asked: Vec<SwitchId> = ids.iter().map(|(_, id)| *id).collect();
         self.controller
             .worker()
-            .ask(move |view| ids.iter().for_each(|&(_, id)| view.fabric.apply(view.now, Step::FlushFdb(id))))
+            .ask_each(&asked, |view, id| view.fabric.apply(view.now, Step::FlushFdb(id)))
             .await
             .map_err(Refusal::from)?;
         Ok(Response::new(v1::FlushFdbResponse { switches }))

@@ -30,7 +30,7 @@ impl Switching for Service {
         let snapshot = self.controller.snapshot();
         let mut switches = Vec::new();
         for (switch, id) in super::select(&name, "switch", snapshot.ids.switches())? {
-            let asked = self.controller.worker().ask(move |view| view.fabric.snooping(view.now, id));
+            let asked = self.controller.worker().ask_of(id, move |view| view.fabric.snooping(view.now, id));
             match asked.await.map_err(Refusal::from)? {
                 Some(state) => switches.push(multicast(switch, state, &snapshot.names)),
                 None if !name.is_empty() => {
@@ -49,7 +49,7 @@ impl Switching for Service {
         let snapshot = self.controller.snapshot();
         let (mut neighbors, mut counters) = (Vec::new(), Vec::new());
         for (port, id) in super::select(&name, "port", snapshot.ids.ports())? {
-            let asked = self.controller.worker().ask(move |view| (view.now, view.fabric.lldp(id)));
+            let asked = self.controller.worker().ask_of(id, move |view| (view.now, view.fabric.lldp(id)));
             let (now, Some((heard, stats))) = asked.await.map_err(Refusal::from)? else { continue };
             if heard.is_empty() && stats == LldpStats::default() {
                 continue;
@@ -69,7 +69,8 @@ impl Switching for Service {
         let snapshot = self.controller.snapshot();
         let ids = &snapshot.ids;
         let id = ids.port(&name).ok_or_else(|| Refusal::not_found("port", &name, ids.ports().map(|(n, _)| n)))?;
-        let was = self.controller.worker().ask(move |view| view.fabric.clear_port(id)).await.map_err(Refusal::from)?;
+        let was =
+            self.controller.worker().ask_of(id, move |view| view.fabric.clear_port(id)).await.map_err(Refusal::from)?;
         let cause = was.map(|blocked| blocked.cause.meaning().to_owned()).unwrap_or_default();
         Ok(Response::new(v1::ClearPortResponse { cause }))
     }

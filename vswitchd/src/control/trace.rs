@@ -9,6 +9,7 @@ use weir_wire::{Instant, PortId, SwitchId};
 use super::{Service, explain};
 use crate::published::{Names, Snapshot};
 use crate::refusal::Refusal;
+use crate::worker::View;
 
 /// The longest frame that can be traced: a super-segment.
 const FRAME_MAX: usize = 65_550;
@@ -19,8 +20,19 @@ impl Trace for Service {
         let name = request.into_inner().port;
         let snapshot = self.controller.snapshot();
         let port = if name.is_empty() { None } else { Some(port_number(&snapshot, &name)?) };
-        let asked = self.controller.worker().ask(move |view| (view.now, view.fabric.last_drops(port)));
-        let (now, drops) = asked.await.map_err(Refusal::from)?;
+        let last = move |view: &mut View<'_>| (view.now, view.fabric.last_drops(port));
+        let asked = match port {
+            Some(port) => self.controller.worker().ask_of(port, last).await.map(|one| vec![one]),
+            None => self.controller.worker().ask_all(last).await,
+        };
+        let mut now = Instant::ZERO;
+        let mut drops = Vec::new();
+        for (here, some) in asked.map_err(Refusal::from)? {
+            now = now.max(here);
+            drops.extend(some);
+        }
+        // Of one network they are in order already, also where they share a time.
+        drops.sort_by_key(|drop| drop.time);
         let board = self.controller.board();
         let packets = drops.iter().map(|drop| dropped(drop, now, &board.names_at(drop.time))).collect();
         Ok(Response::new(v1::WhyResponse { packets }))
@@ -34,7 +46,7 @@ impl Trace for Service {
             let message = format!("the frame has {} bytes; 14 to {FRAME_MAX} can be traced", frame.len());
             return Err(Refusal::invalid(message).into());
         }
-        let asked = self.controller.worker().ask(move |view| {
+        let asked = self.controller.worker().ask_of(id, move |view| {
             let mut lines = if find_link { view.fabric.find_link(view.now, id, &mut frame) } else { Vec::new() };
             lines.extend(view.fabric.trace(view.now, id, &frame));
             (lines, frame)

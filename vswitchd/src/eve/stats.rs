@@ -31,6 +31,22 @@ pub struct Figures {
     pub files: (u64, u64),
 }
 
+impl Figures {
+    /// Adds what another network has counted; not what all have together.
+    pub fn add(&mut self, other: &Figures) {
+        self.totals.merge(&other.totals);
+        self.bytes += other.bytes;
+        self.flows += other.flows;
+        self.drops.merge(&other.drops);
+        self.inspection.stream_bytes += other.inspection.stream_bytes;
+        self.inspection.alerts += other.inspection.alerts;
+        self.inspection.undecided += other.inspection.undecided;
+        self.inspection.overflows += other.inspection.overflows;
+        self.inspection.sets_refused += other.inspection.sets_refused;
+        self.inspection.files_refused += other.inspection.files_refused;
+    }
+}
+
 /// Writes the event.
 pub fn line(figures: &Figures, clocks: &Clocks) -> Line {
     let mut eve = String::with_capacity(1024);

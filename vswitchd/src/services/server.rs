@@ -218,7 +218,8 @@ impl Server {
         let (worker, events) = (self.worker.clone(), self.events.clone());
         tokio::spawn(async move {
             tokio::time::sleep(PROBE_FOR).await;
-            let holder = worker.ask(move |view| view.fabric.probed(interface, address)).await.unwrap_or(None);
+            let holder =
+                worker.ask_of(interface, move |view| view.fabric.probed(interface, address)).await.unwrap_or(None);
             // Nobody listens any more where the services have ended.
             drop(events.send(Event::Probed(Box::new(punt), address, holder)).await);
         });

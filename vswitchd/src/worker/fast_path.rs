@@ -9,7 +9,7 @@
 //! Bounds: [`PLACES`] directions at a time, of which [`FORGOTTEN`] are cleared a turn; without room a flow stays with us.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use weir_fabric::{Fabric, Offer};
@@ -39,13 +39,44 @@ struct Handed {
     open: bool,
 }
 
+/// The places of all networks, of which each is one network's at a time. The lock is taken where a flow is handed over or
+/// given back, which are system calls anyway.
+#[derive(Debug, Default)]
+pub(super) struct Places(Mutex<Free>);
+
+#[derive(Debug, Default)]
+struct Free {
+    returned: Vec<u32>,
+    next: u32,
+}
+
+impl Places {
+    /// A place that nobody has; `None` where there is none.
+    fn take(&self) -> Option<u32> {
+        // Whatever a thread that panicked did, the list is whole.
+        let mut free = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        free.returned.pop().or_else(|| {
+            let fresh = free.next;
+            free.next = (fresh + 1).min(PLACES);
+            (fresh < PLACES).then_some(fresh)
+        })
+    }
+
+    fn give(&self, place: u32) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).returned.push(place);
+    }
+}
+
 /// All that was handed over.
 #[derive(Debug)]
 pub(super) struct FastPaths {
     shared: Arc<FastPath>,
+    free: Arc<Places>,
+    /// By place.
     places: Vec<Option<Handed>>,
-    free: Vec<u32>,
     resting: VecDeque<(Instant, u32)>,
+    /// Places of networks that have become part of this one, which nothing is counted of any more.
+    left: VecDeque<(Instant, u32, Passage)>,
     open: usize,
     next_look: Instant,
     next_ask: Instant,
@@ -56,12 +87,13 @@ pub(super) struct FastPaths {
 }
 
 impl FastPaths {
-    pub(super) fn new(shared: Arc<FastPath>) -> FastPaths {
+    pub(super) fn new(shared: Arc<FastPath>, free: Arc<Places>) -> FastPaths {
         FastPaths {
             shared,
+            free,
             places: Vec::new(),
-            free: Vec::new(),
             resting: VecDeque::new(),
+            left: VecDeque::new(),
             open: 0,
             next_look: Instant::ZERO,
             next_ask: Instant::ZERO,
@@ -85,7 +117,7 @@ impl FastPaths {
     /// What there is to do in a turn. Cheap where nothing is.
     #[inline]
     pub(super) fn turn(&mut self, now: Instant, fabric: &mut Fabric, ports: &mut PortTable) {
-        if self.wanted || !self.resting.is_empty() {
+        if self.wanted || !self.resting.is_empty() || !self.left.is_empty() {
             self.work(now, fabric, ports);
         }
     }
@@ -132,18 +164,17 @@ impl FastPaths {
     }
 
     fn hand_over(&mut self, now: Instant, fabric: &mut Fabric, offer: Offer, passage: Passage) {
-        let fresh = self.places.len() as u32;
-        let Some(place) = self.free.pop().or((fresh < PLACES).then_some(fresh)) else { return };
-        if place == fresh {
-            self.places.push(None);
+        let Some(place) = self.free.take() else { return };
+        if place as usize >= self.places.len() {
+            self.places.resize_with(place as usize + 1, || None);
         }
         if !fabric.hand_over(&offer, place) {
-            self.free.push(place);
+            self.free.give(place);
             return;
         }
         if self.shared.open(place, &passage).is_err() {
             fabric.take_back(&offer);
-            self.free.push(place);
+            self.free.give(place);
             return;
         }
         if let Some(slot) = self.places.get_mut(place as usize) {
@@ -238,6 +269,10 @@ impl FastPaths {
 
     /// Takes the last counts of places that have rested, and gives their flows back.
     fn clear_rested(&mut self, now: Instant, fabric: &mut Fabric, ports: &mut PortTable) {
+        if let Some((_, place, passage)) = self.left.pop_front_if(|(due, ..)| *due <= now) {
+            self.shared.forget(place, &passage);
+            self.free.give(place);
+        }
         for _ in 0..FORGOTTEN {
             let Some(&(_, place)) = self.resting.front().filter(|(due, _)| *due <= now) else { return };
             self.resting.pop_front();
@@ -245,7 +280,7 @@ impl FastPaths {
             if let Some(handed) = self.places.get_mut(place as usize).and_then(Option::take) {
                 self.shared.forget(place, &handed.passage);
                 fabric.take_back(&handed.offer);
-                self.free.push(place);
+                self.free.give(place);
             }
         }
     }
@@ -258,6 +293,16 @@ impl FastPaths {
         }
     }
 
+    /// Takes over the places of another network that rest: their flows were given back, only the places wait.
+    pub(super) fn adopt(&mut self, other: FastPaths) {
+        self.left.extend(other.left);
+        for (due, place) in other.resting {
+            if let Some(Some(handed)) = other.places.get(place as usize) {
+                self.left.push_back((due, place, handed.passage));
+            }
+        }
+    }
+
     /// Whether anything is or was just handed over, so that counts may be behind.
     pub(super) fn is_busy(&self) -> bool {
         self.open > 0 || !self.resting.is_empty()
@@ -266,7 +311,8 @@ impl FastPaths {
     /// When there is something to do, also where nothing comes in.
     pub(super) fn due(&self) -> Option<Instant> {
         let look = (self.open > 0).then_some(self.next_look);
-        let rested = self.resting.front().map(|&(due, _)| due);
+        let left = self.left.front().map(|&(due, ..)| due);
+        let rested = self.resting.front().map(|&(due, _)| due).into_iter().chain(left).min();
         match (look, rested) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),

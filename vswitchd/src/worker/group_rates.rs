@@ -52,6 +52,20 @@ impl GroupRates {
         }
     }
 
+    /// Takes over what groups of another network have used up, until rates are next set: places change then.
+    pub fn adopt(&mut self, other: GroupRates) {
+        for (place, name) in other.names.iter().enumerate() {
+            if let (None, Some(&inward), Some(&outward)) =
+                (self.place(name), other.inward.get(place), other.outward.get(place))
+            {
+                self.names.push(name.clone());
+                self.inward.push(inward);
+                self.outward.push(outward);
+                self.turns.push(Default::default());
+            }
+        }
+    }
+
     /// No port shares a rate.
     pub fn is_empty(&self) -> bool {
         self.names.is_empty()

@@ -2,9 +2,10 @@
 
 use weir_wire::{Instant, PortId};
 
-use super::{PortTable, Worker};
+use super::PortTable;
+use super::network::Network;
 
-impl Worker {
+impl Network {
     /// Tells the fabric which links went up or down, before anything is sent their way.
     pub(super) fn look_at_links(&mut self, now: Instant) {
         let mut changed = false;

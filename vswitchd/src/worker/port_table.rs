@@ -79,6 +79,25 @@ impl PortTable {
         old.map(|slot| slot.port)
     }
 
+    /// Takes all ports out, with what is remembered of them.
+    pub(super) fn take(&mut self) -> Vec<(PortId, Slot)> {
+        self.active.clear();
+        let numbered = (0..).map(PortId).zip(std::mem::take(&mut self.slots));
+        numbered.filter_map(|(id, slot)| Some((id, slot?))).collect()
+    }
+
+    /// Puts a port in with what is remembered of it, in the place of none.
+    pub(super) fn put(&mut self, id: PortId, slot: Slot) {
+        let index = usize::from(id.0);
+        if index >= self.slots.len() {
+            self.slots.resize_with(index + 1, || None);
+        }
+        if let (Some(place), Err(at)) = (self.slots.get_mut(index), self.active.binary_search(&id)) {
+            *place = Some(slot);
+            self.active.insert(at, id);
+        }
+    }
+
     pub(super) fn remove(&mut self, id: PortId) -> Option<Slot> {
         self.active.retain(|&p| p != id);
         self.slots.get_mut(usize::from(id.0))?.take()

@@ -3,13 +3,14 @@
 use tokio::sync::mpsc::error::TrySendError;
 use weir_wire::Instant;
 
-use super::{Outgoing, Worker};
+use super::Outgoing;
+use super::network::Network;
 
-impl Worker {
+impl Network {
     /// Hands packets for the services over. What finds no room waits in the fabric, which is bounded.
     pub(super) fn hand_over_punts(&mut self) {
         while self.fabric.has_punts() {
-            match self.for_services.try_reserve() {
+            match self.outlets.services.try_reserve() {
                 Ok(room) => {
                     if let Some(punt) = self.fabric.take_punt() {
                         room.send(punt);

@@ -5,10 +5,10 @@
 use weir_ports::Port;
 use weir_wire::{Instant, Packet, Pool, PortId};
 
-use super::Worker;
+use super::network::Network;
 use super::port_table::Slot;
 
-impl Worker {
+impl Network {
     /// Hands what came out of the fabric to the ports. Packets that are not whole came in by `from`.
     pub(super) fn transmit(&mut self, now: Instant, from: Option<PortId>) {
         while let Some(id) = self.egress.next_waiting() {

@@ -40,7 +40,8 @@ fn settings() -> Settings {
         seed: 1,
         poll_window: Duration::from_micros(50),
         always_poll: false,
-        cpu: None,
+        workers: 1,
+        cpus: Vec::new(),
         fast_path: Arc::default(),
     }
 }
@@ -68,10 +69,7 @@ fn two_ports() -> (Transaction, MemPeer, MemPeer) {
             Step::SetPort(PortId(1), on_lan()),
         ],
         add_ports: vec![(PortId(0), Box::new(a)), (PortId(1), Box::new(b))],
-        remove_ports: Vec::new(),
-        carriages: Vec::new(),
-        wires: Vec::new(),
-        policy: policy(1),
+        ..Transaction::of(policy(1))
     };
     (transaction, peer_a, peer_b)
 }
@@ -86,6 +84,13 @@ fn next(peer: &MemPeer) -> Vec<u8> {
         assert!(std::time::Instant::now() < deadline, "no frame came out");
         peer.wait(Duration::from_millis(100)).expect("waiting for a frame");
     }
+}
+
+/// Waits for the workers to end; what they have counted.
+fn join(started: Started) -> WorkerStats {
+    let mut all = WorkerStats::default();
+    started.threads.into_iter().for_each(|thread| all.merge(&thread.join().expect("the worker ends")));
+    all
 }
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {
@@ -103,7 +108,7 @@ fn frames_pass_between_ports_also_when_the_worker_sleeps() {
         assert_eq!(next(&b), frame(tag));
     }
     let deadline = std::time::Instant::now() + PATIENCE;
-    let stats = || block_on(started.handle.ask(|view| view.stats)).expect("an answer");
+    let stats = || block_on(started.handle.stats()).expect("an answer");
     assert_eq!(stats().packets, 5);
     while stats().sleeps == 0 {
         assert!(std::time::Instant::now() < deadline, "the worker never sleeps: {:?}", stats());
@@ -111,7 +116,7 @@ fn frames_pass_between_ports_also_when_the_worker_sleeps() {
     assert!(a.inject(&frame(5), Offload::default()));
     assert_eq!(next(&b), frame(5));
     started.handle.stop();
-    started.thread.join().expect("the worker ends");
+    join(started);
 }
 
 #[test]
@@ -121,23 +126,22 @@ fn a_removed_port_comes_back_to_the_caller_and_gets_no_more_frames() {
     block_on(started.handle.apply(transaction)).expect("applied");
     let removal = Transaction {
         steps: vec![Step::RemovePort(PortId(1))],
-        add_ports: Vec::new(),
         remove_ports: vec![PortId(1)],
-        carriages: Vec::new(),
-        wires: Vec::new(),
-        policy: policy(2),
+        ..Transaction::of(policy(2))
     };
     let applied = block_on(started.handle.apply(removal)).expect("applied");
-    assert_eq!((applied.epoch, applied.removed.len(), applied.old_policy.epoch()), (Epoch(2), 1, Epoch(1)));
+    assert_eq!((applied.epoch, applied.removed.len(), applied.old_policies[0].epoch()), (Epoch(2), 1, Epoch(1)));
     assert!(a.inject(&frame(9), Offload::default()));
     let deadline = std::time::Instant::now() + PATIENCE;
-    let dropped = || block_on(started.handle.ask(|view| view.fabric.counters(PortId(0)).map(|c| c.dropped.total())));
+    let dropped = || {
+        block_on(started.handle.ask_of(PortId(0), |view| view.fabric.counters(PortId(0)).map(|c| c.dropped.total())))
+    };
     while dropped().expect("an answer") != Some(1) {
         assert!(std::time::Instant::now() < deadline, "the frame was not counted as dropped");
     }
     assert!(b.take().is_none());
     started.handle.stop();
-    let last = started.thread.join().expect("the worker ends");
+    let last = join(started);
     assert_eq!(last.buffers, 0, "every buffer came back");
 }
 
@@ -153,7 +157,7 @@ fn a_port_without_link_is_not_flooded_to_until_it_has_one() {
         let count = |view: &mut View<'_>| {
             view.fabric.counters(PortId(0)).map(|c| c.dropped.get(weir_wire::DropReason::NoDestination))
         };
-        block_on(started.handle.ask(count)).expect("an answer")
+        block_on(started.handle.ask_of(PortId(0), count)).expect("an answer")
     };
     while dropped() != Some(1) {
         assert!(std::time::Instant::now() < deadline, "the frame was not counted as without destination");
@@ -166,15 +170,16 @@ fn a_port_without_link_is_not_flooded_to_until_it_has_one() {
         b.wait(Duration::from_millis(10)).expect("waiting for a frame");
     }
     started.handle.stop();
-    started.thread.join().expect("the worker ends");
+    join(started);
 }
 
 #[test]
 fn a_stopped_worker_says_so() {
     let started = start(settings()).expect("a worker");
     started.handle.stop();
-    started.thread.join().expect("the worker ends");
-    assert_eq!(block_on(started.handle.ask(|_| ())), Err(Gone));
+    let handle = started.handle.clone();
+    join(started);
+    assert_eq!(block_on(handle.ask_of(PortId(0), |_| ())), Err(Gone));
 }
 
 #[test]
@@ -186,7 +191,8 @@ fn what_a_rate_has_no_room_for_is_dropped_with_its_reason() {
     transaction.carriages = vec![(PortId(1), Carriage { outward, ..Carriage::default() })];
     block_on(started.handle.apply(transaction)).expect("applied");
     // The rate lets a burst pass, a queue holds as much again; then it is full.
-    let counted = || block_on(started.handle.ask(|view| view.ports.counters(PortId(1)))).expect("an answer");
+    let counted =
+        || block_on(started.handle.ask_of(PortId(0), |view| view.ports.counters(PortId(1)))).expect("an answer");
     let deadline = std::time::Instant::now() + PATIENCE;
     let (mut dropped, mut held) = (0, 0);
     while dropped == 0 {
@@ -200,5 +206,83 @@ fn what_a_rate_has_no_room_for_is_dropped_with_its_reason() {
     }
     assert!(held > 500, "{held} packets wait");
     started.handle.stop();
-    started.thread.join().expect("the worker ends");
+    join(started);
+}
+
+#[test]
+fn a_network_moves_to_another_worker_under_load_and_loses_nothing() {
+    let started = start(Settings { workers: 2, ..settings() }).expect("workers");
+    let (transaction, a, b) = two_ports();
+    block_on(started.handle.apply(transaction)).expect("applied");
+    let (mut sent, mut came) = (0_u32, 0_u32);
+    for round in 0..200_usize {
+        for _ in 0..8 {
+            sent += u32::from(a.inject(&numbered(sent), Offload::default()));
+        }
+        assert_eq!(block_on(started.handle.move_network(NetworkId::FIRST, round % 2)), Ok(true));
+        assert_eq!(started.handle.worker_of(NetworkId::FIRST), round % 2);
+        while let Some(frame) = b.take() {
+            assert_eq!(frame.bytes, numbered(came), "in order");
+            came += 1;
+        }
+    }
+    while came < sent {
+        assert_eq!(next(&b), numbered(came));
+        came += 1;
+    }
+    let reports = block_on(started.handle.reports()).expect("an answer");
+    let at: Vec<usize> = reports.iter().map(|report| report.networks.len()).collect();
+    assert_eq!(at, [0, 1], "the last move was to the second");
+    assert_eq!(reports[1].stats.packets, u64::from(sent));
+    started.handle.stop();
+    assert_eq!(join(started).buffers, 0, "every buffer came back");
+}
+
+/// A broadcast frame with a number.
+fn numbered(number: u32) -> Vec<u8> {
+    let mut frame = frame(0);
+    frame[20..24].copy_from_slice(&number.to_be_bytes());
+    frame
+}
+
+#[test]
+fn questions_find_a_network_wherever_it_is() {
+    let started = start(Settings { workers: 2, ..settings() }).expect("workers");
+    let handle = &started.handle;
+    let (transaction, _a, _b) = two_ports();
+    block_on(handle.apply(transaction)).expect("applied");
+    let second = NetworkId(7);
+    block_on(handle.make_network(second, 1)).expect("made");
+    let mut membership = Membership::default();
+    membership.add(second);
+    membership.put(PortId(9), second);
+    handle.set_membership(membership);
+    for (first_at, second_at) in [(0, 1), (1, 1), (1, 0), (0, 0)] {
+        assert_eq!(block_on(handle.move_network(NetworkId::FIRST, first_at)), Ok(true));
+        assert_eq!(block_on(handle.move_network(second, second_at)), Ok(true));
+        let ports = |view: &mut View<'_>| (view.network, view.ports.ids().len());
+        assert_eq!(block_on(handle.ask_all(ports)), Ok(vec![(NetworkId::FIRST, 2), (second, 0)]));
+        assert_eq!(block_on(handle.ask_of(PortId(0), ports)), Ok((NetworkId::FIRST, 2)));
+        assert_eq!(block_on(handle.ask_of(PortId(9), ports)), Ok((second, 0)));
+    }
+    assert_eq!(block_on(handle.move_network(second, 2)), Ok(false), "there is no third worker");
+    assert_eq!(block_on(handle.ask_of(PortId(9), |view| view.network)), Ok(second), "it stays where it is");
+    handle.stop();
+    join(started);
+}
+
+#[test]
+fn a_worker_that_panics_is_told_of() {
+    let mut started = start(Settings { workers: 2, ..settings() }).expect("workers");
+    block_on(started.handle.make_network(NetworkId(1), 1)).expect("made");
+    let mut membership = Membership::default();
+    membership.put(PortId(1), NetworkId(1));
+    started.handle.set_membership(membership);
+    let fatal = started.handle.ask_of(PortId(1), |_| -> () { panic!("a test's") });
+    assert_eq!(block_on(fatal), Err(Gone));
+    assert_eq!(block_on(started.crashed.recv()), Some(1));
+    assert!(block_on(started.handle.ask_of(PortId(0), |_| ())).is_ok(), "the other goes on until it is stopped");
+    started.handle.stop();
+    let ended: Vec<bool> = started.threads.into_iter().map(|thread| thread.join().is_ok()).collect();
+    assert_eq!(ended, [true, false]);
 }

@@ -198,7 +198,8 @@ fn settings() -> worker::Settings {
         seed: 7,
         poll_window: Duration::ZERO,
         always_poll: false,
-        cpu: None,
+        workers: 1,
+        cpus: Vec::new(),
         fast_path: Default::default(),
     }
 }

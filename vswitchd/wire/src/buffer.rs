@@ -162,6 +162,12 @@ impl Class {
         None
     }
 
+    fn adopt(&mut self, other: Class) {
+        self.out += other.out;
+        let room = self.limit.saturating_sub(self.free.len());
+        self.free.extend(other.free.into_iter().take(room));
+    }
+
     #[inline]
     fn give(&mut self, buffer: Buffer) {
         self.out = self.out.saturating_sub(1);
@@ -184,6 +190,13 @@ impl Pool {
             frames: Class::new(limits.frames, HEADROOM + FRAME_MAX),
             supers: Class::new(limits.supers, HEADROOM + SUPER_MAX),
         }
+    }
+
+    /// Takes over the buffers of another pool: those that are out come back here. More may be out than this pool hands
+    /// out by itself, until they do.
+    pub fn adopt(&mut self, other: Pool) {
+        self.frames.adopt(other.frames);
+        self.supers.adopt(other.supers);
     }
 
     /// An empty buffer for a frame of `len` bytes: `None` where the class is used up or no class is that large.

@@ -156,11 +156,22 @@ impl Mirrors {
                 known.map(|at| old.swap_remove(at)).map_or_else(Default::default, |old| (old.stats, old.sequence));
             self.all.push(Mirror { config, stats, sequence });
         }
+        self.look_at_sources();
+    }
+
+    fn look_at_sources(&mut self) {
         let sources = || self.all.iter().flat_map(|mirror| &mirror.config.sources);
         self.looks_inward = sources().any(|source| source.inward);
         self.outward = sources().filter(|source| source.outward).map(|source| (source.port, 0)).collect();
         self.outward.sort_unstable();
         self.outward.dedup();
+    }
+
+    /// Takes in others, which go on counting.
+    pub fn adopt(&mut self, other: Mirrors) {
+        let room = MIRRORS.saturating_sub(self.all.len());
+        self.all.extend(other.all.into_iter().take(room));
+        self.look_at_sources();
     }
 
     /// Itself, taken out for a burst, where there is a mirror.

@@ -325,6 +325,28 @@ impl Neighbors {
         self.forget_where(|entry| entry.state != State::Static && interface.is_none_or(|wanted| wanted == entry.key.0))
     }
 
+    /// Takes in what another one knows of neighbours that have answered, and of those that are configured. Returns the
+    /// packets that wait there: who they are for is asked for anew.
+    pub(crate) fn adopt(&mut self, now: Instant, other: Neighbors) -> Vec<Packet> {
+        let mut waiting = Vec::new();
+        for entry in other.entries.into_iter().flatten() {
+            let known = match (entry.state, entry.mac) {
+                (State::Static, Some(_)) => Some((State::Static, now)),
+                (State::Reachable | State::Probing { .. }, Some(_)) => Some((State::Reachable, entry.heard)),
+                (State::Static | State::Reachable | State::Probing { .. }, None)
+                | (State::Resolving { .. } | State::Failed(_), _) => None,
+            };
+            if let Some((state, heard)) = known
+                && let Some(place) = self.add(entry.used, entry.key)
+                && let Some(mine) = self.entries.get_mut(place as usize).and_then(Option::as_mut)
+            {
+                (mine.mac, mine.state, mine.heard) = (entry.mac, state, heard);
+            }
+            waiting.extend(entry.waiting);
+        }
+        waiting
+    }
+
     /// All neighbours, in order of interface and address.
     pub fn list(&self, now: Instant) -> Vec<NeighborEntry> {
         let mut all: Vec<NeighborEntry> = self.entries.iter().flatten().map(|entry| entry.show(now)).collect();
