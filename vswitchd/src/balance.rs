@@ -66,6 +66,23 @@ impl Loads {
     }
 }
 
+/// How the budget of inspection is shared out, in thousandths: a quarter evenly, so that none that begins is without, and
+/// the rest by what each network has used of late, so that those that use all they have come to have the same.
+pub fn shares(before: &[WorkerReport], after: &[WorkerReport]) -> Vec<(NetworkId, u64)> {
+    let networks = |reports: &[WorkerReport]| -> BTreeMap<NetworkId, u64> {
+        reports.iter().flat_map(|worker| &worker.networks).map(|network| (network.id, network.inspection_ns)).collect()
+    };
+    let (before, after) = (networks(before), networks(after));
+    let used = |id: &NetworkId, now: u64| u128::from(now.saturating_sub(before.get(id).copied().unwrap_or(0)));
+    let all: u128 = after.iter().map(|(id, now)| used(id, *now)).sum();
+    let count = after.len().max(1) as u64;
+    let share = |(id, now): (&NetworkId, &u64)| match all {
+        0 => (*id, 1000 / count),
+        all => (*id, 250 / count + (used(id, *now) * 750 / all) as u64),
+    };
+    after.iter().map(share).collect()
+}
+
 /// What a network took, in nanoseconds as the turns that were measured say.
 fn cost(before: Option<&NetworkReport>, after: &NetworkReport) -> u64 {
     let then = before.map(|before| before.stats).unwrap_or_default();
@@ -152,12 +169,35 @@ mod tests {
         let mut balancer = Balancer::default();
         let held = BTreeSet::from([NetworkId(0), NetworkId(1)]);
         assert_eq!((0..20).filter_map(|_| balancer.look(&uneven, &held)).count(), 0);
-        let swaps = |turn: usize| loads(&[900, 0], &[(0, 0, 450), (1, usize::from(turn == 0), 450)]);
-        let moves: Vec<_> = (0..40).filter_map(|look| balancer.look(&swaps(look % 2), &BTreeSet::new())).collect();
+        let back = loads(&[0, 900], &[(0, 1, 450), (1, 1, 450)]);
+        let moves: Vec<_> = (0..40)
+            .filter_map(|look| balancer.look(if look % 2 == 0 { &uneven } else { &back }, &BTreeSet::new()))
+            .collect();
         assert_eq!(moves, [], "a load that jumps about is waited for");
         let first = looks(&mut balancer, &uneven, STAY as usize);
         let distinct: BTreeSet<NetworkId> = first.iter().map(|(network, _)| *network).collect();
         assert_eq!(first.len(), distinct.len(), "no network twice within a minute: {first:?}");
+    }
+
+    #[test]
+    fn the_budget_follows_use_and_leaves_something_for_all() {
+        let at = |ns: [u64; 3]| {
+            let network =
+                |(id, inspection_ns)| NetworkReport { id: NetworkId(id), inspection_ns, ..Default::default() };
+            vec![WorkerReport { networks: (0..).zip(ns).map(network).collect(), ..WorkerReport::default() }]
+        };
+        let of =
+            |before, after| -> Vec<u64> { shares(&at(before), &at(after)).iter().map(|(_, share)| *share).collect() };
+        assert_eq!(of([5, 5, 5], [5, 5, 5]), [333; 3]);
+        assert_eq!(of([0; 3], [300, 100, 0]), [83 + 562, 83 + 187, 83]);
+        // Two that use all that they have come to have the same.
+        let mut has = [900, 100, 0];
+        for _ in 0..20 {
+            has = of([0; 3], has).try_into().expect("three");
+            has[2] = 0;
+        }
+        assert!(has[0].abs_diff(has[1]) < 10, "{has:?}");
+        assert!(of([0; 3], has).iter().sum::<u64>() <= 1000);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use weir_filter::detect::sets::Sets;
 use weir_wire::{DropCounters, PortId};
 
-use crate::balance::{Balancer, Loads};
+use crate::balance::{Balancer, Loads, shares};
 use crate::commit::Controller;
 use crate::eve::{self, Clocks, Feed, Figures};
 use crate::worker::{Gone, View, WorkerReport};
@@ -35,7 +35,7 @@ pub async fn run(controller: Arc<Controller>, feed: Feed) {
         }
         let snapshot = controller.snapshot();
         let settings = &snapshot.config.settings;
-        if settings.rebalance && controller.worker().workers() > 1 {
+        if controller.worker().workers() > 1 {
             balance.look(&controller).await;
         }
         let due =
@@ -66,6 +66,18 @@ impl Balance {
         let Ok(after) = controller.worker().reports().await else { return };
         let now = Instant::now();
         let Some((then, before)) = self.before.replace((now, after.clone())) else { return };
+        let current = controller.snapshot();
+        let settings = &current.config.settings;
+        if settings.inspection.cpu_budget.is_some() {
+            for (network, share) in shares(&before, &after) {
+                let set = controller.worker().ask_network(network, move |view| view.fabric.budget().set_share(share));
+                // It may have become a part of another one.
+                drop(set.await);
+            }
+        }
+        if !settings.rebalance {
+            return;
+        }
         let loads = Loads::between(&before, &after, now - then);
         let Some((network, worker)) = self.balancer.look(&loads, &controller.held()) else { return };
         match controller.rebalance(network, worker).await {

@@ -75,7 +75,7 @@ fn worker(switch: &Switch, binaries: &Path) -> Result<Worker, Failure> {
     })
 }
 
-fn vswitchctl(switch: &Switch, binaries: &Path, arguments: &[&str]) -> Result<Child, Failure> {
+pub(super) fn vswitchctl(switch: &Switch, binaries: &Path, arguments: &[&str]) -> Result<Child, Failure> {
     Command::new(binaries.join("vswitchctl"))
         .arg("--socket")
         .arg(format!("unix:{}", switch.folder().join("control").display()))
@@ -87,7 +87,7 @@ fn vswitchctl(switch: &Switch, binaries: &Path, arguments: &[&str]) -> Result<Ch
         .map_err(|e| format!("vswitchctl: {e}"))
 }
 
-fn finished(child: Child, what: &str) -> Result<String, Failure> {
+pub(super) fn finished(child: Child, what: &str) -> Result<String, Failure> {
     let output = child.wait_with_output().map_err(|e| format!("vswitchctl {what}: {e}"))?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());

@@ -162,6 +162,25 @@ impl Guests {
         counted
     }
 
+    /// Each guest that sends makes so many frames available at once, as far as its ring has room.
+    pub fn burst(&mut self, frames: usize) -> Counted {
+        let mut counted =
+            Counted { time: Duration::ZERO, sent: 0, received: 0, strange: 0, latency: self.empty.clone() };
+        let (traffic, senders) = (self.traffic, 1 + usize::from(self.traffic.both_ways));
+        for (number, guest) in self.both.iter_mut().take(senders).enumerate() {
+            let Guest { frontend, next, .. } = guest;
+            let Some(queue) = frontend.queue(1) else { continue };
+            let sent = queue.send_loaded(1, frames, |frame| {
+                if traffic.flows > 1 {
+                    set_flow(frame, number == 0, *next);
+                    *next = if *next + 1 == traffic.flows { 0 } else { *next + 1 };
+                }
+            });
+            counted.sent += sent as u64;
+        }
+        counted
+    }
+
     /// Counts what still arrives, until nothing has for some time.
     pub fn settle(&mut self, counted: &mut Counted, quiet: Duration) {
         let mut last = (Instant::now(), counted.received);

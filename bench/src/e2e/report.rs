@@ -38,7 +38,7 @@ pub fn figure(row: &Row) -> String {
                      longest {longest:.0}, none dropped"
                 )
             }
-            Kind::Rate | Kind::NoLoss | Kind::NewFlows => {
+            Kind::Rate | Kind::NoLoss | Kind::NewFlows | Kind::Bursts => {
                 let [median, least, most] = [outcome.median, outcome.least, outcome.most].map(|value| value / 1e6);
                 let gbit = outcome.median * row.scenario.frame as f64 * 8.0 / 1e9;
                 format!(

@@ -26,6 +26,8 @@ pub enum Kind {
     Mix,
     /// What the switch uses of its core when nobody sends.
     Idle,
+    /// How many frames workers forward in the time that they have packets: two pairs of guests on two switches send bursts.
+    Bursts,
     /// How long a change of the configuration keeps packets waiting, at a given rate.
     Change,
 }
@@ -89,6 +91,9 @@ pub struct Scenario {
     /// Guests; all but the first two are connected and silent.
     #[serde(default = "two")]
     pub guests: usize,
+    /// Our switch's workers.
+    #[serde(default = "one")]
+    pub workers: usize,
     /// The most that our own figure may be: percent for `idle`, nanoseconds for `latency` and `change`; for `mix` the
     /// percent that inspection adds.
     #[serde(default)]
@@ -96,6 +101,10 @@ pub struct Scenario {
     /// How many times the peers' figure is wanted.
     #[serde(default)]
     pub goals: Vec<Goal>,
+}
+
+fn one() -> usize {
+    1
 }
 
 fn two() -> usize {
@@ -145,6 +154,9 @@ impl Scenario {
         let known = matches!(self.kind, Kind::Rate | Kind::Stream);
         if self.ports == Ports::Veth && (!known || self.flows > 50_000 || self.edge.is_some()) {
             return Err("between veths the rate or streams of at most 50000 flows are measured, on a switch".to_owned());
+        }
+        if self.kind == Kind::Bursts && self.guests != 4 {
+            return Err("bursts are sent by two pairs of guests: write guests = 4".to_owned());
         }
         if !(2..=64).contains(&self.guests) {
             return Err(format!("guests = {}: use 2 to 64", self.guests));

@@ -229,9 +229,10 @@ impl Switch {
             path.display().to_string(),
             "--listen".to_owned(),
             format!("unix:{}", self.folder.join("control").display()),
-            "--cpu".to_owned(),
-            SWITCH_CORE.to_string(),
         ];
+        if scenario.workers == 1 {
+            arguments.extend(["--cpu".to_owned(), SWITCH_CORE.to_string()]);
+        }
         if scenario.poll {
             arguments.push("--poll".to_owned());
         }
@@ -385,8 +386,13 @@ const CHANGE: &str = "\n[[rule]]\nname = \"change\"\naction = \"drop\"\nprotocol
 
 fn weir_config(scenario: &Scenario, folder: &Path, hosts: Option<&Hosts>) -> String {
     let mut text = String::new();
+    if scenario.workers > 1 {
+        let cpus: Vec<usize> = (SWITCH_CORE..SWITCH_CORE + scenario.workers).collect();
+        text += &format!("[settings]\nworkers = {}\nworker_cpus = {cpus:?}\nrebalance = false\n", scenario.workers);
+    }
     let inspect = scenario.inspect.as_ref().map(|set| format!("inspect = \"{set}\"\n")).unwrap_or_default();
-    let switches: &[&str] = if scenario.edge.is_some() { &["lan0", "lan1"] } else { &["lan"] };
+    let pairs = scenario.kind == Measured::Bursts;
+    let switches: &[&str] = if scenario.edge.is_some() || pairs { &["lan0", "lan1"] } else { &["lan"] };
     for name in switches {
         text += &format!("[[switch]]\nname = \"{name}\"\ndefault = \"allow\"\n{inspect}");
     }
@@ -405,7 +411,7 @@ fn weir_config(scenario: &Scenario, folder: &Path, hosts: Option<&Hosts>) -> Str
         text += &format!(
             "\n[[port]]\nname = \"{port}\"\nswitch = \"{}\"\ngroups = [\"g{number}\"]\n\
              guard = {{ on = false }}\n{attachment}\n",
-            switches.get(number).or(switches.first()).unwrap_or(&"lan"),
+            switches.get(if pairs { number / 2 } else { number }).or(switches.first()).unwrap_or(&"lan"),
         );
     }
     // Rules that the traffic has to be compared with and that do not decide it.

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::Failure;
+use super::bursts;
 use super::change;
 use super::guests::{Counted, Guests, Traffic};
 use super::injected::Injected;
@@ -55,6 +56,8 @@ pub struct Trial<'s> {
 enum Load {
     /// Guests on rings.
     Guests(Box<Guests>),
+    /// Two pairs of guests, each on a switch of its own.
+    Pairs(Vec<Guests>),
     /// The kernel, frames of ours by the hosts' devices.
     Injected(Injected),
     /// Guests who have conversations.
@@ -100,10 +103,25 @@ impl<'s> Trial<'s> {
             mix.run(LEARNING)?;
             return Ok(Load::Mix(Box::new(mix)));
         }
+        if scenario.kind == Kind::Bursts {
+            return self.pairs(traffic);
+        }
         let mut guests = Guests::connect([&a, &b], traffic)?;
         guests.add_silent(self.switch.silent())?;
         warm_up(&mut guests, scenario)?;
         Ok(Load::Guests(Box::new(guests)))
+    }
+
+    /// Two pairs of guests, each on a switch of its own.
+    fn pairs(&self, traffic: Traffic) -> Result<Load, Failure> {
+        let sockets: Vec<_> = self.switch.sockets().into_iter().chain(self.switch.silent()).collect();
+        let mut pairs = Vec::new();
+        for pair in sockets.as_chunks::<2>().0 {
+            let mut guests = Guests::connect([&pair[0], &pair[1]], traffic)?;
+            warm_up(&mut guests, self.scenario)?;
+            pairs.push(guests);
+        }
+        Ok(Load::Pairs(pairs))
     }
 
     /// One timed stretch.
@@ -120,8 +138,9 @@ impl<'s> Trial<'s> {
                 Kind::Latency => latency(guests, switch, time),
                 Kind::Idle => Ok(idle(switch, time)),
                 Kind::Change => change::measure(guests, switch, time, (binaries, run)),
-                Kind::Stream | Kind::Mix => Err("guests on rings send frames".to_owned()),
+                Kind::Stream | Kind::Mix | Kind::Bursts => Err("guests on rings send frames".to_owned()),
             },
+            Load::Pairs(pairs) => bursts::measure(pairs, switch, time, binaries),
             Load::Injected(injected) => injected_rate(injected, switch, time),
             Load::Mix(mix) => mix_of(mix, switch, time),
             Load::Streams => stream_of(scenario, switch, time),

@@ -132,6 +132,8 @@ pub(super) struct Asked {
 #[derive(Debug, Default)]
 pub struct Budget {
     terms: Option<CpuBudget>,
+    /// Thousandths of the budget that others have.
+    of_others: u64,
     stage: Stage,
     purse_ns: i64,
     filled: Instant,
@@ -156,6 +158,19 @@ impl Budget {
             self.purse_ns = self.full();
             self.calm_since = None;
         }
+    }
+
+    /// Of the budget this one has so many thousandths; the others have the rest. What is in the purse stays, as far as it
+    /// holds it.
+    pub fn set_share(&mut self, thousandths: u64) {
+        self.of_others = 1000 - thousandths.min(1000);
+        self.purse_ns = self.purse_ns.min(self.full());
+    }
+
+    /// Nanoseconds a second.
+    fn rate(&self) -> u64 {
+        let all = self.terms.as_ref().map_or(0, |terms| terms.ns_per_second);
+        if self.of_others == 0 { all } else { (u128::from(all) * u128::from(1000 - self.of_others) / 1000) as u64 }
     }
 
     /// The stage at which the guard works.
@@ -245,17 +260,15 @@ impl Budget {
     }
 
     fn full(&self) -> i64 {
-        let terms = self.terms.as_ref().map_or(0, |terms| terms.ns_per_second);
-        i64::try_from(terms.saturating_mul(PURSE_MS) / 1000).unwrap_or(i64::MAX)
+        i64::try_from(self.rate().saturating_mul(PURSE_MS) / 1000).unwrap_or(i64::MAX)
     }
 
     /// Fills the purse and moves on the ladder where it is time to.
     pub fn review(&mut self, now: Instant) {
-        let Some(terms) = self.terms else { return };
-        if now < self.next {
+        if self.terms.is_none() || now < self.next {
             return;
         }
-        let gained = u128::from(terms.ns_per_second) * now.since(self.filled).as_nanos() / 1_000_000_000;
+        let gained = u128::from(self.rate()) * now.since(self.filled).as_nanos() / 1_000_000_000;
         let gained = i64::try_from(gained).unwrap_or(i64::MAX);
         self.purse_ns = self.purse_ns.saturating_add(gained).min(self.full());
         (self.filled, self.next) = (now, now.after(PERIOD));
@@ -439,5 +452,16 @@ mod tests {
         assert_eq!(budget.stage(), Stage::Sample);
         budget.set_terms(Some(terms(OnFailure::Closed)));
         assert_eq!(budget.stage(), Stage::Full);
+    }
+
+    #[test]
+    fn a_share_of_the_budget_is_all_that_there_is() {
+        let mut budget = Budget::default();
+        budget.set_terms(Some(CpuBudget { ns_per_second: 100_000_000, ..terms(OnFailure::Open) }));
+        budget.set_share(250);
+        // A tenth of a second's worth is in the purse.
+        assert_eq!((budget.rate(), budget.purse_ns), (25_000_000, 2_500_000));
+        budget.set_share(1000);
+        assert_eq!((budget.rate(), budget.purse_ns), (100_000_000, 2_500_000));
     }
 }

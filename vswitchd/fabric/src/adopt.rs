@@ -11,7 +11,7 @@ use weir_wire::{Instant, Pool};
 
 use crate::bridge::Bridge;
 use crate::egress::Egress;
-use crate::nat::Nat;
+use crate::nat::{Nat, NatCounters};
 use crate::router::Routers;
 use crate::{Fabric, Strays};
 
@@ -88,6 +88,16 @@ impl Nat {
             self.set(edge.router, edge.zone, edge.config, routers.addresses_of(edge.router));
         }
         self.counters.add(&counters);
+    }
+}
+
+impl NatCounters {
+    /// Adds those of others.
+    pub fn add(&mut self, other: &NatCounters) {
+        self.made += other.made;
+        self.exhausted += other.exhausted;
+        self.over_limit += other.over_limit;
+        self.full += other.full;
     }
 }
 

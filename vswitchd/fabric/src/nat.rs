@@ -140,16 +140,6 @@ pub struct NatCounters {
     pub full: u64,
 }
 
-impl NatCounters {
-    /// Adds those of others.
-    pub fn add(&mut self, other: &NatCounters) {
-        self.made += other.made;
-        self.exhausted += other.exhausted;
-        self.over_limit += other.over_limit;
-        self.full += other.full;
-    }
-}
-
 /// Where a packet leaves, as far as translation cares.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Exit {

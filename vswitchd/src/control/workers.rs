@@ -119,6 +119,7 @@ impl Look {
             empty_turns: now.stats.empty_turns,
             sleeps: now.stats.sleeps,
             cpu_ns: now.stats.cpu_ns,
+            busy_ns: now.stats.busy_ns,
             // What has nothing is nobody's business.
             networks: networks.into_iter().filter(|network| !network.name.is_empty()).collect(),
         }

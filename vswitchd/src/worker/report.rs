@@ -97,6 +97,8 @@ pub struct NetworkReport {
     pub ports: usize,
     /// Its flows.
     pub flows: usize,
+    /// Nanoseconds that inspection has taken.
+    pub inspection_ns: u64,
 }
 
 /// A worker as it stands.
@@ -116,6 +118,7 @@ impl Worker {
             stats: network.stats(),
             ports: network.ports.ids().len(),
             flows: network.fabric.engine().flow_count(),
+            inspection_ns: network.fabric.engine().budget().spent_ns(),
         };
         let mut networks: Vec<NetworkReport> = self.networks.iter().map(|network| report(network)).collect();
         networks.sort_unstable_by_key(|network| network.id);

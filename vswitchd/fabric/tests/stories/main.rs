@@ -10,6 +10,7 @@ mod drops;
 mod families;
 mod first_hop;
 mod guard;
+mod joining;
 mod kept;
 mod lab;
 mod limits;
