@@ -166,7 +166,8 @@ fn what_a_router_joins_becomes_one_network_with_its_connections() -> Result<(), 
     }
     let mut after = flow_ids(&daemon, 5000)?;
     let mut sorted = before.clone();
-    (after.sort_unstable(), sorted.sort_unstable());
+    after.sort_unstable();
+    sorted.sort_unstable();
     assert_eq!(after, sorted, "the flows are the same ones");
     blue1.ip(&["route", "add", "default", "via", "10.9.0.254"])?;
     assert_eq!(ping(blue1, "10.1.0.2", 3)?.lost(), 0, "the router joins them");

@@ -72,7 +72,7 @@ impl Balance {
             for (network, share) in shares(&before, &after) {
                 let set = controller.worker().ask_network(network, move |view| view.fabric.budget().set_share(share));
                 // It may have become a part of another one.
-                drop(set.await);
+                let _ = set.await;
             }
         }
         if !settings.rebalance {

@@ -172,9 +172,14 @@ pub(super) struct Figure {
 fn warm_up(guests: &mut Guests, scenario: &Scenario) -> Result<(), Failure> {
     let primed = match scenario.kind {
         Kind::NewFlows => guests.greet() || guests.prime(),
-        Kind::Rate | Kind::NoLoss | Kind::Latency | Kind::Idle | Kind::Change | Kind::Stream | Kind::Mix => {
-            guests.prime()
-        }
+        Kind::Rate
+        | Kind::NoLoss
+        | Kind::Latency
+        | Kind::Idle
+        | Kind::Change
+        | Kind::Stream
+        | Kind::Mix
+        | Kind::Bursts => guests.prime(),
     };
     if primed { Ok(()) } else { Err("the frames that are to open the flows do not come through".to_owned()) }
 }

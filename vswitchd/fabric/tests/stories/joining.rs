@@ -71,7 +71,8 @@ fn connections_bindings_addresses_and_counters_go_on() {
 
     join(&mut lab, joins);
     let mut after = flows(&lab);
-    (before.sort_by_key(|flow| flow.flow), after.sort_by_key(|flow| flow.flow));
+    before.sort_by_key(|flow| flow.flow);
+    after.sort_by_key(|flow| flow.flow);
     let names = |flows: &[FlowRecord]| flows.iter().map(|flow| (flow.flow, flow.packets)).collect::<Vec<_>>();
     assert_eq!(names(&after), names(&before), "the same flows, by the same numbers");
     assert_eq!(lab.fabric.counters(PortId(a)).unwrap().received, received);
