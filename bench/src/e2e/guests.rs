@@ -29,11 +29,16 @@ mod feature {
     pub const MQ_AND_REPLIES: u64 = 1 << 0 | 1 << 3;
 }
 
+/// Lengths of a simple Internet mix, as often as they come in twelve (RFC 6985 calls it "simple IMIX").
+pub const IMIX: [usize; 12] = [60, 590, 60, 60, 590, 60, 1514, 60, 590, 60, 590, 60];
+
 /// What is sent.
 #[derive(Clone, Copy, Debug)]
 pub struct Traffic {
-    /// Bytes of a frame.
+    /// Bytes of a frame; of a mix: of the largest.
     pub frame: usize,
+    /// Frames of several lengths: [`IMIX`].
+    pub imix: bool,
     /// Flows of each direction.
     pub flows: u32,
     /// The second guest sends too: the answers to the first one's flows.
@@ -44,6 +49,19 @@ pub struct Traffic {
     pub stamped: bool,
     /// A router stands between the guests.
     pub edge: Option<Edge>,
+}
+
+impl Traffic {
+    /// What is sent from a buffer.
+    fn of(self, id: u16) -> Traffic {
+        let of_mix = IMIX.get(usize::from(id) % IMIX.len()).copied().filter(|_| self.imix);
+        Traffic { frame: of_mix.unwrap_or(self.frame), ..self }
+    }
+
+    /// Whether a frame of this length may come.
+    fn has(&self, length: usize) -> bool {
+        length == self.frame || self.imix && IMIX.contains(&length)
+    }
 }
 
 /// What happened in a stretch of time.
@@ -101,7 +119,7 @@ impl Guests {
             let frontend = frontend(socket, traffic.frame)?;
             let mut guest = Guest { frontend, next: 0, due: 0 };
             let queue = guest.frontend.queue(1).ok_or("the guest has no sending queue")?;
-            if !queue.load_frames(|_, room| write_frame(room, number, &traffic)) {
+            if !queue.load_frames(|id, room| write_frame(room, number, &traffic.of(id))) {
                 return Err("the guest's sending queue cannot be loaded".to_owned());
             }
             both.push(guest);
@@ -250,7 +268,7 @@ impl Guests {
         for (number, guest) in self.both.iter_mut().enumerate() {
             let Some(queue) = guest.frontend.queue(0) else { continue };
             queue.drain_frames(BURST, |frame| {
-                if frame.len() != traffic.frame || !is_right(traffic.edge, number, frame) {
+                if !traffic.has(frame.len()) || !is_right(traffic.edge, number, frame) {
                     counted.strange += 1;
                     return;
                 }

@@ -40,7 +40,7 @@ pub fn figure(row: &Row) -> String {
             }
             Kind::Rate | Kind::NoLoss | Kind::NewFlows | Kind::Bursts => {
                 let [median, least, most] = [outcome.median, outcome.least, outcome.most].map(|value| value / 1e6);
-                let gbit = outcome.median * row.scenario.frame as f64 * 8.0 / 1e9;
+                let gbit = outcome.median * row.scenario.mean_frame() * 8.0 / 1e9;
                 format!(
                     "{median:.2} Mpps ({least:.2}-{most:.2}), {gbit:.1} Gbit/s, {:.0} ns CPU a frame",
                     outcome.cpu_ns

@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use super::Failure;
 use super::edge::Edge;
+use super::guests::IMIX;
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -62,6 +63,9 @@ pub struct Scenario {
     pub ports: Ports,
     /// Bytes of a frame, without the frame check sequence; of a stream: of the largest that a link carries.
     pub frame: usize,
+    /// Frames of several lengths, as on the Internet: 7 of 60 bytes to 4 of 590 and one of 1514.
+    #[serde(default)]
+    pub imix: bool,
     /// Flows; frames go round them. Of streams: connections; of a mix: conversations at a time.
     pub flows: u32,
     /// Both guests send.
@@ -82,6 +86,9 @@ pub struct Scenario {
     /// Frames a second and direction, for `latency`.
     #[serde(default)]
     pub rate: u64,
+    /// For `latency`, in place of a rate: percent of the highest rate that this switch carries.
+    #[serde(default)]
+    pub load: u32,
     /// Let settled flows between our AF_XDP ports pass in the kernel.
     #[serde(default)]
     pub fast_path: bool,
@@ -142,7 +149,15 @@ impl Scenario {
         if !(1..=4_000_000).contains(&self.flows) {
             return Err(format!("flows = {}: use 1 to 4000000", self.flows));
         }
-        if matches!(self.kind, Kind::Latency | Kind::Change) && self.rate == 0 {
+        let measures_at = match self.kind {
+            Kind::Latency => self.rate > 0 || (1..=100).contains(&self.load),
+            Kind::Change => self.rate > 0,
+            Kind::Rate | Kind::NoLoss | Kind::NewFlows | Kind::Stream | Kind::Mix | Kind::Idle => true,
+        };
+        if self.imix && (self.frame != 1514 || self.ports != Ports::VhostUser) {
+            return Err("an imix has frames of up to 1514 bytes, between guests on rings".to_owned());
+        }
+        if !measures_at {
             return Err("latency and changes are measured at a rate: give one".to_owned());
         }
         if self.kind == Kind::Stream && (self.ports == Ports::VhostUser || self.flows > 64) {
@@ -162,6 +177,11 @@ impl Scenario {
             return Err(format!("guests = {}: use 2 to 64", self.guests));
         }
         Ok(())
+    }
+
+    /// Bytes of a frame, in the mean.
+    pub fn mean_frame(&self) -> f64 {
+        if self.imix { IMIX.iter().sum::<usize>() as f64 / IMIX.len() as f64 } else { self.frame as f64 }
     }
 
     /// All in a folder, by name.
@@ -194,6 +214,9 @@ mod tests {
         assert!(read("about = \"x\"\nframe = 20\nflows = 1").is_err());
         assert!(read("about = \"x\"\nframe = 64\nflows = 0").is_err());
         assert!(read("about = \"x\"\nframe = 64\nflows = 1\nkind = \"latency\"").is_err());
+        assert!(read("about = \"x\"\nframe = 64\nflows = 1\nkind = \"latency\"\nload = 101").is_err());
+        assert!(read("about = \"x\"\nframe = 64\nflows = 1\nkind = \"latency\"\nload = 50").is_ok());
+        assert!(read("about = \"x\"\nframe = 64\nflows = 1\nimix = true").is_err());
         assert!(read("about = \"x\"\nframe = 64\nflows = 1").is_ok());
         assert!(read("about = \"x\"\nframe = 1514\nflows = 1\nkind = \"stream\"").is_err());
         assert!(read("about = \"x\"\nframe = 1514\nflows = 1\nkind = \"stream\"\nports = \"tap\"").is_ok());

@@ -36,6 +36,8 @@ pub enum Kind {
     Plain,
     /// The kernel's bridge, stateful by nftables.
     Bridge,
+    /// A patch cable by AF_XDP, which only moves descriptors.
+    Patch,
 }
 
 /// What Open vSwitch does.
@@ -56,6 +58,7 @@ impl Kind {
             "weir" => Some(Kind::Weir),
             "weir:plain" => Some(Kind::Plain),
             "bridge:nft" => Some(Kind::Bridge),
+            "xdp-patch" => Some(Kind::Patch),
             "testpmd" => Some(Kind::Testpmd),
             "ovs-dpdk" | "ovs-dpdk:l2" => Some(Kind::Ovs(OvsProfile::L2)),
             "ovs-dpdk:sleep" => Some(Kind::Ovs(OvsProfile::Sleepy)),
@@ -70,6 +73,7 @@ impl Kind {
             Kind::Weir => "weir",
             Kind::Plain => "weir:plain",
             Kind::Bridge => "bridge:nft",
+            Kind::Patch => "xdp-patch",
             Kind::Testpmd => "testpmd",
             Kind::Ovs(OvsProfile::L2) => "ovs-dpdk:l2",
             Kind::Ovs(OvsProfile::Sleepy) => "ovs-dpdk:sleep",
@@ -86,6 +90,10 @@ impl Kind {
     pub fn missing(&self) -> Option<String> {
         let (program, package) = match self {
             Kind::Weir | Kind::Plain => return None,
+            Kind::Patch => {
+                let missing = !patch_program().exists();
+                return missing.then(|| "xdp_patch is not built (bench/run does it)".to_owned());
+            }
             Kind::Bridge => ("nft", "nftables"),
             Kind::Testpmd => ("dpdk-testpmd", "dpdk"),
             Kind::Ovs(_) => (OVS_PROGRAM, "openvswitch-switch-dpdk"),
@@ -94,6 +102,12 @@ impl Kind {
         let there = std::env::split_paths(&paths).any(|folder| folder.join(program).exists());
         (!there).then(|| format!("{program} is not installed (Debian: apt-get install {package})"))
     }
+}
+
+/// The patch cable's program, beside our own.
+fn patch_program() -> PathBuf {
+    let own = std::env::current_exe().unwrap_or_default();
+    own.parent().unwrap_or(Path::new(".")).join("xdp_patch")
 }
 
 /// DPDK's devices for the two ends of a pair.
@@ -140,6 +154,7 @@ impl Switch {
                 hosts.bridge(scenario.ports)?;
             }
             Kind::Testpmd => switch.start_testpmd()?,
+            Kind::Patch => switch.spawn(&patch_program().display().to_string(), &hosts::ENDS.map(str::to_owned))?,
             Kind::Ovs(profile) => switch.start_ovs(*profile, scenario)?,
         }
         match &switch.hosts {
@@ -284,7 +299,10 @@ impl Switch {
                 Some(_) => format!("dpdk options:dpdk-devargs=\"{}\"", AF_XDP[number.min(1)]),
                 None => "dpdkvhostuser".to_owned(),
             };
-            self.shell(&format!("ovs-vsctl --db={db} add-port br0 {port} -- set Interface {port} type={of}"))?;
+            let mtu = (scenario.frame - ETHERNET).max(MTU);
+            self.shell(&format!(
+                "ovs-vsctl --db={db} add-port br0 {port} -- set Interface {port} type={of} mtu_request={mtu}"
+            ))?;
         }
         let flows = self.folder.join("flows");
         fs::write(&flows, ovs_flows(profile, scenario)).map_err(|e| e.to_string())?;
@@ -437,7 +455,12 @@ fn attachment(scenario: &Scenario, folder: &Path, hosts: Option<&Hosts>, number:
             format!("xdp = {{ interface = \"{end}\", netns = \"{}\", fast_path = {fast} }}", hosts.middle())
         }
         (Ports::VhostUser, _) | (_, None) => {
-            format!("vhost_user = {{ path = \"{}\", queues = 1 }}", folder.join(format!("v{number}")).display())
+            let mtu = if scenario.frame > ETHERNET + MTU {
+                format!(", mtu = {}", scenario.frame - ETHERNET)
+            } else {
+                String::new()
+            };
+            format!("vhost_user = {{ path = \"{}\", queues = 1{mtu} }}", folder.join(format!("v{number}")).display())
         }
     }
 }

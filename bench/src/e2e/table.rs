@@ -11,12 +11,13 @@ use super::scenario::{Kind, Scenario};
 /// The lines between which the table stands in the README.
 const MARKS: [&str; 2] = ["<!-- figures: made by bench/run --readme -->", "<!-- end of figures -->"];
 /// The columns: a switch's name in the records, and its heading.
-const PEERS: [(&str, &str); 6] = [
+const PEERS: [(&str, &str); 7] = [
     ("testpmd", "testpmd io"),
     ("ovs-dpdk:l2", "OVS-DPDK"),
     ("ovs-dpdk:ct", "OVS-DPDK ct"),
     ("ovs-dpdk:sleep", "OVS-DPDK asleep"),
     ("bridge:nft", "bridge + nftables"),
+    ("xdp-patch", "AF_XDP patch"),
     ("weir:plain", "Weir without inspection"),
 ];
 

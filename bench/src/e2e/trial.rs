@@ -83,6 +83,7 @@ impl<'s> Trial<'s> {
         let rate = if stamped { scenario.rate } else { 0 };
         let traffic = Traffic {
             frame: scenario.frame,
+            imix: scenario.imix,
             flows: scenario.flows,
             both_ways: scenario.both_ways,
             rate,
@@ -135,7 +136,7 @@ impl<'s> Trial<'s> {
             Load::Guests(guests) => match scenario.kind {
                 Kind::Rate | Kind::NewFlows => rate_of(guests, switch, time),
                 Kind::NoLoss => no_loss(guests, switch, time),
-                Kind::Latency => latency(guests, switch, time),
+                Kind::Latency => latency(guests, switch, time, scenario.load),
                 Kind::Idle => Ok(idle(switch, time)),
                 Kind::Change => change::measure(guests, switch, time, (binaries, run)),
                 Kind::Stream | Kind::Mix | Kind::Bursts => Err("guests on rings send frames".to_owned()),
@@ -288,7 +289,14 @@ fn idle(switch: &Switch, time: Duration) -> Figure {
     Figure { value: 100.0 * used.as_secs_f64() / begin.elapsed().as_secs_f64(), cpu_ns: 0.0, tail_ns: [0.0; 2] }
 }
 
-fn latency(guests: &mut Guests, switch: &Switch, time: Duration) -> Result<Figure, Failure> {
+/// At the guests' rate, or at a share of what the switch carries: percent, unless 0 (RFC 2544, 26.2).
+fn latency(guests: &mut Guests, switch: &Switch, time: Duration, load: u32) -> Result<Figure, Failure> {
+    if load > 0 {
+        let directions = if guests.both_ways() { 2.0 } else { 1.0 };
+        let top = rate_of(guests, switch, time / 4)?;
+        guests.set_rate((top.value / directions * f64::from(load) / 100.0).max(1.0) as u64);
+        guests.run(time / 10);
+    }
     let before = switch.cpu_time();
     let counted = guests.run(time);
     let cpu = switch.cpu_time().saturating_sub(before);

@@ -23,6 +23,7 @@ mod fast_program;
 mod hold;
 pub mod load;
 mod mapping;
+pub mod patch;
 mod program;
 mod report;
 mod ring;

@@ -290,21 +290,21 @@ impl Socket {
 }
 
 /// Raises how much may be in flight. Without CAP_NET_ADMIN the host's limit holds, which is only slower.
-fn allow_in_flight(fd: BorrowedFd<'_>) {
+pub(super) fn allow_in_flight(fd: BorrowedFd<'_>) {
     let (value, len) = (SEND_BUFFER, size_of::<libc::c_int>() as libc::socklen_t);
     let place = std::ptr::from_ref(&value).cast();
     // SAFETY: the option's value is an int, valid for the call.
     unsafe { libc::setsockopt(fd.as_raw_fd(), libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, place, len) };
 }
 
-fn set_option<T>(fd: BorrowedFd<'_>, option: libc::c_int, value: &T) -> io::Result<()> {
+pub(super) fn set_option<T>(fd: BorrowedFd<'_>, option: libc::c_int, value: &T) -> io::Result<()> {
     let len = size_of::<T>() as libc::socklen_t;
     // SAFETY: `value` is what the option takes and valid for the call.
     check(unsafe { libc::setsockopt(fd.as_raw_fd(), libc::SOL_XDP, option, std::ptr::from_ref(value).cast(), len) })
         .map(drop)
 }
 
-fn get_option<T>(fd: BorrowedFd<'_>, option: libc::c_int, value: &mut T) -> io::Result<()> {
+pub(super) fn get_option<T>(fd: BorrowedFd<'_>, option: libc::c_int, value: &mut T) -> io::Result<()> {
     let mut len = size_of::<T>() as libc::socklen_t;
     let place = std::ptr::from_mut(value).cast();
     // SAFETY: `value` is writable for `len` bytes; any bytes are valid for the structures asked for.
