@@ -27,9 +27,6 @@ use queue::{Queue, Received};
 
 /// Empty reads are skipped for at most this many turns.
 const BACKOFF_MAX: u8 = 7;
-/// Bytes taken from a queue in a turn, at which it ends: super-segments are written out again while they are in the
-/// processor's cache.
-const TURN_BYTES: usize = 96 << 10;
 /// A port that is polled looks for changes of its device once in so many turns.
 const TURNS_BETWEEN_LOOKS: u32 = 1024;
 
@@ -187,15 +184,11 @@ impl TapPort {
         if queue.is_resting() {
             return 0;
         }
-        let (before, mut bytes) = (burst.len(), 0);
+        let before = burst.len();
         // Frames that are dropped take their share of the room too, so that a turn ends.
         for _ in 0..room {
-            if bytes >= TURN_BYTES {
-                break;
-            }
             match queue.receive(pool) {
                 Received::Frame(buffer, offload) => {
-                    bytes += buffer.len();
                     self.counters.rx_packets += 1;
                     self.counters.rx_bytes += buffer.len() as u64;
                     burst.push(Packet::new(buffer, id, offload));
