@@ -152,7 +152,7 @@ impl Scenario {
         let measures_at = match self.kind {
             Kind::Latency => self.rate > 0 || (1..=100).contains(&self.load),
             Kind::Change => self.rate > 0,
-            Kind::Rate | Kind::NoLoss | Kind::NewFlows | Kind::Stream | Kind::Mix | Kind::Idle => true,
+            Kind::Rate | Kind::NoLoss | Kind::NewFlows | Kind::Stream | Kind::Mix | Kind::Idle | Kind::Bursts => true,
         };
         if self.imix && (self.frame != 1514 || self.ports != Ports::VhostUser) {
             return Err("an imix has frames of up to 1514 bytes, between guests on rings".to_owned());
