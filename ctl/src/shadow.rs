@@ -15,7 +15,8 @@ use crate::table::{Table, count, duration_ms, print, print_applied, print_json};
 #[derive(Subcommand)]
 pub enum Command {
     /// Put a candidate beside the live policy, in place of another: [[rule]] tables, as "policy apply" takes them. It
-    /// judges all traffic, and nothing is done of what it says.
+    /// judges all traffic, and nothing is done of what it says. It is part of the state, as [shadow]: a restart keeps it,
+    /// and "apply" of a file without it takes it away.
     Load {
         /// The file, TOML; "-" for standard input.
         #[arg(required_unless_present = "text", conflicts_with = "text")]

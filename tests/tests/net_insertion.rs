@@ -1,7 +1,7 @@
 //! What each way to insert the guard does where something goes: a link, the daemon, the guard's time. And what a piece of
 //! cable carries that is not IP between hosts: what switches, routers and members of groups say to each other.
 
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::process::Command;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use weir_tests::lab::{
 };
 use weir_wire::build::neighbor::group_mac;
 use weir_wire::build::{Ends, ip, tagged, udp};
+use weir_wire::{MacAddr, checksum};
 
 const EXPLOIT: &[u8] = b"the-exploit-in-the-request";
 const RULES: &str = r#"
@@ -70,15 +71,20 @@ fn a_wire_carries_what_switches_routers_and_members_say_as_it_is() -> Result<(),
     };
     let igmp = |kind: u8, to: [u8; 4], group: [u8; 4]| {
         let mut body = [&[kind, 10, 0, 0][..], &group].concat();
-        let sum = !weir_wire::checksum::sum(&body).fold();
+        let sum = !checksum::sum(&body).fold();
         body[2..4].copy_from_slice(&sum.to_be_bytes());
-        let destination_mac = weir_wire::MacAddr([1, 0, 0x5e, to[1] & 0x7f, to[2], to[3]]);
+        let destination_mac = MacAddr([1, 0, 0x5e, to[1] & 0x7f, to[2], to[3]]);
         ip(Ends { destination: to.into(), destination_mac, ..Ends::ipv4(1, 2) }, 2, &[&body])
     };
     let mld = |kind: u8, group: &str| -> Result<Vec<u8>, Failure> {
         let to: std::net::Ipv6Addr = group.parse().map_err(|e| Failure::of(group, e))?;
-        let body = [&[kind, 0, 0, 0, 0, 10, 0, 0][..], &to.octets()].concat();
-        Ok(ip(Ends { destination: to.into(), destination_mac: group_mac(to), ..Ends::ipv6(1, 2) }, 58, &[&body]))
+        let ends = Ends { destination: to.into(), destination_mac: group_mac(to), ..Ends::ipv6(1, 2) };
+        let IpAddr::V6(from) = ends.source else { return Err(Failure::new("an IPv6 address")) };
+        let mut body = [&[kind, 0, 0, 0, 0, 10, 0, 0][..], &to.octets()].concat();
+        let pseudo = checksum::pseudo_ipv6(&from.octets(), &to.octets(), 58, body.len() as u32);
+        let sum = !pseudo.and(checksum::sum(&body)).fold();
+        body[2..4].copy_from_slice(&sum.to_be_bytes());
+        Ok(ip(ends, 58, &[&body]))
     };
     let plain = udp(Ends::ipv4(1, 2), (1, 2), b"x");
     let frames = [
