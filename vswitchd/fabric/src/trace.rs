@@ -214,7 +214,10 @@ impl Fabric {
         let mut pool = Pool::new(PoolLimits { frames: 1, supers: 1 });
         let mut leave = || {
             let tagging = self.bridge.port(to).ok_or(DropReason::PortUnbound)?.departure(packet.vid)?;
-            rewrite(&mut packet.duplicate(&mut pool).ok_or(DropReason::NoBuffer)?, tagging)?;
+            // What goes through an appliance is not sent yet.
+            if tagging != Tagging::Through {
+                rewrite(&mut packet.duplicate(&mut pool).ok_or(DropReason::NoBuffer)?, tagging)?;
+            }
             Ok::<Tagging, DropReason>(tagging)
         };
         match leave() {

@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use weir_wire::buffer::PoolLimits;
 use weir_wire::{Instant, MacAddr, Offload, Packet, Pool, PortId, SwitchId, Vid};
 
+use crate::appliance::Arms;
 use crate::{Fabric, coarse};
 
 /// What stands for a sender that nothing is known of.
@@ -80,6 +81,10 @@ impl Fabric {
             (config.mac, "the router's own")
         } else if let Some(mac) = self.bound(now, place, destination) {
             (mac, "bound to its address")
+        } else if let Some(mac) =
+            self.beyond(place.0).into_iter().find_map(|far| self.bound(now, (far, place.1), destination))
+        {
+            (mac, "bound to its address, beyond an appliance")
         } else if let Some(mac) = self.resolved(now, place, destination) {
             (mac, "known to a router")
         } else {
@@ -95,6 +100,22 @@ impl Fabric {
         };
         lines.push(format!("0 {destination} is sent to {mac}, {how}"));
         mac
+    }
+
+    /// The switches that appliances join a switch with, near or far.
+    fn beyond(&self, switch: SwitchId) -> Vec<SwitchId> {
+        let mut known = vec![switch];
+        let mut at = 0;
+        while let Some(&here) = known.get(at) {
+            at += 1;
+            for found in self.bridge.appliances.iter().flatten() {
+                let Arms::Inline(sides) = &found.config.arms else { continue };
+                let more = sides.iter().filter(|_| sides.contains(&here)).filter(|side| !known.contains(side));
+                let more: Vec<SwitchId> = more.copied().collect();
+                known.extend(more);
+            }
+        }
+        known.split_off(1)
     }
 
     fn bound(&self, now: Instant, (switch, vid): (SwitchId, Vid), address: IpAddr) -> Option<MacAddr> {

@@ -340,6 +340,24 @@ fn a_trace_names_the_appliance() {
     lab.send(3, &hello(3));
     let text = lab.fabric.trace(lab.now, PortId(1), &udp(Ends::ipv4(1, 3), (5, 9), b"no")).join("\n");
     assert!(text.contains("passes the appliance switch 2048") && text.contains("rule \"no\" drops"), "{text}");
+    let flooded = lab.fabric.trace(lab.now, PortId(1), &udp(Ends::ipv4(1, 8), (5, 7), b"?")).join("\n");
+    assert!(flooded.contains("7 through the appliance at port 4096") && !flooded.contains("dropped"), "{flooded}");
+}
+
+#[test]
+fn a_five_tuple_finds_its_receiver_beyond_two_appliances() {
+    let mut lab = joined();
+    lab.step(Step::SetSwitch(FAR, SwitchConfig::default()));
+    let guard = Some(weir_fabric::first_hop::GuardConfig::default());
+    lab.port(5, PortConfig { guard, ..on(FAR) });
+    lab.step(Step::SetAppliance(SECOND, appliance(Arms::Inline([DMZ, FAR]))));
+    install(&mut lab, 2, vec![], vec![]);
+    lab.send(5, &udp(Ends::ipv4(5, 1), (7, 7), b"hello"));
+    let mut frame = udp(Ends::ipv4(1, 5), (5, 7), b"?");
+    frame[..12].fill(0);
+    let lines = lab.fabric.find_link(lab.now, PortId(1), &mut frame).join("\n");
+    assert_eq!(frame[..6], mac(5));
+    assert!(lines.contains("beyond an appliance"), "{lines}");
 }
 
 /// Each appliance, and what it needs in the lab; probed each second.
