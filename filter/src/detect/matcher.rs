@@ -1,11 +1,10 @@
 //! Many patterns at once: which of a group's fast patterns stand in the bytes.
 //!
 //! Most bytes of traffic are in no pattern, so the search is a filter: of each pattern some bytes in a row are entered
-//! in bitmaps by their hash ([`table`]), and only where bytes of the text hit these, patterns are compared. Patterns of
-//! seven bytes or more are entered by four windows of four bytes, one for each remainder of its place by four, so that
-//! only every fourth place of the text is looked at. For shorter ones every place is: they are entered by four bytes, or
-//! by two, and [`super::shorts`] says of many places at once where it is worth to look. The windows are those that
-//! ordinary traffic is least likely to have ([`super::commonness`]). Patterns that can only lie in a few places are not
+//! in bitmaps by their hash, and only where bytes of the text hit these, patterns are compared. Of patterns of seven
+//! bytes or more only every fourth place of the text is looked at ([`grams`]). For shorter ones every place is: they are
+//! entered by four bytes, or by two ([`table`]), and [`super::shorts`] says of many places at once where it is worth to
+//! look. The windows are those that ordinary traffic is least likely to have ([`super::commonness`]). Patterns that can only lie in a few places are not
 //! searched for but looked for there ([`super::placed`]).
 //!
 //! The search keeps no state: to find patterns that began in earlier bytes it looks at as many bytes less one behind
@@ -14,26 +13,25 @@
 //! Cost is in proportion to the text: patterns are entered where few others are, and no place is compared with more
 //! than [`CROWD`] of them of each kind of window, or the set is refused and the caller does without a filter.
 
+mod grams;
 mod table;
 #[cfg(test)]
 mod tests;
 
 use super::fast::Area;
 use super::placed::Placed;
-use super::shorts::{Places, Shorts};
+use super::shorts::Shorts;
 
+use grams::Grams;
+use table::FOLDS;
 pub use table::{CROWD, Entries, FOLD, Table, hash, key, pairs_from};
-use table::{FOLDS, LARGE, MIDDLE, SMALL, index_bits};
 
 /// Bytes of text in a block: the places worth comparing are noted for all of it before the first is compared.
 pub const BLOCK: usize = 256;
-/// Places in a block at which bytes are loaded, and how many at each.
-const WORDS: usize = BLOCK / 4;
-/// Bytes that are looked up at a time.
+/// Bytes of a row, which are looked up at once.
 const ROW: usize = 64;
+/// Bytes that are loaded at a place, at most.
 pub const LOAD: usize = 8;
-/// Patterns of so many bytes have four windows of four.
-const GRAMS: usize = 7;
 
 /// A pattern to be searched for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -51,11 +49,13 @@ pub struct Matcher {
     /// Bytes of the longest pattern that is searched for.
     longest: usize,
     /// Patterns of seven bytes or more, at every fourth place.
-    grams: Table,
+    grams: Grams,
     /// Patterns of four to six bytes.
     fours: Table,
     /// Patterns of fewer.
     pairs: Table,
+    /// There are patterns of fewer than seven bytes that are searched for.
+    has_shorts: bool,
     /// In front of `fours` and `pairs`, where the processor can.
     shorts: Option<Box<[Shorts]>>,
     placed: Placed,
@@ -110,15 +110,15 @@ impl Matcher {
             return None;
         }
         let (placed, searched) = Placed::new(patterns);
-        let (mut grams, mut fours, mut pairs) = (Entries::default(), Entries::default(), Entries::default());
+        let (mut grams, mut fours, mut pairs) = (grams::Entries::default(), Entries::default(), Entries::default());
         let mut short = Vec::new();
         let mut longest = 0;
         for &number in &searched {
             let Some(Pattern { bytes, .. }) = patterns.get(number as usize) else { continue };
             longest = longest.max(bytes.len());
             let offset = match bytes.len() {
-                GRAMS.. => {
-                    grams.enter_four(number, bytes);
+                grams::SHORTEST.. => {
+                    grams.enter(number, bytes);
                     continue;
                 }
                 4.. => fours.enter_one(number, bytes, 4),
@@ -130,10 +130,11 @@ impl Matcher {
             short.push(bytes.get(offset..bytes.len().min(offset + 4)).unwrap_or_default());
         }
         Some(Matcher {
+            has_shorts: !short.is_empty(),
             shorts: Shorts::of_all(&short),
             literals: Literals::new(patterns),
             longest,
-            grams: grams.table()?,
+            grams: grams.tables()?,
             fours: fours.table()?,
             pairs: pairs.table()?,
             placed,
@@ -148,113 +149,102 @@ impl Matcher {
     pub fn scan(&self, text: &[u8], fresh: usize, starts: &[usize], mut hit: impl FnMut(usize, usize)) {
         self.placed.look(&self.literals, text, fresh, starts, &mut hit);
         let first = fresh.saturating_sub(self.longest.saturating_sub(1));
-        let area = text.get(first..).unwrap_or(&[]);
-        let search = Searched { text, first, fresh };
-        match (self.grams.is_empty(), self.fours.is_empty() && self.pairs.is_empty()) {
-            (true, true) => {}
-            (false, true) => self.run::<true, false>(area, search, &mut hit),
-            (true, false) => self.run::<false, true>(area, search, &mut hit),
-            (false, false) => self.run::<true, true>(area, search, &mut hit),
+        if first < text.len() && self.longest > 0 {
+            self.search(Searched { text, first, fresh }, &mut hit);
         }
     }
 
-    fn run<const GRAMS: bool, const SHORTS: bool>(
-        &self,
-        area: &[u8],
-        search: Searched<'_>,
-        hit: &mut impl FnMut(usize, usize),
-    ) {
+    /// With vector instructions where the processor has them.
+    fn search(&self, search: Searched<'_>, hit: &mut dyn FnMut(usize, usize)) {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(vectors) = self.vectors {
+            return vectors.vectorize(Search { matcher: self, search, vectors, hit });
+        }
+        self.run(search, Plain, hit);
+    }
+
+    #[inline(always)]
+    fn run(&self, search: Searched<'_>, instructions: impl Instructions, hit: &mut dyn FnMut(usize, usize)) {
+        let area = search.text.get(search.first..).unwrap_or_default();
         let mut at = 0;
         while let Some(rest) = area.get(at..).filter(|rest| !rest.is_empty()) {
             let mut padded;
-            let (block, words) = match rest.first_chunk() {
-                Some(block) => (block, WORDS),
+            let (block, length) = match rest.first_chunk() {
+                Some(block) => (block, BLOCK),
                 // The last bytes have zeros behind them; what these seem to complete is compared with the text.
                 None => {
                     padded = [0; BLOCK + LOAD];
-                    padded.iter_mut().zip(rest).for_each(|(to, &from)| *to = from);
-                    (&padded, rest.len().div_ceil(4).min(WORDS))
+                    padded.get_mut(..rest.len()).into_iter().for_each(|to| to.copy_from_slice(rest));
+                    (&padded, rest.len().min(BLOCK))
                 }
             };
-            if GRAMS {
-                let mut noted = self.note_grams(block, words);
-                while noted != 0 {
-                    let place = 4 * noted.trailing_zeros() as usize;
-                    noted &= noted - 1;
-                    let key = load(block, place);
-                    if self.grams.may_have_more(key) {
-                        self.compare(&self.grams, key, at + place, search, hit);
-                    }
-                }
+            if !self.grams.is_empty() {
+                self.find_grams((block, length), search.first + at, search, instructions, hit);
             }
-            if SHORTS {
-                for (nth, mut noted) in self.note_shorts(block, 4 * words).into_iter().enumerate() {
-                    while noted != 0 {
-                        let place = 32 * nth + noted.trailing_zeros() as usize;
-                        noted &= noted - 1;
-                        let key = load(block, place);
-                        if self.fours.may_have(key) {
-                            self.compare(&self.fours, key, at + place, search, hit);
-                        }
-                        if self.pairs.may_have(key & 0xffff) {
-                            self.compare(&self.pairs, key & 0xffff, at + place, search, hit);
-                        }
-                    }
-                }
+            if self.has_shorts {
+                self.find_shorts((block, length), search.first + at, search, instructions, hit);
             }
             at += BLOCK;
         }
     }
 
-    /// Of the first `words` words of a block a bit each: whether a pattern may be entered for it.
+    /// Finds the patterns of seven bytes or more in a block that begins at `base` and has so many bytes of text.
     #[inline(always)]
-    fn note_grams(&self, block: &[u8; BLOCK + LOAD], words: usize) -> u64 {
-        let bits = self.grams.bits.as_slice();
-        let noted = if let Some(bits) = bits.first_chunk::<LARGE>() {
-            self.run_note(NoteGrams { bits, block, words })
-        } else if let Some(bits) = bits.first_chunk::<MIDDLE>() {
-            self.run_note(NoteGrams { bits, block, words })
-        } else {
-            bits.first_chunk::<SMALL>().map_or(0, |bits| self.run_note(NoteGrams { bits, block, words }))
-        };
-        // What is behind the text is nothing.
-        if words < WORDS { noted & ((1 << words) - 1) } else { noted }
-    }
-
-    /// With vector instructions where the processor has them.
-    #[inline(always)]
-    fn run_note<const N: usize>(&self, note: NoteGrams<'_, N>) -> u64 {
-        #[cfg(target_arch = "x86_64")]
-        if let Some(vectors) = self.vectors {
-            return vectors.vectorize(note);
+    fn find_grams(
+        &self,
+        (block, length): (&[u8; BLOCK + LOAD], usize),
+        base: usize,
+        search: Searched<'_>,
+        instructions: impl Instructions,
+        hit: &mut dyn FnMut(usize, usize),
+    ) {
+        let equal = |words, masks| instructions.equal(words, masks);
+        let mut noted = self.grams.note(block, length.div_ceil(ROW), equal) & first_bits(length.div_ceil(4));
+        let mut worth = Queue::default();
+        while noted != 0 {
+            let place = 4 * noted.trailing_zeros() as usize;
+            noted &= noted - 1;
+            worth.push_if(self.grams.may_stand(search.text, base + place), place);
         }
-        note.look()
+        for place in worth.places() {
+            self.grams.compare(&self.literals, search, base + place, hit);
+        }
     }
 
-    /// Of the first `places` places of a block a bit each: whether a short pattern may be entered for it.
+    /// Finds the shorter patterns.
     #[inline(always)]
-    fn note_shorts(&self, block: &[u8; BLOCK + LOAD], places: usize) -> Places {
-        let mut noted = Places::default();
-        if let Some(shorts) = &self.shorts {
-            for shorts in shorts {
-                let some = shorts.note(block, places);
-                noted.iter_mut().zip(some).for_each(|(noted, some)| *noted |= some);
+    fn find_shorts(
+        &self,
+        (block, length): (&[u8; BLOCK + LOAD], usize),
+        base: usize,
+        search: Searched<'_>,
+        instructions: impl Instructions,
+        hit: &mut dyn FnMut(usize, usize),
+    ) {
+        for from in (0..length).step_by(ROW) {
+            let rest = length - from;
+            let mut noted = instructions.shorts(self, block, from, rest > ROW / 2) & first_bits(rest);
+            if noted == 0 {
+                continue;
             }
-            return noted;
-        }
-        for (nth, noted) in noted.iter_mut().enumerate().take(places.div_ceil(32)) {
-            for bit in 0..32 {
-                let key = load(block, 32 * nth + bit);
-                *noted |= u32::from(self.fours.may_have(key) || self.pairs.may_have(key & 0xffff)) << bit;
+            let mut worth = Queue::default();
+            while noted != 0 {
+                let place = from + noted.trailing_zeros() as usize;
+                noted &= noted - 1;
+                let key = load(block, place);
+                worth.push_if(self.fours.may_have(key) | self.pairs.may_have(key & 0xffff), place);
+            }
+            for place in worth.places() {
+                let key = load(block, place);
+                self.compare(&self.fours, key, base + place, search, hit);
+                self.compare(&self.pairs, key & 0xffff, base + place, search, hit);
             }
         }
-        noted
     }
 
-    /// Compares the patterns entered in a table with a key that stands at `at` of the area.
+    /// Compares the patterns entered in a table with a key that stands at `at`.
     #[inline(never)]
-    fn compare(&self, table: &Table, key: u32, at: usize, search: Searched<'_>, hit: &mut impl FnMut(usize, usize)) {
-        let at = search.first + at;
+    fn compare(&self, table: &Table, key: u32, at: usize, search: Searched<'_>, hit: &mut dyn FnMut(usize, usize)) {
         for entry in table.of(key).iter().filter(|entry| entry.key == key) {
             let Some(start) = entry.start(search.text, at) else { continue };
             if let Some(end) = self.literals.stands(entry.pattern, search.text, start, search.fresh) {
@@ -265,8 +255,8 @@ impl Matcher {
 
     /// Bytes of memory.
     pub fn memory(&self) -> usize {
-        let tables = [&self.grams, &self.fours, &self.pairs].map(Table::memory);
-        self.literals.memory() + self.placed.memory() + tables.iter().sum::<usize>()
+        let tables = [&self.fours, &self.pairs].map(Table::memory);
+        self.literals.memory() + self.placed.memory() + self.grams.memory() + tables.iter().sum::<usize>()
     }
 }
 
@@ -285,39 +275,112 @@ fn load(block: &[u8; BLOCK + LOAD], place: usize) -> u32 {
     four.map_or(0, |&four| u32::from_le_bytes(four)) | FOLDS
 }
 
-/// Looks up the words of a block in a bitmap of `N` words. There is no branch: that cannot be foretold.
-struct NoteGrams<'n, const N: usize> {
-    bits: &'n [u32; N],
-    block: &'n [u8; BLOCK + LOAD],
-    words: usize,
+/// The lowest `count` bits.
+#[inline(always)]
+fn first_bits(count: usize) -> u64 {
+    if count < 64 { (1 << count) - 1 } else { u64::MAX }
 }
 
-impl<const N: usize> NoteGrams<'_, N> {
+/// Places of a block, collected without a branch.
+struct Queue {
+    places: [u8; 64],
+    count: usize,
+}
+
+impl Default for Queue {
     #[inline(always)]
-    fn look(self) -> u64 {
+    fn default() -> Queue {
+        Queue { places: [0; 64], count: 0 }
+    }
+}
+
+impl Queue {
+    #[inline(always)]
+    fn push_if(&mut self, wanted: bool, place: usize) {
+        self.places.get_mut(self.count).into_iter().for_each(|slot| *slot = place as u8);
+        self.count += usize::from(wanted);
+    }
+
+    #[inline(always)]
+    fn places(&self) -> impl Iterator<Item = usize> {
+        self.places.iter().take(self.count).map(|&place| usize::from(place))
+    }
+}
+
+/// What the search does with many bytes at once.
+trait Instructions: Copy {
+    /// A bit each where a word is equal to its mask.
+    fn equal(self, words: [u32; 16], masks: [u32; 16]) -> u64;
+
+    /// Of the places of the row that begins at `from` a bit each: whether a short pattern may be entered for it. Where
+    /// it is not `whole`, of the first half of them.
+    fn shorts(self, matcher: &Matcher, block: &[u8; BLOCK + LOAD], from: usize, whole: bool) -> u64;
+}
+
+/// One after the other.
+#[derive(Clone, Copy)]
+struct Plain;
+
+impl Instructions for Plain {
+    #[inline(always)]
+    fn equal(self, words: [u32; 16], masks: [u32; 16]) -> u64 {
+        words.iter().zip(&masks).rev().fold(0, |bits, (word, mask)| bits << 1 | u64::from(word == mask))
+    }
+
+    #[inline(always)]
+    fn shorts(self, matcher: &Matcher, block: &[u8; BLOCK + LOAD], from: usize, whole: bool) -> u64 {
+        let places = if whole { ROW } else { ROW / 2 };
+        (0..places).fold(0, |noted, place| {
+            let key = load(block, from + place);
+            let may_have = matcher.fours.may_have(key) || matcher.pairs.may_have(key & 0xffff);
+            noted | u64::from(may_have) << place
+        })
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Instructions for pulp::x86::V3 {
+    #[inline(always)]
+    fn equal(self, words: [u32; 16], masks: [u32; 16]) -> u64 {
+        use std::arch::x86_64::__m256i;
+        let halves = |all: [u32; 16]| pulp::cast::<[u32; 16], [__m256i; 2]>(all);
+        let ([low, high], [mask_low, mask_high]) = (halves(words), halves(masks));
+        let bits = |words, masks| {
+            let equal = self.avx2._mm256_cmpeq_epi32(words, masks);
+            self.avx._mm256_movemask_ps(self.avx._mm256_castsi256_ps(equal)) as u8
+        };
+        u64::from(bits(low, mask_low)) | u64::from(bits(high, mask_high)) << 8
+    }
+
+    #[inline(always)]
+    fn shorts(self, matcher: &Matcher, block: &[u8; BLOCK + LOAD], from: usize, whole: bool) -> u64 {
+        let Some(filters) = &matcher.shorts else { return Plain.shorts(matcher, block, from, whole) };
         let mut noted = 0;
-        let rows = self.block.as_chunks::<ROW>().0.iter().take(self.words.div_ceil(ROW / 4));
-        for (nth, row) in rows.enumerate() {
-            let mut places = [0; ROW / 4];
-            for (place, word) in places.iter_mut().zip(row.as_chunks::<4>().0) {
-                *place = hash(u32::from_le_bytes(*word) | FOLDS) >> (32 - index_bits(N));
+        for filter in filters {
+            noted |= u64::from(filter.note(self, block, from));
+            if whole {
+                noted |= u64::from(filter.note(self, block, from + ROW / 2)) << (ROW / 2);
             }
-            let row = places.iter().rev().fold(0, |noted, place| {
-                let word = self.bits.get((place >> 5) as usize & (N - 1)).copied().unwrap_or(0);
-                noted << 1 | u64::from(word >> (place & 31) & 1)
-            });
-            noted |= row << (ROW / 4 * nth);
         }
         noted
     }
 }
 
+/// A search with vector instructions.
 #[cfg(target_arch = "x86_64")]
-impl<const N: usize> pulp::NullaryFnOnce for NoteGrams<'_, N> {
-    type Output = u64;
+struct Search<'s> {
+    matcher: &'s Matcher,
+    search: Searched<'s>,
+    vectors: pulp::x86::V3,
+    hit: &'s mut dyn FnMut(usize, usize),
+}
+
+#[cfg(target_arch = "x86_64")]
+impl pulp::NullaryFnOnce for Search<'_> {
+    type Output = ();
 
     #[inline(always)]
-    fn call(self) -> u64 {
-        self.look()
+    fn call(self) {
+        self.matcher.run(self.search, self.vectors, self.hit);
     }
 }

@@ -20,8 +20,6 @@ const FILTERS: usize = 6;
 
 /// Buckets by the half of a byte; twice, since vectors are looked up by halves.
 type Halves = [u8; 32];
-/// Of each place of a block a bit, by thirty-two.
-pub type Places = [u32; BLOCK / 32];
 
 /// The filter.
 #[derive(Debug)]
@@ -30,8 +28,6 @@ pub struct Shorts {
     lower: [Halves; WIDTH],
     #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code))]
     upper: [Halves; WIDTH],
-    #[cfg(target_arch = "x86_64")]
-    vectors: pulp::x86::V3,
 }
 
 impl Shorts {
@@ -53,8 +49,6 @@ impl Shorts {
         let mut shorts = Shorts {
             lower: [[0; 32]; WIDTH],
             upper: [[0; 32]; WIDTH],
-            #[cfg(target_arch = "x86_64")]
-            vectors: pulp::x86::V3::try_new()?,
         };
         if cfg!(not(target_arch = "x86_64")) {
             return None;
@@ -86,52 +80,24 @@ impl Shorts {
         }
     }
 
-    /// The places of a block at which a pattern may begin, of the first `places` and some behind them.
+    /// The places at which a pattern may begin, of thirty-two from `at` on in a block.
     #[cfg(target_arch = "x86_64")]
-    #[inline]
-    pub fn note(&self, block: &[u8; BLOCK + LOAD], places: usize) -> Places {
-        self.vectors.vectorize(Note { shorts: self, block, places })
-    }
-
-    /// There is no such filter.
-    #[cfg(not(target_arch = "x86_64"))]
-    pub fn note(&self, _block: &[u8; BLOCK + LOAD], _places: usize) -> Places {
-        [u32::MAX; BLOCK / 32]
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-struct Note<'n> {
-    shorts: &'n Shorts,
-    block: &'n [u8; BLOCK + LOAD],
-    places: usize,
-}
-
-#[cfg(target_arch = "x86_64")]
-impl pulp::NullaryFnOnce for Note<'_> {
-    type Output = Places;
-
     #[inline(always)]
-    fn call(self) -> Places {
+    pub fn note(&self, vectors: pulp::x86::V3, block: &[u8; BLOCK + LOAD], at: usize) -> u32 {
         use std::arch::x86_64::__m256i;
-        let Note { shorts, block, places } = self;
-        let (avx, avx2) = (shorts.vectors.avx, shorts.vectors.avx2);
+        let (avx, avx2) = (vectors.avx, vectors.avx2);
         let (half, fold) = (avx._mm256_set1_epi8(15), avx._mm256_set1_epi8(FOLD as i8));
-        let mut noted = [0; BLOCK / 32];
-        for (vector, noted) in noted.iter_mut().enumerate().take(places.div_ceil(32)) {
-            let mut buckets = avx._mm256_set1_epi8(-1);
-            for (nth, (lower, upper)) in shorts.lower.iter().zip(&shorts.upper).enumerate() {
-                let Some(&bytes) = block.get(32 * vector + nth..).and_then(<[u8]>::first_chunk::<32>) else { continue };
-                let bytes = avx2._mm256_or_si256(pulp::cast::<[u8; 32], __m256i>(bytes), fold);
-                let low = avx2._mm256_and_si256(bytes, half);
-                let low = avx2._mm256_shuffle_epi8(pulp::cast::<Halves, __m256i>(*lower), low);
-                let high = avx2._mm256_and_si256(avx2._mm256_srli_epi16::<4>(bytes), half);
-                let high = avx2._mm256_shuffle_epi8(pulp::cast::<Halves, __m256i>(*upper), high);
-                buckets = avx2._mm256_and_si256(buckets, avx2._mm256_and_si256(low, high));
-            }
-            let none = avx2._mm256_cmpeq_epi8(buckets, avx._mm256_setzero_si256());
-            *noted = !avx2._mm256_movemask_epi8(none) as u32;
+        let mut buckets = avx._mm256_set1_epi8(-1);
+        for (nth, (lower, upper)) in self.lower.iter().zip(&self.upper).enumerate() {
+            let Some(&bytes) = block.get(at + nth..).and_then(<[u8]>::first_chunk::<32>) else { continue };
+            let bytes = avx2._mm256_or_si256(pulp::cast::<[u8; 32], __m256i>(bytes), fold);
+            let low = avx2._mm256_and_si256(bytes, half);
+            let low = avx2._mm256_shuffle_epi8(pulp::cast::<Halves, __m256i>(*lower), low);
+            let high = avx2._mm256_and_si256(avx2._mm256_srli_epi16::<4>(bytes), half);
+            let high = avx2._mm256_shuffle_epi8(pulp::cast::<Halves, __m256i>(*upper), high);
+            buckets = avx2._mm256_and_si256(buckets, avx2._mm256_and_si256(low, high));
         }
-        noted
+        let none = avx2._mm256_cmpeq_epi8(buckets, avx._mm256_setzero_si256());
+        !avx2._mm256_movemask_epi8(none) as u32
     }
 }

@@ -11,11 +11,11 @@ pub const CROWD: usize = 64;
 /// Case folding.
 pub const FOLD: u8 = 0x20;
 /// Words of the largest first bitmap; 32 KiB.
-pub const LARGE: usize = 8192;
+const LARGE: usize = 8192;
 /// Words of the middle one.
-pub const MIDDLE: usize = 2048;
+const MIDDLE: usize = 2048;
 /// Words of the small one.
-pub const SMALL: usize = 128;
+const SMALL: usize = 128;
 /// Bytes of a pattern among which windows are chosen.
 const CHOICE: usize = 256;
 /// An entry without four more bytes.
@@ -25,7 +25,7 @@ const ALONE: i16 = i16::MIN;
 #[derive(Debug, Default)]
 pub struct Table {
     /// A bit for each value of the upper bits of a hash that an entry has: as many words as one of the sizes above.
-    pub bits: Vec<u32>,
+    bits: Vec<u32>,
     /// The same by the upper bits of another hash.
     more: Vec<u32>,
     /// Where the entries of each bucket start; one more than there are buckets.
@@ -75,18 +75,7 @@ fn hash_more(key: u32) -> u32 {
     (key ^ key >> 15).wrapping_mul(0x85eb_ca6b)
 }
 
-/// Bits of an index into so many words of 32 bits.
-#[inline(always)]
-pub const fn index_bits(words: usize) -> u32 {
-    words.ilog2() + 5
-}
-
 impl Table {
-    /// Nothing is entered.
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-
     /// Whether a key may be entered.
     #[inline(always)]
     pub fn may_have(&self, key: u32) -> bool {
@@ -115,12 +104,12 @@ impl Table {
 
 /// The bit that the upper bits of a hash name; `words` has a power of two of them, or none.
 #[inline(always)]
-fn is_set(words: &[u32], hash: u32) -> bool {
+pub fn is_set(words: &[u32], hash: u32) -> bool {
     let index = hash >> (27 - words.len().checked_ilog2().unwrap_or(0));
     words.get((index >> 5) as usize).is_some_and(|word| word >> (index & 31) & 1 == 1)
 }
 
-fn set(words: &mut [u32], hash: u32) {
+pub fn set(words: &mut [u32], hash: u32) {
     let index = hash >> (27 - words.len().checked_ilog2().unwrap_or(0));
     if let Some(word) = words.get_mut((index >> 5) as usize) {
         *word |= 1 << (index & 31);
@@ -177,18 +166,6 @@ impl Entries {
             crowd * 16 + if crowd >= CROWD { 1 << 20 } else { 0 } + commonness::of(window) as usize
         };
         offsets.min_by_key(cost).unwrap_or(0)
-    }
-
-    /// Enters four windows of four bytes: wherever the pattern stands, one of them stands where the search looks, at
-    /// every fourth place. The pattern has seven bytes at least.
-    pub fn enter_four(&mut self, number: u32, pattern: &[u8]) {
-        let last = pattern.len().min(CHOICE).saturating_sub(4);
-        for remainder in 0..4 {
-            let at = self.best(pattern, 4, (remainder..=last).step_by(4));
-            // The bytes farthest from it say most.
-            let other = if at > last - at { 0 } else { last };
-            self.enter_beside(number, pattern, at, other);
-        }
     }
 
     /// Enters the best window of `width` bytes. Gives its offset.

@@ -144,3 +144,47 @@ fn patterns_that_are_too_much_alike_are_refused() {
     assert!(Matcher::new(&[]).is_none());
     assert!(anywhere(&[vec![]]).is_none());
 }
+
+#[test]
+fn without_vector_instructions_the_same_is_found() {
+    let mut random = Random(31);
+    for round in 0..200 {
+        let alphabet: &[u8] = if round % 2 == 0 { b"ab" } else { b"abcdefgh\x00 .=" };
+        let patterns: Vec<Vec<u8>> = (0..1 + random.below(300))
+            .map(|_| {
+                let n = 1 + random.below(14);
+                random.bytes(n, alphabet)
+            })
+            .collect();
+        let n = random.below(900);
+        let text = random.bytes(n, alphabet);
+        let fresh = random.below(n + 1) as usize;
+        let Some(mut matcher) = anywhere(&patterns) else { continue };
+        let with = found(&matcher, &text, fresh);
+        assert_eq!(with, oracle(&patterns, &text, fresh));
+        matcher.shorts = None;
+        assert_eq!(found(&matcher, &text, fresh), with);
+        #[cfg(target_arch = "x86_64")]
+        {
+            matcher.vectors = None;
+        }
+        assert_eq!(found(&matcher, &text, fresh), with);
+    }
+}
+
+#[test]
+fn patterns_that_share_four_bytes_are_told_apart_by_six() {
+    // More than a crowd of names under one domain, whose last four bytes are a window of each.
+    let mut random = Random(3);
+    let patterns: Vec<Vec<u8>> = (0..400u32)
+        .map(|n| {
+            let mut name = format!("{n:03}").into_bytes();
+            name.extend(random.bytes(2, b"qwxz"));
+            name.extend(b".com");
+            name
+        })
+        .collect();
+    let matcher = anywhere(&patterns).expect("few of them share six bytes");
+    let text = patterns.concat();
+    assert_eq!(found(&matcher, &text, 0), oracle(&patterns, &text, 0));
+}

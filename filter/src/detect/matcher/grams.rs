@@ -1,0 +1,255 @@
+//! Patterns of seven bytes or more, by the hashes of few of their bytes, at every fourth place of a text.
+//!
+//! Of each pattern four windows of four bytes are entered, one for each remainder of its place by four, so that wherever
+//! the pattern stands, one of its windows stands where the search looks. What says that no window stands at a place lies
+//! close: two bits of one word in a table that leaves room in the first cache. Ordinary traffic has many of the windows
+//! all the same, so a window is entered with the two bytes behind or before it as well, and only where all six stand
+//! an entry is read and its pattern compared.
+
+use super::table::{FOLDS, hash, is_set, key, set};
+use super::{BLOCK, LOAD, Literals, ROW, Searched};
+use crate::detect::commonness;
+
+/// Bytes of a pattern at least.
+pub const SHORTEST: usize = 7;
+/// Patterns that share six bytes at most.
+const CROWD: usize = super::CROWD;
+/// Bytes of a pattern among which windows are chosen.
+const CHOICE: usize = 256;
+/// Words of the first table: so many that few of their bits are set, but no more than the first cache has room for.
+pub const SIZES: [usize; 3] = [128, 1024, 4096];
+/// Places of a row.
+const PLACES: usize = ROW / 4;
+/// Bits by which patterns that share a window are counted.
+const CROWD_BITS: u32 = 14;
+
+/// The windows of all patterns.
+#[derive(Debug, Default)]
+pub struct Grams {
+    /// Of each window two bits of a word are set.
+    bits: Vec<u32>,
+    /// A bit for each hash of six bytes.
+    sixes: Vec<u32>,
+    /// Where the entries of each bucket start; one more than there are buckets.
+    starts: Vec<u32>,
+    shift: u32,
+    entries: Vec<Entry>,
+}
+
+/// A window of a pattern.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    /// Of the six bytes.
+    hash: u32,
+    pattern: u32,
+    /// Where the window begins in the pattern.
+    offset: u16,
+}
+
+/// Eight bytes, folded: a window between the two before and the two behind it.
+#[derive(Clone, Copy)]
+struct Around(u64);
+
+impl Around {
+    /// What stands around the window at `at`; bytes beyond the text's ends count as zeros.
+    #[inline(always)]
+    fn of(text: &[u8], at: usize) -> Around {
+        let eight: Option<&[u8; 8]> = at.checked_sub(2).and_then(|from| text.get(from..)).and_then(<[u8]>::first_chunk);
+        match eight {
+            Some(&eight) => Around::folded(eight),
+            None => Around::at_an_end(text, at),
+        }
+    }
+
+    #[cold]
+    fn at_an_end(text: &[u8], at: usize) -> Around {
+        let mut eight = [0; 8];
+        for (nth, byte) in eight.iter_mut().enumerate() {
+            *byte = (at + nth).checked_sub(2).and_then(|place| text.get(place)).copied().unwrap_or(0);
+        }
+        Around::folded(eight)
+    }
+
+    #[inline(always)]
+    fn folded(eight: [u8; 8]) -> Around {
+        Around(u64::from_le_bytes(eight) | u64::from(FOLDS) << 32 | u64::from(FOLDS))
+    }
+
+    /// The hash of the window with the bytes before it.
+    #[inline(always)]
+    fn before(self) -> u32 {
+        ((self.0 << 16).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32
+    }
+
+    /// The hash of the window with the bytes behind it.
+    #[inline(always)]
+    fn behind(self) -> u32 {
+        ((self.0 & !0xffff).wrapping_mul(0xc2b2_ae3d_27d4_eb4f) >> 32) as u32
+    }
+}
+
+/// Word of the first table, and bits in it, of a key.
+#[inline(always)]
+fn place(key: u32, words: usize) -> (u32, u32) {
+    let hash = hash(key);
+    let (index, first) = (hash >> (32 - words.ilog2()), hash >> (27 - words.ilog2()) & 31);
+    (index, 1 << first | 1 << (key.wrapping_mul(0x85eb_ca6b) >> 27))
+}
+
+impl Grams {
+    /// No pattern is entered.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Of the words of a block's first `rows` rows a bit each: whether a window may be entered for it.
+    #[inline(always)]
+    pub fn note(
+        &self,
+        block: &[u8; BLOCK + LOAD],
+        rows: usize,
+        equal: impl Fn([u32; PLACES], [u32; PLACES]) -> u64,
+    ) -> u64 {
+        let bits = self.bits.as_slice();
+        if let Some(bits) = bits.first_chunk::<{ SIZES[2] }>() {
+            note(bits, block, rows, equal)
+        } else if let Some(bits) = bits.first_chunk::<{ SIZES[1] }>() {
+            note(bits, block, rows, equal)
+        } else {
+            bits.first_chunk::<{ SIZES[0] }>().map_or(0, |bits| note(bits, block, rows, equal))
+        }
+    }
+
+    /// Whether a pattern may have a window that stands at `at`, with what stands around it.
+    #[inline(always)]
+    pub fn may_stand(&self, text: &[u8], at: usize) -> bool {
+        let around = Around::of(text, at);
+        // Both are asked: which one says no cannot be foretold.
+        is_set(&self.sixes, around.before()) | is_set(&self.sixes, around.behind())
+    }
+
+    /// Compares the patterns that have a window which stands at `at`, with what stands around it.
+    #[inline(never)]
+    pub fn compare(&self, literals: &Literals, search: Searched<'_>, at: usize, hit: &mut dyn FnMut(usize, usize)) {
+        let around = Around::of(search.text, at);
+        for hash in [around.before(), around.behind()] {
+            let bounds = self.starts.get((hash >> self.shift) as usize..).and_then(<[u32]>::first_chunk::<2>);
+            let entries = bounds.and_then(|&[from, to]| self.entries.get(from as usize..to as usize));
+            for entry in entries.unwrap_or_default().iter().filter(|entry| entry.hash == hash) {
+                let Some(start) = at.checked_sub(usize::from(entry.offset)) else { continue };
+                if let Some(end) = literals.stands(entry.pattern, search.text, start, search.fresh) {
+                    hit(entry.pattern as usize, end);
+                }
+            }
+        }
+    }
+
+    /// Bytes of memory.
+    pub fn memory(&self) -> usize {
+        (self.bits.len() + self.sixes.len() + self.starts.len()) * 4 + self.entries.capacity() * size_of::<Entry>()
+    }
+}
+
+/// Looks up the words of a block in a table of `N` words. There is no branch: that cannot be foretold.
+#[inline(always)]
+fn note<const N: usize>(
+    bits: &[u32; N],
+    block: &[u8; BLOCK + LOAD],
+    rows: usize,
+    equal: impl Fn([u32; PLACES], [u32; PLACES]) -> u64,
+) -> u64 {
+    let mut noted = 0;
+    for (nth, row) in block.as_chunks::<ROW>().0.iter().take(rows).enumerate() {
+        let (mut words, mut masks) = ([0; PLACES], [0; PLACES]);
+        for ((index, mask), four) in words.iter_mut().zip(&mut masks).zip(row.as_chunks::<4>().0) {
+            (*index, *mask) = place(u32::from_le_bytes(*four) | FOLDS, N);
+        }
+        for word in &mut words {
+            *word = bits.get(*word as usize & (N - 1)).copied().unwrap_or(0);
+        }
+        for (word, mask) in words.iter_mut().zip(&masks) {
+            *word &= mask;
+        }
+        noted |= equal(words, masks) << (PLACES * nth);
+    }
+    noted
+}
+
+/// Windows on their way into the tables.
+#[derive(Default)]
+pub struct Entries {
+    list: Vec<(u32, Entry)>,
+    /// How many patterns have each window, by its hash: where that is another's too, more.
+    crowds: Vec<u16>,
+}
+
+impl Entries {
+    fn crowd(&mut self, window: &[u8]) -> Option<&mut u16> {
+        if self.crowds.is_empty() {
+            self.crowds = vec![0; 1 << CROWD_BITS];
+        }
+        self.crowds.get_mut((hash(key(window)) >> (32 - CROWD_BITS)) as usize)
+    }
+
+    /// Enters a pattern of [`SHORTEST`] bytes or more: for each remainder the window that traffic and other patterns
+    /// have least.
+    pub fn enter(&mut self, number: u32, pattern: &[u8]) {
+        let choice = pattern.get(..CHOICE).unwrap_or(pattern);
+        let last = choice.len().saturating_sub(4);
+        for remainder in 0..4 {
+            let mut best = (u32::MAX, remainder);
+            for at in (remainder..=last).step_by(4) {
+                let window = choice.get(at..at + 4).unwrap_or_default();
+                let crowd = self.crowd(window).map_or(0, |crowd| u32::from(*crowd));
+                best = best.min((crowd * 16 + commonness::of(window), at));
+            }
+            let at = best.1;
+            let window = choice.get(at..at + 4).unwrap_or_default();
+            self.crowd(window).into_iter().for_each(|crowd| *crowd = crowd.saturating_add(1));
+            let beside = |from: Option<usize>| from.and_then(|from| choice.get(from..from + 2));
+            let (before, behind) = (beside(at.checked_sub(2)), beside(Some(at + 4)));
+            let around = Around::of(choice, at);
+            // One of the two is there, since there are seven bytes.
+            let rarer = |one: &[u8], other: &[u8]| commonness::of(one) < commonness::of(other);
+            let hash = match (before, behind) {
+                (Some(before), Some(behind)) if rarer(before, behind) => around.before(),
+                (Some(_), None) => around.before(),
+                (_, Some(_)) | (None, None) => around.behind(),
+            };
+            self.list.push((key(window), Entry { hash, pattern: number, offset: at as u16 }));
+        }
+    }
+
+    /// The tables; `None` where too many patterns share six bytes.
+    pub fn tables(mut self) -> Option<Grams> {
+        let count = self.list.len();
+        if count == 0 {
+            return Some(Grams { shift: 31, ..Grams::default() });
+        }
+        self.list.sort_by_key(|(_, entry)| entry.hash);
+        if self.list.chunk_by(|(_, one), (_, other)| one.hash == other.hash).any(|alike| alike.len() > CROWD) {
+            return None;
+        }
+        let words = SIZES.into_iter().find(|&words| count <= words).unwrap_or(SIZES[2]);
+        let buckets = count.next_power_of_two().ilog2().clamp(1, 20);
+        let mut grams = Grams {
+            bits: vec![0; words],
+            sixes: vec![0; count.next_power_of_two().clamp(SIZES[0], 1 << 15)],
+            starts: Vec::with_capacity((1 << buckets) + 1),
+            shift: 32 - buckets,
+            entries: self.list.iter().map(|&(_, entry)| entry).collect(),
+        };
+        for &(key, entry) in &self.list {
+            let (index, mask) = place(key, words);
+            grams.bits.get_mut(index as usize).into_iter().for_each(|word| *word |= mask);
+            set(&mut grams.sixes, entry.hash);
+        }
+        let mut before = 0;
+        for bucket in 0..=1u64 << buckets {
+            let rest = grams.entries.get(before..).unwrap_or_default();
+            before += rest.iter().take_while(|entry| u64::from(entry.hash >> grams.shift) < bucket).count();
+            grams.starts.push(before as u32);
+        }
+        Some(grams)
+    }
+}
