@@ -57,10 +57,10 @@ pub const WINDOW: usize = 16 << 10;
 pub struct Group {
     /// Found in the stream.
     pub stream: Lane,
-    /// Found in each packet's payload, or judged on each packet.
+    /// Found in the payload of each packet with more than [`SHORT`] bytes, or judged on each such packet.
     pub packet: Lane,
-    /// As `packet`, of rules for payloads of [`SHORT`] bytes at most.
-    pub short: Lane,
+    /// The same for the others, with the rules for short payloads; `None` where there are no such rules.
+    pub short: Option<Lane>,
     /// All of them.
     pub rules: Box<[u32]>,
     /// Those judged on packets that ask nothing of the payload.
@@ -87,14 +87,16 @@ impl Group {
                 if rule.payload.is_none() {
                     plain.push(number);
                 }
-                let lane = if is_short(rule) { &mut short } else { &mut packet };
-                lane.push(number);
+                short.push(number);
+                if !is_short(rule) {
+                    packet.push(number);
+                }
             }
         }
         Group {
             stream: Lane::new(&stream, pattern),
             packet: Lane::new(&packet, pattern),
-            short: Lane::new(&short, pattern),
+            short: (short.len() > packet.len()).then(|| Lane::new(&short, pattern)),
             rules: rules.into(),
             plain: plain.into(),
             lookback,
@@ -103,14 +105,14 @@ impl Group {
 }
 
 impl Group {
-    /// The lanes for a packet with so many bytes of payload.
-    pub fn of_packet(&self, payload: usize) -> impl Iterator<Item = &Lane> {
-        [Some(&self.packet), (payload <= SHORT).then_some(&self.short)].into_iter().flatten()
+    /// The lane for a packet with so many bytes of payload.
+    pub fn of_packet(&self, payload: usize) -> &Lane {
+        self.short.as_ref().filter(|_| payload <= SHORT).unwrap_or(&self.packet)
     }
 
     /// Packets are judged by themselves.
     pub fn wants_packets(&self) -> bool {
-        !self.packet.is_empty() || !self.short.is_empty()
+        !self.packet.is_empty() || self.short.is_some()
     }
 }
 
@@ -282,7 +284,10 @@ impl Groups {
     pub fn memory(&self) -> usize {
         self.groups
             .iter()
-            .map(|g| g.stream.memory() + g.packet.memory() + g.short.memory() + size_of_val::<[u32]>(&g.rules))
+            .map(|g| {
+                let short = g.short.as_ref().map_or(0, Lane::memory);
+                g.stream.memory() + g.packet.memory() + short + size_of_val::<[u32]>(&g.rules)
+            })
             .sum()
     }
 }

@@ -158,10 +158,9 @@ impl<'j> Judge<'j> {
             plain.for_each(|&rule| round.add(rule));
         } else if (step.packet || late) && side.wants_packets {
             for group in program.groups.of(side.selection) {
-                for lane in group.of_packet(payload.len()) {
-                    lane.find(payload, 0, &[0], |rule, _| round.add(rule));
-                    lane.always.iter().for_each(|&rule| round.add(rule));
-                }
+                let lane = group.of_packet(payload.len());
+                lane.find(payload, 0, &[0], |rule, _| round.add(rule));
+                lane.always.iter().for_each(|&rule| round.add(rule));
             }
             room.work += 1 + payload.len() as u64 / 64;
         }
