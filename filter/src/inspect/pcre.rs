@@ -23,6 +23,7 @@ const SIZE_LIMIT: usize = 2 << 20;
 pub struct Expression {
     pattern: Box<str>,
     flags: PcreFlags,
+    looks_ahead: bool,
     /// Built when it is first asked.
     engine: OnceLock<Engine>,
 }
@@ -67,7 +68,18 @@ impl Expression {
     /// The message of PCRE2.
     pub fn compile(pcre: &Pcre) -> Result<Expression, String> {
         backtracking(&pcre.pattern, pcre.flags, Jit::Never)?;
-        Ok(Expression { pattern: pcre.pattern.as_str().into(), flags: pcre.flags, engine: OnceLock::new() })
+        let looks_ahead = looks_ahead(&pcre.pattern, pcre.flags);
+        Ok(Expression {
+            pattern: pcre.pattern.as_str().into(),
+            flags: pcre.flags,
+            looks_ahead,
+            engine: OnceLock::new(),
+        })
+    }
+
+    /// Whether a match hangs on nothing before its start: a text that has none has none from any later place on.
+    pub fn looks_ahead(&self) -> bool {
+        self.looks_ahead
     }
 
     /// How many groups an expression has.
@@ -138,6 +150,29 @@ impl Expression {
             Engine::Missing => None,
         }
     }
+}
+
+/// Whether nothing in an expression asks what is before a match. Where it is not plain to see, the answer is no.
+fn looks_ahead(pattern: &str, flags: PcreFlags) -> bool {
+    let mut bytes = pattern.bytes().peekable();
+    let mut before = 0;
+    while let Some(byte) = bytes.next() {
+        let looks_back = match byte {
+            // Boundaries, the start of the text, where the search began, what is kept out of the match.
+            b'\\' => bytes.next().is_none_or(|escaped| b"bBAGK".contains(&escaped)),
+            // In a class it is the sign of its contrary.
+            b'^' => before != b'[',
+            // Verbs, and with `(?<` what is to stand before.
+            b'*' => before == b'(',
+            b'<' => before == b'?',
+            _ => false,
+        };
+        if looks_back {
+            return false;
+        }
+        before = if byte == b'\\' { 0 } else { byte };
+    }
+    !flags.anchored && !flags.extended
 }
 
 /// The expression for the linear engine, where that can express it within its limit.
@@ -335,7 +370,7 @@ mod tests {
     /// The same search by PCRE2, which says what is right.
     fn reference(pattern: &str, flags: PcreFlags, text: &[u8]) -> Found {
         let engine = Engine::Backtracking(Box::new(backtracking(pattern, flags, Jit::IfAvailable).unwrap()));
-        Expression { pattern: pattern.into(), flags, engine: engine.into() }.find(text, 0)
+        Expression { pattern: pattern.into(), flags, looks_ahead: false, engine: engine.into() }.find(text, 0)
     }
 
     #[test]

@@ -109,9 +109,10 @@ impl Search<'_, '_> {
                 let holds = self.source(previous).test(test);
                 next(holds, true, self)
             }
-            Test::Jump(jump) => match self.jump(jump, previous) {
-                Some(place) => self.run(rest, place),
-                None => Step::Elsewhere,
+            Test::Jump(jump) => match self.jump(jump, previous).map(|place| self.run(rest, place)) {
+                // From a later place it may not go as far.
+                None | Some(Step::Never) => Step::Elsewhere,
+                Some(step) => step,
             },
             Test::Extract(extract) => match self.source(previous).extract(extract) {
                 Some((value, end)) => self.keep(extract.variable, value, rest, end),
@@ -223,9 +224,13 @@ impl Search<'_, '_> {
             match (expression.find(text, from), negated) {
                 (Found::Undecided, _) => return Step::Exhausted,
                 (Found::Nowhere, true) => return self.run(rest, previous),
-                (Found::At(..), true) | (Found::Nowhere, false) => return failed(relative),
+                (Found::At(..), true) => return failed(relative),
+                // What looks only ahead sees from a later place nothing that it did not see from this one.
+                (Found::Nowhere, false) => return failed(relative && !expression.looks_ahead()),
                 (Found::At(first, last), false) => match self.run(rest, start + last) {
                     Step::Elsewhere if next_relative => from = first + 1,
+                    // A match that begins later may end earlier.
+                    Step::Never if rest.iter().any(is_relative_expression) => from = first + 1,
                     Step::Elsewhere => return Step::Never,
                     Step::Match => {
                         if !captures.is_empty() {
@@ -291,6 +296,10 @@ impl Search<'_, '_> {
         self.budget = search.budget;
         step == Step::Match
     }
+}
+
+fn is_relative_expression(element: &Element) -> bool {
+    matches!(element.test, Test::Pcre { relative: true, .. })
 }
 
 /// Whether the place of a content depends on what was found before.

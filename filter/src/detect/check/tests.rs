@@ -106,3 +106,31 @@ fn a_check_that_failed_is_asked_again_only_of_what_may_change_it() {
     assert!(!gains(r#"content:"abc"; isdataat:!9,relative;"#, "abc.....", 7));
     assert!(gains(r#"content:"abc"; endswith;"#, "xabc", 4));
 }
+
+/// What the check of a rule with these options comes to, and the steps it took.
+fn work(options: &str, text: &[u8]) -> (Outcome, u64) {
+    let rule = format!("alert tcp any any -> any any ({options} sid:1;)");
+    let (set, _) = RuleSet::parse(&[Source { name: "t", text: &rule }], &Variables::default());
+    let check = Check::compile(&set.rules()[0], &set.rules()[0].sections[0]).unwrap();
+    let mut room = Room::default();
+    (check.run(text, &mut room), room.work)
+}
+
+#[test]
+fn what_is_nowhere_ahead_is_not_looked_for_from_later_places() {
+    let text = b"a=b&".repeat(2000);
+    let (outcome, steps) = work(r#"content:"="; pcre:"/.+?(?:onload|style)/R";"#, &text);
+    assert!(outcome == Outcome::NoMatch && steps < 1000, "{outcome:?} {steps}");
+    // What asks what is before it may be met from a later place.
+    check(r#"content:"="; pcre:"/^b/R";"#, &["=a=b"], &["=a=a"]);
+    check(r#"content:"="; pcre:"/[^a]b/R";"#, &["=ab=cb"], &["=ab=ab"]);
+    check(r#"content:"="; pcre:"/(?<!a)b/R";"#, &["=ab=b"], &["=ab=ab"]);
+    check(r#"content:"="; pcre:"/\bb/R";"#, &["=ab=b"], &["=ab=ab"]);
+    // A jump may go less far from a later place, and so may an expression.
+    check(
+        r#"content:"j"; byte_jump:1,0,relative,string,dec; pcre:"/x/R";"#,
+        &["j9.x......j0..x", "j6x j0x  "],
+        &["j9....."],
+    );
+    check(r#"pcre:"/a.{6}|b/"; pcre:"/x/R";"#, &["a.b.x...."], &["a.b....."]);
+}
