@@ -3,6 +3,8 @@
 //! Patterns at known places come first, each confirmed by its protocol's probe; then the probes of protocols whose port
 //! it is; then those of all others that work on any port. The cost is bounded: at most [`PROBED`] bytes are looked at.
 
+use std::sync::LazyLock;
+
 use weir_ids_rules::AppProtocol;
 
 use super::{Description, PROTOCOLS, Probe, Settings};
@@ -63,7 +65,7 @@ pub fn guess(
     }
     let mut waiting = false;
     if !evidence.patterns_done {
-        for description in candidates(tuple, settings).filter(|description| matches(description, way, bytes)) {
+        for description in with_patterns(way, tuple, settings).filter(|description| matches(description, way, bytes)) {
             match (description.probe)(way, bytes, tuple) {
                 Probe::Yes => return Guess::Is(description.protocol),
                 Probe::Reversed => return Guess::Reversed(description.protocol),
@@ -94,7 +96,7 @@ pub fn guess(
 /// The protocol that a pattern of a direction names.
 pub fn pattern(way: Direction, bytes: &[u8], tuple: &Tuple, settings: &Settings) -> Option<AppProtocol> {
     let bytes = bytes.get(..PROBED).unwrap_or(bytes);
-    let mut named = candidates(tuple, settings).filter(|description| matches(description, way, bytes));
+    let mut named = with_patterns(way, tuple, settings).filter(|description| matches(description, way, bytes));
     named
         .find(|description| (description.probe)(way, bytes, tuple) == Probe::Yes)
         .map(|description| description.protocol)
@@ -109,13 +111,50 @@ pub fn agrees(protocol: AppProtocol, way: Direction, bytes: &[u8], tuple: &Tuple
     })
 }
 
+/// The protocols of a transport.
+struct Spoken {
+    all: Vec<&'static Description>,
+    /// Those with patterns, by direction.
+    with_patterns: [Vec<&'static Description>; 2],
+    /// Those that are looked for on any port.
+    anywhere: Vec<&'static Description>,
+}
+
+impl Spoken {
+    fn new(carries: fn(&Description) -> bool) -> Spoken {
+        let all = || PROTOCOLS.iter().copied().filter(|description| carries(description));
+        let with_patterns = [Direction::Original, Direction::Reply].map(|way| {
+            all().filter(|description| description.patterns.iter().any(|&(direction, ..)| direction == way)).collect()
+        });
+        let anywhere = all().filter(|description| !description.on_ports_only).collect();
+        Spoken { all: all().collect(), with_patterns, anywhere }
+    }
+
+    fn over(tuple: &Tuple) -> &'static Spoken {
+        static TCP: LazyLock<Spoken> = LazyLock::new(|| Spoken::new(|description| description.tcp));
+        static UDP: LazyLock<Spoken> = LazyLock::new(|| Spoken::new(|description| description.udp));
+        if tuple.protocol == 17 { &UDP } else { &TCP }
+    }
+}
+
+/// Those of `list` that the operator wants looked for.
+fn enabled<'s>(
+    list: &'static [&'static Description],
+    settings: &'s Settings,
+) -> impl Iterator<Item = &'static Description> + use<'s> {
+    list.iter().copied().filter(|description| !settings.disabled.contains(&description.protocol))
+}
+
 fn candidates<'s>(tuple: &Tuple, settings: &'s Settings) -> impl Iterator<Item = &'static Description> + use<'s> {
-    let udp = tuple.protocol == 17;
-    PROTOCOLS
-        .iter()
-        .copied()
-        .filter(move |description| if udp { description.udp } else { description.tcp })
-        .filter(|description| !settings.disabled.contains(&description.protocol))
+    enabled(&Spoken::over(tuple).all, settings)
+}
+
+fn with_patterns<'s>(
+    way: Direction,
+    tuple: &Tuple,
+    settings: &'s Settings,
+) -> impl Iterator<Item = &'static Description> + use<'s> {
+    enabled(&Spoken::over(tuple).with_patterns[way as usize], settings)
 }
 
 fn is_port(description: &Description, tuple: &Tuple) -> bool {
@@ -129,7 +168,7 @@ fn by_port<'s>(tuple: &Tuple, settings: &'s Settings) -> impl Iterator<Item = &'
 
 fn anywhere<'s>(tuple: &Tuple, settings: &'s Settings) -> impl Iterator<Item = &'static Description> + use<'s> {
     let tuple = *tuple;
-    candidates(&tuple, settings).filter(move |description| !description.on_ports_only && !is_port(description, &tuple))
+    enabled(&Spoken::over(&tuple).anywhere, settings).filter(move |description| !is_port(description, &tuple))
 }
 
 fn matches(description: &Description, way: Direction, bytes: &[u8]) -> bool {

@@ -12,6 +12,12 @@ pub const NAME: usize = 1025;
 /// Labels and pointers of a name.
 pub const LABELS: usize = 255;
 
+/// A pointer to what follows the header: the name of the first question.
+const FIRST_NAME: [u8; 2] = [0xc0, 12];
+
+/// Questions or records that room is made for before they are read.
+const FEW: usize = 8;
+
 /// Bytes that the names and texts of a message may have together.
 pub const TEXTS: usize = 256 << 10;
 
@@ -154,9 +160,13 @@ pub struct Message {
 impl Message {
     /// Reads what follows the header; `whole` is the message with it. `None`: malformed.
     pub fn read<'b>(header: Header, body: Reader<'b>, whole: &'b [u8]) -> Option<Message> {
-        let mut message = Message { header, ..Message::default() };
         let mut body = body;
         let [questions, answers, authorities, additionals] = header.counts;
+        let mut message = Message { header, ..Message::default() };
+        // So much for what most messages say; what says more grows.
+        message.texts.reserve(2 * body.len());
+        message.questions.reserve(usize::from(questions).min(FEW));
+        message.sections[0].reserve(usize::from(answers).min(FEW));
         for _ in 0..questions {
             let name = message.name(&mut body, whole)?;
             let rrtype = body.be16()?;
@@ -244,6 +254,13 @@ impl Message {
 
     /// Reads a name and leaves `body` behind it. A name that goes on elsewhere by a pointer is followed there.
     fn name<'b>(&mut self, body: &mut Reader<'b>, whole: &'b [u8]) -> Option<Text> {
+        if let (Some(&FIRST_NAME), Some(first)) = (body.rest().first_chunk(), self.questions.first())
+            && !first.name.cut
+        {
+            // Most records are of what was asked for.
+            body.take(FIRST_NAME.len())?;
+            return Some(first.name);
+        }
         let mut name = Text { from: self.texts.len() as u32, to: 0, cut: false };
         let start = self.texts.len();
         let limit = TEXTS.saturating_sub(start).min(NAME);

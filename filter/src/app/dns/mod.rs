@@ -3,6 +3,8 @@
 //! Each message is a transaction of its own, in its direction: questions and answers are not paired. Over TCP each message
 //! has a length before it, and the parser waits until it is there whole (64 KiB at most).
 
+use std::sync::OnceLock;
+
 use weir_ids_rules::{AppProtocol, Buffer, Field};
 
 use super::read::Reader;
@@ -68,17 +70,18 @@ pub struct Exchange {
     way: Direction,
     number: u64,
     message: Message,
-    /// Names of an answer: of its questions, of its records and in their data.
-    response_names: Vec<Text>,
+    /// Names of an answer: of its questions, of its records and in their data. Gathered when they are first asked for.
+    response_names: OnceLock<Vec<Text>>,
 }
 
 impl Exchange {
     fn new(protocol: AppProtocol, way: Direction, number: u64, message: Message) -> Exchange {
-        let mut exchange = Exchange { protocol, way, number, message, response_names: Vec::new() };
-        if exchange.is_response() {
-            exchange.response_names = response_names(&exchange.message);
-        }
-        exchange
+        Exchange { protocol, way, number, message, response_names: OnceLock::new() }
+    }
+
+    fn response_name(&self, nth: usize) -> Option<&[u8]> {
+        let gather = || if self.is_response() { response_names(&self.message) } else { Vec::new() };
+        self.response_names.get_or_init(gather).get(nth).map(|&name| self.message.text(name))
     }
 
     /// It answers. Among many listeners the message tells, otherwise its direction.
@@ -283,9 +286,7 @@ impl Transaction for Exchange {
             Buffer::DnsAnswersName | Buffer::MdnsAnswersName => self.section(0, nth),
             Buffer::DnsAuthoritiesName | Buffer::MdnsAuthoritiesName => self.section(1, nth),
             Buffer::DnsAdditionalsName | Buffer::MdnsAdditionalsName => self.section(2, nth),
-            Buffer::DnsResponseName | Buffer::MdnsResponseName => {
-                self.response_names.get(nth).map(|&name| self.message.text(name))
-            }
+            Buffer::DnsResponseName | Buffer::MdnsResponseName => self.response_name(nth),
             _ => None,
         }
     }

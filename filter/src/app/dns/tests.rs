@@ -149,11 +149,26 @@ fn broken_additionals_leave_the_answers() {
 fn a_message_of_pointers_to_a_long_name_stays_small() {
     let long = vec!["x".repeat(60); 16].join(".");
     let mut bytes = header(0x8180, [1, 4000, 0, 0]);
-    bytes.extend(question(&long, 1));
-    (0..4000).for_each(|_| bytes.extend(record(&[0xc0, 12], types::A, &[1, 2, 3, 4])));
+    bytes.extend(question("a.b", 1));
+    let place = u8::try_from(bytes.len()).unwrap();
+    bytes.extend(record(&name(&long), types::A, &[1, 2, 3, 4]));
+    (1..4000).for_each(|_| bytes.extend(record(&[0xc0, place], types::A, &[1, 2, 3, 4])));
     let Outcome::Message(message) = read(&bytes, Direction::Reply, AppProtocol::Dns) else { panic!("refused") };
     assert!(message.odd.name_too_long);
     assert_eq!(message.sections[0].len(), 4000);
+}
+
+#[test]
+fn records_of_what_was_asked_for_share_its_name() {
+    let mut bytes = header(0x8180, [1, 3, 0, 0]);
+    bytes.extend(question("www.a.b", 1));
+    for owner in [&[0xc0, 12][..], &name("www.a.b"), &[0xc0, 16]] {
+        bytes.extend(record(owner, types::A, &[1, 2, 3, 4]));
+    }
+    let Outcome::Message(message) = read(&bytes, Direction::Reply, AppProtocol::Dns) else { panic!("refused") };
+    let names: Vec<_> = message.sections[0].iter().map(|record| message.text(record.name)).collect();
+    assert_eq!(names, [&b"www.a.b"[..], b"www.a.b", b"a.b"]);
+    assert_eq!(message.sections[0][0].name, message.questions[0].name);
 }
 
 #[test]
