@@ -4,8 +4,8 @@
 //! in bitmaps by their hash, and only where bytes of the text hit these, patterns are compared. Of patterns of seven
 //! bytes or more only every fourth place of the text is looked at ([`grams`]). For shorter ones every place is: they are
 //! entered by four bytes, or by two ([`table`]), and [`super::shorts`] says of many places at once where it is worth to
-//! look. The windows are those that ordinary traffic is least likely to have ([`super::commonness`]). Patterns that can only lie in a few places are not
-//! searched for but looked for there ([`super::placed`]).
+//! look. The windows are those that ordinary traffic is least likely to have ([`super::commonness`]). Patterns that can
+//! only lie in a few places are not searched for but looked for there ([`super::placed`]).
 //!
 //! The search keeps no state: to find patterns that began in earlier bytes it looks at as many bytes less one behind
 //! the new ones as its longest pattern has. Letters match in either case; verification looks closer.
