@@ -129,8 +129,7 @@ impl Networks {
 
     /// The same by the numbers of `ids`, for whoever asks workers.
     pub fn membership(&self, config: &Config, ids: &Ids) -> Membership {
-        let mut membership = Membership::default();
-        self.made.iter().for_each(|network| membership.add(*network));
+        let mut membership = Membership::of_networks(self.made());
         let zones = Zones::of(config, ids);
         for (member, &network) in &self.of {
             match member {
@@ -336,6 +335,19 @@ mod tests {
         let after = change.networks.after(&config(TWO), 16);
         assert_eq!(of(&after.networks, &["blue", "red"]), [Some(0), Some(0)]);
         assert_eq!((after.fresh.len(), after.joined.len()), (0, 0));
+    }
+
+    #[test]
+    fn the_first_network_may_go_like_others() {
+        let more = TWO.replace("name = \"b2\", switch = \"blue\"", "name = \"b2\", switch = \"red\"");
+        let before = Networks::default().after(&config(&more), 16).networks;
+        let joined = config(&format!("{more}\nappliance = [{{ name = \"x\", inline = [\"red\", \"blue\"] }}]"));
+        let change = before.after(&joined, 16);
+        assert_eq!(change.joined, [(NetworkId(0), NetworkId(1))], "red has more ports");
+        let ids = Ids::default().after(&joined);
+        let membership = change.networks.membership(&joined, &ids);
+        assert_eq!(membership.networks().collect::<Vec<_>>(), [NetworkId(1)]);
+        assert_eq!(membership.of(ids.port("b1").expect("known")), NetworkId(1));
     }
 
     #[test]

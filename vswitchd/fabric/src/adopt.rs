@@ -76,6 +76,7 @@ impl Routers {
         self.farewells.extend(other.farewells);
         self.orphans.extend(other.orphans);
         self.retired.extend(other.retired);
+        self.detours.adopt(other.detours);
         self.rebuild();
     }
 }

@@ -66,7 +66,8 @@ impl Worker {
     /// A network that was here is with another worker, or part of another network.
     fn pass_on(&self, id: NetworkId, task: Task) {
         let (part_of, home) = (self.fleet.part_of(id), self.fleet.home(id));
-        if let (Task::Ask(_, Absent::Skip), Some(_)) = (&task, part_of) {
+        let is_about_what_it_has = matches!(task, Task::Ask(_, Absent::Follow) | Task::Send(_));
+        if part_of.is_some() && !is_about_what_it_has {
             return;
         }
         let (id, home) = part_of.map_or((id, home), |whole| (whole, self.fleet.home(whole)));

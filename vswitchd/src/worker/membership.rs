@@ -43,31 +43,44 @@ impl From<InterfaceId> for Object {
     }
 }
 
-/// The networks there are and what each has. What is in none is looked for in the first.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// The networks there are and what each has. What is in none is looked for in the one with the lowest number.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Membership {
-    /// In order of their numbers, after the first.
-    others: Vec<NetworkId>,
+    /// In order of their numbers.
+    networks: Vec<NetworkId>,
     of: HashMap<Object, NetworkId>,
 }
 
+impl Default for Membership {
+    /// The network that is there from the start, without anything.
+    fn default() -> Membership {
+        Membership::of_networks([NetworkId::FIRST])
+    }
+}
+
 impl Membership {
+    /// These networks, without anything.
+    pub fn of_networks(networks: impl IntoIterator<Item = NetworkId>) -> Membership {
+        let mut membership = Membership { networks: Vec::new(), of: HashMap::new() };
+        networks.into_iter().for_each(|network| membership.add(network));
+        membership
+    }
+
     /// The networks there are, in order of their numbers.
     pub fn networks(&self) -> impl Iterator<Item = NetworkId> + '_ {
-        std::iter::once(NetworkId::FIRST).chain(self.others.iter().copied())
+        self.networks.iter().copied()
     }
 
     /// The network that has something.
     pub fn of(&self, object: impl Into<Object>) -> NetworkId {
-        self.of.get(&object.into()).copied().unwrap_or(NetworkId::FIRST)
+        let first = || self.networks.first().copied().unwrap_or(NetworkId::FIRST);
+        self.of.get(&object.into()).copied().unwrap_or_else(first)
     }
 
     /// There is this network, without anything yet.
     pub fn add(&mut self, network: NetworkId) {
-        if network != NetworkId::FIRST
-            && let Err(at) = self.others.binary_search(&network)
-        {
-            self.others.insert(at, network);
+        if let Err(at) = self.networks.binary_search(&network) {
+            self.networks.insert(at, network);
         }
     }
 

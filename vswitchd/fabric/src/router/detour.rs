@@ -52,6 +52,13 @@ impl Detours {
         self.next = Instant::ZERO;
     }
 
+    /// Looks after those of others too.
+    pub fn adopt(&mut self, other: Detours) {
+        self.watched.extend(other.watched);
+        self.watched.sort_unstable_by_key(|watch| watch.key);
+        self.next = Instant::ZERO;
+    }
+
     /// Whether all of these ways are by gateways that are lost.
     pub fn are_lost(&self, ways: &[NextHop]) -> bool {
         let lost = |way: &NextHop| {
