@@ -108,6 +108,9 @@ pub struct New {
     /// The least score of an entry that counts.
     #[arg(long, value_name = "0-127", default_value_t = 0)]
     min_score: u8,
+    /// A country of servers, two letters (DE); may be given several times. Needs content.geoip.
+    #[arg(long = "country", value_name = "CODE")]
+    countries: Vec<String>,
     /// Only what has no readable name: no server name, or an encrypted one.
     #[arg(long)]
     hidden: bool,
@@ -176,6 +179,7 @@ impl New {
             categories: self.categories,
             min_score: self.min_score.into(),
             hidden: self.hidden,
+            countries: self.countries,
             answer: self.answer.unwrap_or_default(),
         };
         v1::PutContentRuleRequest { rule: Some(rule), before: self.before.unwrap_or_default() }
@@ -208,11 +212,15 @@ fn rules(shown: &v1::ShowContentResponse) -> String {
         let spec = status.spec.clone().unwrap_or_default();
         let from = [spec.from_ports, spec.from_groups, spec.from_addresses, spec.switches].concat();
         let or = |text: String, usual: &str| if text.is_empty() { usual.to_owned() } else { text };
-        let sites = if spec.hidden { "(hidden)" } else { "(all)" };
+        let sites = match (spec.hidden, spec.countries.join(", ")) {
+            (true, _) => "(hidden)".to_owned(),
+            (false, countries) if countries.is_empty() => "(all)".to_owned(),
+            (false, countries) => format!("({countries})"),
+        };
         table.row(vec![
             spec.name,
             spec.action,
-            or(spec.lists.join(", "), sites),
+            or(spec.lists.join(", "), &sites),
             or(from.join(", "), "(all)"),
             or(spec.kinds.join(", "), "(all)"),
             or(spec.answer, "(usual)"),

@@ -4,7 +4,8 @@
 //! number: whoever sends faster than [`RATE`] refused packets a second gets no answer to the rest.
 
 use weir_wire::build::{
-    Reset, Toward, Unreachable, datagram_back, last_segment, reset, reset_numbers, shift_seq, unreachable,
+    Reset, Toward, Unreachable, datagram_back, datagram_instead, last_segment, reset, reset_numbers, shift_seq,
+    unreachable,
 };
 use weir_wire::{Instant, Packet, Pool, PortId};
 
@@ -90,6 +91,11 @@ impl Replies {
     /// Answers a datagram in its receiver's name.
     pub fn answer(&mut self, now: Instant, packet: &Packet, payload: &[u8], pool: &mut Pool) {
         self.push(now, packet.port, || datagram_back(packet, payload, pool));
+    }
+
+    /// Sends a datagram of another content in a packet's place, by the port that the packet was going to.
+    pub fn instead(&mut self, now: Instant, to: PortId, (packet, payload): (&Packet, &[u8]), pool: &mut Pool) {
+        self.push(now, to, || datagram_instead(packet, payload, pool));
     }
 
     /// A segment of our own that is part of a connection, and answers a packet: as many as come, [`OWN_MAX`] at once.

@@ -112,7 +112,7 @@ struct Prepared {
     changes: Vec<Change>,
     policy: Arc<Policy>,
     rule_sets: Vec<(String, Arc<Loaded>)>,
-    content: Vec<(String, content::Loaded)>,
+    content: content::Files,
     virus: virus::Loaded,
     warnings: Vec<String>,
     facts: Facts,
@@ -434,10 +434,10 @@ async fn prepare(
         rule_sets.push((set.name.clone(), loaded));
     }
     state.rule_sets.retain(&rule_sets);
-    let lists = content::load(&desired.content.lists, &current.content).await?;
-    for (name, loaded) in &lists {
+    let lists = content::load(&desired.content, &current.content).await?;
+    for (name, loaded) in &lists.lists {
         warnings.extend(loaded.warning(name));
-        let before = current.content.iter().find(|(known, _)| known == name);
+        let before = current.content.lists.iter().find(|(known, _)| known == name);
         let same_files = current.config.content.lists == desired.content.lists;
         if same_files && before.is_some_and(|(_, old)| old.digest != loaded.digest) {
             changes.push(Change::ReloadContent(name.clone()));

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use ring::digest;
 use weir_filter::content::list::Maker;
-use weir_filter::content::{self, List};
+use weir_filter::content::{self, List, Places};
 
 use crate::config::{self, Judgement, Met, OnFailure, Reply};
 use crate::refusal::Refusal;
@@ -17,6 +17,18 @@ use crate::state::{Ids, Zones};
 
 /// Bytes of a list's files at most.
 const TEXT_MAX: u64 = 512 << 20;
+
+/// Bytes of a database of places at most.
+const PLACES_MAX: u64 = 256 << 20;
+
+/// What the files of the content filter said.
+#[derive(Clone, Debug, Default)]
+pub struct Files {
+    /// The lists by name.
+    pub lists: Vec<(String, Loaded)>,
+    /// The database of places, and the SHA-256 of its file.
+    places: Option<(String, Arc<Places>)>,
+}
 
 /// A list, read.
 #[derive(Clone, Debug, Default)]
@@ -38,19 +50,36 @@ impl Loaded {
     }
 }
 
-/// Reads the lists of a state; those in `known` that are the same are taken over.
+/// Reads the files of a state; those in `known` that are the same are taken over.
 ///
 /// # Errors
-/// Where a file cannot be read.
-pub async fn load(
-    wanted: &[config::ContentList],
-    known: &[(String, Loaded)],
-) -> Result<Vec<(String, Loaded)>, Refusal> {
-    let (wanted, known) = (wanted.to_vec(), known.to_vec());
+/// Where a file cannot be read, or the database of places is none.
+pub async fn load(wanted: &config::Content, known: &Files) -> Result<Files, Refusal> {
+    let (wanted, known) = (wanted.clone(), known.clone());
     let task = tokio::task::spawn_blocking(move || {
-        wanted.iter().map(|list| Ok((list.name.clone(), read(list, &known)?))).collect()
+        let list = |list: &config::ContentList| Ok((list.name.clone(), read(list, &known.lists)?));
+        let lists = wanted.lists.iter().map(list).collect::<Result<_, Refusal>>()?;
+        let places = wanted.geoip.as_ref().map(|file| places(file, known.places.as_ref())).transpose()?;
+        Ok(Files { lists, places })
     });
     task.await.map_err(|e| Refusal::internal(format!("reading content lists failed: {e}; please report this")))?
+}
+
+fn places(file: &str, known: Option<&(String, Arc<Places>)>) -> Result<(String, Arc<Places>), Refusal> {
+    let wrong = |e: &dyn std::fmt::Display| Refusal::invalid(format!("content: geoip: {file}: {e}"));
+    if fs::metadata(file).map_err(|e| wrong(&e))?.len() > PLACES_MAX {
+        return Err(wrong(&"it is larger than 256 MiB"));
+    }
+    let bytes = fs::read(file).map_err(|e| wrong(&e))?;
+    let digest = hex(&digest::digest(&digest::SHA256, &bytes));
+    match known.filter(|(known, _)| *known == digest) {
+        Some(same) => Ok(same.clone()),
+        None => Ok((digest, Arc::new(Places::new(bytes).map_err(|e| wrong(&e))?))),
+    }
+}
+
+fn hex(digest: &digest::Digest) -> String {
+    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn read(wanted: &config::ContentList, known: &[(String, Loaded)]) -> Result<Loaded, Refusal> {
@@ -70,7 +99,7 @@ fn read(wanted: &config::ContentList, known: &[(String, Loaded)]) -> Result<Load
         context.update(&(text.len() as u64).to_le_bytes());
         context.update(text.as_bytes());
     }
-    let digest: String = context.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest = hex(&context.finish());
     if let Some((_, same)) = known.iter().find(|(known, loaded)| known == name && loaded.digest == digest) {
         return Ok(same.clone());
     }
@@ -80,7 +109,7 @@ fn read(wanted: &config::ContentList, known: &[(String, Loaded)]) -> Result<Load
 }
 
 /// The content policy as the guard takes it.
-pub fn spec(desired: &config::Config, ids: &Ids, lists: &[(String, Loaded)]) -> content::Spec {
+pub fn spec(desired: &config::Config, ids: &Ids, files: &Files) -> content::Spec {
     let wanted = &desired.content;
     let mut rules: Vec<content::Rule> = wanted.rules.iter().map(rule).collect();
     // Routers that meet are one to the policy: what names one of them names them all.
@@ -100,11 +129,12 @@ pub fn spec(desired: &config::Config, ids: &Ids, lists: &[(String, Loaded)]) -> 
     });
     content::Spec {
         rules,
-        lists: lists.iter().map(|(name, loaded)| (name.clone(), Arc::clone(&loaded.list))).collect(),
+        lists: files.lists.iter().map(|(name, loaded)| (name.clone(), Arc::clone(&loaded.list))).collect(),
         default: action(wanted.default),
         unreadable_passes: wanted.on_unreadable == OnFailure::Open,
         page: wanted.page.clone(),
         sinkhole: (v4, v6),
+        places: files.places.as_ref().map(|(_, places)| Arc::clone(places)),
     }
 }
 
@@ -128,6 +158,7 @@ fn rule(rule: &config::ContentRule) -> content::Rule {
         lists: rule.lists.clone(),
         categories: rule.categories.clone(),
         min_score: rule.min_score,
+        countries: rule.countries.iter().filter_map(|country| config::country_code(country)).collect(),
         hidden: rule.hidden,
         answer: rule.answer.map(|answer| match answer {
             Reply::Page => content::Answer::Page,

@@ -33,8 +33,8 @@ pub struct Snapshot {
     pub policy: Arc<Policy>,
     /// The rule sets by name.
     pub rule_sets: Vec<(String, Arc<Loaded>)>,
-    /// The content lists by name.
-    pub content: Vec<(String, crate::content::Loaded)>,
+    /// The content lists and the database of places.
+    pub content: crate::content::Files,
     /// The signatures of the virus check.
     pub virus: crate::virus::Loaded,
     /// Its names.

@@ -22,6 +22,10 @@ pub const RATIO: u64 = 2048;
 const HEAD: usize = 4096;
 /// Bytes handed on at a time.
 const STEP: usize = 16 << 10;
+/// Bytes behind a member of gzip: checksum and length.
+const TRAILER: u8 = 8;
+/// Members of gzip that are undone.
+const MEMBERS: u16 = 1024;
 /// Memory that LZMA may ask for.
 const LZMA_MEMORY: usize = 1 << 20;
 
@@ -136,7 +140,10 @@ struct Layer {
 }
 
 enum Engine {
-    Gzip(Header, Box<Decompress>),
+    /// How many members have ended, too.
+    Gzip(Header, Box<Decompress>, u16),
+    /// Bytes left of what follows a member of gzip; another may come, as many clients undo them.
+    GzipTail(u8, Box<Decompress>, u16),
     Inflate(Box<Decompress>),
     Brotli(Box<DecompressorWriter<Vec<u8>>>),
     Lzma(Box<lzma_rs::decompress::Stream<Vec<u8>>>),
@@ -149,7 +156,7 @@ enum Engine {
 impl std::fmt::Debug for Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Engine::Gzip(..) => "Gzip",
+            Engine::Gzip(..) | Engine::GzipTail(..) => "Gzip",
             Engine::Inflate(_) => "Inflate",
             Engine::Brotli(_) => "Brotli",
             Engine::Lzma(_) => "Lzma",
@@ -174,7 +181,7 @@ enum Step {
 impl Engine {
     fn new(coding: Coding) -> Engine {
         match coding {
-            Coding::Gzip => Engine::Gzip(Header::default(), Box::new(Decompress::new(false))),
+            Coding::Gzip => Engine::Gzip(Header::default(), Box::new(Decompress::new(false)), 0),
             Coding::Deflate => Engine::Inflate(Box::new(Decompress::new(false))),
             Coding::Zlib => Engine::Inflate(Box::new(Decompress::new(true))),
             Coding::Brotli => Engine::Brotli(Box::new(DecompressorWriter::new(Vec::new(), STEP))),
@@ -187,11 +194,8 @@ impl Engine {
 
     fn write(&mut self, bytes: &[u8], sink: &mut dyn FnMut(&[u8]) -> bool) -> Step {
         match self {
-            Engine::Gzip(header, inflate) => match header.skip(bytes) {
-                Some(used) => inflate_into(inflate, bytes.get(used..).unwrap_or_default(), sink),
-                None => Step::Error,
-            },
-            Engine::Inflate(inflate) => inflate_into(inflate, bytes, sink),
+            Engine::Gzip(..) | Engine::GzipTail(..) => self.members(bytes, sink),
+            Engine::Inflate(inflate) => inflate_into(inflate, bytes, sink).0,
             Engine::Brotli(writer) => {
                 let went = writer.write_all(bytes).and_then(|()| writer.flush());
                 let out = std::mem::take(writer.get_mut());
@@ -209,6 +213,47 @@ impl Engine {
     }
 }
 
+impl Engine {
+    /// Members of gzip, one behind the other.
+    fn members(&mut self, mut bytes: &[u8], sink: &mut dyn FnMut(&[u8]) -> bool) -> Step {
+        loop {
+            match std::mem::replace(self, Engine::Done) {
+                Engine::Gzip(mut header, mut inflate, ended) => {
+                    let Some(used) = header.skip(bytes) else { return Step::Error };
+                    bytes = bytes.get(used..).unwrap_or_default();
+                    let (step, used) = inflate_into(&mut inflate, bytes, sink);
+                    if !matches!(step, Step::End) {
+                        *self = Engine::Gzip(header, inflate, ended);
+                        return step;
+                    }
+                    bytes = bytes.get(used..).unwrap_or_default();
+                    *self = Engine::GzipTail(TRAILER, inflate, ended.saturating_add(1));
+                }
+                Engine::GzipTail(left, mut inflate, ended) => {
+                    let skipped = usize::from(left).min(bytes.len());
+                    bytes = bytes.get(skipped..).unwrap_or_default();
+                    match bytes.first() {
+                        None => {
+                            let left = left.saturating_sub(u8::try_from(skipped).unwrap_or(u8::MAX));
+                            *self = Engine::GzipTail(left, inflate, ended);
+                            return Step::All;
+                        }
+                        Some(0x1f) if ended < MEMBERS => {
+                            inflate.reset(false);
+                            *self = Engine::Gzip(Header::default(), inflate, ended);
+                        }
+                        Some(_) => return Step::End,
+                    }
+                }
+                other @ (Engine::Inflate(_) | Engine::Brotli(_) | Engine::Lzma(_) | Engine::Through | Engine::Done) => {
+                    *self = other;
+                    return Step::All;
+                }
+            }
+        }
+    }
+}
+
 fn written(well: bool, out: &[u8], sink: &mut dyn FnMut(&[u8]) -> bool) -> Step {
     if !out.is_empty() && !sink(out) {
         return Step::Stopped;
@@ -216,24 +261,27 @@ fn written(well: bool, out: &[u8], sink: &mut dyn FnMut(&[u8]) -> bool) -> Step 
     if well { Step::All } else { Step::Error }
 }
 
-fn inflate_into(inflate: &mut Decompress, mut bytes: &[u8], sink: &mut dyn FnMut(&[u8]) -> bool) -> Step {
+/// How it went, and how many bytes it used.
+fn inflate_into(inflate: &mut Decompress, mut bytes: &[u8], sink: &mut dyn FnMut(&[u8]) -> bool) -> (Step, usize) {
     let mut out = [0u8; STEP];
+    let start = inflate.total_in();
     loop {
         let (before_in, before_out) = (inflate.total_in(), inflate.total_out());
         let went = inflate.decompress(bytes, &mut out, FlushDecompress::Sync);
         let used = usize::try_from(inflate.total_in() - before_in).unwrap_or(usize::MAX);
         let made = usize::try_from(inflate.total_out() - before_out).unwrap_or(usize::MAX);
         let fresh = out.get(..made).unwrap_or_default();
+        let all = usize::try_from(inflate.total_in() - start).unwrap_or(usize::MAX);
         if !fresh.is_empty() && !sink(fresh) {
-            return Step::Stopped;
+            return (Step::Stopped, all);
         }
         bytes = bytes.get(used..).unwrap_or_default();
         match went {
-            Err(_) => return Step::Error,
-            Ok(flate2::Status::StreamEnd) => return Step::End,
+            Err(_) => return (Step::Error, all),
+            Ok(flate2::Status::StreamEnd) => return (Step::End, all),
             Ok(flate2::Status::Ok | flate2::Status::BufError) => {
                 if made == 0 && (used == 0 || bytes.is_empty()) {
-                    return Step::All;
+                    return (Step::All, all);
                 }
             }
         }
@@ -314,7 +362,7 @@ impl Layer {
                 let _ = writer.close();
                 out.append(writer.get_mut());
             }
-            Engine::Gzip(..) | Engine::Inflate(_) | Engine::Through | Engine::Done => {}
+            Engine::Gzip(..) | Engine::GzipTail(..) | Engine::Inflate(_) | Engine::Through | Engine::Done => {}
         }
     }
 }
@@ -392,6 +440,16 @@ mod tests {
         let middle = bytes.len() / 2;
         bytes[middle..].fill(0xff);
         assert!(undo(&[Coding::Gzip], &bytes, 100).len() > 1000);
+    }
+
+    #[test]
+    fn members_of_gzip_are_undone_one_behind_the_other() {
+        let bytes = [gzip(b"one, "), gzip(b"two"), b"what follows is no member".to_vec()].concat();
+        for step in [1, 3, 1000] {
+            assert_eq!(undo(&[Coding::Gzip], &bytes, step), b"one, two", "in steps of {step}");
+        }
+        let many = gzip(b"x").repeat(3000);
+        assert_eq!(undo(&[Coding::Gzip], &many, 1400).len(), usize::from(MEMBERS));
     }
 
     #[test]

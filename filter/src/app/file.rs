@@ -266,6 +266,8 @@ pub struct File {
     pub range: Option<(u64, u64, Option<u64>)>,
     /// It is a file for people, with a `fileinfo` of its own. `false`: a body without a name, for rules only.
     pub announced: bool,
+    /// Why its bytes are not what an application will see: a coding that is not undone, or too much that comes out.
+    pub opaque: Option<&'static str>,
     /// It has no length: only the end of its connection ends it.
     pub open_ended: bool,
     /// Its `fileinfo` was written.

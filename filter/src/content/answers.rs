@@ -96,6 +96,14 @@ pub fn name_answer(query: &[u8], sinkhole: Option<(Option<Ipv4Addr>, Option<Ipv6
     Some(out)
 }
 
+/// The answer that stands in place of another (a datagram's payload), to the same question.
+pub fn other_answer(answer: &[u8], sinkhole: Option<(Option<Ipv4Addr>, Option<Ipv6Addr>)>) -> Option<Vec<u8>> {
+    let mut query = answer.to_vec();
+    let flags = query.get_mut(2)?;
+    *flags &= 0x7f;
+    name_answer(&query, sinkhole)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -15,6 +15,7 @@ pub mod rules;
 pub mod table;
 pub mod watch;
 
+pub use crate::detect::sets::geo::Database as Places;
 pub use list::List;
 pub use rules::{Action, Content, Match, Rule, Site, Spec, Who};
 pub use watch::{Denial, Finding, Watch};
@@ -28,7 +29,7 @@ pub enum Kind {
     Tls,
     /// The server name of a QUIC handshake.
     Quic,
-    /// A question to the DNS.
+    /// A question to the DNS, or a name that its answer leads to (CNAME).
     Dns,
     /// No name: the address of the server at the flow's first packet.
     Address,

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use ipnetwork::IpNetwork;
 use weir_wire::{PortId, SwitchId};
 
+use super::Places;
 use super::list::List;
 use super::{Answer, Kind};
 
@@ -49,6 +50,9 @@ pub struct Rule {
     pub categories: Vec<String>,
     /// The least score of an entry that counts.
     pub min_score: u8,
+    /// Countries of servers (ISO 3166, in capitals), by the database of places. A rule that names some takes no questions to
+    /// the DNS, whose server is another.
+    pub countries: Vec<[u8; 2]>,
     /// Takes only what has no readable name: no server name, or an encrypted one.
     pub hidden: bool,
     /// How the initiator is told of a denial.
@@ -70,6 +74,8 @@ pub struct Spec {
     pub page: String,
     /// What a denied name is resolved to, of either family, where the answer is a sinkhole.
     pub sinkhole: (Option<std::net::Ipv4Addr>, Option<std::net::Ipv6Addr>),
+    /// Where addresses are.
+    pub places: Option<Arc<Places>>,
 }
 
 /// Who asks.
@@ -126,6 +132,7 @@ struct Compiled {
     lists: Vec<usize>,
     categories: Vec<String>,
     min_score: u8,
+    countries: Vec<[u8; 2]>,
     hidden: bool,
     answer: Option<Answer>,
     hits: AtomicU64,
@@ -140,6 +147,7 @@ pub struct Content {
     pub(super) unreadable_passes: bool,
     pub(super) page: String,
     sinkhole: (Option<std::net::Ipv4Addr>, Option<std::net::Ipv6Addr>),
+    places: Option<Arc<Places>>,
     denied: AtomicU64,
     judged: AtomicU64,
 }
@@ -171,6 +179,7 @@ impl Content {
             unreadable_passes: spec.unreadable_passes,
             page: spec.page.clone(),
             sinkhole: spec.sinkhole,
+            places: spec.places.clone(),
             ..Content::default()
         })
     }
@@ -188,7 +197,8 @@ impl Content {
     /// Whether some rule asks for the addresses of servers.
     pub fn asks_addresses(&self) -> bool {
         let has = |&list: &usize| self.lists.get(list).is_some_and(|(_, list)| list.has_addresses());
-        self.rules.iter().any(|rule| rule.takes(Kind::Address) && rule.lists.iter().any(has))
+        let asks = |rule: &Compiled| rule.lists.iter().any(has) || !rule.countries.is_empty();
+        self.rules.iter().any(|rule| rule.takes(Kind::Address) && asks(rule))
     }
 
     /// Judges a site: the rules that log and match, then the one that decides (the default where none does).
@@ -213,10 +223,17 @@ impl Content {
         if !rule.is_about(who) || !rule.takes(site.kind) || (rule.hidden && !nameless) {
             return None;
         }
+        if !rule.countries.is_empty() {
+            let country = self.places.as_ref().filter(|_| site.kind != Kind::Dns)?.country(site.server)?;
+            if !rule.countries.contains(&country) {
+                return None;
+            }
+        }
         let answer = rule.answer.filter(|answer| answer.fits(site.kind)).unwrap_or(Answer::usual(site.kind));
         let found = Match { rule: Some(number), action: rule.action, list: None, category: None, score: None, answer };
         if rule.lists.is_empty() {
-            return (site.kind != Kind::Address).then_some(found);
+            // An address alone is nothing to take, unless it is its country that is asked for.
+            return (site.kind != Kind::Address || !rule.countries.is_empty()).then_some(found);
         }
         rule.lists.iter().find_map(|&at| {
             let (_, list) = self.lists.get(at)?;
@@ -291,6 +308,9 @@ impl Compiled {
 }
 
 fn compile(rule: &Rule, spec: &Spec, known: &Known<'_>, errors: &mut Vec<String>) -> Compiled {
+    if !rule.countries.is_empty() && spec.places.is_none() {
+        errors.push(format!("content rule {}: countries need a database of places (content.geoip)", rule.name));
+    }
     let mut wrong = |what: &str, name: &str| {
         errors.push(format!("content rule {}: there is no {what} \"{name}\"", rule.name));
     };
@@ -332,6 +352,7 @@ fn compile(rule: &Rule, spec: &Spec, known: &Known<'_>, errors: &mut Vec<String>
         lists,
         categories: rule.categories.clone(),
         min_score: rule.min_score,
+        countries: rule.countries.clone(),
         hidden: rule.hidden,
         answer: rule.answer,
         hits: AtomicU64::new(0),
@@ -397,6 +418,30 @@ mod tests {
         assert_eq!((found.action, found.category.as_deref(), found.score), (Action::Deny, Some("malware"), Some(90)));
         let elsewhere = Site { server: "192.0.2.2".parse().unwrap(), ..site("low.example") };
         assert_eq!(content.judge(&WHO, &elsewhere).1.action, Action::Allow);
+    }
+
+    #[test]
+    fn countries_of_servers_are_conditions() {
+        let of = |countries: &[&[u8; 2]]| Rule {
+            countries: countries.iter().map(|code| **code).collect(),
+            ..rule("no", Action::Deny, &[])
+        };
+        // The database knows the lower half of all addresses.
+        let places = Places::new(crate::detect::sets::geo::tests::database("DE")).unwrap();
+        let spec = |rule, places| Spec { rules: vec![rule], places, ..Spec::default() };
+        let compile = |spec: &Spec| Content::compile(spec, &Known::default());
+        let content = compile(&spec(of(&[b"DE", b"FR"]), Some(Arc::new(places)))).unwrap();
+        assert!(content.asks_addresses());
+        let at = |address: &str, kind| {
+            let site = Site { server: address.parse().unwrap(), kind, ..site("a.example") };
+            content.judge(&WHO, &site).1.action
+        };
+        assert_eq!(at("9.1.2.3", Kind::Address), Action::Deny);
+        assert_eq!(at("9.1.2.3", Kind::Http), Action::Deny);
+        assert_eq!(at("9.1.2.3", Kind::Dns), Action::Allow);
+        assert_eq!(at("200.1.2.3", Kind::Address), Action::Allow);
+        let errors = compile(&spec(of(&[b"DE"]), None)).unwrap_err();
+        assert_eq!(errors, ["content rule no: countries need a database of places (content.geoip)"]);
     }
 
     #[test]

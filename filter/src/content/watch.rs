@@ -18,6 +18,8 @@ use crate::inspect::Direction;
 pub const HOSTS: usize = 8;
 /// Questions of a query that are judged; what asks more is refused as unreadable.
 const QUESTIONS: usize = 16;
+/// Records of an answer whose names are judged.
+const ANSWERS: usize = 64;
 /// Fields of a request that are searched for hosts.
 const FIELDS: usize = 1024;
 
@@ -104,13 +106,15 @@ impl Watch {
             let all = parser.transactions_mut();
             for index in 0..all.len() {
                 let Some((mark, transaction)) = all.get_mut(index) else { continue };
-                let skip = transaction.only().is_some_and(|only| only != Direction::Original);
+                let answers = transaction.only() == Some(Direction::Reply);
+                let skip = answers && kind != Kind::Dns;
                 if mark.judged || skip || transaction.progress(Direction::Original) < ready {
                     continue;
                 }
                 mark.judged = true;
                 let denial = match kind {
                     Kind::Http => self.request(transaction, findings),
+                    Kind::Dns if answers => self.answers(transaction, findings),
                     Kind::Dns => self.questions(transaction, findings),
                     Kind::Tls | Kind::Quic | Kind::Address => self.server_name(kind, transaction, findings),
                 };
@@ -206,6 +210,29 @@ impl Watch {
             if denial.is_some() || nth == QUESTIONS {
                 return denial.or(Some(Denial { answer: Answer::Silence, page: Vec::new() }));
             }
+        }
+        None
+    }
+
+    /// The names that an answer leads to: a chain of aliases has the owner of each record in it. The first is what was
+    /// asked, which has been judged.
+    fn answers(&self, transaction: &dyn Transaction, findings: &mut Vec<Finding>) -> Option<Denial> {
+        let (mut room, mut judged) = (Vec::new(), Vec::new());
+        let asked = transaction.buffer(Buffer::DnsQueriesName, Direction::Reply, 0, &mut room).and_then(name::host);
+        judged.push(asked);
+        for nth in 0..ANSWERS {
+            room.clear();
+            let owner = transaction.buffer(Buffer::DnsAnswersName, Direction::Reply, nth, &mut room)?;
+            let host = name::host(owner);
+            if judged.contains(&host) {
+                continue;
+            }
+            let denial =
+                self.judge(&Asked { kind: Kind::Dns, host: host.clone(), path: None, encrypted: false }, findings);
+            if denial.is_some() {
+                return denial;
+            }
+            judged.push(host);
         }
         None
     }

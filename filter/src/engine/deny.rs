@@ -30,8 +30,18 @@ impl Engine {
             answer @ (Answer::Nxdomain | Answer::Sinkhole) => {
                 ends = false;
                 let sinkhole = (answer == Answer::Sinkhole).then(|| self.policy.content().sinkhole());
-                if let Some(answer) = answers::name_answer(p.packet.payload(), sinkhole) {
-                    self.replies.answer(p.now, p.packet, &answer, p.pool);
+                let asked = self.table.at(slot).ports[0];
+                match (direction, p.packet.payload()) {
+                    (Direction::Original, query) => {
+                        if let Some(answer) = answers::name_answer(query, sinkhole) {
+                            self.replies.answer(p.now, p.packet, &answer, p.pool);
+                        }
+                    }
+                    (Direction::Reply, answer) => {
+                        if let Some(answer) = answers::other_answer(answer, sinkhole) {
+                            self.replies.instead(p.now, asked, (p.packet, &answer), p.pool);
+                        }
+                    }
                 }
             }
             Answer::Silence => {}

@@ -181,7 +181,7 @@ impl Engine {
         let tuple = flow.key.tuple(flow.initiator_is_low);
         let who = Who { switch: flow.key.switch(), port: flow.ports[0], address: tuple.source };
         let files = flow.key.is_tcp() && scan.concerns(who.switch, flow.ports);
-        (Watch::new(content, who, tuple.destination), files.then(|| Scan::new(scan)))
+        (Watch::new(content, who, tuple.destination), files.then(|| Scan::new(scan, tuple.destination)))
     }
 
     /// The rule set of a verdict.

@@ -2,8 +2,8 @@
 //!
 //! Zip members are read by their local headers, stored or deflated; what stands before the first header (programs that
 //! unpack themselves) is not skipped. A member that cannot be opened (encrypted, other methods, stored without a length)
-//! ends the reading of the archive, or is refused ([`super::Limits::refuse_opaque`]): its bytes are searched as they
-//! stand, but not what they hold.
+//! is passed over where its length is known, ends the reading of the archive where it is not, or is refused
+//! ([`super::Limits::refuse_opaque`]): its bytes are searched as they stand, but not what they hold.
 //!
 //! Limits: [`super::Limits`]. Memory: one inflater of about 45 KiB for each archive within an archive.
 
@@ -243,11 +243,20 @@ impl Container {
         let long = |at: usize| head.get(at..).and_then(<[u8]>::first_chunk).map_or(0, |&b| u32::from_le_bytes(b));
         let (flags, method, size) = (word(6), word(8), u64::from(long(18)));
         let left = u64::from(word(26)) + u64::from(word(28));
+        let sized = flags & 8 == 0 && size < u64::from(u32::MAX);
         let then = match method {
+            _ if (flags & 1 != 0 || !matches!(method, 0 | 8)) && sized && !budget.limits.refuse_opaque => {
+                // What follows it can be read.
+                self.state = State::ZipSkip { left: left.saturating_add(size), then: Method::Stored(0) };
+                if left.saturating_add(size) == 0 {
+                    self.state = State::ZipGap;
+                }
+                return Step::Used(30);
+            }
             _ if flags & 1 != 0 => return self.opaque(budget),
             8 => Method::Deflated,
             // Without its length a stored member has no end; with the Zip64 mark it stands elsewhere.
-            0 if flags & 8 == 0 && size < u64::from(u32::MAX) => Method::Stored(size),
+            0 if sized => Method::Stored(size),
             _ => return self.opaque(budget),
         };
         self.state = match (left, then) {

@@ -17,6 +17,7 @@ pub mod logic;
 pub mod pattern;
 pub mod pending;
 pub mod remote;
+pub mod resume;
 pub mod scanner;
 pub mod watch;
 
@@ -52,7 +53,8 @@ pub struct Limits {
     pub closed: bool,
     /// Archives that cannot be opened (encrypted, unknown methods) are refused; otherwise they are searched as they stand.
     pub refuse_opaque: bool,
-    /// Parts of files (HTTP ranges) are refused; otherwise each is searched by itself.
+    /// Parts of files (HTTP ranges) are refused, but for the first and what joins it in order, which is searched as one
+    /// file; otherwise other parts are searched by themselves.
     pub refuse_parts: bool,
     /// How long what ends a file is held back for a verdict; then it is a file that could not be judged.
     pub hold: Duration,
@@ -100,6 +102,8 @@ pub struct Policy {
     pub counts: Counts,
     /// Files that are searched at present.
     pub open: AtomicUsize,
+    /// Files of which a part was searched.
+    pub resumable: resume::Resumable,
 }
 
 /// What was done.

@@ -64,18 +64,25 @@ pub struct Scanner {
     file: Search,
     outcome: Outcome,
     place: Option<super::Place>,
+    /// What was searched begins where the file begins.
+    pub from_start: bool,
 }
 
 impl Scanner {
     /// A search of a new file.
     pub fn new(database: &Arc<Database>, limits: Limits) -> Scanner {
         let budget = Budget { limits, outer: 0, unfolded: 0, members: 0 };
-        Scanner { budget, file: Search::new(database, 0), outcome: Outcome::Clean, place: None }
+        Scanner { budget, file: Search::new(database, 0), outcome: Outcome::Clean, place: None, from_start: true }
     }
 
     /// Holds a place among the files that are searched at one time.
     pub fn hold(&mut self, place: super::Place) {
         self.place = Some(place);
+    }
+
+    /// Gives the place back.
+    pub fn let_go(&mut self) {
+        self.place = None;
     }
 
     /// Searches the next bytes.

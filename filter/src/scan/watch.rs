@@ -1,5 +1,6 @@
 //! The virus check's eye on one flow: hands the new bytes of its files to their scanners.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use weir_ids_rules::AppProtocol;
@@ -16,6 +17,7 @@ use crate::inspect::Direction;
 #[derive(Debug)]
 pub struct Scan {
     policy: Arc<Policy>,
+    server: IpAddr,
     /// The parser gave up on a protocol that carries files.
     blind: bool,
     /// What each direction waits for.
@@ -23,9 +25,9 @@ pub struct Scan {
 }
 
 impl Scan {
-    /// An eye by this policy, which has a database.
-    pub fn new(policy: &Arc<Policy>) -> Box<Scan> {
-        Box::new(Scan { policy: Arc::clone(policy), blind: false, pending: Default::default() })
+    /// An eye by this policy, which has a database, on a flow to this server.
+    pub fn new(policy: &Arc<Policy>, server: IpAddr) -> Box<Scan> {
+        Box::new(Scan { policy: Arc::clone(policy), server, blind: false, pending: Default::default() })
     }
 
     /// Searches what became readable in a step. `true`: the step is to be refused.
@@ -87,11 +89,16 @@ impl Scan {
         let protocol = on.1;
         let Some(database) = self.policy.database.clone() else { return false };
         let limits = self.policy.limits;
+        if let Some(why) = file.opaque.take() {
+            if limits.closed {
+                file.end_scan();
+            }
+            if self.limit(why, &file.name, file.size(), protocol, findings) {
+                return true;
+            }
+        }
         let bytes = file.take_tap();
         let ended = file.state != State::Open;
-        let part = file
-            .range
-            .is_some_and(|(first, last, whole)| first != 0 || whole.is_none_or(|whole| last.saturating_add(1) < whole));
         if file.scanner.is_none() {
             if bytes.is_empty() && !ended {
                 return false;
@@ -101,11 +108,15 @@ impl Scan {
                 file.end_scan();
                 return self.limit("too many files at one time in all", &file.name, file.size(), protocol, findings);
             };
-            let mut scanner = Box::new(Scanner::new(&database, limits));
+            let first = file.range.map_or(0, |(first, ..)| first);
+            let resumed = (first > 0).then(|| self.policy.resumable.take(self.server, &file.name, first)).flatten();
+            let from_start = resumed.is_some() || first == 0;
+            let mut scanner = resumed.unwrap_or_else(|| Box::new(Scanner::new(&database, limits)));
             scanner.hold(place);
+            scanner.from_start = from_start;
             file.scanner = Some(scanner);
             file.question = self.policy.remote.as_ref().map(|remote| Box::new(remote.ask()));
-            if part && limits.refuse_parts {
+            if !from_start && limits.refuse_parts {
                 file.end_scan();
                 return self.limit("a part of a file", &file.name, file.size(), protocol, findings);
             }
@@ -113,8 +124,9 @@ impl Scan {
         self.policy.counts.bytes(bytes.len() as u64);
         let Some(scanner) = &mut file.scanner else { return false };
         let mut outcome = scanner.update(&bytes).clone();
-        if outcome == Outcome::Clean && ended {
-            outcome = scanner.finish(file.state == State::Closed && !part).clone();
+        let goes_on = if ended { goes_on(scanner, (file.state, file.range, file.gaps)) } else { None };
+        if outcome == Outcome::Clean && ended && goes_on.is_none() {
+            outcome = scanner.finish(file.state == State::Closed && scanner.from_start).clone();
         }
         if outcome == Outcome::Clean {
             if self.ask(file, &bytes, on, findings) {
@@ -122,6 +134,9 @@ impl Scan {
                 return true;
             }
             if ended {
+                if let (Some(next), Some(scanner)) = (goes_on, file.scanner.take()) {
+                    self.policy.resumable.keep(self.server, &file.name, next, scanner);
+                }
                 file.end_scan();
             } else {
                 file.give_tap(bytes);
@@ -217,8 +232,27 @@ impl Scan {
     }
 }
 
+/// First and last byte and whole length of a part.
+type Range = (u64, u64, Option<u64>);
+
 /// The direction of a file, and what carries it.
 type On = (Direction, AppProtocol);
+
+/// The place at which another transfer may go on with a file that has ended: behind the range that was asked for, or where
+/// it was broken off.
+fn goes_on(scanner: &Scanner, (state, range, gaps): (State, Option<Range>, bool)) -> Option<u64> {
+    match (state, range) {
+        _ if !scanner.from_start || gaps => None,
+        (State::Closed, Some((_, last, whole))) => {
+            let next = last.checked_add(1)?;
+            // Bytes that were coded are counted otherwise, and cannot be joined.
+            let joins = whole.is_none_or(|whole| next < whole) && scanner.size() == next;
+            joins.then_some(next)
+        }
+        (State::Truncated, None) if scanner.size() > 0 => Some(scanner.size()),
+        (State::Open | State::Closed | State::Truncated, _) => None,
+    }
+}
 
 /// A file that goes on, of which nobody knows when it ends.
 fn is_open_ended(file: &File) -> bool {

@@ -28,7 +28,7 @@ pub struct Apache {
 }
 
 impl Apache {
-    /// Serves each site of `sites` at ports 80 and 443 of every address; its page says "this is NAME".
+    /// Serves each site of `sites` at ports 80 and 443 of every address, by HTTP/1 and where Apache can by HTTP/2; its page says "this is NAME".
     pub fn start(host: &Namespace, sites: &[&str]) -> Result<Apache, Failure> {
         let scratch = Scratch::new("apache")?;
         let folder = scratch.path().display().to_string();
@@ -37,12 +37,13 @@ impl Apache {
             "ServerRoot {folder}\nServerName localhost\nPidFile {folder}/pid\nErrorLog {folder}/error.log\n\
              DefaultRuntimeDir {folder}\nMutex file:{folder}\nListen 80\nListen 443\n"
         );
-        for module in ["mpm_event", "authz_core", "ssl", "socache_shmcb", "dir"] {
+        for module in ["mpm_event", "authz_core", "ssl", "socache_shmcb", "dir", "http2"] {
             if Path::new(MODULES).join(format!("mod_{module}.so")).exists() {
                 // Writing to a String cannot fail.
                 let _ = writeln!(text, "LoadModule {module}_module {MODULES}/mod_{module}.so");
             }
         }
+        let _ = writeln!(text, "<IfModule http2_module>\nProtocols h2 h2c http/1.1\n</IfModule>");
         for site in sites {
             let root = scratch.path().join(site);
             std::fs::create_dir_all(&root)?;

@@ -111,7 +111,7 @@ impl Drop for Namespace {
 }
 
 /// Moves the calling thread into a namespace; the caller's thread ends there.
-fn enter(name: &str) -> Result<(), Failure> {
+pub(super) fn enter(name: &str) -> Result<(), Failure> {
     let path = format!("/run/netns/{name}");
     let file = std::fs::File::open(&path).map_err(|e| Failure::of(&path, e))?;
     let kind = Some(LinkNameSpaceType::Network);

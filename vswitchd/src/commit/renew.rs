@@ -17,7 +17,7 @@ use crate::{content, virus};
 pub type WallClock = Box<dyn Fn() -> (i64, i64) + Send + Sync>;
 
 /// What files said: rule sets, content lists, signatures.
-type Read<'a> = (&'a [(String, Arc<Loaded>)], &'a [(String, content::Loaded)], &'a virus::Loaded);
+type Read<'a> = (&'a [(String, Arc<Loaded>)], &'a content::Files, &'a virus::Loaded);
 
 impl Controller {
     /// Makes the policy anew where it depends on something that has changed since: a schedule that has opened or closed.

@@ -31,6 +31,9 @@ pub struct Content {
     /// Addresses that denied names are resolved to where a rule answers "sinkhole", one of a family.
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "one_or_many")]
     pub sinkhole: Vec<IpAddr>,
+    /// A database of places in MaxMind's format, for the countries of rules: an absolute path.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub geoip: Option<String>,
     /// The lists.
     #[serde(rename = "list", skip_serializing_if = "Vec::is_empty")]
     pub lists: Vec<ContentList>,
@@ -124,12 +127,21 @@ pub struct ContentRule {
     /// The least score of an entry that counts, 0 to 127.
     #[serde(default, skip_serializing_if = "is_default")]
     pub min_score: u8,
+    /// Countries of servers: two letters each (ISO 3166).
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "one_or_many")]
+    pub countries: Vec<String>,
     /// Only what has no readable name.
     #[serde(default, skip_serializing_if = "is_default")]
     pub hidden: bool,
     /// How the initiator is told of a denial; absent: as its protocol wants.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answer: Option<Reply>,
+}
+
+/// A country as databases name it.
+pub fn country_code(text: &str) -> Option<[u8; 2]> {
+    let code: [u8; 2] = text.as_bytes().try_into().ok()?;
+    code.iter().all(u8::is_ascii_alphabetic).then(|| code.map(|letter| letter.to_ascii_uppercase()))
 }
 
 impl super::Config {
@@ -151,6 +163,9 @@ impl super::Config {
             problems.unless(content.sinkhole.iter().filter(|address| family(address)).count() <= 1, || {
                 "content: sinkhole has two addresses of one family; give one of each at most".into()
             });
+        }
+        if let Some(file) = content.geoip.as_ref().filter(|file| !file.starts_with('/')) {
+            problems.add(format!("content: geoip = \"{file}\" must be absolute"));
         }
         for list in &content.lists {
             let name = &list.name;
@@ -174,6 +189,12 @@ impl super::Config {
         for list in rule.lists.iter().filter(|name| !self.content.lists.iter().any(|list| list.name == **name)) {
             problems.add(format!("{object}: there is no content list \"{list}\"; add a [[content.list]] of that name"));
         }
+        for country in rule.countries.iter().filter(|country| country_code(country).is_none()) {
+            problems.add(format!("{object}: country \"{country}\" is not of two letters, such as DE"));
+        }
+        problems.unless(rule.countries.is_empty() || self.content.geoip.is_some(), || {
+            format!("{object}: countries need a database of places; set content.geoip to its path")
+        });
         for port in rule.from.ports.iter().filter(|name| self.port(name).is_none()) {
             problems.add(format!("{object}: there is no port \"{port}\""));
         }

@@ -216,6 +216,7 @@ fn rule_of(spec: v1::ContentRuleSpec) -> Result<ContentRule, Refusal> {
         categories: spec.categories,
         min_score: narrow(&object, "min_score", spec.min_score)?,
         hidden: spec.hidden,
+        countries: spec.countries,
         answer: if spec.answer.is_empty() { None } else { Some(value("answer", &spec.answer)?) },
         name: spec.name,
     })
@@ -234,6 +235,7 @@ fn rule_to_proto(rule: &ContentRule) -> v1::ContentRuleSpec {
         categories: rule.categories.clone(),
         min_score: rule.min_score.into(),
         hidden: rule.hidden,
+        countries: rule.countries.clone(),
         answer: rule.answer.as_ref().map(label).unwrap_or_default(),
     }
 }

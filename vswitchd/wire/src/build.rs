@@ -16,7 +16,8 @@ pub use dscp::set_dscp;
 pub use errors::{IcmpError, icmp_error};
 pub use frames::{ArpKind, EchoKind, Ends, arp, fragments, icmp_echo, ip, packet, rarp, tagged, tcp, udp};
 pub use replies::{
-    Reset, Toward, Unreachable, bare_segment, datagram_back, last_segment, reset, reset_numbers, unreachable,
+    Reset, Toward, Unreachable, bare_segment, datagram_back, datagram_instead, last_segment, reset, reset_numbers,
+    unreachable,
 };
 pub use shift::{Stamp, scale_window, shift_ack, shift_quoted_seq, shift_sack, shift_seq, shift_stamp};
 pub use tags::{pop_tag, push_tag, push_tag_of, set_tag_type, set_vid, tag_type};

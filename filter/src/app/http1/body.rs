@@ -8,6 +8,16 @@ use crate::app::{Anomaly, decompress};
 /// The name of what forms carry besides files.
 const FIELD: &[u8] = b"field of a form";
 
+/// What is told of a body whose coding is not undone.
+pub const CODED: &str = "a content coding that is not undone";
+
+/// Whether a message names codings that are not undone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unknown {
+    None,
+    Some,
+}
+
 /// How a body is kept.
 #[derive(Clone, Copy, Debug)]
 pub struct Keep {
@@ -43,19 +53,23 @@ pub struct Body {
     nothing: Content,
     form: Option<Box<Multipart>>,
     decompressor: Option<Box<Decompressor>>,
+    /// Why what is undone is not all.
+    opaque: Option<&'static str>,
     begun: bool,
     keep: Option<Keep>,
 }
 
 impl Body {
     /// Names the codings to be undone, in the order in which they were applied.
-    pub fn set_codings(&mut self, codings: &[Coding]) {
+    pub fn set_codings(&mut self, codings: &[Coding], unknown: Unknown) {
+        self.opaque = (unknown == Unknown::Some).then_some(CODED);
         self.decompressor =
             (!codings.is_empty()).then(|| Box::new(Decompressor::new(codings, decompress::Limits::default())));
     }
 
     /// Nothing is undone.
     pub fn set_plain(&mut self) {
+        self.opaque = None;
         self.decompressor = None;
     }
 
@@ -71,11 +85,15 @@ impl Body {
         if let Some(boundary) = plan.boundary {
             self.whole = Some(Content::new(plan.keep.limits));
             self.form = Some(Box::new(Multipart::new(boundary)));
+            if let Some(why) = self.opaque {
+                self.mark_opaque(why);
+            }
             return;
         }
         if let Some(file) = self.files.open(plan.name.unwrap_or_default(), plan.keep.limits, plan.keep.hashed) {
             file.announced = plan.name.is_some();
             file.range = plan.range;
+            file.opaque = self.opaque;
         }
     }
 
@@ -95,8 +113,21 @@ impl Body {
         let status = decompressor.write(bytes, &mut |out| self.store(out, note));
         if status == Status::Bomb {
             note(Anomaly("http.compression_bomb"));
+            self.mark_opaque("a body that unfolds to too much");
         }
         self.decompressor = Some(decompressor);
+    }
+
+    /// The virus check is told that it is not handed all.
+    fn mark_opaque(&mut self, why: &'static str) {
+        let hashed = self.keep.map_or(Hashed::NO, |keep| keep.hashed);
+        let file = match self.files.current() {
+            Some(file) => Some(file),
+            None => self.files.silent(FIELD, hashed),
+        };
+        if let Some(file) = file {
+            file.opaque = Some(why);
+        }
     }
 
     fn store(&mut self, bytes: &[u8], note: &mut dyn FnMut(Anomaly)) {

@@ -31,7 +31,9 @@ use super::{Anomaly, Context, Description, Fed, Input, List, Parser, Settings, T
 use crate::event::Tuple;
 use crate::inspect::Direction;
 
+pub use body::CODED;
 use body::Keep;
+pub use codings::UNDONE_ELSEWHERE;
 use exchange::Exchange;
 pub use options::Options;
 

@@ -8,6 +8,7 @@ use super::stream::{Half, Stream, progress};
 use super::{DNS, Http2};
 use crate::app::decompress::{Coding, Decompressor, Limits as Bombs, Status};
 use crate::app::file::Limits;
+use crate::app::http1::{CODED, UNDONE_ELSEWHERE};
 use crate::app::{Anomaly, Settings, dns};
 use crate::inspect::Direction;
 
@@ -88,7 +89,11 @@ impl Http2 {
             }
         }
         if !std::mem::replace(&mut half.body_begun, true) {
-            half.files.open(b"", Limits { at_once: true, ..Limits::default() }, settings.hashed());
+            let opaque = half.value("content-encoding").is_some_and(is_unknown).then_some(CODED);
+            let file = half.files.open(b"", Limits { at_once: true, ..Limits::default() }, settings.hashed());
+            if let Some(file) = file {
+                file.opaque = opaque;
+            }
         }
         let Some(file) = half.files.current() else { return };
         match &mut half.decompressor {
@@ -96,6 +101,7 @@ impl Http2 {
             Some(decompressor) => {
                 if decompressor.write(bytes, &mut |out| file.append(out)) == Status::Bomb {
                     mark.note(Anomaly("http2.failed_decompression"));
+                    file.opaque = Some("a body that unfolds to too much");
                 }
             }
         }
@@ -128,6 +134,9 @@ impl Http2 {
     }
 }
 
+/// Codings on top of each other that are undone.
+const LAYERS: usize = 3;
+
 /// The codings that a body's headers name.
 fn codings(half: &Half) -> Option<Vec<Coding>> {
     let named = half.value("content-encoding")?;
@@ -139,9 +148,16 @@ fn codings(half: &Half) -> Option<Vec<Coding>> {
             b"br" => Some(Coding::Brotli),
             _ => None,
         })
-        .take(3)
+        .take(LAYERS)
         .collect();
     (!codings.is_empty()).then_some(codings)
+}
+
+/// Whether some coding of these is not undone.
+fn is_unknown(named: &[u8]) -> bool {
+    let words = || named.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
+    words().count() > LAYERS
+        || words().any(|word| UNDONE_ELSEWHERE.iter().any(|known| word.eq_ignore_ascii_case(known)))
 }
 
 /// What is odd in a request's headers.

@@ -9,6 +9,7 @@ mod evasion;
 mod files;
 mod fragments;
 mod limits;
+mod names;
 mod odd;
 mod plain;
 mod quota;

@@ -7,7 +7,7 @@ use crate::content::{self, Action as Judged, Answer, List};
 
 const WEB: u16 = 80;
 
-fn filtering(rule: content::Rule, list: &str) -> Spec {
+pub fn filtering(rule: content::Rule, list: &str) -> Spec {
     let mut spec = spec(Action::Allow, vec![]);
     spec.content = content::Spec {
         rules: vec![rule],
@@ -18,12 +18,12 @@ fn filtering(rule: content::Rule, list: &str) -> Spec {
     spec
 }
 
-fn deny() -> content::Rule {
+pub fn deny() -> content::Rule {
     content::Rule { name: "no".into(), action: Judged::Deny, lists: vec!["bad".into()], ..content::Rule::default() }
 }
 
 /// What the client says in pieces of this size; where it ends, the bytes the server got, and how.
-fn say(world: &mut World, port: u16, text: &[u8], size: usize) -> (Fate, Vec<u8>) {
+pub fn say(world: &mut World, port: u16, text: &[u8], size: usize) -> (Fate, Vec<u8>) {
     world.handshake(A, 1000, B, port).unwrap();
     let (mut at, mut heard) = (101u32, Vec::new());
     for piece in text.chunks(size) {
@@ -40,7 +40,7 @@ fn say(world: &mut World, port: u16, text: &[u8], size: usize) -> (Fate, Vec<u8>
     (Ok(()), heard)
 }
 
-const DENIED: Fate = Err(DropReason::Content);
+pub const DENIED: Fate = Err(DropReason::Content);
 
 #[test]
 fn a_request_is_refused_however_it_is_cut_and_answered_with_a_page() {
@@ -182,7 +182,7 @@ fn hidden_server_names_have_rules_of_their_own_and_the_default_otherwise() {
     }
 }
 
-fn query(name: &[u8]) -> Vec<u8> {
+pub fn query(name: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0xab, 0xcd, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
     for label in name.split(|&b| b == b'.') {
         bytes.push(label.len() as u8);

@@ -114,8 +114,20 @@ pub fn last_segment(packet: &Packet, payload: &[u8], pool: &mut Pool) -> Option<
 
 /// A datagram to the sender of `packet`, a datagram itself, as if from its receiver.
 pub fn datagram_back(packet: &Packet, payload: &[u8], pool: &mut Pool) -> Option<Packet> {
-    let (source, destination) = packet.addresses()?;
-    let (source_port, destination_port) = packet.ports()?;
+    datagram(packet, payload, Toward::Sender, pool)
+}
+
+/// A datagram in place of `packet`: from its sender, to where it was going. `None` as for [`datagram_back`].
+pub fn datagram_instead(packet: &Packet, payload: &[u8], pool: &mut Pool) -> Option<Packet> {
+    datagram(packet, payload, Toward::Receiver, pool)
+}
+
+fn datagram(packet: &Packet, payload: &[u8], toward: Toward, pool: &mut Pool) -> Option<Packet> {
+    let (mut source, mut destination) = packet.addresses()?;
+    let (mut source_port, mut destination_port) = packet.ports()?;
+    if toward == Toward::Receiver {
+        (source, destination, source_port, destination_port) = (destination, source, destination_port, source_port);
+    }
     if packet.headers.protocol != PROTOCOL_UDP || packet.dst_mac().is_multicast() {
         return None;
     }
@@ -124,7 +136,7 @@ pub fn datagram_back(packet: &Packet, payload: &[u8], pool: &mut Pool) -> Option
     let [c, d] = source_port.to_be_bytes();
     let [e, f] = length.to_be_bytes();
     let network = IpHeader::new(destination, source, PROTOCOL_UDP, usize::from(length));
-    originate(packet, Toward::Sender, &[network.bytes(), &[a, b, c, d, e, f, 0, 0], payload], pool)
+    originate(packet, toward, &[network.bytes(), &[a, b, c, d, e, f, 0, 0], payload], pool)
 }
 
 /// Why a destination cannot be reached.

@@ -47,10 +47,81 @@ fn content_codings() {
 }
 
 #[test]
+fn ranges_that_follow_each_other() {
+    let partial = |from: usize, bytes: &[u8], whole: usize| {
+        let last = from + bytes.len() - 1;
+        let head = format!(
+            "HTTP/1.1 206 Partial\r\nContent-Range: bytes {from}-{last}/{whole}\r\nContent-Length: {}\r\n\r\n",
+            bytes.len()
+        );
+        [head.as_bytes(), bytes].concat()
+    };
+    let two: fn(u16) -> Vec<Line> =
+        |n| [0, 4000].map(|more| Line { opener: A, source: 2000 + more + n, port: 80 }).into();
+    for lines in [web_line, two] {
+        check(Knows::Whole, |file| {
+            let (first, second) = file.split_at(file.len() / 2);
+            let before = first.to_vec();
+            let mut carrier = Carrier {
+                name: "HTTP, two ranges".into(),
+                lines,
+                turns: vec![turn(true, GET), turn(false, partial(0, first, file.len())), turn(true, GET)],
+                said: partial(first.len(), second, file.len()),
+                undo: Box::new(move |bytes| [&before[..], &body(bytes)].concat()),
+                ..response("", "", file, <[u8]>::to_vec)
+            };
+            carrier.turns[2].line = lines(0).len() - 1;
+            carrier
+        });
+    }
+}
+
+#[test]
+fn a_coding_that_is_not_undone_is_refused() {
+    // Nothing is known of such a file, so that its twin is refused as well.
+    let spec = checking();
+    for coding in ["zstd", "gzip, ZSTD", "compress"] {
+        let carrier =
+            response(coding, &format!("Content-Encoding: {coding}\r\n"), b"\x28\xb5\x2f\xfd coded", <[u8]>::to_vec);
+        let mut world = World::new(&spec);
+        let got = Play::begin(&mut world, &carrier, 0).carry(&carrier, &[0..50, 50..carrier.said.len()]);
+        assert!(got.len() < carrier.said.len(), "{coding}");
+        assert_eq!(
+            world.events().iter().filter(|event| *event == "virus a content coding that is not undone http").count(),
+            1
+        );
+    }
+}
+
+#[test]
+fn a_body_that_unfolds_to_too_much_is_refused() {
+    let carrier =
+        response("a bomb", "Content-Encoding: gzip, gzip\r\n", &gzip(&gzip(&vec![0; 64 << 20])), <[u8]>::to_vec);
+    let mut world = World::new(&checking());
+    let length = carrier.said.len();
+    let got = Play::begin(&mut world, &carrier, 0).carry(&carrier, &[0..length / 2, length / 2..length]);
+    assert!(got.len() < length);
+    let told = world.events();
+    assert!(told.iter().any(|event| event == "virus a body that unfolds to too much http"), "{told:?}");
+}
+
+#[test]
 fn containers() {
     check(Knows::Whole, |file| response("a gzip", "", &gzip(file), ungzip));
     check(Knows::Whole, |file| response("a zip, deflated", "", &zip_deflated(file), unzip_deflated));
     check(Knows::Whole, |file| response("a zip, stored", "", &zip_stored(file), unzip_stored));
+    let behind = |file: &[u8]| {
+        let mut locked = zip_stored(b"locked");
+        locked.truncate(locked.len() - 4);
+        // Encrypted, as its flags say: what follows it is read all the same.
+        locked[6] = 1;
+        [&locked[..], &zip_deflated(file)].concat()
+    };
+    check(Knows::Whole, |file| {
+        response("a zip behind what is encrypted", "", &behind(file), |b| {
+            unzip_deflated(b.get(41..).unwrap_or_default())
+        })
+    });
     check(Knows::Whole, |file| response("a tar.gz", "", &gzip(&tar(file)), |b| untar(&ungzip(b))));
     let nested = |file: &[u8]| zip_deflated(&gzip(&zip_stored(&zip_deflated(file))));
     let undo = |b: &[u8]| unzip_deflated(&unzip_stored(&ungzip(&unzip_deflated(b))));
@@ -87,6 +158,7 @@ fn uploads() {
     const FORM: &str = "Content-Type: multipart/form-data; boundary=XX\r\n";
     check(Knows::Whole, |file| post("", file, <[u8]>::to_vec));
     check(Knows::Whole, |file| post("Content-Encoding: gzip\r\n", &gzip(file), ungzip));
+    check(Knows::Whole, |file| post("Content-Encoding: br\r\n", &brotli(file), unbrotli));
     check(Knows::Whole, |file| post(FORM, &form("name=\"f\"; filename=\"a.com\"", file), <[u8]>::to_vec));
     check(Knows::Whole, |file| post(FORM, &form("name=\"text\"", file), <[u8]>::to_vec));
     check(Knows::Whole, |file| post(FORM, &form("name=\"f\"; filename*=UTF-8''a.com", file), <[u8]>::to_vec));
