@@ -8,6 +8,7 @@ use weir_wire::{DropReason, Offload, Packet, Pool, PortId, SwitchId};
 
 use crate::fabric::{BURST, Bench};
 use crate::inspection::{self, Inspected, Text};
+use crate::lists::{self, Asked};
 use crate::measure::{Figure, Rounds, timed};
 use crate::routing::{self, Edge};
 use crate::traffic::Flows;
@@ -57,6 +58,8 @@ pub fn run(rounds: &Rounds, wanted: &str, mut each: impl FnMut(Figure)) -> Resul
         ("TCP 62 KiB, not inspected", |r, n| inspection::stream(r, n, 62 << 10, (Inspected::No, Text::Plain))),
         ("TCP 62 KiB, starter rules", |r, n| inspection::stream(r, n, 62 << 10, (Inspected::Starter, Text::Plain))),
         ("TCP 62 KiB, settled", |r, n| inspection::stream(r, n, 62 << 10, (Inspected::Settled, Text::Plain))),
+        ("content list of 500k names, one of them", |r, n| lists::look_up(r, n, Asked::Listed)),
+        ("content list of 500k names, another", |r, n| lists::look_up(r, n, Asked::Other)),
         ("TCP 1448 B, starter rules, bait", |r, n| inspection::stream(r, n, 1448, (Inspected::Starter, Text::Baiting))),
     ];
     let one = cases.iter().any(|(name, _)| *name == wanted);

@@ -1,7 +1,10 @@
 //! The content filter between real programs: Apache with two name-based sites on one address, of which one is denied.
 
+use std::time::{Duration, Instant};
+
 use weir_tests::lab::{
-    Apache, Failure, Fetched, Lan, Wanted, fetch, skip_unless_root, skip_without, switch_with_rules, tap,
+    Apache, Failure, Fetched, HttpServer, Lan, Said, Wanted, converse, fetch, http_get, ping, skip_unless_root,
+    skip_without, switch_with_rules, tap,
 };
 
 const CONTENT: &str = r#"
@@ -118,5 +121,45 @@ fn a_reloaded_list_holds_at_once_and_a_broken_one_changes_nothing() -> Result<()
     assert_eq!(refused.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&refused.stderr).contains("content list bad"));
     assert_eq!((status("good.example")?, status("bad.example")?), (403, 200));
+    Ok(())
+}
+
+#[test]
+fn a_list_of_hundreds_of_thousands_of_names_is_reloaded_without_loss() -> Result<(), Failure> {
+    const NAMES: usize = 300_000;
+    if skip_unless_root() {
+        return Ok(());
+    }
+    let lan = lan()?;
+    let [web, desk, lab] = &lan.hosts[..] else { unreachable!() };
+    let list = list_of(&lan).ok_or_else(|| Failure::new("no list in the configuration"))?;
+    let server = HttpServer::start(&web.namespace, web.at(80), "a page")?;
+    let mut open = converse(&desk.namespace, &web.namespace, web.at(7000))?;
+    let names =
+        |from: usize| (from..from + NAMES).map(|n| format!("host-{n}.test,ads,{}\n", n % 100)).collect::<String>();
+    for from in [0, NAMES / 2] {
+        std::fs::write(&list, names(from))?;
+        let (took, pings) = std::thread::scope(|scope| -> Result<_, Failure> {
+            let pinging = scope.spawn(|| ping(&lab.namespace, &web.address.to_string(), 5_000));
+            let begun = Instant::now();
+            lan.daemon.ctl(&["content", "list", "reload"])?;
+            let took = begun.elapsed();
+            Ok((took, pinging.join().map_err(|_| Failure::new("the pings failed"))??))
+        })?;
+        assert_eq!(pings.lost(), 0, "nothing is lost meanwhile");
+        assert_eq!(open.say(b"still here", Duration::from_secs(5))?, Said::Heard, "what is open stays open");
+        let shown = lan.daemon.ctl_json(&["content", "list", "show"])?;
+        let of = |member: &str| shown[0][member].as_u64().unwrap_or(0);
+        assert_eq!((of("entries"), of("refused")), (NAMES as u64, 0), "{shown}");
+        let each = of("memory") as f64 / NAMES as f64;
+        println!("{NAMES} names in force after {took:.2?}, {each:.1} bytes each");
+        assert!(each <= 16.0, "{each}");
+        for (n, denied) in [(from, true), (from + NAMES - 1, true), (from + NAMES, false)] {
+            let asked =
+                lan.daemon.ctl(&["content", "test", &format!("http://www.host-{n}.test/"), "--from", "desk"])?;
+            assert_eq!(asked.contains("deny by rule no-bad, list bad, category ads"), denied, "{asked}");
+        }
+    }
+    assert!(http_get(&desk.namespace, server.address(), "/")?.is_page_with("a page"));
     Ok(())
 }

@@ -268,10 +268,16 @@ impl Engine {
 
     /// Tells of the sites that content rules noted or denied.
     fn tell_sites(&mut self, p: &Passing<'_, '_>, flow: u64) {
-        for finding in self.findings.content.drain(..) {
+        // What is only listened to passes, whatever is said of it.
+        let listens = self.policy.mode(p.switch) == Mode::Listen;
+        for mut finding in self.findings.content.drain(..) {
+            if listens && finding.action == crate::content::Action::Deny {
+                finding.action = crate::content::Action::Log;
+            }
             self.teller.site(p.now, p.packet, (p.switch, flow), p.exits.sole(), finding);
         }
-        for finding in self.findings.files.drain(..) {
+        for mut finding in self.findings.files.drain(..) {
+            finding.blocked &= !listens;
             self.teller.file(p.now, p.packet, (p.switch, flow), p.exits.sole(), finding);
         }
     }

@@ -61,6 +61,33 @@ fn a_new_flow_beyond_the_budget_passes_the_firewall_and_nothing_else() {
 }
 
 #[test]
+fn the_firewall_and_the_content_filter_are_never_given_up() {
+    let mut spec = inspecting(&program(DROP));
+    spec.settings.cpu_budget = Some(TERMS);
+    spec.rules = vec![web_to_db(Action::Drop, PROTOCOL_TCP, 81)];
+    spec.content = crate::content::Spec {
+        rules: vec![crate::content::Rule {
+            name: "no".into(),
+            action: crate::content::Action::Deny,
+            lists: vec!["bad".into()],
+            ..crate::content::Rule::default()
+        }],
+        lists: vec![("bad".into(), Arc::new(crate::content::List::parse("bad.example")))],
+        ..crate::content::Spec::default()
+    };
+    let mut world = World::new(&spec);
+    world.handshake(A, 1000, B, 80).unwrap();
+    overspend(&mut world, Stage::Beyond);
+    for port in [81, 81] {
+        assert_eq!(world.send(&seg(A4, 1001, B4, port, TCP_SYN, 100, 0, b""), A, B), POLICY);
+    }
+    let get = b"GET / HTTP/1.1\r\nHost: bad.example\r\n\r\n";
+    assert_eq!(world.send(&seg(A4, 1000, B4, 80, TCP_ACK, 101, 501, get), A, B), Err(DropReason::Content));
+    world.handshake(A, 1003, B, 80).unwrap();
+    assert_eq!(world.send(&seg(A4, 1003, B4, 80, TCP_ACK, 101, 501, get), A, B), Err(DropReason::Content));
+}
+
+#[test]
 fn what_is_closed_waits_until_there_is_something_to_pay_with() {
     let mut world = world(OnFailure::Closed);
     overspend(&mut world, Stage::Beyond);

@@ -4,7 +4,7 @@ use super::sites::{DENIED, client_hello, deny, filtering, query, say};
 use super::*;
 use crate::app::http2::tests::{frame, literal};
 use crate::app::quic::tests::{crypto, initial};
-use crate::content::{self, Answer};
+use crate::content::{self, Action as Judged, Answer};
 use crate::inspect::Direction;
 
 const BAD: &str = "bad.example";
@@ -134,4 +134,30 @@ fn a_request_of_http_2_is_refused_and_its_neighbour_is_not() {
         let mut world = World::new(&filtering(deny(), BAD));
         assert_eq!(say(&mut world, 80, &asked("good.example"), size).0, Ok(()));
     }
+}
+
+#[test]
+fn sites_and_files_that_are_only_listened_to_are_told_of_as_allowed() {
+    let database = crate::scan::Database::read([("own.ndb", "Own.Marker:0:*:6f776e2d4d61726b6572\n")].into_iter());
+    let scan = crate::scan::Policy { database: Some(Arc::new(database)), ..crate::scan::Policy::default() };
+    let spec = Spec { listened: vec![SWITCH], scan: Arc::new(scan), ..filtering(deny(), BAD) };
+    let mut world = World::new(&spec);
+    let post = b"POST / HTTP/1.1\r\nHost: bad.example\r\nContent-Length: 10\r\n\r\nown-Marker";
+    assert_eq!(say(&mut world, 80, post, 20).0, Ok(()));
+    assert!(world.replies().is_empty(), "nobody is told");
+    let (mut sites, mut files) = (vec![], vec![]);
+    for event in world.engine.events().drain() {
+        match event {
+            Event::Content { finding, .. } => sites.push(finding.action),
+            Event::Virus { finding, .. } => files.push((finding.infected, finding.blocked)),
+            Event::Alert { .. }
+            | Event::Record { .. }
+            | Event::Drop { .. }
+            | Event::Allow { .. }
+            | Event::Shed { .. }
+            | Event::Notice(_)
+            | Event::Flow(_) => {}
+        }
+    }
+    assert_eq!((sites, files), (vec![Judged::Log], vec![(true, false)]));
 }
