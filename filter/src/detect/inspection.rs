@@ -148,6 +148,11 @@ impl Inspection {
         &self.app
     }
 
+    /// The same, to take something out of it.
+    pub fn layer_mut(&mut self) -> &mut App {
+        &mut self.app
+    }
+
     /// What the flow speaks.
     pub fn app(&self) -> AppFacts {
         let identity = self.app.identity();

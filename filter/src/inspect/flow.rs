@@ -4,6 +4,8 @@
 //! 2. The packet, and the bytes that became readable, are judged by the rules ([`Inspection`]).
 //! 3. What they decided is what becomes of the packet.
 
+mod watched;
+
 use std::sync::Arc;
 
 use weir_ids_rules::AppProtocol;
@@ -21,6 +23,7 @@ use crate::decode::{Events, Tcp, View};
 use crate::detect::{self, FlowFacts, FlowVerdict, Inspection, Step, StreamBytes, Verdict, oriented};
 use crate::event::Tuple;
 use crate::scan::Scan;
+pub use watched::Watched;
 
 /// Inspection state of one flow.
 #[derive(Debug)]
@@ -46,9 +49,6 @@ pub struct FlowInspect {
     /// Its first bytes were read.
     heard: bool,
 }
-
-/// What looks at a flow besides the rules: the content filter, and the virus check.
-pub type Watched = (Option<Box<Watch>>, Option<Box<Scan>>);
 
 /// One direction.
 #[derive(Debug, Default)]
@@ -215,29 +215,6 @@ impl FlowInspect {
         self.is_watched() || program.program().concerns(&self.tuple)
     }
 
-    /// Takes the content filter of a new policy; what the flow named before stays judged. `None`: nothing of its sites
-    /// is asked any more.
-    pub fn set_watch(&mut self, watched: Watched) {
-        self.take_watched(watched);
-        self.wants_stream |= self.is_watched();
-        if self.is_watched() {
-            self.take_up();
-        }
-    }
-
-    fn take_watched(&mut self, (watch, scan): Watched) {
-        let old = self.scan.take();
-        (self.watch, self.scan) = (watch, scan);
-        if let (Some(scan), Some(mut old)) = (self.scan.as_deref_mut(), old) {
-            scan.take_over(&mut old);
-        }
-    }
-
-    /// What is held back of the flow may be asked about again.
-    pub fn has_news(&self, now: Instant) -> bool {
-        self.scan.as_ref().is_none_or(|scan| scan.has_news(now))
-    }
-
     /// Where a segment stands whose delivery has to wait for the verdict on a file.
     fn hold(
         &mut self,
@@ -261,16 +238,6 @@ impl FlowInspect {
             gate: gate.place,
             until: gate.until,
         })
-    }
-
-    /// The content filter waits for the names of sites, or the virus check for files.
-    pub fn is_watched(&self) -> bool {
-        self.watch.is_some() || self.scan.is_some()
-    }
-
-    /// The content filter waits for the names of sites.
-    pub fn names_sites(&self) -> bool {
-        self.watch.is_some()
     }
 
     /// What the flow speaks, where that is known.

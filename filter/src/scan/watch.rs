@@ -30,6 +30,23 @@ impl Scan {
         Box::new(Scan { policy: Arc::clone(policy), server, blind: false, pending: Default::default() })
     }
 
+    /// Gives up the open files of a flow that is searched no more: their bytes would wait for nobody.
+    pub fn forget(app: &mut App) {
+        for nth in 0..app.parsers() {
+            let Some(parser) = app.parser_mut(nth) else { continue };
+            let all = parser.transactions_mut();
+            for index in 0..all.len() {
+                let Some((_, transaction)) = all.get_mut(index) else { continue };
+                for way in [Direction::Original, Direction::Reply] {
+                    if let Some(files) = transaction.files_mut(way) {
+                        files.list.iter_mut().for_each(File::end_scan);
+                        files.silent.clear();
+                    }
+                }
+            }
+        }
+    }
+
     /// Searches what became readable in a step. `true`: the step is to be refused.
     pub fn look(&mut self, app: &mut App, way: Direction, failed: bool, findings: &mut Vec<Finding>) -> bool {
         let (mut refuse, mut open_ended) = (false, false);

@@ -305,3 +305,14 @@ fn a_flow_without_files_settles() {
     assert!(talk.world.carry(&mut packet, B), "the flow goes the short way");
     talk.world.pool.give(packet.buffer);
 }
+
+#[test]
+fn a_file_that_is_searched_no_more_passes_and_costs_nothing() {
+    let mut talk = Talk::new(&checking(scan::Limits::default()), 80);
+    talk.say(ASK, GET, 100).unwrap();
+    let answer = response("", &[&[b'x'; 3000][..], &eicar()].concat());
+    let (first, rest) = answer.split_at(1500);
+    talk.say(TELL, first, 500).unwrap();
+    talk.world.install(&spec(Action::Allow, vec![]));
+    assert_eq!(talk.say(TELL, rest, 500), Ok(()));
+}

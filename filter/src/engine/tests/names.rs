@@ -156,6 +156,7 @@ fn sites_and_files_that_are_only_listened_to_are_told_of_as_allowed() {
             | Event::Allow { .. }
             | Event::Shed { .. }
             | Event::Notice(_)
+            | Event::File(_)
             | Event::Flow(_) => {}
         }
     }
