@@ -393,9 +393,8 @@ impl FlowInspect {
             let left_out = side.urgent.leave_out(start + stream.at, stream.text, &mut text);
             let stream = StreamBytes { text: &text, at: stream.at + left_out, fresh: 0, gap: 0, end: false };
             let again = Step { stream: Some(stream), packet: false, ..step };
-            let (shared, beside) = (&mut memory.shared, Beside::default());
-            let mut told = Told { findings, tells, beside, store: None };
-            self.inspection.look_again(&again, shared, &mut found, &mut told);
+            let mut told = Told { findings, tells, beside: Beside::default(), store: None };
+            self.inspection.look_again(&again, &mut memory.shared, &mut found, &mut told);
             conclude(&found, findings);
             undecided |= found.undecided;
             memory.text = text;
