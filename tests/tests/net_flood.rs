@@ -118,7 +118,8 @@ fn a_connection_through_the_proxy_keeps_window_scale_timestamps_and_selective_ac
     // What each end says of the connection: its flags, and the scales of what it sends and takes.
     let told = |host: &Namespace, port: u16| -> Result<(bool, String, String), Failure> {
         let filter = format!("( sport = :{port} or dport = :{port} )");
-        let out = host.inside(|| Ok(Command::new("ss").args(["-tin", "state", "established", &filter]).output()?))?;
+        let out =
+            host.inside(|| Ok(Command::new("ss").args(["-tine", "state", "established", &filter]).output()?))?;
         let text = String::from_utf8_lossy(&out.stdout).into_owned();
         let scales = text.split("wscale:").nth(1).and_then(|rest| rest.split(' ').next()?.split_once(','));
         let (sends, takes) = scales.ok_or_else(|| Failure::new(format!("no window scale in {text}")))?;
