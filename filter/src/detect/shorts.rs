@@ -46,10 +46,7 @@ impl Shorts {
 
     /// A filter for some of them, sorted; `None` without vector instructions.
     fn new(sorted: &[&[u8]]) -> Option<Shorts> {
-        let mut shorts = Shorts {
-            lower: [[0; 32]; WIDTH],
-            upper: [[0; 32]; WIDTH],
-        };
+        let mut shorts = Shorts { lower: [[0; 32]; WIDTH], upper: [[0; 32]; WIDTH] };
         if cfg!(not(target_arch = "x86_64")) {
             return None;
         }

@@ -53,7 +53,9 @@ use std::collections::BTreeMap;
 pub use appliance::{APPLIANCES_MAX, Appliance, Hairpin, Probe};
 pub use check::{PORTS_MAX, RULES_MAX, SWITCHES_MAX};
 pub use check_router::{INTERFACES_MAX, ROUTERS_MAX, ROUTES_MAX};
-pub use content::{CONTENT_RULES_MAX, Content, ContentList, ContentRule, Judgement, LISTS_MAX, Met, Reply, country_code};
+pub use content::{
+    CONTENT_RULES_MAX, Content, ContentList, ContentRule, Judgement, LISTS_MAX, Met, Reply, country_code,
+};
 pub use dscp::Dscp;
 pub use file_store::FileStore;
 pub use group::{GROUPS_MAX, Group, Members};
