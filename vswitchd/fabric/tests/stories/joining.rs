@@ -5,7 +5,7 @@ use weir_filter::event::FlowRecord;
 use weir_filter::{Event, Policy};
 use weir_wire::build::{Ends, fragments, tcp, udp};
 use weir_wire::numbers::{TCP_ACK, TCP_SYN};
-use weir_wire::{DropReason, PortId, SwitchId, TcpFields};
+use weir_wire::{DropReason, MacAddr, PortId, SwitchId, TcpFields};
 
 use std::sync::Arc;
 
@@ -43,6 +43,11 @@ fn flows(lab: &Lab) -> Vec<FlowRecord> {
     lab.fabric.engine().flows(100, |_| true)
 }
 
+/// The addresses of the network that joins, and where they are.
+fn known(lab: &Lab) -> Vec<(MacAddr, PortId)> {
+    lab.fabric.fdb(lab.now, OTHER).iter().map(|entry| (entry.mac, entry.port)).collect()
+}
+
 /// Nothing is taken up in its midst.
 fn strict(lab: &mut Lab) {
     let settings = weir_filter::spec::Settings { midstream_grace: std::time::Duration::ZERO, ..Default::default() };
@@ -66,7 +71,7 @@ fn connections_bindings_addresses_and_counters_go_on() {
     assert_eq!(joins.ports(b, &tcp(ends(32, 31), accept, &[], &[])), [a]);
     let mut before = [flows(&lab), flows(&joins)].concat();
     let received = joins.fabric.counters(PortId(a)).unwrap().received;
-    let addresses = joins.fabric.fdb(joins.now, OTHER);
+    let addresses = known(&joins);
     assert_eq!(addresses.len(), 2);
 
     join(&mut lab, joins);
@@ -76,7 +81,7 @@ fn connections_bindings_addresses_and_counters_go_on() {
     let names = |flows: &[FlowRecord]| flows.iter().map(|flow| (flow.flow, flow.packets)).collect::<Vec<_>>();
     assert_eq!(names(&after), names(&before), "the same flows, by the same numbers");
     assert_eq!(lab.fabric.counters(PortId(a)).unwrap().received, received);
-    assert_eq!(lab.fabric.fdb(lab.now, OTHER), addresses);
+    assert_eq!(known(&lab), addresses);
     // Segments in the midst of the connection pass, since it is known; those of another do not.
     let data = TcpFields { flags: TCP_ACK, seq: 1, ack: 1, ..syn };
     assert_eq!(lab.ports(a, &tcp(ends(31, 32), data, &[], b"on it goes")), [b]);
