@@ -240,13 +240,9 @@ impl Settings {
         let defrag_defaults = defrag::Settings::default();
         let decode = decode::Settings {
             checksums: checksum && capture_checks,
-            vxlan: options.ports("vars.port-groups.VXLAN_PORTS").unwrap_or(defaults.vxlan),
-            geneve: options.ports("vars.port-groups.GENEVE_PORTS").unwrap_or(defaults.geneve),
-            teredo: if options.flag("decoder.teredo.enabled", true) {
-                options.ports("vars.port-groups.TEREDO_PORTS").unwrap_or(defaults.teredo)
-            } else {
-                Vec::new()
-            },
+            vxlan: tunnel_ports(options, "vxlan", "VXLAN_PORTS", defaults.vxlan),
+            geneve: tunnel_ports(options, "geneve", "GENEVE_PORTS", defaults.geneve),
+            teredo: tunnel_ports(options, "teredo", "TEREDO_PORTS", defaults.teredo),
             defrag: defrag::Settings {
                 timeout: std::time::Duration::from_secs(options.number("defrag.timeout", 60)),
                 memory: options.size("defrag.memcap", defrag_defaults.memory as u64) as usize,
@@ -267,6 +263,16 @@ impl Settings {
             kinds: options.get("outputs.eve-log.types").map(Kinds::from_list).unwrap_or_default(),
         }
     }
+}
+
+/// The ports of a tunnel: its own, those of the variable, or the customary ones; none where it is switched off.
+fn tunnel_ports(options: &Options, name: &str, variable: &str, usual: Vec<u16>) -> Vec<u16> {
+    if !options.flag(&format!("decoder.{name}.enabled"), true) {
+        return Vec::new();
+    }
+    // Where the setting names the variable, there is no number in it.
+    let own = options.ports(&format!("decoder.{name}.ports")).filter(|ports| !ports.is_empty());
+    own.or_else(|| options.ports(&format!("vars.port-groups.{variable}"))).unwrap_or(usual)
 }
 
 /// A policy: its own, or the one for all exceptions, or what suits the mode. `lenient`: what suits is to go on.
@@ -356,6 +362,16 @@ mod tests {
             assert_eq!(size(text), Some(bytes), "{text}");
         }
         assert_eq!(size("many"), None);
+    }
+
+    #[test]
+    fn tunnels_have_ports_of_their_own_or_are_off() {
+        let of = |pairs: &[(&str, &str)]| Settings::from_options(&options(pairs), false).decode;
+        assert_eq!(of(&[]).vxlan, [4789]);
+        assert_eq!(of(&[("vars.port-groups.VXLAN_PORTS", "[1, 2]")]).vxlan, [1, 2]);
+        assert_eq!(of(&[("decoder.vxlan.ports", "$VXLAN_PORTS"), ("vars.port-groups.VXLAN_PORTS", "9")]).vxlan, [9]);
+        assert_eq!(of(&[("decoder.geneve.ports", "7000")]).geneve, [7000]);
+        assert!(of(&[("decoder.teredo.enabled", "no")]).teredo.is_empty());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::fs;
 use weir_filter::app;
 use weir_filter::capture::{Options, size};
 use weir_filter::detect::ProgramSettings;
-use weir_ids_rules::{AppProtocol, Variables};
+use weir_ids_rules::{AppProtocol, Variables, classification};
 
 use crate::arguments::Arguments;
 use crate::run::Failure;
@@ -47,6 +47,11 @@ pub fn variables(options: &Options) -> Variables {
         } else if let Some(name) = name.strip_prefix("vars.port-groups.") {
             variables.ports.insert(name.to_owned(), value.clone());
         }
+    }
+    // Without the file the customary classes hold.
+    let classes = options.get("classification-file").and_then(|path| fs::read_to_string(path).ok());
+    if let Some(text) = classes {
+        variables.classes = std::sync::Arc::new(classification::parse(&text).0);
     }
     variables
 }

@@ -64,6 +64,7 @@ impl Options {
             double_path: choice("double-decode-path").unwrap_or(false),
             double_query: choice("double-decode-query").unwrap_or(false),
             plus: choice("plusspace-decode").unwrap_or(false),
+            field_limit: usize::try_from(number("meta-field-limit", defaults.field_limit as u64)).unwrap_or(usize::MAX),
             ..defaults
         }
     }
