@@ -132,10 +132,13 @@ pub struct Finding {
 struct Sketch([u64; 4]);
 
 impl Sketch {
-    fn add(&mut self, hash: u64) {
-        if let Some(word) = self.0.get_mut((hash >> 6 & 3) as usize) {
-            *word |= 1 << (hash & 63);
-        }
+    /// Leaves the mark of a value; whether there was none like it.
+    fn add(&mut self, hash: u64) -> bool {
+        let bit = 1 << (hash & 63);
+        let Some(word) = self.0.get_mut((hash >> 6 & 3) as usize) else { return false };
+        let new = *word & bit == 0;
+        *word |= bit;
+        new
     }
 
     fn ones(&self) -> u32 {
@@ -157,6 +160,8 @@ struct Source {
     since: Instant,
     ports: Sketch,
     hosts: Sketch,
+    /// Different ports and hosts, as the sketches tell.
+    seen: [u32; 2],
     second: Instant,
     begun: [u32; 3],
     answered: [u32; 3],
@@ -169,6 +174,8 @@ struct Source {
 pub struct Suspects {
     sources: Box<[Option<Source>]>,
     seed: u64,
+    /// The place of the source that was asked for last: floods come from one after the other.
+    latest: usize,
     /// Until when any source is blocked: saves the look-up for most.
     blocks_until: Instant,
     evicted: u64,
@@ -177,7 +184,7 @@ pub struct Suspects {
 impl Suspects {
     /// None. `seed` keys the places.
     pub fn new(seed: u64) -> Suspects {
-        Suspects { sources: vec![None; SOURCES].into_boxed_slice(), seed, blocks_until: Instant::ZERO, evicted: 0 }
+        Suspects { sources: vec![None; SOURCES].into_boxed_slice(), seed, blocks_until: Instant::ZERO, evicted: 0, latest: 0 }
     }
 
     /// Sources that made room for others.
@@ -242,14 +249,22 @@ impl Suspects {
         let source = self.source(now, who);
         if now.since(source.since) > detection.window {
             (source.since, source.ports, source.hosts) = (now, Sketch::default(), Sketch::default());
+            source.seen = [0; 2];
         }
-        source.ports.add(mixed(seed ^ u64::from(port)));
-        source.hosts.add(mixed(seed ^ word(host)));
+        // Most failures of a source that has many of them are like others before.
+        if source.ports.add(mixed(seed ^ u64::from(port))) {
+            source.seen[0] = source.ports.distinct();
+        }
+        if source.hosts.add(mixed(seed ^ word(host))) {
+            source.seen[1] = source.hosts.distinct();
+        }
         let within = now.since(source.since);
-        let seen = [source.ports, source.hosts].map(|sketch| sketch.distinct());
-        let which = [Kind::PortScan, Kind::HostScan].into_iter().zip(seen).zip(limits);
+        let which = [Kind::PortScan, Kind::HostScan].into_iter().zip(source.seen).zip(limits);
         let over = which.filter(|&((_, seen), limit)| limit > 0 && seen >= limit);
         let (kind, number) = over.map(|(found, _)| found).max_by_key(|&(_, seen)| seen)?;
+        if source.quiet.get(kind as usize).is_some_and(|&until| now < until) {
+            return None;
+        }
         self.find_out(now, who, kind, (number, within), detection)
     }
 
@@ -289,6 +304,7 @@ impl Suspects {
             source.blocked_until = until;
             // What is found after the block is found anew.
             (source.ports, source.hosts) = (Sketch::default(), Sketch::default());
+            source.seen = [0; 2];
             self.blocks_until = self.blocks_until.max(until);
         }
         Some(Finding { who, kind, number, within, blocked_until })
@@ -311,32 +327,48 @@ impl Suspects {
 
     /// The source's place, another's where it has none.
     fn source(&mut self, now: Instant, who: Who) -> &mut Source {
-        let set = self.set(&who);
-        let known = set.clone().find(|&at| matches!(self.sources.get(at), Some(Some(source)) if source.who == who));
+        let is_it = |place: Option<&Option<Source>>| matches!(place, Some(Some(source)) if source.who == who);
+        if !is_it(self.sources.get(self.latest)) {
+            let set = self.set(&who);
+            self.latest = match set.clone().find(|&at| is_it(self.sources.get(at))) {
+                Some(at) => at,
+                None => self.make_room(now, set),
+            };
+        }
+        let source = self.sources[self.latest].get_or_insert_with(|| Source::new(now, who));
+        source.last = now;
+        source
+    }
+
+    /// A place of a set that is empty, or becomes empty by that.
+    fn make_room(&mut self, now: Instant, set: std::ops::Range<usize>) -> usize {
         let oldest = |at: &usize| match self.sources.get(*at) {
             Some(Some(source)) => (now < source.blocked_until, source.last),
             _ => (false, Instant::ZERO),
         };
-        let at = known.or_else(|| set.clone().min_by_key(oldest)).unwrap_or(set.start);
-        let fresh = Source {
+        let at = set.clone().min_by_key(oldest).unwrap_or(set.start);
+        if self.sources[at].take().is_some() {
+            self.evicted += 1;
+        }
+        at
+    }
+}
+
+impl Source {
+    fn new(now: Instant, who: Who) -> Source {
+        Source {
             who,
             last: now,
             since: now,
             ports: Sketch::default(),
             hosts: Sketch::default(),
+            seen: [0; 2],
             second: now,
             begun: [0; 3],
             answered: [0; 3],
             quiet: [Instant::ZERO; 5],
             blocked_until: Instant::ZERO,
-        };
-        let place = &mut self.sources[at];
-        if known.is_none() && place.replace(fresh).is_some() {
-            self.evicted += 1;
         }
-        let source = place.get_or_insert(fresh);
-        source.last = now;
-        source
     }
 }
 

@@ -91,11 +91,16 @@ struct RunArgs {
     /// Write events (alerts, drops, flows) to this file, one line of EVE JSON each.
     #[arg(long, value_name = "FILE")]
     eve: Option<PathBuf>,
+    /// Take the large tables from huge pages that are set aside (vm.nr_hugepages), as far as they suffice. Without this they
+    /// get huge pages where the system has some at hand.
+    #[arg(long)]
+    huge_pages: bool,
     /// Never sleep: lowest latency at the price of one busy CPU.
     #[arg(long)]
     poll: bool,
-    /// The longest time to go on polling after the last packet, in microseconds.
-    #[arg(long, value_name = "MICROSECONDS", default_value_t = 50, conflicts_with = "poll")]
+    /// The longest time to go on polling after the last packet, in microseconds. Packets that follow each other more closely
+    /// than this are awaited awake, which takes a whole CPU; where fewer come the worker sleeps.
+    #[arg(long, value_name = "MICROSECONDS", default_value_t = 200, conflicts_with = "poll")]
     poll_window: u64,
     /// Run the worker on this CPU only.
     #[arg(long, value_name = "NUMBER")]
@@ -151,6 +156,9 @@ fn run(args: RunArgs) -> Result<(), String> {
         (Some(certificate), Some(key), Some(client_ca)) => Some(TlsFiles { certificate, key, client_ca }),
         _ => None,
     };
+    if args.huge_pages {
+        weir_ports::huge_pages::use_reserved();
+    }
     let group = args.socket_group.as_deref().map(group_id).transpose()?;
     let options = Options {
         config: args.config,

@@ -13,6 +13,7 @@
 
 mod apply;
 mod commands;
+mod doze;
 mod fast_path;
 mod fleet;
 mod group_rates;
@@ -51,6 +52,7 @@ use weir_wire::{Epoch, Instant, PortId};
 
 use crate::mirror::BATCHES;
 
+use doze::Watch;
 use fast_path::{FastPaths, Places};
 use fleet::Fleet;
 pub use fleet::{NETWORKS_MAX, NetworkId};
@@ -178,6 +180,8 @@ struct Worker {
     outlets: Outlets,
     epoll: Epoll,
     tokens: Vec<u64>,
+    /// When the ports that say nothing are looked after.
+    watch: Watch,
     inbox: Receiver<Command>,
     stats: WorkerStats,
     window: Window,
@@ -200,6 +204,7 @@ impl Worker {
             fleet: Arc::clone(fleet),
             epoll,
             tokens: Vec::new(),
+            watch: Watch::default(),
             inbox,
             stats: WorkerStats::default(),
             window: Window::new(settings.poll_window),
@@ -245,6 +250,7 @@ impl Worker {
         if self.fleet.bell(self.index).rung.load(Ordering::Relaxed) {
             self.take_commands(now);
         }
+        self.listen(now);
         let received = match self.networks.as_mut_slice() {
             [only] => only.turn(now),
             _ => self.turn_of_many(now),
@@ -252,6 +258,7 @@ impl Worker {
         if received == 0 {
             self.stats.empty_turns += 1;
         }
+        self.watch.is_busy = received > 0;
         self.stats.turns += 1;
         received
     }
@@ -297,17 +304,10 @@ impl Worker {
                 tracing::error!("worker {} cannot sleep: {error}; it polls", self.index);
             }
         }
-        self.window.adapt(ready, now, clock::monotonic());
-        for &token in &tokens {
-            if token == WAKE {
-                self.fleet.bell(self.index).wake.drain();
-            }
-            let Ok(id) = u16::try_from(token) else { continue };
-            if let Some(slot) = self.networks.iter_mut().find_map(|network| network.ports.slot(PortId(id))) {
-                slot.port.on_event();
-            }
-        }
+        let woke = clock::monotonic();
+        self.window.adapt(ready, now, woke);
         self.tokens = tokens;
+        self.take_events(woke);
         self.networks.iter_mut().for_each(|network| network.disarm(&self.epoll));
     }
 }

@@ -244,6 +244,8 @@ impl Switch {
             path.display().to_string(),
             "--listen".to_owned(),
             format!("unix:{}", self.folder.join("control").display()),
+            // The peers have theirs from there, too.
+            "--huge-pages".to_owned(),
         ];
         if scenario.workers == 1 {
             arguments.extend(["--cpu".to_owned(), SWITCH_CORE.to_string()]);

@@ -19,8 +19,8 @@ use crate::flow::key::{self, Key};
 use crate::flow::tcp::Segment;
 use crate::inspect::Direction;
 
-/// The name of a packet's flow, computed once. Without one the packet goes the long way.
-#[derive(Clone, Copy, Debug, Default)]
+/// The name of a packet's flow, and its way in it, computed once. Without one the packet goes the long way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FlowName {
     key: Key,
     hash: u64,
@@ -79,6 +79,12 @@ impl FlowName {
         &self.key
     }
 
+    /// The hash; 0 where there is no name.
+    #[inline]
+    pub fn hash(&self) -> u64 {
+        self.hash
+    }
+
     pub(super) fn is_from_low(&self) -> bool {
         self.from_low
     }
@@ -120,7 +126,12 @@ impl Engine {
         if name.hash == 0 {
             return Carried::Unsettled;
         }
-        let Some(slot) = self.table.find(&name.key, name.hash) else {
+        let found = self.table.find_again(&name.key, name.hash, &self.carried).or_else(|| {
+            let slot = self.table.find(&name.key, name.hash)?;
+            self.carried = self.table.sighting(slot, name.hash);
+            Some(slot)
+        });
+        let Some(slot) = found else {
             // Where rules mark packets, or handshakes are done in a guest's place, the first ones too take the way on which
             // that is done.
             return if self.marks || !self.proxies.is_idle() { Carried::Unsettled } else { Carried::First };

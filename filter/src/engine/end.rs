@@ -73,12 +73,13 @@ impl Engine {
         self.suspect_ends(&flow);
         self.proxies.forget(slot);
         self.count_end(&flow);
-        self.finish(self.last_tick.max(flow.last), &mut flow);
+        let now = self.last_tick.max(flow.last);
+        self.finish(now, &mut flow);
         if let Some(mut inspect) = flow.inspect.take() {
             inspect.release(&mut self.memory);
         }
         if !flow.recorded {
-            self.teller.flow_ended(&flow, reason);
+            self.teller.flow_ended(now, &flow, reason);
         }
     }
 
@@ -168,7 +169,7 @@ impl Engine {
             if flow.number == 0 || flow.blocked || !chosen(&flow.record("killed")) {
                 continue;
             }
-            self.teller.flow_ended(flow, "killed");
+            self.teller.flow_ended(now, flow, "killed");
             self.table.at_mut(slot).recorded = true;
             self.block(now, slot);
             killed += 1;

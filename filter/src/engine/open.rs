@@ -173,6 +173,7 @@ impl Engine {
 
     /// The candidate's word on a first packet, by the same ways as the policy's.
     fn candidate(&self, start: &Start, exits: &Exits<'_>, of: impl Fn(Direction) -> Subject) -> Option<Decision> {
+        self.shadow.as_ref()?;
         let mut refusal = None;
         for &way in start.ways {
             let decision = self.shadow_word(&of(way), way, exits)?;

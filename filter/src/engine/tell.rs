@@ -1,7 +1,8 @@
 //! Telling people: scenes and events, without drowning them.
 //!
 //! A drop is told once for each flow and reason; one without a flow once in [`QUIET`] for each pair of ends and reason,
-//! and at most [`RATE`] a second. What is not told is counted: the drop itself always, the event as lost where there
+//! and at most [`RATE`] a second. Of flows that end at most [`RECORDS`] are told a second: more than that is a flood, and
+//! writing it down would take the processor from forwarding. What is not told is counted: the drop itself always, the event as lost where there
 //! was no room for it. Nothing is allocated for an event that is not kept.
 
 use std::sync::Arc;
@@ -27,6 +28,9 @@ const RATE: u64 = 200;
 /// The same at once.
 const BURST: u64 = 400;
 
+/// Flows that end and are told in a second, and at once.
+const RECORDS: u64 = 100_000;
+
 /// Makes events.
 #[derive(Debug)]
 pub(super) struct Teller {
@@ -34,6 +38,7 @@ pub(super) struct Teller {
     /// What was told lately, by its hash: the hash, and until when it is not told again.
     recent: Box<[(u64, Instant)]>,
     bucket: Bucket,
+    records: Bucket,
 }
 
 impl Teller {
@@ -42,6 +47,7 @@ impl Teller {
             events: Events::new(events),
             recent: vec![(0, Instant::ZERO); REMEMBERED].into_boxed_slice(),
             bucket: Bucket::new(RATE, BURST),
+            records: Bucket::new(RECORDS, RECORDS),
         }
     }
 
@@ -220,7 +226,10 @@ impl Teller {
     }
 
     /// A flow ended.
-    pub fn flow_ended(&mut self, flow: &Flow, reason: &'static str) {
+    pub fn flow_ended(&mut self, now: Instant, flow: &Flow, reason: &'static str) {
+        if !self.records.take(now) {
+            return self.events.count_lost();
+        }
         self.tell(|| Event::Flow(flow.record(reason)));
     }
 }
@@ -261,5 +270,21 @@ fn scene(now: Instant, packet: &Packet, switch: SwitchId, to: Option<PortId>, fl
         flow,
         packet: bytes.get(..SNAP).unwrap_or(bytes).into(),
         length: bytes.len() as u32,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_of_flows_that_end_is_told_up_to_its_rate_and_counted_beyond() {
+        let mut teller = Teller::new(1 << 20);
+        let flow = Flow::default();
+        let tell = |teller: &mut Teller, now, times: u64| (0..times).for_each(|_| teller.flow_ended(now, &flow, "closed"));
+        tell(&mut teller, Instant::from_secs(5), RECORDS + 7);
+        assert_eq!((teller.events.len() as u64, teller.events.lost()), (RECORDS, 7));
+        tell(&mut teller, Instant::from_secs(6), 10);
+        assert_eq!((teller.events.len() as u64, teller.events.lost()), (RECORDS + 10, 7));
     }
 }

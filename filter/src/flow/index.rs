@@ -50,6 +50,27 @@ impl Bucket {
         bits(low) | bits(high) << 4
     }
 
+    /// The way in which this place stands.
+    #[inline]
+    fn way_of(&self, tag: u16, slot: u32) -> Option<usize> {
+        let mut ways = self.fitting(tag);
+        while ways != 0 {
+            let way = ways.trailing_zeros() as usize & (WAYS - 1);
+            if self.slots[way] == slot + 1 {
+                return Some(way);
+            }
+            ways &= ways - 1;
+        }
+        None
+    }
+
+    /// The first way that is empty. Looks at all of them: which one it is cannot be guessed.
+    #[inline]
+    fn empty_way(&self) -> Option<usize> {
+        let empty = self.slots.iter().rev().fold(0, |ways, &slot| ways << 1 | u32::from(slot == 0));
+        (empty != 0).then(|| empty.trailing_zeros() as usize & (WAYS - 1))
+    }
+
     fn set(&mut self, way: usize, tag: u16, slot: u32) {
         self.slots[way] = slot + 1;
         let shift = way % 4 * 16;
@@ -171,7 +192,7 @@ impl Index {
     pub fn remove(&mut self, hash: u64, slot: u32) {
         for at in self.pair(hash) {
             let bucket = &mut self.buckets[at];
-            if let Some(way) = bucket.slots.iter().position(|&s| s == slot + 1) {
+            if let Some(way) = bucket.way_of(tag(hash), slot) {
                 bucket.slots[way] = 0;
                 self.len -= 1;
                 if let Some((hash, slot)) = self.stash.pop()
@@ -235,9 +256,7 @@ impl Index {
 }
 
 fn put(bucket: &mut Bucket, hash: u64, slot: u32) -> bool {
-    let Some(way) = bucket.slots.iter().position(|&s| s == 0) else {
-        return false;
-    };
+    let Some(way) = bucket.empty_way() else { return false };
     bucket.set(way, tag(hash), slot);
     true
 }

@@ -61,9 +61,9 @@ pub struct Memo {
 }
 
 /// What is remembered of a flow: four cache lines. A packet of a settled flow needs the first two, and the third where
-/// it is TCP.
+/// it is TCP. The first two stand in one pair of lines, which processors fetch together.
 #[derive(Debug, Default)]
-#[repr(C, align(64))]
+#[repr(C, align(128))]
 pub struct Flow {
     /// Its name.
     pub key: Key,

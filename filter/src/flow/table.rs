@@ -28,6 +28,15 @@ pub enum IsTcp {
     No,
 }
 
+/// Where a flow was found, for the next packet of it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sighting {
+    /// 0 where none was.
+    hash: u64,
+    slot: u32,
+    generation: u32,
+}
+
 /// The flows that one port has opened.
 #[derive(Clone, Copy, Debug, Default)]
 struct Share {
@@ -125,20 +134,27 @@ impl Table {
 
     /// Reads what packets with these hashes will need, so that they find it in the caches: first the index for all, then
     /// the flows, with their connections where it is TCP. The steps are short and have no branch on what they read, so
-    /// that the processor waits for many of them at the same time. Returns how many will not be found.
+    /// that the processor waits for many of them at the same time. Packets of the flow of
+    /// the one before them are passed over. Returns how many will not be found.
     #[inline]
     pub fn warm(&self, packets: impl Iterator<Item = (u64, IsTcp)> + Clone) -> usize {
-        let index = packets.clone().fold(0, |seen, (hash, _)| seen ^ self.index.touch(hash));
+        let (index, _) = packets.clone().fold((0, 0), |(seen, before), (hash, _)| match hash == before {
+            true => (seen, before),
+            false => (seen ^ self.index.touch(hash), hash),
+        });
         std::hint::black_box(index);
-        let (seen, missing) = packets.fold((0, 0), |(seen, missing), (hash, tcp)| {
+        let (seen, missing, _) = packets.fold((0, 0, 0), |(seen, missing, before), (hash, tcp)| {
+            if hash == before {
+                return (seen, missing, before);
+            }
             let candidate = self.index.candidate(hash);
             let missing = missing + usize::from(candidate.is_none());
             match self.flows.get(candidate.unwrap_or(0) as usize) {
                 Some(flow) => {
                     let connection = if tcp == IsTcp::Yes { flow.tcp.first_word() } else { 0 };
-                    (seen ^ flow.generation ^ flow.packets[0] as u32 ^ connection, missing)
+                    (seen ^ flow.generation ^ flow.packets[0] as u32 ^ connection, missing, hash)
                 }
-                None => (seen, missing),
+                None => (seen, missing, hash),
             }
         });
         std::hint::black_box(seen);
@@ -172,6 +188,21 @@ impl Table {
     #[inline]
     pub fn find(&self, key: &Key, hash: u64) -> Option<u32> {
         self.index.find(hash, |slot| self.flows.get(slot as usize).is_some_and(|flow| flow.key == *key))
+    }
+
+    /// The flow of this key, where it is the one that was found before.
+    #[inline]
+    pub fn find_again(&self, key: &Key, hash: u64, before: &Sighting) -> Option<u32> {
+        if before.hash != hash {
+            return None;
+        }
+        self.get(before.slot, before.generation).filter(|flow| flow.key == *key).map(|_| before.slot)
+    }
+
+    /// What finds the flow at this place again.
+    #[inline]
+    pub fn sighting(&self, slot: u32, hash: u64) -> Sighting {
+        Sighting { hash, slot, generation: self.at(slot).generation }
     }
 
     /// The flow at this place, while it is still the same.

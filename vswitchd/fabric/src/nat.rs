@@ -37,6 +37,7 @@ mod trace;
 
 pub use nat64::Nat64;
 pub use prefix::Nptv6;
+pub(crate) use short::Inward;
 
 use crate::router::Prefix;
 use crate::router::neighbor::Seeded;

@@ -8,7 +8,8 @@
 //! Of packets to a router the way knows the interface; their next hops are found once for each destination
 //! ([`crate::router::short`]), and what is changed in each of them when it leaves is noted as an [`Edit`].
 
-use weir_wire::{InterfaceId, Packet, PortId, SwitchId, Vid};
+use weir_filter::FlowName;
+use weir_wire::{InterfaceId, Packet, PortId, SwitchId, Template, Vid};
 
 use crate::bridge::{Bridge, Destination, Port};
 use crate::router::Routers;
@@ -47,10 +48,52 @@ pub(crate) struct Paths {
     pub hops: NextHops,
     /// What is to be changed in the packets of the run at hand, one for each where they are routed.
     pub edits: Vec<Edit>,
-    /// Packets for outside addresses, whose binding is to be looked for, and the hash of that look-up.
-    pub bound: Vec<(usize, u64)>,
+    /// Packets for outside addresses, whose binding is to be looked for.
+    pub bound: Vec<Bound>,
     /// Those from here on have the same source, and nothing has been learned since the first of them.
     fresh: usize,
+    /// The packet that came in last, where it followed one of its own flow.
+    last: Option<Last>,
+    /// The hash of the one that came in last; 0 where it has none.
+    last_hash: u64,
+}
+
+/// A packet for an outside address.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bound {
+    /// Its place in the burst.
+    pub at: usize,
+    /// Under this hash its binding is looked for.
+    pub hash: u64,
+    /// It is of the same flow as the one before it here.
+    pub again: bool,
+}
+
+/// A packet, for those of the same flow that follow it.
+#[derive(Debug)]
+struct Last {
+    template: Template,
+    port: PortId,
+    path: usize,
+    name: Known,
+}
+
+/// What is known of a packet's flow.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Known {
+    /// Its name.
+    Name(FlowName),
+    /// That it is for an outside address: the hash of its binding, and its place among those.
+    Outside(u64, usize),
+}
+
+impl Known {
+    fn hash(&self) -> u64 {
+        match self {
+            Known::Name(name) => name.hash(),
+            Known::Outside(hash, _) => *hash,
+        }
+    }
 }
 
 impl Paths {
@@ -67,6 +110,43 @@ impl Paths {
         path.received[1] += bytes;
         packet.vid = path.vid;
         Some(at)
+    }
+
+    /// The way of a packet that follows another one of its flow, and its flow's name; none yet of one for an outside address,
+    /// which is put among the others. `at` is its place in the burst. Finds its headers, counts it and gives it its VLAN and
+    /// its hash.
+    #[inline]
+    pub fn follow(&mut self, at: usize, packet: &mut Packet) -> Option<(usize, SwitchId, FlowName)> {
+        let last = self.last.as_mut().filter(|last| last.path >= self.fresh && last.port == packet.port)?;
+        if !packet.parse_like(&last.template) {
+            return None;
+        }
+        let path = self.all.get_mut(last.path)?;
+        path.received[0] += 1;
+        path.received[1] += packet.len() as u64;
+        packet.vid = path.vid;
+        let name = match &mut last.name {
+            Known::Name(name) => *name,
+            Known::Outside(hash, place) => {
+                let again = *place + 1 == self.bound.len();
+                *place = self.bound.len();
+                self.bound.push(Bound { at, hash: *hash, again });
+                FlowName::default()
+            }
+        };
+        packet.hash = name.hash();
+        Some((last.path, path.switch, name))
+    }
+
+    /// Notes a packet of a common kind, whose headers and way were found, for those that follow it. Only the second one in a
+    /// row is worth it.
+    #[inline]
+    pub fn note(&mut self, packet: &Packet, path: usize, name: Known) {
+        let hash = name.hash();
+        if std::mem::replace(&mut self.last_hash, hash) == hash && hash != 0 {
+            let port = packet.port;
+            self.last = packet.template().map(|template| Last { template, port, path, name });
+        }
     }
 
     /// A way of its own for a packet that was admitted and counted.
@@ -144,5 +224,6 @@ impl Paths {
         }
         self.hops.settle(routers);
         self.fresh = 0;
+        (self.last, self.last_hash) = (None, 0);
     }
 }

@@ -20,8 +20,8 @@ use weir_wire::{DropReason, Fragment, Instant, Nowhere, Origin, Packet, Pool, Po
 use crate::bridge::{Bridge, Destination, Kind, Parsed};
 use crate::egress::Egress;
 use crate::first_hop::{Bindings, is_dhcp};
-use crate::nat::Nat;
-use crate::path::Paths;
+use crate::nat::{Inward, Nat};
+use crate::path::{Bound, Known, Paths};
 use crate::rewrite::rewrite;
 use crate::router::{Routers, is_routable};
 use crate::serve::Serving;
@@ -132,6 +132,18 @@ impl Walk<'_> {
     /// Stop 3, the door of the switch, and the name of the flow.
     #[inline]
     fn arrive(&mut self, at: usize, packet: &mut Packet, paths: &mut Paths, origin: &dyn Origin) -> Lane {
+        if let Some((path, switch, name)) = paths.follow(at, packet) {
+            return match switch.is_zone() && !self.nat.is_idle() {
+                true => Lane::Edge(path, switch, name),
+                false => Lane::Common(path, switch, name),
+            };
+        }
+        self.arrive_first(at, packet, paths, origin)
+    }
+
+    /// The same for a packet that is not of the flow of the one before it.
+    #[inline]
+    fn arrive_first(&mut self, at: usize, packet: &mut Packet, paths: &mut Paths, origin: &dyn Origin) -> Lane {
         // What goes to many is looked at more closely, and what goes through a tunnel changes at the door.
         let special = self.bridge.special;
         let closely = packet.dst_mac().is_multicast() || special.tunnels && self.bridge.is_tunnel(packet.port);
@@ -180,25 +192,47 @@ impl Walk<'_> {
         if switch.is_zone() && !self.nat.is_idle() {
             let inward = self.nat.inward_hash(switch, packet);
             if inward == 0 {
-                return Lane::Edge(path, switch, self.engine.name(packet, switch));
+                let name = self.engine.name(packet, switch);
+                if !special.marks {
+                    paths.note(packet, path, Known::Name(name));
+                }
+                return Lane::Edge(path, switch, name);
             }
-            paths.bound.push((at, inward));
+            if !special.marks {
+                paths.note(packet, path, Known::Outside(inward, paths.bound.len()));
+            }
+            paths.bound.push(Bound { at, hash: inward, again: false });
             return Lane::Edge(path, switch, FlowName::default());
         }
-        Lane::Common(path, switch, self.engine.name(packet, switch))
+        let name = self.engine.name(packet, switch);
+        if !special.marks {
+            paths.note(packet, path, Known::Name(name));
+        }
+        Lane::Common(path, switch, name)
     }
 
     /// Gives the packets of a burst that come to routers which translate their inside destinations, as far as bindings
     /// are known, and names their flows.
     fn translate_burst(&mut self, burst: &mut [Packet], lanes: &mut [Lane], paths: &mut Paths) {
         self.nat.touch(&paths.bound);
-        for (at, hash) in paths.bound.drain(..) {
+        let mut before: Option<(Inward, FlowName)> = None;
+        for Bound { at, hash, again } in paths.bound.drain(..) {
             let (Some(packet), Some(Lane::Edge(_, zone, name))) = (burst.get_mut(at), lanes.get_mut(at)) else {
                 continue;
             };
-            if self.nat.inward_known(self.now, *zone, packet, hash) {
-                *name = self.engine.name(packet, *zone);
+            if again
+                && let Some((inward, known)) = &before
+            {
+                if self.nat.inward_again(self.now, packet, inward) {
+                    packet.hash = known.hash();
+                    *name = *known;
+                }
+                continue;
             }
+            before = self.nat.inward_known(self.now, *zone, packet, hash).map(|inward| {
+                *name = self.engine.name(packet, *zone);
+                (inward, *name)
+            });
         }
     }
 

@@ -141,6 +141,11 @@ pub trait Port: Send {
     /// several sources nests them in an epoll instance of its own.
     fn event_fd(&self) -> BorrowedFd<'_>;
 
+    /// Once armed it needs no turn until [`Port::event_fd`] is readable, also while the worker is busy with others.
+    fn may_doze(&self) -> bool {
+        false
+    }
+
     /// Called after a sleep in which [`Port::event_fd`] was readable: drains event counters, accepts, reconnects.
     fn on_event(&mut self);
 

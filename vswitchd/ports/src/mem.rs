@@ -267,6 +267,10 @@ impl Port for MemPort {
         self.shared.to_fabric.armed.store(false, Ordering::SeqCst);
     }
 
+    fn may_doze(&self) -> bool {
+        true
+    }
+
     fn event_fd(&self) -> BorrowedFd<'_> {
         self.shared.to_fabric.wake.as_fd()
     }

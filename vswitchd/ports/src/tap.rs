@@ -261,6 +261,10 @@ impl Port for TapPort {
         self.queues.iter_mut().for_each(Queue::wake);
     }
 
+    fn may_doze(&self) -> bool {
+        true
+    }
+
     fn event_fd(&self) -> BorrowedFd<'_> {
         self.epoll.as_fd()
     }

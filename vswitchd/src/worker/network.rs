@@ -158,7 +158,9 @@ impl Network {
                 received += self.ports.ids().get(index).copied().map_or(0, |id| self.serve(now, id));
             }
             self.rota.clear();
-            self.rota.extend(self.ports.entries().filter(|(_, slot)| slot.idle < IDLE_AFTER).map(|(id, _)| id));
+            self.rota.extend(
+                self.ports.entries().filter(|(_, slot)| slot.idle < IDLE_AFTER && !slot.dozes).map(|(id, _)| id),
+            );
         }
         self.is_busy = received > 0;
         received
@@ -189,7 +191,7 @@ impl Network {
 
     /// Stops 1 to 8 for one burst of one port.
     fn serve(&mut self, now: Instant, id: PortId) -> usize {
-        let Some(slot) = self.ports.slot(id) else { return 0 };
+        let Some(slot) = self.ports.slot(id).filter(|slot| !slot.dozes) else { return 0 };
         let room = slot.shaping.as_mut().map_or(BURST, |shaping| shaping.room(&mut self.rates, now, BURST));
         if room == 0 {
             return 0;
@@ -200,6 +202,7 @@ impl Network {
             return 0;
         }
         slot.idle = 0;
+        slot.heard = now;
         if let Some(shaping) = &mut slot.shaping {
             shaping.received(&mut self.rates, &self.burst);
         }
@@ -243,7 +246,7 @@ impl Network {
     pub fn arm(&mut self, now: Instant, epoll: &Epoll) -> (bool, Instant) {
         let mut wake = self.fast_paths.due().map_or(self.next_tick, |due| due.min(self.next_tick));
         let mut ready = false;
-        for (_, slot) in self.ports.entries() {
+        for (_, slot) in self.ports.entries().filter(|(_, slot)| !slot.dozes) {
             // A port that may bring nothing in would only wake us.
             let may_receive = slot.shaping.as_mut().is_none_or(|shaping| shaping.may_receive(&mut self.rates, now));
             if let Some(shaping) = &mut slot.shaping {
@@ -257,7 +260,7 @@ impl Network {
 
     /// Turns them off.
     pub fn disarm(&mut self, epoll: &Epoll) {
-        for (id, slot) in self.ports.entries() {
+        for (id, slot) in self.ports.entries().filter(|(_, slot)| !slot.dozes) {
             slot.port.disarm();
             if slot.shaping.as_mut().is_some_and(|shaping| std::mem::take(&mut shaping.is_unheard)) {
                 hear(epoll, id, slot);

@@ -1,7 +1,7 @@
 //! The ports a worker owns.
 
 use weir_ports::{Counters, Port};
-use weir_wire::{DropReason, PortId};
+use weir_wire::{DropReason, Instant, PortId};
 
 use super::shaping::Shaping;
 
@@ -21,6 +21,10 @@ pub(super) struct Slot {
     pub touched: bool,
     /// Turns since it last brought something in.
     pub idle: u32,
+    /// When it last brought something in, or told of something.
+    pub heard: Instant,
+    /// It is armed, and has no turn until it tells of something.
+    pub dozes: bool,
     /// What holds it to its rates, where it has any.
     pub shaping: Option<Box<Shaping>>,
 }
@@ -43,6 +47,11 @@ impl PortTable {
     /// The ports there are, in order of their numbers.
     pub fn ids(&self) -> &[PortId] {
         &self.active
+    }
+
+    /// Ports that have no turn until they tell of something.
+    pub fn dozing(&self) -> usize {
+        self.slots.iter().flatten().filter(|slot| slot.dozes).count()
     }
 
     pub(super) fn entries(&mut self) -> impl Iterator<Item = (PortId, &mut Slot)> {
@@ -72,7 +81,15 @@ impl PortTable {
         }
         let Some(slot) = self.slots.get_mut(index) else { return Some(port) };
         let shaping = slot.as_mut().and_then(|old| old.shaping.take());
-        let old = slot.replace(Slot { port, link: false, touched: false, idle: 0, shaping });
+        let old = slot.replace(Slot {
+            port,
+            link: false,
+            touched: false,
+            idle: 0,
+            heard: Instant::ZERO,
+            dozes: false,
+            shaping,
+        });
         if let Err(at) = self.active.binary_search(&id) {
             self.active.insert(at, id);
         }

@@ -286,3 +286,37 @@ fn a_worker_that_panics_is_told_of() {
     let ended: Vec<bool> = started.threads.into_iter().map(|thread| thread.join().is_ok()).collect();
     assert_eq!(ended, [true, false]);
 }
+
+#[test]
+fn a_port_that_dozes_is_heard_while_the_worker_polls_and_while_another_is_busy() {
+    let started = start(Settings { always_poll: true, ..settings() }).expect("a worker");
+    let (transaction, a, b) = two_ports();
+    block_on(started.handle.apply(transaction)).expect("applied");
+    let deadline = std::time::Instant::now() + PATIENCE;
+    let dozing = || block_on(started.handle.ask_of(PortId(0), |view| view.ports.dozing())).expect("an answer");
+    for (tag, busy) in [(1, false), (2, true)] {
+        // From a host of its own: one that moves about would look like a loop.
+        let mut said = frame(tag);
+        said[11] = 2;
+        while dozing() != if busy { 1 } else { 2 } {
+            assert!(std::time::Instant::now() < deadline, "the silent ports do not doze");
+            if busy {
+                a.inject(&frame(0), Offload::default());
+                while b.take().is_some() {}
+            }
+        }
+        assert!(b.inject(&said, Offload::default()));
+        let mut got = None;
+        while got.is_none() {
+            assert!(std::time::Instant::now() < deadline, "the port that dozed was not heard");
+            if busy {
+                a.inject(&frame(0), Offload::default());
+                while b.take().is_some() {}
+            }
+            got = a.take();
+        }
+        assert_eq!(got.map(|got| got.bytes), Some(said));
+    }
+    started.handle.stop();
+    join(started);
+}

@@ -28,5 +28,6 @@ pub use ids::{Epoch, InterfaceId, PortId, RouterId, RuleId, SwitchId, Vid};
 pub use mac::MacAddr;
 pub use offload::{Capabilities, Checksum, Offload, Segmentation};
 pub use packet::{Fragment, Headers, L3, Nowhere, Origin, Packet, Rest, Tag};
+pub use plain::Template;
 pub use tcp_options::TcpOptions;
 pub use time::Instant;

@@ -4,7 +4,8 @@
 //! fail on a well-formed packet and answer `None` on one that lacks the header asked for. Padding behind the IP
 //! datagram is kept in the frame but belongs to no header ([`Headers::end`]).
 
-use crate::{Buffer, DropReason, MacAddr, Offload, Pool, PortId, Vid, parse, plain};
+use crate::plain::{self, Template};
+use crate::{Buffer, DropReason, MacAddr, Offload, Pool, PortId, Vid, parse};
 
 /// The network-layer kind of a frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -209,6 +210,29 @@ impl Packet {
     #[inline]
     pub fn parse_common(&mut self) -> bool {
         match plain::headers(self.buffer.bytes(), self.len(), self.offload) {
+            Some(headers) => {
+                self.headers = headers;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// What [`Packet::parse_common`] has found in this packet, for those that follow it. `None` for kinds that are not held
+    /// against each other.
+    #[inline]
+    pub fn template(&self) -> Option<Template> {
+        Template::new(self.buffer.bytes(), &self.headers).filter(|_| self.offload == Offload::default())
+    }
+
+    /// Finds the headers of a packet that is of the same flow and way as the template's, as [`Packet::parse_common`] does.
+    /// `false` says nothing about the packet.
+    #[inline]
+    pub fn parse_like(&mut self, template: &Template) -> bool {
+        if self.offload != Offload::default() {
+            return false;
+        }
+        match template.apply(self.buffer.bytes(), self.len()) {
             Some(headers) => {
                 self.headers = headers;
                 true

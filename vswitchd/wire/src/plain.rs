@@ -31,6 +31,50 @@ pub(crate) fn headers(frame: &[u8], whole: usize, offload: Offload) -> Option<He
     Some(found)
 }
 
+/// What the headers of a packet say, for those that follow it to be held against: packets of one flow differ in little.
+/// Of IPv4 only.
+#[derive(Clone, Copy, Debug)]
+pub struct Template {
+    /// Addresses of the link, EtherType, version, length of the header, service.
+    link: [u8; 16],
+    /// Place of the fragment, TTL, protocol.
+    kind: [u8; 4],
+    /// Addresses and ports.
+    ends: [u8; 12],
+    headers: Headers,
+}
+
+impl Template {
+    /// Of a packet that [`headers`] has accepted.
+    #[inline]
+    pub(crate) fn new(frame: &[u8], headers: &Headers) -> Option<Template> {
+        let head: &[u8; V4_L4 + 4] = frame.first_chunk().filter(|_| headers.l3_kind == L3::Ipv4)?;
+        let (link, rest) = head.split_first_chunk()?;
+        let (kind, rest) = rest.get(4..)?.split_first_chunk()?;
+        Some(Template { link: *link, kind: *kind, ends: *rest.get(2..)?.first_chunk()?, headers: *headers })
+    }
+
+    /// The headers of a frame of `whole` bytes without marks, where they differ from these in lengths, TCP's own fields,
+    /// identification and checksums only; what [`headers`] would find. `None` says nothing about the frame.
+    #[inline]
+    pub(crate) fn apply(&self, frame: &[u8], whole: usize) -> Option<Headers> {
+        let head: &[u8; V4_L4 + 8] = frame.first_chunk()?;
+        let (link, rest) = head.split_first_chunk::<16>()?;
+        let (kind, rest) = rest.get(4..)?.split_first_chunk::<4>()?;
+        let ends: &[u8; 12] = rest.get(2..)?.first_chunk()?;
+        if *link != self.link || *kind != self.kind || *ends != self.ends {
+            return None;
+        }
+        let ip: &[u8; 20] = head.get(IPV4_AT..)?.first_chunk()?;
+        let end = IPV4_AT + usize::from(u16::from_be_bytes([ip[2], ip[3]]));
+        if end > whole || !sum_fixed(ip).is_valid() {
+            return None;
+        }
+        let (tcp_flags, payload) = transport(frame, V4_L4, ip[9], end)?;
+        Some(Headers { tcp_flags, payload, end: end as u32, ..self.headers })
+    }
+}
+
 #[inline]
 fn ipv4(frame: &[u8], whole: usize) -> Option<Headers> {
     let head: &[u8; V4_L4 + 8] = frame.first_chunk()?;
@@ -127,6 +171,39 @@ mod tests {
             assert_eq!(headers(head, frame.len(), Offload::default()), found);
         }
         assert_eq!(headers(&tagged(&frames()[0], 7, 0), 1000, Offload::default()), None);
+    }
+
+    #[test]
+    fn a_frame_like_the_one_before_has_the_headers_of_the_full_pass_and_any_other_is_left_alone() {
+        let (mut alike, mut unlike) = (0, 0);
+        for frame in frames() {
+            let Some(found) = headers(&frame, frame.len(), Offload::default()) else { panic!() };
+            let Some(template) = Template::new(&frame, &found) else {
+                assert_eq!(found.l3_kind, L3::Ipv6);
+                continue;
+            };
+            assert_eq!(template.apply(&frame, frame.len()), Some(found));
+            for at in 0..frame.len().min(80) {
+                for value in [0, 1, 4, 5, 6, 0x0f, 0x45, 0x46, 0x50, 0x60, 0x7f, 0x80, 0xf0, 0xff] {
+                    let mut changed = frame.clone();
+                    changed[at] = value;
+                    match template.apply(&changed, changed.len()) {
+                        Some(found) => {
+                            assert_eq!(Some(found), parse::plain(&changed), "byte {at} is {value}");
+                            let same = |range: std::ops::Range<usize>| changed.get(range.clone()) == frame.get(range);
+                            assert!(same(0..14) && same(26..38) && same(23..24), "byte {at} is {value}");
+                            alike += 1;
+                        }
+                        None => unlike += 1,
+                    }
+                }
+            }
+            for len in 0..frame.len() {
+                let found = template.apply(&frame[..len], len);
+                assert!(found.is_none() || found == parse::plain(&frame[..len]), "cut to {len}");
+            }
+        }
+        assert!(alike > 100 && unlike > 100, "{alike} {unlike}");
     }
 
     #[test]

@@ -88,7 +88,7 @@ pub(crate) fn places(options: &[u8]) -> impl Iterator<Item = (u8, usize, usize)>
                     let length = usize::from(length);
                     let begin = at;
                     at += length;
-                    return (length >= 2 && at <= options.len()).then_some((kind, begin + 2, length - 2));
+                    return (length >= 2 && at <= options.len()).then(|| (kind, begin + 2, length - 2));
                 }
                 [_] => return None,
             }

@@ -8,11 +8,20 @@ use weir_wire::{Instant, Packet, SwitchId};
 use super::bindings::{At, Way};
 use super::ends::{End, Ends, Side, write};
 use super::{Exit, Nat, Renaming};
+use crate::path::Bound;
 
 /// Remembered of packets that keep their source.
 const KEEPS: u32 = 1;
 /// Remembered of packets with a binding: its place, and this.
 const BOUND: u32 = 2;
+
+/// What gives packets of a flow for an outside address their inside destination, for as long as a burst lasts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Inward {
+    /// The binding; `None` where addresses are joined one to one.
+    place: Option<u32>,
+    inside: End,
+}
 
 /// The ends of a packet that [`Packet::parse_common`] has parsed: of TCP or UDP, with its headers at hand.
 #[inline]
@@ -95,31 +104,41 @@ impl Nat {
     }
 
     /// Reads what look-ups under these hashes will need.
-    pub fn touch(&self, hashes: &[(usize, u64)]) {
-        self.bindings.touch(hashes.iter().map(|(_, hash)| *hash));
+    pub fn touch(&self, packets: &[Bound]) {
+        self.bindings.touch(packets.iter().filter(|bound| !bound.again).map(|bound| bound.hash));
     }
 
-    /// Gives a packet for an outside address its inside destination, if that is known. `false` leaves the packet as it
-    /// was.
+    /// Gives a packet for an outside address its inside destination, if that is known, and returns what to do with the next
+    /// one of its flow. `None` leaves the packet as it was.
     #[inline]
-    pub fn inward_known(&mut self, now: Instant, zone: SwitchId, packet: &mut Packet, hash: u64) -> bool {
-        let Some(ends) = ends(packet) else { return false };
-        let inside = match self.bindings.place(Way::In, ends.inward(zone), hash) {
+    pub fn inward_known(&mut self, now: Instant, zone: SwitchId, packet: &mut Packet, hash: u64) -> Option<Inward> {
+        let ends = ends(packet)?;
+        let inward = match self.bindings.place(Way::In, ends.inward(zone), hash) {
             Some(place) => {
-                let Some(names) = self.bindings.names(place) else { return false };
+                let names = self.bindings.names(place)?;
                 let other_family = names.inside.0.is_ipv4() != ends.destination.0.is_ipv4();
                 if other_family || self.is_outside(zone, names.inside.0) || self.bindings.is_attended(place) {
-                    return false;
+                    return None;
                 }
-                self.bindings.pass_at(now, Way::In, place, packet.headers.tcp_flags);
-                names.inside
+                Inward { place: Some(place), inside: names.inside }
             }
             None => match self.joined_outside(zone, ends.destination.0) {
-                Some(joined) if !self.is_outside(zone, joined.inside) => (joined.inside, ends.destination.1),
-                Some(_) | None => return false,
+                Some(joined) if !self.is_outside(zone, joined.inside) => {
+                    Inward { place: None, inside: (joined.inside, ends.destination.1) }
+                }
+                Some(_) | None => return None,
             },
         };
-        write(packet, Side::Destination, inside).is_some()
+        self.inward_again(now, packet, &inward).then_some(inward)
+    }
+
+    /// The same for a packet that follows one of its flow in the same burst.
+    #[inline]
+    pub fn inward_again(&mut self, now: Instant, packet: &mut Packet, inward: &Inward) -> bool {
+        if let Some(place) = inward.place {
+            self.bindings.pass_at(now, Way::In, place, packet.headers.tcp_flags);
+        }
+        write(packet, Side::Destination, inward.inside).is_some()
     }
 
     /// What a packet of a settled flow is renamed to when it leaves by this exit. Changes nothing.

@@ -47,11 +47,13 @@ pub(crate) struct NextHops {
     all: Vec<NextHop>,
     /// By bits of the destination: the place of the last one found, plus one.
     slots: [u16; SLOTS],
+    /// The flow that took one last, its way, and the place of that next hop.
+    latest: Option<(FlowName, usize, usize)>,
 }
 
 impl Default for NextHops {
     fn default() -> NextHops {
-        NextHops { all: Vec::new(), slots: [0; SLOTS] }
+        NextHops { all: Vec::new(), slots: [0; SLOTS], latest: None }
     }
 }
 
@@ -101,6 +103,7 @@ impl NextHops {
 
     /// What was found may not be true any more.
     pub fn forget(&mut self) {
+        self.latest = None;
         if !self.all.is_empty() {
             self.slots = [0; SLOTS];
         }
@@ -121,6 +124,7 @@ impl NextHops {
             count(exit.to, |counters| &mut counters.forwarded);
         }
         self.slots = [0; SLOTS];
+        self.latest = None;
     }
 
     /// Makes a packet one that leaves its router.
@@ -153,7 +157,7 @@ impl Walk<'_> {
         paths: &mut Paths,
         run: &mut Run,
     ) -> bool {
-        let Some(at) = self.next_hop(path, packet, paths) else { return false };
+        let Some(at) = self.next_hop((path, name), packet, paths) else { return false };
         let Some(next) = paths.hops.all.get_mut(at) else { return false };
         let joins = run.leaves.is_empty() || run.to == next.to && run.leaves.len() == paths.edits.len();
         if !joins || ttl(packet) <= next.hop.hops || !next.hop.takes(packet) {
@@ -178,10 +182,19 @@ impl Walk<'_> {
 
     /// Where packets of this way to this destination go, if that is one port and no question is open.
     #[inline]
-    fn next_hop(&mut self, path: usize, packet: &Packet, paths: &mut Paths) -> Option<usize> {
+    fn next_hop(&mut self, (path, name): (usize, &FlowName), packet: &Packet, paths: &mut Paths) -> Option<usize> {
+        if let Some((flow, way, at)) = &paths.hops.latest
+            && *way == path
+            && flow == name
+        {
+            return Some(*at);
+        }
         let (_, destination) = packet.addresses()?;
         match paths.hops.find(path, destination) {
-            Some(at) => Some(at),
+            Some(at) => {
+                paths.hops.latest = (name.hash() != 0).then_some((*name, path, at));
+                Some(at)
+            }
             None => self.find_next_hop(path, packet, destination, paths),
         }
     }

@@ -192,3 +192,33 @@ fn a_removed_port_takes_its_addresses_and_leaves_its_counters() {
     lab.port(2, PortConfig::default());
     assert_eq!(lab.fabric.counters(PortId(2)).unwrap().received, 0);
 }
+
+#[test]
+fn packets_of_one_flow_in_a_row_are_bridged_as_each_of_them_alone() {
+    let frames = |from: u8, to: u8| {
+        let ends = weir_wire::build::Ends {
+            source_mac: weir_wire::MacAddr(mac(from)),
+            destination_mac: weir_wire::MacAddr(mac(to)),
+            ..weir_wire::build::Ends::ipv4(from, to)
+        };
+        weir_wire::build::udp(ends, (5000 + u16::from(from), 5000 + u16::from(to)), b"data")
+    };
+    let [mut together, mut alone] = [Lab::plain(), Lab::plain()];
+    let broken = |mut frame: Vec<u8>| {
+        frame[24] ^= 1;
+        frame
+    };
+    let good = frames(1, 2);
+    let mut row = vec![good.clone(); 4];
+    row.extend([broken(good.clone()), good.clone(), frame(1, 2), good.clone(), good.clone(), hello(1)]);
+    // Another host by the same port, and back again.
+    row.extend([frames(9, 2), frames(9, 2), good.clone(), good.clone(), good]);
+    for lab in [&mut together, &mut alone] {
+        lab.send(2, &frames(2, 1));
+    }
+    let one_by_one: Vec<_> = row.iter().flat_map(|frame| alone.send(1, frame)).collect();
+    assert_eq!(together.burst(1, &row), one_by_one);
+    assert_eq!(together.fabric.totals(), alone.fabric.totals());
+    let flows = |lab: &Lab| lab.fabric.engine().flows(10, |_| true).iter().map(|flow| flow.packets).collect::<Vec<_>>();
+    assert_eq!(flows(&together), flows(&alone));
+}

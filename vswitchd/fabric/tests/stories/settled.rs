@@ -131,3 +131,53 @@ fn what_is_remembered_of_a_binding_ends_with_it() {
         assert_eq!((port, answer.addresses().unwrap().1), (1, inside(1).source));
     }
 }
+
+/// A frame and others of its flow that differ in something, as they may follow each other.
+fn in_a_row(frame: &[u8]) -> Vec<Vec<u8>> {
+    let with = |at: usize, value: u8| {
+        let mut changed = frame.to_vec();
+        changed[at] = value;
+        changed
+    };
+    let plain = frame.to_vec();
+    let padded = [frame, &[0; 20]].concat();
+    // A broken checksum, a datagram longer than its frame, a fragment, UDP's length wrong, another MAC, another VLAN.
+    let others = [with(24, frame[24] ^ 1), with(17, 0xff), with(20, 0x20), with(38, 0xff), with(5, 77), with(12, 0x81)];
+    let mut row = vec![plain.clone(), plain.clone(), plain.clone(), padded];
+    for other in others {
+        row.extend([other, plain.clone(), plain.clone()]);
+    }
+    row.push(frame[..40].to_vec());
+    row.extend([plain.clone(), plain]);
+    row
+}
+
+#[test]
+fn packets_of_one_flow_in_a_row_are_what_each_of_them_is_alone() {
+    let masquerades = [vec![masquerade()], Vec::new()];
+    for masquerades in masquerades {
+        let nat = || NatConfig { masquerades: masquerades.clone(), ..NatConfig::default() };
+        for way in [0, 1] {
+            let [mut together, mut alone] = [edge(nat()), edge(nat())];
+            let frames = [&mut together, &mut alone].map(|lab| open(lab, 1, 5000)[way].clone());
+            assert_eq!(frames[0], frames[1]);
+            let (from, row) = (if way == 0 { 1 } else { 3 }, in_a_row(&frames[0]));
+            let one_by_one: Vec<_> = row.iter().flat_map(|frame| alone.send(from, frame)).collect();
+            let by_port = |out: &[(u16, Vec<u8>)], port| -> Vec<Vec<u8>> {
+                out.iter().filter(|(to, _)| *to == port).map(|(_, frame)| frame.clone()).collect()
+            };
+            let burst = together.burst(from, &row);
+            for port in 0..4 {
+                assert_eq!(by_port(&burst, port), by_port(&one_by_one, port), "way {way}, by port {port}");
+            }
+            assert!(burst.len() >= 16, "{}", burst.len());
+            let drops = |lab: &Lab| DropReason::ALL.iter().map(|&reason| lab.dropped(from, reason)).collect::<Vec<_>>();
+            assert_eq!(drops(&together), drops(&alone), "way {way}");
+            let counted = |lab: &Lab| {
+                let [a, b] = [InterfaceId(0), InterfaceId(1)].map(|id| lab.fabric.router_interface(id).unwrap().counters);
+                [a.received, a.forwarded, b.received, b.forwarded]
+            };
+            assert_eq!(counted(&together), counted(&alone));
+        }
+    }
+}

@@ -349,6 +349,10 @@ impl Port for VhostUserPort {
         }
     }
 
+    fn may_doze(&self) -> bool {
+        true
+    }
+
     fn event_fd(&self) -> BorrowedFd<'_> {
         self.epoll.as_fd()
     }
