@@ -184,7 +184,13 @@ pub struct Suspects {
 impl Suspects {
     /// None. `seed` keys the places.
     pub fn new(seed: u64) -> Suspects {
-        Suspects { sources: vec![None; SOURCES].into_boxed_slice(), seed, blocks_until: Instant::ZERO, evicted: 0, latest: 0 }
+        Suspects {
+            sources: vec![None; SOURCES].into_boxed_slice(),
+            seed,
+            blocks_until: Instant::ZERO,
+            evicted: 0,
+            latest: 0,
+        }
     }
 
     /// Sources that made room for others.

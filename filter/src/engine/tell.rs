@@ -281,7 +281,8 @@ mod tests {
     fn a_flood_of_flows_that_end_is_told_up_to_its_rate_and_counted_beyond() {
         let mut teller = Teller::new(1 << 20);
         let flow = Flow::default();
-        let tell = |teller: &mut Teller, now, times: u64| (0..times).for_each(|_| teller.flow_ended(now, &flow, "closed"));
+        let tell =
+            |teller: &mut Teller, now, times: u64| (0..times).for_each(|_| teller.flow_ended(now, &flow, "closed"));
         tell(&mut teller, Instant::from_secs(5), RECORDS + 7);
         assert_eq!((teller.events.len() as u64, teller.events.lost()), (RECORDS, 7));
         tell(&mut teller, Instant::from_secs(6), 10);

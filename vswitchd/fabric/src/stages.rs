@@ -220,9 +220,7 @@ impl Walk<'_> {
             let (Some(packet), Some(Lane::Edge(_, zone, name))) = (burst.get_mut(at), lanes.get_mut(at)) else {
                 continue;
             };
-            if again
-                && let Some((inward, known)) = &before
-            {
+            if again && let Some((inward, known)) = &before {
                 if self.nat.inward_again(self.now, packet, inward) {
                     packet.hash = known.hash();
                     *name = *known;

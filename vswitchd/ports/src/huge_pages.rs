@@ -108,13 +108,16 @@ fn map(layout: Layout) -> Option<*mut u8> {
     if !RESERVED.load(Ordering::Relaxed) || layout.align() > PAGE {
         return None;
     }
-    let place = MAPPED.iter().find(|place| place.compare_exchange(0, 1, Ordering::AcqRel, Ordering::Relaxed).is_ok())?;
+    let place =
+        MAPPED.iter().find(|place| place.compare_exchange(0, 1, Ordering::AcqRel, Ordering::Relaxed).is_ok())?;
     let len = layout.size().checked_next_multiple_of(PAGE);
     let block = len.map_or(libc::MAP_FAILED, |len| {
         let (protection, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
         // SAFETY: no address is asked for, so no existing mapping is touched. Without MAP_NORESERVE the pages are set aside
         // for this mapping at once, so that none can be missing when it is touched.
-        unsafe { libc::mmap(std::ptr::null_mut(), len, protection, kind | libc::MAP_HUGETLB | libc::MAP_HUGE_2MB, -1, 0) }
+        unsafe {
+            libc::mmap(std::ptr::null_mut(), len, protection, kind | libc::MAP_HUGETLB | libc::MAP_HUGE_2MB, -1, 0)
+        }
     });
     if block == libc::MAP_FAILED {
         place.store(0, Ordering::Release);

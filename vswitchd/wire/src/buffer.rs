@@ -16,37 +16,56 @@ pub const SUPER_MAX: usize = 65536 + 64;
 #[derive(Debug)]
 pub struct Buffer {
     data: Box<[u8]>,
-    start: u32,
-    end: u32,
+    /// Where the frame starts, and in the upper half where it ends. In one word: a processor that has to read both right after
+    /// one of them was written would wait for that write.
+    span: u64,
 }
+
+const fn span(start: usize, end: usize) -> u64 {
+    start as u64 | (end as u64) << 32
+}
+
+/// Of a buffer without a frame.
+const EMPTY: u64 = span(HEADROOM, HEADROOM);
 
 impl Buffer {
     fn with_size(size: usize) -> Buffer {
-        Buffer { data: vec![0; size].into_boxed_slice(), start: HEADROOM as u32, end: HEADROOM as u32 }
+        Buffer { data: vec![0; size].into_boxed_slice(), span: EMPTY }
+    }
+
+    #[inline]
+    fn start(&self) -> usize {
+        self.span as u32 as usize
+    }
+
+    #[inline]
+    fn end(&self) -> usize {
+        (self.span >> 32) as usize
     }
 
     /// The frame.
     #[inline]
     pub fn bytes(&self) -> &[u8] {
-        &self.data[self.start as usize..self.end as usize]
+        &self.data[self.start()..self.end()]
     }
 
     /// The frame, to be changed in place.
     #[inline]
     pub fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut self.data[self.start as usize..self.end as usize]
+        let (start, end) = (self.start(), self.end());
+        &mut self.data[start..end]
     }
 
     /// Length of the frame.
     #[inline]
     pub fn len(&self) -> usize {
-        (self.end - self.start) as usize
+        self.end() - self.start()
     }
 
     /// No bytes.
     #[inline]
     pub fn is_empty(&self) -> bool {
-        self.start == self.end
+        self.start() == self.end()
     }
 
     /// The longest frame that fits when it starts after the usual headroom.
@@ -58,27 +77,28 @@ impl Buffer {
     /// Empties the buffer and gives the whole room of a frame to be written; [`Buffer::set_len`] says how much was.
     #[inline]
     pub fn room(&mut self) -> &mut [u8] {
-        self.start = HEADROOM as u32;
-        self.end = HEADROOM as u32;
+        self.span = EMPTY;
         &mut self.data[HEADROOM..]
     }
 
     /// Sets the frame's length, cut to what the room holds.
     #[inline]
     pub fn set_len(&mut self, len: usize) {
-        self.end = (self.start as usize + len).min(self.data.len()) as u32;
+        let start = self.start();
+        self.span = span(start, (start + len).min(self.data.len()));
     }
 
     /// The free bytes behind the frame, to be written; [`Buffer::extend`] says how many were.
     #[inline]
     pub fn tail(&mut self) -> &mut [u8] {
-        self.data.get_mut(self.end as usize..).unwrap_or_default()
+        let end = self.end();
+        self.data.get_mut(end..).unwrap_or_default()
     }
 
     /// Makes the frame `n` bytes longer at its end, at most by what is free.
     #[inline]
     pub fn extend(&mut self, n: usize) {
-        self.end = (self.end as usize + n).min(self.data.len()) as u32;
+        self.span = span(self.start(), (self.end() + n).min(self.data.len()));
     }
 
     /// Fills the buffer with a copy of `frame`; `false` (and an empty buffer) where it does not fit.
@@ -98,9 +118,9 @@ impl Buffer {
     /// Makes the frame `n` bytes longer at its front; `false` where the headroom is used up.
     #[inline]
     pub fn grow_front(&mut self, n: usize) -> bool {
-        match (self.start as usize).checked_sub(n) {
+        match self.start().checked_sub(n) {
             Some(start) => {
-                self.start = start as u32;
+                self.span = span(start, self.end());
                 true
             }
             None => false,
@@ -110,7 +130,7 @@ impl Buffer {
     /// Makes the frame `n` bytes shorter at its front, at most down to nothing.
     #[inline]
     pub fn shrink_front(&mut self, n: usize) {
-        self.start = (self.start as usize + n).min(self.end as usize) as u32;
+        self.span = span((self.start() + n).min(self.end()), self.end());
     }
 }
 
@@ -222,8 +242,7 @@ impl Pool {
     /// Takes a buffer back.
     #[inline]
     pub fn give(&mut self, mut buffer: Buffer) {
-        buffer.start = HEADROOM as u32;
-        buffer.end = HEADROOM as u32;
+        buffer.span = EMPTY;
         if buffer.data.len() == self.frames.size { self.frames.give(buffer) } else { self.supers.give(buffer) }
     }
 

@@ -174,7 +174,8 @@ fn packets_of_one_flow_in_a_row_are_what_each_of_them_is_alone() {
             let drops = |lab: &Lab| DropReason::ALL.iter().map(|&reason| lab.dropped(from, reason)).collect::<Vec<_>>();
             assert_eq!(drops(&together), drops(&alone), "way {way}");
             let counted = |lab: &Lab| {
-                let [a, b] = [InterfaceId(0), InterfaceId(1)].map(|id| lab.fabric.router_interface(id).unwrap().counters);
+                let [a, b] =
+                    [InterfaceId(0), InterfaceId(1)].map(|id| lab.fabric.router_interface(id).unwrap().counters);
                 [a.received, a.forwarded, b.received, b.forwarded]
             };
             assert_eq!(counted(&together), counted(&alone));
