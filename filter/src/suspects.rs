@@ -461,7 +461,8 @@ mod tests {
     fn the_sketch_tells_how_many_there_were() {
         for n in [1u32, 10, 50, 100, 200, DISTINCT_MAX] {
             let mut sketch = Sketch::default();
-            (0..n).for_each(|value| sketch.add(mixed(u64::from(value))));
+            let new = (0..n).filter(|&value| sketch.add(mixed(u64::from(value)))).count();
+            assert_eq!(new as u32, sketch.ones());
             let distinct = sketch.distinct();
             assert!(distinct.abs_diff(n) <= n / 5 + 1, "{distinct} for {n}");
         }

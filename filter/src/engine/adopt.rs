@@ -66,7 +66,7 @@ impl Engine {
                     if let Some(mut inspect) = flow.inspect.take() {
                         inspect.release(&mut self.memory);
                     }
-                    self.teller.flow_ended(&flow, "evicted");
+                    self.teller.flow_ended(now, &flow, "evicted");
                 }
             }
         }

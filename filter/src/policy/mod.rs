@@ -298,6 +298,9 @@ impl Policy {
     /// The rule of the tables that decides. Each turn begins behind the place of the one before.
     #[inline]
     fn walk(&self, subject: &Subject, hands_on: &mut impl FnMut(RuleId)) -> Option<&Entry> {
+        if self.entries.is_empty() {
+            return None;
+        }
         let mut from = 0;
         loop {
             let place = self.tables.first(subject, from)?;

@@ -108,7 +108,7 @@ mod tests {
                     for timestamps in [None, Some((7, u32::MAX))] {
                         let options = TcpOptions { mss, scale, sack_permitted, timestamps };
                         let bytes = options.bytes();
-                        assert!(bytes.len() % 4 == 0 && bytes.len() <= TCP_OPTIONS_MAX, "{options:?}");
+                        assert!(bytes.len().is_multiple_of(4) && bytes.len() <= TCP_OPTIONS_MAX, "{options:?}");
                         assert_eq!(TcpOptions::of(&bytes), options);
                     }
                 }
