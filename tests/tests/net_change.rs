@@ -107,8 +107,8 @@ fn a_candidate_and_the_flows_of_the_day_outlive_a_restart() -> Result<(), Failur
     let mut lan =
         Lan::start(&format!("{}{candidate}", switch_with_rules("")), &[tap("web"), tap("guest"), tap("other")])?;
     let [web, guest, other] = &lan.hosts[..] else { unreachable!() };
-    for host in [guest, other] {
-        let mut talk = converse(&host.namespace, &web.namespace, web.at(5432))?;
+    for (host, port) in [(guest, 5432), (other, 5433)] {
+        let mut talk = converse(&host.namespace, &web.namespace, web.at(port))?;
         assert_eq!(talk.say(b"a word", PATIENCE)?, Said::Heard);
     }
     let report = lan.daemon.ctl_json(&["shadow", "report"])?;

@@ -192,7 +192,7 @@ mod tests {
         assert_eq!(of([0; 3], [300, 100, 0]), [83 + 562, 83 + 187, 83]);
         // Two that use all that they have come to have the same.
         let mut has = [900, 100, 0];
-        for _ in 0..20 {
+        for _ in 0..40 {
             has = of([0; 3], has).try_into().expect("three");
             has[2] = 0;
         }

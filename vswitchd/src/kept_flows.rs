@@ -133,7 +133,7 @@ mod tests {
     fn a_flow_is_the_same_by_its_names_and_has_grown_older() {
         let (before, after) = (snapshot(BEFORE, 1), snapshot(AFTER, 7));
         let board = Board::default();
-        board.publish(Snapshot { names: Arc::clone(&before.names), ..snapshot(BEFORE, 1) });
+        board.announce(Arc::clone(&before.names));
         let tuple = Tuple {
             source: [10, 0, 0, 1].into(),
             destination: [10, 0, 0, 2].into(),

@@ -100,7 +100,7 @@ struct RunArgs {
     poll: bool,
     /// The longest time to go on polling after the last packet, in microseconds. Packets that follow each other more closely
     /// than this are awaited awake, which takes a whole CPU; where fewer come the worker sleeps.
-    #[arg(long, value_name = "MICROSECONDS", default_value_t = 200, conflicts_with = "poll")]
+    #[arg(long, value_name = "MICROSECONDS", default_value_t = 50, conflicts_with = "poll")]
     poll_window: u64,
     /// Run the worker on this CPU only.
     #[arg(long, value_name = "NUMBER")]

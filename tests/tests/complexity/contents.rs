@@ -32,7 +32,7 @@ fn transforms_cost_in_proportion() {
         "to_md5;",
         "to_sha256;",
         "compress_whitespace;",
-        "strip_whitespace; to_lowercase; to_uppercase;",
+        "strip_whitespace; to_uppercase; to_lowercase;",
         "url_decode;",
         "url_decode; url_decode; url_decode;",
         "dotprefix; dotprefix;",
@@ -227,7 +227,7 @@ fn patterns_cost_in_proportion_to_the_text() {
         r#"pcre:"/(?<=aaaa)b(?!c)/";"#,
         r#"content:"a"; byte_jump:1,0,relative; content:"zz"; distance:0;"#,
         r#"content:"a"; byte_extract:1,0,n,relative; content:"b"; distance:n; content:"c"; within:n;"#,
-        r#"content:"a"; isdataat:1000000,relative;"#,
+        r#"content:"a"; isdataat:65535,relative;"#,
         r#"content:!"b"; content:"a"; content:!"a"; within:3;"#,
         r#"base64_decode:bytes 100000, relative; base64_data; content:"zz";"#,
     ];

@@ -83,6 +83,6 @@ fn quadratic_work_is_found_and_linear_work_is_not() {
     let squared = |input: &Vec<u8>| {
         std::hint::black_box(input.iter().map(|_| walk(input)).sum::<u64>());
     };
-    verdicts.linear("squared", 600, |size| vec![1; size], squared);
+    verdicts.linear("squared", 1000, |size| vec![1; size], squared);
     assert_eq!(verdicts.bad.len(), 1);
 }
