@@ -133,10 +133,18 @@ pub fn record(rows: &[Row], setting: &Setting, folder: &Path) -> io::Result<Path
         // Writing to a String does not fail.
         let _ = writeln!(
             text,
-            "{date},{commit},\"{machine}\",\"{command}\",{name},{switch},{:.0},{:.0},{:.0},{:.1},{p99:.0},{p999:.0}",
-            o.median, o.least, o.most, o.cpu_ns
+            "{date},{commit},\"{machine}\",\"{command}\",{name},{switch},{},{},{},{:.1},{p99:.0},{p999:.0}",
+            amount(o.median),
+            amount(o.least),
+            amount(o.most),
+            o.cpu_ns
         );
     }
     OpenOptions::new().create(true).append(true).open(&path)?.write_all(text.as_bytes())?;
     Ok(path)
+}
+
+/// Rates are large and need no fraction, shares of a core are small.
+fn amount(value: f64) -> String {
+    if value < 1000.0 { format!("{value:.3}") } else { format!("{value:.0}") }
 }

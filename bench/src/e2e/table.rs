@@ -62,7 +62,8 @@ fn table(folder: &Path, scenarios: &[Scenario]) -> Result<String, Failure> {
             match last(peer).filter(|theirs| (&theirs.date, &theirs.commit) == (&ours.date, &ours.commit)) {
                 Some(theirs) => {
                     let ratio = super::run::better(scenario.kind, ours.median, theirs.median);
-                    let _ = write!(text, " {} ({ratio:.2} ×) |", figure(scenario.kind, theirs.median));
+                    let ratio = if ratio.is_finite() { format!(" ({ratio:.2} ×)") } else { String::new() };
+                    let _ = write!(text, " {}{ratio} |", figure(scenario.kind, theirs.median));
                 }
                 None => text += " |",
             }
@@ -85,7 +86,7 @@ fn figure(kind: Kind, median: f64) -> String {
         Kind::Latency | Kind::Change => format!("{:.1} µs", median / 1e3),
         Kind::Stream => format!("{:.2} Gbit/s", median / 1e9),
         Kind::Mix => format!("{median:.2} % of the host"),
-        Kind::Idle => format!("{median:.2} %"),
+        Kind::Idle => format!("{median:.2} % of a core"),
     }
 }
 
