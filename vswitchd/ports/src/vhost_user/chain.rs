@@ -1,15 +1,16 @@
 //! Descriptor chains: the buffers a driver made available as one, found and checked.
 //!
-//! A chain runs through the ring's descriptor table by `next`, or through a table of its own that one descriptor names
-//! (indirect; virtio 1.2, 2.7.5.3). Each descriptor is read once; the walk ends with pieces of memory proven to be the
+//! A chain runs through a split ring's descriptor table by `next`, through successive places of a packed ring, or through a
+//! table of its own that one descriptor names (indirect; virtio 1.2, 2.7.5.3 and 2.8.7). Each descriptor is read once; the walk ends with pieces of memory proven to be the
 //! guest's. A buffer may span regions that follow each other without a gap and then becomes several pieces.
 //!
 //! # Safety model
-//! See [`super::split`]. The walk is bounded by the ring's size and [`DESCRIPTORS_MAX`]; an indirect table may not hold
+//! See [`super::split`] and [`super::packed`]. The walk is bounded by the ring's size and [`DESCRIPTORS_MAX`]; an indirect table may not hold
 //! another.
 
+use super::descriptor::{self, Descriptor};
 use super::memory::GuestMemory;
-use super::split::{Descriptor, Ring, RingFault};
+use super::virtqueue::{RingFault, Virtqueue};
 
 /// Descriptors walked for one frame at most, in all its chains; what a driver needs for 64 KiB is far less.
 pub const DESCRIPTORS_MAX: usize = 1024;
@@ -84,9 +85,9 @@ impl Segments {
     ///
     /// # Errors
     /// [`ChainFault`]; then some pieces may have been added.
-    pub fn add_chain(
+    pub fn add_chain<R: Virtqueue>(
         &mut self,
-        ring: &mut Ring,
+        ring: &mut R,
         memory: &GuestMemory,
         first: Descriptor,
         direction: Direction,
@@ -101,21 +102,21 @@ impl Segments {
                 }
                 return Ok(total + self.add_table(ring, memory, descriptor, direction)?);
             }
-            total += self.add_buffer(ring, memory, descriptor, direction)?;
+            total += self.add_buffer(ring.hint(), memory, descriptor, direction)?;
             if !descriptor.has_next() {
                 break;
             }
             if count >= usize::from(ring.size()) {
                 return Err(RingFault::Loop.into());
             }
-            descriptor = ring.descriptor(descriptor.next)?;
+            descriptor = ring.following(descriptor, count)?;
         }
         Ok(total)
     }
 
-    fn add_table(
+    fn add_table<R: Virtqueue>(
         &mut self,
-        ring: &mut Ring,
+        ring: &mut R,
         memory: &GuestMemory,
         table: Descriptor,
         direction: Direction,
@@ -124,22 +125,32 @@ impl Segments {
         if !ring.indirect() || len == 0 || !len.is_multiple_of(16) || len / 16 > DESCRIPTORS_MAX {
             return Err(ChainFault::Chain);
         }
-        let start = memory.translate(table.address, len, &mut ring.hint).ok_or(ChainFault::Chain)?;
+        let start = memory.translate(table.address, len, ring.hint()).ok_or(ChainFault::Chain)?;
         if !(start as usize).is_multiple_of(8) {
             return Err(ChainFault::Chain);
         }
+        let entries = len / descriptor::LEN;
         let mut total = 0usize;
+        if R::IN_PLACE {
+            // Entries follow each other and are all of the chain (2.8.7).
+            for index in 0..entries {
+                // SAFETY: `index` is inside the table, which was translated whole; its alignment was checked.
+                let descriptor = unsafe { Descriptor::read_packed(start.add(index * descriptor::LEN)) };
+                total += self.add_buffer(ring.hint(), memory, descriptor.as_entry(), direction)?;
+            }
+            return Ok(total);
+        }
         let mut index = 0usize;
-        for _ in 0..len / 16 {
-            if index >= len / 16 {
+        for _ in 0..entries {
+            if index >= entries {
                 return Err(ChainFault::Chain);
             }
-            // SAFETY: `index` is inside the table, which was translated whole; its alignment was checked.
-            let descriptor = unsafe { Descriptor::read(start.add(index * 16)) };
+            // SAFETY: as above.
+            let descriptor = unsafe { Descriptor::read(start.add(index * descriptor::LEN)) };
             if descriptor.is_indirect() {
                 return Err(ChainFault::Chain);
             }
-            total += self.add_buffer(ring, memory, descriptor, direction)?;
+            total += self.add_buffer(ring.hint(), memory, descriptor, direction)?;
             if !descriptor.has_next() {
                 return Ok(total);
             }
@@ -151,7 +162,7 @@ impl Segments {
 
     fn add_buffer(
         &mut self,
-        ring: &mut Ring,
+        hint: &mut usize,
         memory: &GuestMemory,
         buffer: Descriptor,
         direction: Direction,
@@ -163,7 +174,7 @@ impl Segments {
         let len = buffer.len as usize;
         let (mut guest, mut left) = (buffer.address, len);
         while left > 0 {
-            let (host, room) = memory.locate(guest, &mut ring.hint).ok_or(ChainFault::Chain)?;
+            let (host, room) = memory.locate(guest, hint).ok_or(ChainFault::Chain)?;
             let piece = left.min(room);
             self.pieces.push(Segment { host, len: piece, guest });
             left -= piece;

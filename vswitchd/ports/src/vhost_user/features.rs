@@ -49,6 +49,10 @@ pub const EVENT_IDX: u64 = 1 << 29;
 pub const PROTOCOL_FEATURES: u64 = 1 << 30;
 /// virtio 1.0 or later.
 pub const VERSION_1: u64 = 1 << 32;
+/// Rings are packed ([`super::packed`]).
+pub const RING_PACKED: u64 = 1 << 34;
+/// Buffers are used in the order in which they were made available.
+pub const IN_ORDER: u64 = 1 << 35;
 /// The driver takes UDP over IPv4 super-segments.
 pub const GUEST_USO4: u64 = 1 << 54;
 /// The driver takes UDP over IPv6 super-segments.
@@ -214,6 +218,8 @@ const NAMES: &[(u64, &str)] = &[
     (EVENT_IDX, "EVENT_IDX"),
     (PROTOCOL_FEATURES, "PROTOCOL_FEATURES"),
     (VERSION_1, "VERSION_1"),
+    (RING_PACKED, "RING_PACKED"),
+    (IN_ORDER, "IN_ORDER"),
     (GUEST_USO4, "GUEST_USO4"),
     (GUEST_USO6, "GUEST_USO6"),
     (HOST_USO, "HOST_USO"),

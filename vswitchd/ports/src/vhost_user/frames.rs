@@ -10,6 +10,7 @@ use super::chain::Segment;
 use super::features;
 use super::receive::Source;
 use super::transmit::{SendFault, Sink};
+use super::virtqueue::{Ring, either};
 use super::vring::Vring;
 use crate::{Pieces, Port, discard};
 
@@ -46,8 +47,9 @@ impl VhostUserPort {
             let Some(ring) = vring.running() else { continue };
             let left = room.saturating_sub(burst.len() - before);
             source.index = index;
-            let result =
-                if passes { source.burst(ring, id, pool, burst, left).map(drop) } else { source.discard(ring, left) };
+            let result = either!(ring, ring => {
+                if passes { source.burst(ring, id, pool, burst, left).map(drop) } else { source.discard(ring, left) }
+            });
             if let Err(fault) = result {
                 source.counters.rx_dropped.count(DropReason::BadDescriptor);
                 vring.fail(fault);
@@ -85,7 +87,7 @@ impl VhostUserPort {
         {
             let takes = |packet: &Packet| self.departure.takes(packet);
             // A fault shows again, and stops the ring, when the others are sent.
-            let sent = sink.send_plain(ring, packets, takes, rest).unwrap_or(0);
+            let sent = either!(ring, ring => sink.send_plain(ring, packets, takes, rest)).unwrap_or(0);
             for packet in packets.drain(..sent) {
                 self.counters.tx_bytes += packet.len() as u64;
                 pool.give(packet.buffer);
@@ -149,7 +151,7 @@ fn send(
     };
     let vring = rings.get_mut(usize::from(way)).ok_or(DropReason::LinkDown)?;
     let ring = vring.running().ok_or(DropReason::LinkDown)?;
-    sink.send(ring, packet, rest).map_err(|fault| match fault {
+    either!(ring, ring => sink.send(ring, packet, rest)).map_err(|fault| match fault {
         SendFault::Drop(reason) => reason,
         SendFault::Ring(fault) => {
             vring.fail(fault);

@@ -5,6 +5,8 @@
 //! another one writes there meanwhile reaches the receiver as it is at the time of the copy, and nothing has been
 //! concluded from it: whoever wants to look at it has it copied first ([`Port::fill`](crate::Port::fill)).
 //!
+//! Where a ring's chains must be given back in the order in which they came, those behind a held one are held too.
+//!
 //! # Limits
 //! Frames are held for one turn of the port at most, and no more than it received in it.
 //!
@@ -59,6 +61,12 @@ impl Held {
         self.chains.push((ring, head));
         self.frames.push(Frame { first, count, len });
         self.frames.len() as u32 - 1
+    }
+
+    /// Holds a chain whose frame was taken whole, behind others that are held.
+    #[inline]
+    pub fn follow(&mut self, ring: u16, head: u16) {
+        self.chains.push((ring, head));
     }
 
     /// Where the rest of `len` bytes of a frame stands; `None` where no such frame is held.

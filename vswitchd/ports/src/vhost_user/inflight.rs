@@ -18,7 +18,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use super::memory::{Mapping, MemoryFault};
 use super::message::InflightInfo;
 use super::shared::memory_file;
-use super::split::SIZE_MAX;
+use super::virtqueue::SIZE_MAX;
 
 const HEADER_LEN: usize = 16;
 const ENTRY_LEN: usize = 16;

@@ -353,6 +353,12 @@ impl GuestMemory {
         let found = self.regions.iter().find_map(|r| r.from(r.user, user))?;
         (len <= found.1).then_some(found.0)
     }
+
+    /// The guest address of what stands at address `user` of the front end's process.
+    pub fn guest_of(&self, user: u64) -> Option<u64> {
+        let region = self.regions.iter().find(|r| r.from(r.user, user).is_some())?;
+        region.guest.checked_add(user - region.user)
+    }
 }
 
 #[cfg(test)]

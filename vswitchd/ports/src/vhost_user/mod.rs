@@ -1,12 +1,12 @@
 //! vhost-user: guests attach over a unix socket and share their memory; frames pass through rings in it.
 //!
 //! We are the back end. [`message`] and [`socket`] speak the protocol, [`session`] keeps one front end's state,
-//! [`vring`] one ring's; [`split`], [`chain`], [`receive`] and [`transmit`] move frames; [`endpoint`] brings and loses
+//! [`vring`] one ring's; [`virtqueue`], [`split`], [`packed`], [`chain`], [`receive`] and [`transmit`] move frames; [`endpoint`] brings and loses
 //! front ends. Everything runs on the worker that owns the port, without threads, locks or waiting: messages are served
 //! a few at a time between turns, what has come of one is kept.
 //!
 //! # Limits
-//! One front end at a time, [`memory::SLOTS_MAX`] regions of memory, up to [`QUEUE_PAIRS_MAX`] queue pairs, split rings.
+//! One front end at a time, [`memory::SLOTS_MAX`] regions of memory, up to [`QUEUE_PAIRS_MAX`] queue pairs, split or packed rings.
 //! A front end that breaks the protocol loses its connection, a driver that breaks a ring has that ring stopped; both
 //! with the reason in [`Port::status`] and without harm to other ports.
 //!
@@ -17,6 +17,7 @@
 pub mod chain;
 mod config;
 mod copy;
+pub mod descriptor;
 pub mod dirty_log;
 pub mod endpoint;
 pub mod features;
@@ -28,6 +29,7 @@ pub mod memory;
 pub mod message;
 pub mod net_header;
 pub mod notify;
+pub mod packed;
 pub mod receive;
 pub mod refusal;
 pub mod session;
@@ -37,6 +39,7 @@ pub mod socket;
 pub mod split;
 mod status;
 pub mod transmit;
+pub mod virtqueue;
 pub mod vring;
 
 use std::os::fd::{AsFd, BorrowedFd};

@@ -6,7 +6,7 @@
 //! and frames brought near some time before they are copied.
 //!
 //! # Safety model
-//! See [`super::split`]. Copies end at the lengths that were proven, not at lengths read again.
+//! See [`super::split`] and [`super::packed`]. Copies end at the lengths that were proven, not at lengths read again.
 
 use weir_wire::buffer::SUPER_MAX;
 use weir_wire::{DropReason, Offload, Packet, Pool, PortId, Rest};
@@ -18,7 +18,7 @@ use super::features::Agreed;
 use super::held::{HEAD, HOLD_OVER, Held};
 use super::memory::{GuestMemory, Window};
 use super::net_header;
-use super::split::{Ring, RingFault};
+use super::virtqueue::{Completions, RingFault, Virtqueue};
 use crate::{Counters, no_buffer};
 
 /// Entries that are looked at before the first of their frames is copied.
@@ -63,9 +63,9 @@ impl Source<'_> {
     ///
     /// # Errors
     /// [`RingFault`] where the ring is to be stopped. Frames before the fault are in `burst` and completed.
-    pub fn burst(
+    pub fn burst<R: Virtqueue>(
         &mut self,
-        ring: &mut Ring,
+        ring: &mut R,
         id: PortId,
         pool: &mut Pool,
         burst: &mut Vec<Packet>,
@@ -80,9 +80,9 @@ impl Source<'_> {
         result.map(|()| fresh.len())
     }
 
-    fn frames(
+    fn frames<R: Virtqueue>(
         &mut self,
-        ring: &mut Ring,
+        ring: &mut R,
         id: PortId,
         pool: &mut Pool,
         burst: &mut Vec<Packet>,
@@ -101,14 +101,15 @@ impl Source<'_> {
                 break;
             }
             let mut staged = [NOT_STAGED; AHEAD];
-            let (count, fault) = stage(ring, self.memory.window(ring.hint), waiting, &mut staged);
+            let window = self.memory.window(*ring.hint());
+            let (count, fault) = stage(ring, window, waiting, &mut staged);
             let mut left = staged.get(..count).unwrap_or(&staged);
             while let Some(&Staged { head, .. }) = left.first() {
                 let done = self.plain(ring, left, id, pool, burst);
                 ring.take(done as u16);
                 if done == 0 {
-                    self.frame(ring, head, id, pool, burst)?;
-                    ring.take(1);
+                    let entries = self.frame(ring, head, id, pool, burst)?;
+                    ring.take(entries);
                 }
                 left = left.get(done.max(1)..).unwrap_or(&[]);
             }
@@ -122,17 +123,21 @@ impl Source<'_> {
     ///
     /// # Errors
     /// [`RingFault`].
-    pub fn discard(&mut self, ring: &mut Ring, room: usize) -> Result<(), RingFault> {
+    pub fn discard<R: Virtqueue>(&mut self, ring: &mut R, room: usize) -> Result<(), RingFault> {
         let room = u16::try_from(room).unwrap_or(u16::MAX);
         while let Some(head) = ring.next_again() {
             ring.complete(head, 0);
             self.counters.rx_dropped.count(DropReason::LinkDown);
         }
-        for _ in 0..ring.waiting(room)?.min(room) {
+        let mut left = ring.waiting(room)?.min(room);
+        while left > 0 {
             let head = ring.head(0)?;
-            ring.take(1);
+            ring.first(head)?;
+            let entries = ring.entries(head);
+            ring.take(entries);
             ring.complete(head, 0);
             self.counters.rx_dropped.count(DropReason::LinkDown);
+            left = left.saturating_sub(entries);
         }
         ring.publish(self.log);
         Ok(())
@@ -140,9 +145,9 @@ impl Source<'_> {
 
     /// Takes the frames at the front of `staged` that are what most are; how many.
     #[inline]
-    fn plain(
+    fn plain<R: Virtqueue>(
         &mut self,
-        ring: &mut Ring,
+        ring: &mut R,
         staged: &[Staged],
         id: PortId,
         pool: &mut Pool,
@@ -151,6 +156,9 @@ impl Source<'_> {
         if self.agreed.header_len() != net_header::LEN {
             return 0;
         }
+        // Behind a frame that is held nothing is given back before it, where order matters.
+        let keeps_order = ring.keeps_order();
+        let mut waits = keeps_order && !self.held.is_empty();
         let mut done = ring.completing();
         burst.reserve(staged.len());
         staged.iter().take(NEAR).for_each(Staged::bring_near);
@@ -173,7 +181,11 @@ impl Source<'_> {
             let here = if whole > self.hold_over { HEAD } else { whole };
             let Some(mut buffer) = pool.take(here) else {
                 self.counters.rx_dropped.count(DropReason::NoBuffer);
-                done.put(head, 0);
+                if waits {
+                    self.held.follow(self.index, head)
+                } else {
+                    done.put(head, 0)
+                }
                 continue;
             };
             let frame = host.wrapping_add(net_header::LEN);
@@ -187,6 +199,9 @@ impl Source<'_> {
                 let len = (whole - HEAD) as u32;
                 let piece = Segment { host: frame.wrapping_add(HEAD), len: len as usize, guest: 0 };
                 rest = Rest { len, slot: self.held.hold(self.index, head, std::iter::once(piece), len) };
+                waits = keeps_order;
+            } else if waits {
+                self.held.follow(self.index, head);
             } else {
                 done.put(head, 0);
             }
@@ -195,17 +210,17 @@ impl Source<'_> {
         staged.len()
     }
 
-    /// Takes the frame of any chain, and completes it or holds it.
-    fn frame(
+    /// Takes the frame of any chain, and completes it or holds it. Returns how many entries it spans.
+    fn frame<R: Virtqueue>(
         &mut self,
-        ring: &mut Ring,
+        ring: &mut R,
         head: u16,
         id: PortId,
         pool: &mut Pool,
         burst: &mut Vec<Packet>,
-    ) -> Result<(), RingFault> {
+    ) -> Result<u16, RingFault> {
         self.segments.clear();
-        let first = ring.descriptor(head)?;
+        let first = ring.first(head)?;
         let taken = match self.segments.add_chain(ring, self.memory, first, Direction::FromGuest) {
             Ok(total) => self.take(head, total, id, pool),
             Err(ChainFault::Ring(fault)) => return Err(fault),
@@ -217,9 +232,13 @@ impl Source<'_> {
             Err(reason) => self.counters.rx_dropped.count(reason),
         }
         if !held {
-            ring.complete(head, 0);
+            if ring.keeps_order() && !self.held.is_empty() {
+                self.held.follow(self.index, head);
+            } else {
+                ring.complete(head, 0);
+            }
         }
-        Ok(())
+        Ok(ring.entries(head))
     }
 
     /// Copies header and frame out of the pieces that were collected, `total` bytes, or the first bytes of a long frame.
@@ -280,9 +299,14 @@ impl Staged {
 /// Looks at the next `count` entries; each descriptor is read once. How many are good, and
 /// why no more are.
 #[inline]
-fn stage(ring: &Ring, window: Window, count: u16, staged: &mut [Staged; AHEAD]) -> (usize, Result<(), RingFault>) {
+fn stage<R: Virtqueue>(
+    ring: &mut R,
+    window: Window,
+    count: u16,
+    staged: &mut [Staged; AHEAD],
+) -> (usize, Result<(), RingFault>) {
     for (ahead, slot) in (0..count).zip(staged.iter_mut()) {
-        let found = ring.head(ahead).and_then(|head| Ok((head, ring.descriptor(head)?)));
+        let found = ring.head(ahead).and_then(|head| Ok((head, ring.first(head)?)));
         let (head, descriptor) = match found {
             Ok(found) => found,
             Err(fault) => return (usize::from(ahead), Err(fault)),
@@ -292,6 +316,9 @@ fn stage(ring: &Ring, window: Window, count: u16, staged: &mut [Staged; AHEAD]) 
             && let Some(host) = window.find(descriptor.address, descriptor.len)
         {
             *slot = Staged { host, len: descriptor.len, head };
+        }
+        if R::IN_PLACE && descriptor.has_next() {
+            return (usize::from(ahead) + 1, Ok(()));
         }
     }
     (usize::from(count), Ok(()))

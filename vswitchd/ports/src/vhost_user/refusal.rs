@@ -6,7 +6,7 @@ use super::inflight::InflightFault;
 use super::memory::MemoryFault;
 use super::notify::NotAnEvent;
 use super::socket::Ended;
-use super::split::SetupFault;
+use super::virtqueue::SetupFault;
 
 /// A request that was understood and cannot be carried out.
 #[derive(Debug)]

@@ -19,7 +19,7 @@ use super::notify::{Kick, Notifier};
 use super::refusal::{Refusal, SessionEnd};
 use super::sigbus;
 use super::socket::{Connection, Message};
-use super::split::{SIZE_MAX, SetupFault};
+use super::virtqueue::{SIZE_MAX, SetupFault};
 use super::vring::{Vring, Waking};
 use crate::event::Epoll;
 
@@ -192,7 +192,9 @@ impl Session {
             Request::SetVringNum { ring, size } => self.set_ring_size(ring, size)?,
             Request::SetVringAddr { ring, address } => self.change(ring, |r| r.set_address(address))?,
             Request::SetVringBase { ring, base } => {
-                let base = u16::try_from(base).map_err(|_| Refusal::Base(base))?;
+                if !self.agreed.has(features::RING_PACKED) && base > u32::from(u16::MAX) {
+                    return Err(Refusal::Base(base));
+                }
                 self.change(ring, |r| r.set_base(base))?;
             }
             Request::SetVringKick { ring } => self.set_kick(ring, fds, epoll, kick_token)?,
@@ -361,7 +363,7 @@ impl Session {
     fn stop_ring(&mut self, index: u32, epoll: &Epoll) -> Result<Reply, Refusal> {
         let ring = self.ring(index)?;
         forget(ring.stop(), epoll);
-        let base = u32::from(ring.base());
+        let base = ring.base();
         let reply = Outgoing::reply(super::message::number::GET_VRING_BASE);
         Ok(Reply(reply.with(&index.to_ne_bytes()).with(&base.to_ne_bytes()), None))
     }
@@ -378,7 +380,9 @@ impl Session {
     }
 
     fn set_ring_size(&mut self, index: u32, size: u32) -> Result<(), Refusal> {
-        if !size.is_power_of_two() || size > SIZE_MAX {
+        // A packed ring may have any number of entries.
+        let fits = size.is_power_of_two() || size > 0 && self.agreed.has(features::RING_PACKED);
+        if !fits || size > SIZE_MAX {
             return Err(Refusal::Ring(self.ring(index)?.index, SetupFault::Size(size)));
         }
         self.change(index, |r| r.set_size(size))

@@ -4,7 +4,7 @@
 //! *Who owns what:* the driver owns the descriptor table and the available ring, we own the used ring; each side reads
 //! the other's part while it changes. *Reads:* every field is read once, by a volatile or atomic read, into a local that
 //! is then checked; nothing read here is read again. *Bounds:* the three areas were proven to lie in one mapping each
-//! when the [`Ring`] was made, entries are addressed by an index masked with the size (a power of two), and descriptor
+//! when the [`SplitRing`] was made, entries are addressed by an index masked with the size (a power of two), and descriptor
 //! indices are compared with the size. *Fences:* the driver's index is loaded with acquire before the entries it
 //! covers, our index is stored with release after the entries it covers; between publishing and asking whether to
 //! notify, and between asking for notifications and looking for work, stands a full fence (2.7.10, 2.7.13), since a
@@ -14,156 +14,32 @@
 //! A hostile driver can make us see any index, length and address. The worst it gets is its own ring stopped
 //! ([`RingFault`]) or its own frames dropped.
 
-use std::fmt;
 use std::sync::atomic::{AtomicU16, Ordering, fence};
 
+use super::descriptor::{self, Descriptor};
 use super::dirty_log::DirtyLog;
 use super::features::{self, Agreed};
 use super::memory::GuestMemory;
 use super::message::RingAddress;
+use super::virtqueue::{Completions, RingFault, SIZE_MAX, SetupFault, Virtqueue};
 
-/// The largest ring (virtio 1.2, 2.7).
-pub const SIZE_MAX: u32 = 32768;
-
-const DESCRIPTOR_LEN: usize = 16;
-const FLAG_NEXT: u16 = 1;
-const FLAG_WRITE: u16 = 2;
-const FLAG_INDIRECT: u16 = 4;
 /// In the available ring's flags: the driver wants no interrupt.
 const NO_INTERRUPT: u16 = 1;
 /// In the used ring's flags: we want no kick.
 const NO_NOTIFY: u16 = 1;
 
-/// A ring that broke a rule beyond repair: it is stopped until the front end sets it up again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RingFault {
-    /// More entries announced than the ring has.
-    IndexJump {
-        /// How far the driver's index is ahead of ours.
-        ahead: u16,
-        /// Entries of the ring.
-        size: u16,
-    },
-    /// A descriptor index outside the table.
-    DescriptorIndex {
-        /// The index.
-        index: u16,
-        /// Entries of the table.
-        size: u16,
-    },
-    /// A chain that is longer than the ring, and so comes back to itself.
-    Loop,
-}
-
-impl fmt::Display for RingFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            RingFault::IndexJump { ahead, size } => {
-                write!(f, "the driver's index is {ahead} ahead of ours on a ring of {size}")
-            }
-            RingFault::DescriptorIndex { index, size } => {
-                write!(f, "descriptor index {index} on a ring of {size}")
-            }
-            RingFault::Loop => write!(f, "a descriptor chain loops"),
-        }
-    }
-}
-
-/// A ring that cannot be used as it was set up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SetupFault {
-    /// The size is not a power of two of at most [`SIZE_MAX`].
-    Size(u32),
-    /// An area does not lie in guest memory, whole and in one region.
-    Outside(u64),
-    /// An area's address is not aligned as it must be (16, 2 and 4 bytes).
-    Alignment(u64),
-}
-
-impl fmt::Display for SetupFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            SetupFault::Size(size) => write!(f, "ring size {size} is not a power of two up to {SIZE_MAX}"),
-            SetupFault::Outside(address) => write!(f, "the ring at {address:#x} is outside the guest's memory"),
-            SetupFault::Alignment(address) => write!(f, "the ring at {address:#x} is not aligned"),
-        }
-    }
-}
-
-/// A descriptor, read once.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Descriptor {
-    /// Guest physical address.
-    pub address: u64,
-    /// Bytes.
-    pub len: u32,
-    flags: u16,
-    /// The next one of the chain, where [`Descriptor::has_next`].
-    pub next: u16,
-}
-
-impl Descriptor {
-    /// Reads a descriptor at `at`.
-    ///
-    /// # Safety
-    /// `at` points to 16 readable bytes, aligned to 8.
-    #[inline]
-    pub unsafe fn read(at: *const u8) -> Descriptor {
-        let at = at.cast::<u64>();
-        // SAFETY: the caller vouches for 16 bytes and their alignment.
-        let (address, rest) = unsafe { (at.read_volatile(), at.add(1).read_volatile()) };
-        Descriptor {
-            address: u64::from_le(address),
-            len: u64::from_le(rest) as u32,
-            flags: (u64::from_le(rest) >> 32) as u16,
-            next: (u64::from_le(rest) >> 48) as u16,
-        }
-    }
-
-    /// The chain goes on.
-    #[inline]
-    pub fn has_next(self) -> bool {
-        self.flags & FLAG_NEXT != 0
-    }
-
-    /// For us to write; else to read.
-    #[inline]
-    pub fn is_writable(self) -> bool {
-        self.flags & FLAG_WRITE != 0
-    }
-
-    /// It holds a table of descriptors.
-    #[inline]
-    pub fn is_indirect(self) -> bool {
-        self.flags & FLAG_INDIRECT != 0
-    }
-
-    /// One buffer for us to read, no more to the chain.
-    #[inline]
-    pub fn is_lone_readable(self) -> bool {
-        self.flags & (FLAG_NEXT | FLAG_WRITE | FLAG_INDIRECT) == 0
-    }
-
-    /// One buffer for us to write, no more to the chain.
-    #[inline]
-    pub fn is_lone_writable(self) -> bool {
-        self.flags & (FLAG_NEXT | FLAG_WRITE | FLAG_INDIRECT) == FLAG_WRITE
-    }
-}
-
-/// Writes completions of one burst: the ring's numbers stay in registers until it is dropped.
+/// Writes completions of one burst; see [`Completions`].
 #[derive(Debug)]
-pub struct Completions<'a> {
-    ring: &'a mut Ring,
+pub struct SplitCompletions<'a> {
+    ring: &'a mut SplitRing,
     used: *mut u16,
     mask: usize,
     next: u16,
 }
 
-impl Completions<'_> {
-    /// See [`Ring::complete`].
+impl Completions for SplitCompletions<'_> {
     #[inline]
-    pub fn put(&mut self, head: u16, len: u32) {
+    fn put(&mut self, head: u16, len: u32) {
         let slot = usize::from(self.next) & self.mask;
         let entry = u64::from(head).to_le() | (u64::from(len) << 32).to_le();
         // SAFETY: `slot` is below the size, so the entry lies in the used ring of the ring that is borrowed meanwhile. It
@@ -173,7 +49,7 @@ impl Completions<'_> {
     }
 }
 
-impl Drop for Completions<'_> {
+impl Drop for SplitCompletions<'_> {
     #[inline]
     fn drop(&mut self) {
         self.ring.next_used = self.next;
@@ -182,7 +58,7 @@ impl Drop for Completions<'_> {
 
 /// A running ring.
 #[derive(Debug)]
-pub struct Ring {
+pub struct SplitRing {
     descriptors: *const u8,
     available: *mut u16,
     used: *mut u16,
@@ -206,14 +82,15 @@ pub struct Ring {
     log: Option<u64>,
     /// Heads that an earlier back end took and did not give back.
     again: Vec<u16>,
+    in_order: bool,
     /// The region of guest memory used last.
-    pub hint: usize,
+    hint: usize,
 }
 
 // SAFETY: the pointers lead to guest memory, which is not bound to a thread; the ring has one owner at a time.
-unsafe impl Send for Ring {}
+unsafe impl Send for SplitRing {}
 
-impl Ring {
+impl SplitRing {
     /// A ring of `size` entries at `address`, that goes on at available entry `next_available`. Its used index is
     /// what the used ring says.
     ///
@@ -225,7 +102,7 @@ impl Ring {
         size: u32,
         next_available: u16,
         agreed: Agreed,
-    ) -> Result<Ring, SetupFault> {
+    ) -> Result<SplitRing, SetupFault> {
         if !size.is_power_of_two() || size > SIZE_MAX {
             return Err(SetupFault::Size(size));
         }
@@ -234,8 +111,8 @@ impl Ring {
             let host = memory.translate_user(at, len).ok_or(SetupFault::Outside(at))?;
             if (host as usize).is_multiple_of(alignment) { Ok(host) } else { Err(SetupFault::Alignment(at)) }
         };
-        let mut ring = Ring {
-            descriptors: area(address.descriptors, n * DESCRIPTOR_LEN, 16)?,
+        let mut ring = SplitRing {
+            descriptors: area(address.descriptors, n * descriptor::LEN, 16)?,
             available: area(address.available, 6 + 2 * n, 2)?.cast(),
             used: area(address.used, 6 + 8 * n, 4)?.cast(),
             mask: n - 1,
@@ -249,6 +126,7 @@ impl Ring {
             signalled: None,
             log: address.logged.then_some(address.log),
             again: Vec::new(),
+            in_order: agreed.has(features::IN_ORDER),
             hint: 0,
         };
         // SAFETY: the used ring was proven to lie in guest memory.
@@ -258,21 +136,14 @@ impl Ring {
         Ok(ring)
     }
 
-    /// Entries.
-    #[inline]
-    pub fn size(&self) -> u16 {
-        self.size
-    }
-
-    /// Indirect tables were agreed on.
-    #[inline]
-    pub fn indirect(&self) -> bool {
-        self.indirect
-    }
-
     /// The next available entry we take: where the ring goes on after a stop.
-    pub fn next_available(&self) -> u16 {
-        self.next_available
+    pub fn base(&self) -> u32 {
+        u32::from(self.next_available)
+    }
+
+    /// Where it stands, for people.
+    pub fn describe(&self) -> String {
+        format!("at {}, {} used", self.next_available, self.published)
     }
 
     /// The used index as the driver sees it.
@@ -292,34 +163,6 @@ impl Ring {
         self.again.reverse();
     }
 
-    /// Chains wait to be taken again.
-    #[inline]
-    pub fn has_again(&self) -> bool {
-        !self.again.is_empty()
-    }
-
-    /// The next chain to be taken again. Without a crash before there is none.
-    #[inline]
-    pub fn next_again(&mut self) -> Option<u16> {
-        self.again.pop()
-    }
-
-    /// Entries that wait. The driver's index is read only when fewer than `wanted` are known to be there.
-    ///
-    /// # Errors
-    /// [`RingFault::IndexJump`].
-    #[inline]
-    pub fn waiting(&mut self, wanted: u16) -> Result<u16, RingFault> {
-        if self.known < wanted {
-            let ahead = self.driver_index().wrapping_sub(self.next_available);
-            if ahead > self.size {
-                return Err(RingFault::IndexJump { ahead, size: self.size });
-            }
-            self.known = ahead;
-        }
-        Ok(self.known)
-    }
-
     #[inline]
     fn driver_index(&self) -> u16 {
         // SAFETY: the available ring was proven to lie in guest memory, aligned to 2; the other side stores the index
@@ -327,72 +170,14 @@ impl Ring {
         u16::from_le(unsafe { AtomicU16::from_ptr(self.available.add(1)) }.load(Ordering::Acquire))
     }
 
-    /// The descriptor at which the chain of the waiting entry `ahead` of the next starts. The entry must be one that
-    /// [`Ring::waiting`] reported.
-    ///
-    /// # Errors
-    /// [`RingFault::DescriptorIndex`].
-    #[inline]
-    pub fn head(&self, ahead: u16) -> Result<u16, RingFault> {
-        let slot = usize::from(self.next_available.wrapping_add(ahead)) & self.mask;
-        // SAFETY: `slot` is below the size, so the entry lies in the available ring.
-        let head = u16::from_le(unsafe { self.available.add(2 + slot).read_volatile() });
-        if usize::from(head) <= self.mask {
-            Ok(head)
-        } else {
-            Err(RingFault::DescriptorIndex { index: head, size: self.size })
-        }
-    }
-
     /// The descriptor at `index`.
-    ///
-    /// # Errors
-    /// [`RingFault::DescriptorIndex`].
     #[inline]
-    pub fn descriptor(&self, index: u16) -> Result<Descriptor, RingFault> {
+    fn descriptor(&self, index: u16) -> Result<Descriptor, RingFault> {
         if usize::from(index) > self.mask {
             return Err(RingFault::DescriptorIndex { index, size: self.size });
         }
         // SAFETY: `index` is below the size, so the entry lies in the table, whose alignment was checked.
-        Ok(unsafe { Descriptor::read(self.descriptors.add(usize::from(index) * DESCRIPTOR_LEN)) })
-    }
-
-    /// Takes `n` waiting entries; they must have been reported by [`Ring::waiting`].
-    #[inline]
-    pub fn take(&mut self, n: u16) {
-        self.next_available = self.next_available.wrapping_add(n);
-        self.known = self.known.saturating_sub(n);
-    }
-
-    /// Gives the chain that starts at `head` back, with `len` bytes written to it. The driver sees it after
-    /// [`Ring::publish`].
-    #[inline]
-    pub fn complete(&mut self, head: u16, len: u32) {
-        let slot = usize::from(self.next_used) & self.mask;
-        let entry = u64::from(head).to_le() | (u64::from(len) << 32).to_le();
-        // SAFETY: `slot` is below the size, so the entry lies in the used ring. It is aligned to 4 only.
-        unsafe { self.used.add(2 + 4 * slot).cast::<u64>().write_unaligned(entry) };
-        self.next_used = self.next_used.wrapping_add(1);
-    }
-
-    /// A writer for the completions of a burst.
-    #[inline]
-    pub fn completing(&mut self) -> Completions<'_> {
-        Completions { used: self.used, mask: self.mask, next: self.next_used, ring: self }
-    }
-
-    /// Shows the driver what was completed.
-    #[inline]
-    pub fn publish(&mut self, log: Option<&DirtyLog>) {
-        if self.next_used == self.published {
-            return;
-        }
-        if let (Some(log), Some(base)) = (log, self.log) {
-            self.log_used(log, base);
-        }
-        // SAFETY: the used ring was proven to lie in guest memory, aligned to 4.
-        unsafe { AtomicU16::from_ptr(self.used.add(1)) }.store(self.next_used.to_le(), Ordering::Release);
-        self.published = self.next_used;
+        Ok(unsafe { Descriptor::read(self.descriptors.add(usize::from(index) * descriptor::LEN)) })
     }
 
     #[cold]
@@ -451,9 +236,108 @@ impl Ring {
     }
 }
 
+impl Virtqueue for SplitRing {
+    type Completions<'a> = SplitCompletions<'a>;
+
+    const IN_PLACE: bool = false;
+
+    #[inline]
+    fn size(&self) -> u16 {
+        self.size
+    }
+
+    #[inline]
+    fn indirect(&self) -> bool {
+        self.indirect
+    }
+
+    #[inline]
+    fn hint(&mut self) -> &mut usize {
+        &mut self.hint
+    }
+
+    #[inline]
+    fn keeps_order(&self) -> bool {
+        self.in_order
+    }
+
+    #[inline]
+    fn has_again(&self) -> bool {
+        !self.again.is_empty()
+    }
+
+    #[inline]
+    fn next_again(&mut self) -> Option<u16> {
+        self.again.pop()
+    }
+
+    #[inline]
+    fn waiting(&mut self, wanted: u16) -> Result<u16, RingFault> {
+        if self.known < wanted {
+            let ahead = self.driver_index().wrapping_sub(self.next_available);
+            if ahead > self.size {
+                return Err(RingFault::IndexJump { ahead, size: self.size });
+            }
+            self.known = ahead;
+        }
+        Ok(self.known)
+    }
+
+    #[inline]
+    fn head(&self, ahead: u16) -> Result<u16, RingFault> {
+        let slot = usize::from(self.next_available.wrapping_add(ahead)) & self.mask;
+        // SAFETY: `slot` is below the size, so the entry lies in the available ring.
+        let head = u16::from_le(unsafe { self.available.add(2 + slot).read_volatile() });
+        if usize::from(head) <= self.mask {
+            Ok(head)
+        } else {
+            Err(RingFault::DescriptorIndex { index: head, size: self.size })
+        }
+    }
+
+    #[inline]
+    fn first(&mut self, head: u16) -> Result<Descriptor, RingFault> {
+        self.descriptor(head)
+    }
+
+    #[inline]
+    fn following(&self, before: Descriptor, _: usize) -> Result<Descriptor, RingFault> {
+        self.descriptor(before.next)
+    }
+
+    #[inline]
+    fn entries(&self, _: u16) -> u16 {
+        1
+    }
+
+    #[inline]
+    fn take(&mut self, n: u16) {
+        self.next_available = self.next_available.wrapping_add(n);
+        self.known = self.known.saturating_sub(n);
+    }
+
+    #[inline]
+    fn completing(&mut self) -> SplitCompletions<'_> {
+        SplitCompletions { used: self.used, mask: self.mask, next: self.next_used, ring: self }
+    }
+
+    #[inline]
+    fn publish(&mut self, log: Option<&DirtyLog>) {
+        if self.next_used == self.published {
+            return;
+        }
+        if let (Some(log), Some(base)) = (log, self.log) {
+            self.log_used(log, base);
+        }
+        // SAFETY: the used ring was proven to lie in guest memory, aligned to 4.
+        unsafe { AtomicU16::from_ptr(self.used.add(1)) }.store(self.next_used.to_le(), Ordering::Release);
+        self.published = self.next_used;
+    }
+}
+
 /// Whether going from `before` to `now` passed the entry `event` (virtio 1.2, 2.7.10.1, `vring_need_event`).
 #[inline]
-fn crossed(event: u16, now: u16, before: u16) -> bool {
+pub(super) fn crossed(event: u16, now: u16, before: u16) -> bool {
     now.wrapping_sub(event).wrapping_sub(1) < now.wrapping_sub(before)
 }
 

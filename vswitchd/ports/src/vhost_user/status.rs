@@ -1,6 +1,6 @@
 //! A vhost-user port's state in words, for people.
 
-use super::VhostUserPort;
+use super::{VhostUserPort, features};
 use crate::Status;
 
 impl VhostUserPort {
@@ -19,7 +19,9 @@ impl VhostUserPort {
         let state = if self.session.is_some() { "connected" } else { "waiting for a front end" };
         let pairs = self.ways.to_guest.len();
         let s = if pairs == 1 { "" } else { "s" };
-        format!("{}, {state}, {pairs} queue pair{s}, split ring", self.endpoint.describe())
+        let packed = self.session.as_ref().is_some_and(|session| session.agreed.has(features::RING_PACKED));
+        let kind = if packed { "packed ring" } else { "split ring" };
+        format!("{}, {state}, {pairs} queue pair{s}, {kind}", self.endpoint.describe())
     }
 
     fn problem(&self) -> String {

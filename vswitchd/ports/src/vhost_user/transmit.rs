@@ -7,7 +7,7 @@
 //! it.
 //!
 //! # Safety model
-//! See [`super::split`]. Nothing is written outside pieces that were proven to be guest memory.
+//! See [`super::split`] and [`super::packed`]. Nothing is written outside pieces that were proven to be guest memory.
 
 use weir_wire::{DropReason, Packet};
 
@@ -17,7 +17,7 @@ use super::dirty_log::DirtyLog;
 use super::features::{self, Agreed};
 use super::memory::GuestMemory;
 use super::net_header;
-use super::split::{Ring, RingFault};
+use super::virtqueue::{Completions, RingFault, Virtqueue};
 
 /// Frames whose places are looked up in advance.
 const AHEAD: usize = 64;
@@ -84,9 +84,9 @@ impl Sink<'_> {
     ///
     /// # Errors
     /// [`RingFault`] where the ring is to be stopped. Nothing was put in then.
-    pub fn send_plain<'r>(
+    pub fn send_plain<'r, R: Virtqueue>(
         &mut self,
-        ring: &mut Ring,
+        ring: &mut R,
         packets: &[Packet],
         takes: impl Fn(&Packet) -> bool,
         rest: impl Fn(&Packet) -> Option<&'r [Segment]>,
@@ -138,12 +138,17 @@ impl Sink<'_> {
 
     /// Reads the next descriptors, once, up to the first that is not one buffer in the region used last.
     #[inline]
-    fn stage<'s>(&self, ring: &Ring, waiting: u16, staged: &'s mut [Staged; AHEAD]) -> Result<&'s [Staged], RingFault> {
-        let window = self.memory.window(ring.hint);
+    fn stage<'s, R: Virtqueue>(
+        &self,
+        ring: &mut R,
+        waiting: u16,
+        staged: &'s mut [Staged; AHEAD],
+    ) -> Result<&'s [Staged], RingFault> {
+        let window = self.memory.window(*ring.hint());
         let mut count = 0;
         for (ahead, slot) in (0..waiting).zip(staged.iter_mut()) {
             let head = ring.head(ahead)?;
-            let descriptor = ring.descriptor(head)?;
+            let descriptor = ring.first(head)?;
             let Some(host) = window.find(descriptor.address, descriptor.len) else { break };
             if !descriptor.is_lone_writable() {
                 break;
@@ -160,7 +165,7 @@ impl Sink<'_> {
     /// # Errors
     /// [`SendFault`].
     #[inline]
-    pub fn send(&mut self, ring: &mut Ring, packet: &Packet, rest: &[Segment]) -> Result<(), SendFault> {
+    pub fn send<R: Virtqueue>(&mut self, ring: &mut R, packet: &Packet, rest: &[Segment]) -> Result<(), SendFault> {
         while let Some(head) = ring.next_again() {
             // Empty buffers that an earlier back end held: the driver posts them anew.
             ring.complete(head, 0);
@@ -170,10 +175,10 @@ impl Sink<'_> {
         }
         let total = self.agreed.header_len() + packet.len();
         let head = ring.head(0)?;
-        let descriptor = ring.descriptor(head)?;
+        let descriptor = ring.first(head)?;
         if descriptor.is_lone_writable()
             && descriptor.len as usize >= total
-            && let Some(host) = self.memory.translate(descriptor.address, total, &mut ring.hint)
+            && let Some(host) = self.memory.translate(descriptor.address, total, ring.hint())
         {
             self.write(&[Segment { host, len: total, guest: descriptor.address }], packet, rest, 1);
             ring.take(1);
@@ -183,9 +188,9 @@ impl Sink<'_> {
         self.send_chains(ring, packet, rest, total)
     }
 
-    fn send_chains(
+    fn send_chains<R: Virtqueue>(
         &mut self,
-        ring: &mut Ring,
+        ring: &mut R,
         packet: &Packet,
         rest: &[Segment],
         total: usize,
@@ -193,13 +198,14 @@ impl Sink<'_> {
         self.segments.clear();
         self.chains.0.clear();
         let most = if self.agreed.has(features::MRG_RXBUF) { CHAINS_MAX } else { 1 };
-        let mut left = total;
-        for count in 0..most {
-            if ring.waiting(count + 1)? <= count {
+        let (mut left, mut entries) = (total, 0);
+        for _ in 0..most {
+            if ring.waiting(entries + 1)? <= entries {
                 return Err(SendFault::Drop(DropReason::TxFull));
             }
-            let head = ring.head(count)?;
-            let first = ring.descriptor(head)?;
+            let head = ring.head(entries)?;
+            let first = ring.first(head)?;
+            entries += ring.entries(head);
             match self.segments.add_chain(ring, self.memory, first, Direction::ToGuest) {
                 Ok(room) => {
                     let used = room.min(left);
@@ -207,7 +213,7 @@ impl Sink<'_> {
                     left -= used;
                 }
                 Err(ChainFault::Ring(fault)) => return Err(SendFault::Ring(fault)),
-                Err(ChainFault::Chain) => return self.give_up(ring, head),
+                Err(ChainFault::Chain) => return self.give_up(ring, head, entries),
             }
             if left == 0 {
                 break;
@@ -218,7 +224,7 @@ impl Sink<'_> {
         }
         let count = self.chains.0.len() as u16;
         self.write(self.segments.get(), packet, rest, count);
-        ring.take(count);
+        ring.take(entries);
         for &(head, len) in &self.chains.0 {
             ring.complete(head, len);
         }
@@ -227,9 +233,9 @@ impl Sink<'_> {
 
     /// A bad chain would stand in the way for ever: it and the good ones before it go back empty.
     #[cold]
-    fn give_up(&mut self, ring: &mut Ring, bad: u16) -> Result<(), SendFault> {
+    fn give_up<R: Virtqueue>(&mut self, ring: &mut R, bad: u16, entries: u16) -> Result<(), SendFault> {
         self.chains.0.push((bad, 0));
-        ring.take(self.chains.0.len() as u16);
+        ring.take(entries);
         for &(head, _) in &self.chains.0 {
             ring.complete(head, 0);
         }

@@ -4,12 +4,14 @@
 //! what is known whenever something changes under it. A ring that is started but disabled is drained (vhost-user, "Ring
 //! states"). One that broke the rules stays stopped until it is set up again.
 
-use super::features::Agreed;
+use super::features::{self, Agreed};
 use super::inflight::Inflight;
 use super::memory::GuestMemory;
 use super::message::RingAddress;
 use super::notify::{Kick, Notifier};
-use super::split::{Ring, RingFault, SetupFault};
+use super::packed::PackedRing;
+use super::split::SplitRing;
+use super::virtqueue::{Ring, RingFault, SetupFault};
 
 /// How the driver tells that work waits.
 #[derive(Debug, Default)]
@@ -30,7 +32,7 @@ pub struct Vring {
     pub index: u16,
     size: u32,
     address: Option<RingAddress>,
-    base: u16,
+    base: u32,
     /// How the driver wakes us.
     pub waking: Waking,
     /// How we wake the driver.
@@ -86,15 +88,15 @@ impl Vring {
     }
 
     /// Sets where to go on.
-    pub fn set_base(&mut self, base: u16) {
+    pub fn set_base(&mut self, base: u32) {
         self.ring = None;
         self.base = base;
         self.fault = None;
     }
 
-    /// Where it would go on.
-    pub fn base(&self) -> u16 {
-        self.ring.as_ref().map_or(self.base, Ring::next_available)
+    /// Where it would go on, as GET_VRING_BASE says it.
+    pub fn base(&self) -> u32 {
+        self.ring.as_ref().map_or(self.base, Ring::base)
     }
 
     /// Lets go of the guest's memory and keeps the place; [`Vring::start`] goes on from there.
@@ -135,22 +137,38 @@ impl Vring {
             return Ok(());
         }
         // An address that does not fit is forgotten, or it would be refused again with every message to come.
-        let mut ring = Ring::new(memory, address, self.size, self.base, agreed).inspect_err(|_| self.address = None)?;
+        let made = if agreed.has(features::RING_PACKED) {
+            PackedRing::new(memory, address, self.size, self.base, agreed).map(Ring::Packed)
+        } else {
+            self.split(memory, address, agreed, inflight).map(Ring::Split)
+        };
+        let ring = made.inspect_err(|_| self.address = None)?;
+        self.ring = Some(ring);
+        Ok(())
+    }
+
+    fn split(
+        &self,
+        memory: &GuestMemory,
+        address: RingAddress,
+        agreed: Agreed,
+        inflight: Option<&Inflight>,
+    ) -> Result<SplitRing, SetupFault> {
+        let mut ring = SplitRing::new(memory, address, self.size, self.base as u16, agreed)?;
         if let Some(inflight) = inflight {
             // Everything that was not given back comes again: the noted ones first, then those after them.
-            let heads = inflight.recover(self.index, ring.used_index(), ring.size());
+            let heads = inflight.recover(self.index, ring.used_index(), self.size as u16);
             ring.seek(ring.used_index().wrapping_add(heads.len() as u16));
             ring.take_again(heads);
         }
-        self.ring = Some(ring);
-        Ok(())
+        Ok(ring)
     }
 
     /// One line for people.
     pub fn describe(&self) -> String {
         let state = match (&self.ring, self.fault, &self.waking) {
             (_, Some(fault), _) => format!("stopped: {fault}"),
-            (Some(ring), _, _) => format!("at {}, {} used", ring.next_available(), ring.used_index()),
+            (Some(ring), _, _) => ring.describe(),
             (None, _, Waking::Stopped) => "stopped".to_string(),
             (None, ..) => "waiting for its address or memory".to_string(),
         };
