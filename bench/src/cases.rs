@@ -10,6 +10,7 @@ use crate::fabric::{BURST, Bench};
 use crate::inspection::{self, Inspected, Text};
 use crate::lists::{self, Asked};
 use crate::measure::{Figure, Rounds, timed};
+use crate::opening;
 use crate::routing::{self, Edge};
 use crate::traffic::Flows;
 
@@ -31,6 +32,9 @@ pub fn run(rounds: &Rounds, wanted: &str, mut each: impl FnMut(Figure)) -> Resul
         ("forward 100k flows", |r, n| forward(r, n, 100_000, &few_rules())),
         ("forward 1M flows", |r, n| forward(r, n, 1_000_000, &few_rules())),
         ("forward 10k flows, 10k rules", |r, n| forward(r, n, 10_000, &many_rules(10_000))),
+        ("open flows", |r, n| opening::open(r, n, opening::ROOMY, &few_rules())),
+        ("open flows, 10k rules", |r, n| opening::open(r, n, opening::ROOMY, &many_rules(10_000))),
+        ("open flows in a full table", |r, n| opening::open(r, n, opening::CROWDED, &few_rules())),
         ("route 1 flow", |r, n| routing::forward(r, n, 1, Edge::Plain)),
         ("route 10k flows", |r, n| routing::forward(r, n, 10_000, Edge::Plain)),
         ("route 100k flows", |r, n| routing::forward(r, n, 100_000, Edge::Plain)),
@@ -39,6 +43,7 @@ pub fn run(rounds: &Rounds, wanted: &str, mut each: impl FnMut(Figure)) -> Resul
         ("NAT 10k flows", |r, n| routing::forward(r, n, 10_000, Edge::Masquerade)),
         ("NAT 100k flows", |r, n| routing::forward(r, n, 100_000, Edge::Masquerade)),
         ("NAT 1M flows", |r, n| routing::forward(r, n, 1_000_000, Edge::Masquerade)),
+        ("NAT open flows", |r, n| routing::open(r, n)),
         ("change a route of 1M, 100k bindings", |r, n| routing::change_route(r, n, 1_000_000, 100_000)),
         ("drop by policy", |r, n| refuse(r, n)),
         ("drop by the switch", |r, n| reserved(r, n)),

@@ -31,8 +31,16 @@ impl Bench {
     /// # Errors
     /// What the policy's compiler says.
     pub fn new(ports: u16, policy: &spec::Spec) -> Result<Bench, String> {
+        Bench::with_room(ports, policy, 1 << 21)
+    }
+
+    /// The same with room for so many flows.
+    ///
+    /// # Errors
+    /// What the policy's compiler says.
+    pub fn with_room(ports: u16, policy: &spec::Spec, flows: usize) -> Result<Bench, String> {
         let policy = Policy::compile(policy, Epoch(1)).map_err(|errors| errors.0.join("; "))?;
-        let mut fabric = Fabric::new(Limits { flows: 1 << 21, flows_per_port: 1 << 21, ..Limits::default() }, 1);
+        let mut fabric = Fabric::new(Limits { flows, flows_per_port: flows, ..Limits::default() }, 1);
         fabric.apply(Instant::ZERO, Step::SetSwitch(SwitchId(0), SwitchConfig::default()));
         for port in 1..=ports {
             fabric.apply(Instant::ZERO, Step::SetPort(PortId(port), PortConfig::default()));
@@ -81,6 +89,11 @@ impl Bench {
         }
         self.fabric.drain_events(|_| step.excused += PER_EVENT);
         step
+    }
+
+    /// Flows that are open.
+    pub fn flows(&self) -> usize {
+        self.fabric.engine().flow_count()
     }
 
     /// Packets received, sent and dropped for `reason` so far.

@@ -11,6 +11,7 @@ pub mod inspection;
 pub mod instructions;
 pub mod lists;
 pub mod measure;
+pub mod opening;
 pub mod record;
 pub mod routing;
 pub mod traffic;

@@ -11,7 +11,8 @@ use weir_wire::build::frames::{Ends, udp};
 use weir_wire::{Epoch, Instant, InterfaceId, MacAddr, Offload, Packet, Pool, PortId, RouterId, SwitchId, Vid};
 
 use crate::fabric::BURST;
-use crate::measure::{Figure, Rounds, timed};
+use crate::measure::{Figure, Rounds, Step as Cost, timed};
+use crate::opening::Openings;
 use crate::traffic::{FRAME, shuffled};
 
 /// Hosts on each side; flows share them.
@@ -111,6 +112,19 @@ impl Bench {
         })
     }
 
+    /// Moves the burst; the cost is that from parsing to egress.
+    fn timed(&mut self) -> Cost {
+        let Bench { fabric, burst, pool, out, now } = self;
+        *now = Instant(now.0 + 10_000);
+        let ((), step) = timed(burst.len() as u64, || fabric.process(*now, burst, pool, out));
+        for port in [1, 2] {
+            if let Some(queue) = out.queue(PortId(port)) {
+                queue.drain(..).for_each(|packet| pool.give(packet.buffer));
+            }
+        }
+        step
+    }
+
     fn send(&mut self, frame: &[u8], port: u16) -> [Option<Vec<u8>>; 2] {
         self.add(frame, port);
         self.run();
@@ -168,15 +182,7 @@ pub fn forward(rounds: &Rounds, name: &str, count: u32, edge: Edge) -> Result<Fi
             let flow = order.get(next).copied().unwrap_or(0);
             bench.add(frame(flow, way), 1 + way as u16);
         }
-        let Bench { fabric, burst, pool, out, now } = &mut bench;
-        *now = Instant(now.0 + 10_000);
-        let ((), step) = timed(burst.len() as u64, || fabric.process(*now, burst, pool, out));
-        for port in [1, 2] {
-            if let Some(queue) = out.queue(PortId(port)) {
-                queue.drain(..).for_each(|packet| pool.give(packet.buffer));
-            }
-        }
-        step
+        bench.timed()
     });
     let after = bench.fabric.totals();
     let [received, sent] = [after.received - before.received, after.sent - before.sent];
@@ -188,6 +194,32 @@ pub fn forward(rounds: &Rounds, name: &str, count: u32, edge: Edge) -> Result<Fi
     let wanted = if edge == Edge::Plain { address(1, 1) } else { address(2, 254) };
     if source != wanted.octets() {
         return Err(format!("\"{name}\" gave a wrong answer: it left as {source:?}, not as {wanted}"));
+    }
+    Ok(figure)
+}
+
+/// Bursts of first packets, each of which gets a name of its own outside.
+///
+/// # Errors
+/// Where a packet did not leave.
+pub fn open(rounds: &Rounds, name: &str) -> Result<Figure, String> {
+    let mut bench = Bench::new(Edge::Masquerade)?;
+    let mut openings = Openings::between(Ends {
+        source_mac: mac(1, 1),
+        destination_mac: mac(1, 254),
+        source: address(1, 1).into(),
+        destination: address(2, 1).into(),
+    });
+    let before = bench.fabric.totals();
+    let figure = rounds.measure(name, || {
+        (0..BURST).for_each(|_| bench.add(openings.frame(), 1));
+        bench.timed()
+    });
+    let after = bench.fabric.totals();
+    let [received, sent] = [after.received - before.received, after.sent - before.sent];
+    let bindings = bench.fabric.nat(bench.now, 0).1;
+    if received != sent || bindings == 0 {
+        return Err(format!("\"{name}\" gave a wrong answer: {received} received, {sent} sent, {bindings} bindings"));
     }
     Ok(figure)
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use weir_bench::e2e::run::run;
 use weir_bench::e2e::scenario::Scenario;
-use weir_bench::e2e::switches::Kind;
+use weir_bench::e2e::switches::{Kind, OvsProfile};
 use weir_bench::e2e::trial::Effort;
 use weir_tests::lab::{Failure, binaries, skip_unless_root};
 
@@ -65,4 +65,12 @@ fn frames_of_all_lengths_pass_between_guests() -> Result<(), Failure> {
 #[test]
 fn latency_is_measured_at_a_share_of_what_is_carried() -> Result<(), Failure> {
     runs("latency-load-50", &[], 1.0)
+}
+
+#[test]
+fn every_frame_of_new_flows_opens_one_at_all_switches() -> Result<(), Failure> {
+    for name in ["vv-64-new", "nat-64-new"] {
+        runs(name, &[Kind::Ovs(OvsProfile::Conntrack)], 1e3)?;
+    }
+    Ok(())
 }

@@ -334,9 +334,13 @@ pub(super) fn frame_of(side: usize, traffic: &Traffic) -> Vec<u8> {
     frame
 }
 
+/// Flows there are: ports of the first guest by ports of the second.
+pub const FLOWS_MAX: u32 = CLIENT_PORTS * CLIENT_PORTS;
+const CLIENT_PORTS: u32 = 60_000;
+
 /// Makes a frame belong to a flow: the first guest's port and the upper part of the second one's say which.
 fn set_flow(frame: &mut [u8], first: bool, flow: u32) {
-    let (guest, service) = (1024 + (flow % 60_000) as u16, 5000 + (flow / 60_000) as u16);
+    let (guest, service) = (1024 + (flow % CLIENT_PORTS) as u16, 5000 + (flow / CLIENT_PORTS) as u16);
     let [a, b] = guest.to_be_bytes();
     let [c, d] = service.to_be_bytes();
     if let Some(ports) = frame.get_mut(ETHERNET + IPV4..ETHERNET + IPV4 + 4) {

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::Failure;
 use super::edge::Edge;
-use super::guests::IMIX;
+use super::guests::{FLOWS_MAX, IMIX};
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -19,7 +19,7 @@ pub enum Kind {
     NoLoss,
     /// How long frames take at a given rate.
     Latency,
-    /// How many new flows a second: each frame opens one.
+    /// How many new flows a second: each frame opens one, and none comes twice.
     NewFlows,
     /// How many bits a second the hosts' own TCP carries, with as large segments as it likes.
     Stream,
@@ -66,7 +66,8 @@ pub struct Scenario {
     /// Frames of several lengths, as on the Internet: 7 of 60 bytes to 4 of 590 and one of 1514.
     #[serde(default)]
     pub imix: bool,
-    /// Flows; frames go round them. Of streams: connections; of a mix: conversations at a time.
+    /// Flows; frames go round them. Of new flows: so many that no trial comes round. Of streams: connections; of a mix:
+    /// conversations at a time.
     pub flows: u32,
     /// Both guests send.
     #[serde(default)]
@@ -146,8 +147,9 @@ impl Scenario {
         if !(60..=9014).contains(&self.frame) {
             return Err(format!("frame = {}: use 60 to 9014 bytes", self.frame));
         }
-        if !(1..=4_000_000).contains(&self.flows) {
-            return Err(format!("flows = {}: use 1 to 4000000", self.flows));
+        let most = if self.kind == Kind::NewFlows { FLOWS_MAX } else { 4_000_000 };
+        if !(1..=most).contains(&self.flows) {
+            return Err(format!("flows = {}: use 1 to {most}", self.flows));
         }
         let measures_at = match self.kind {
             Kind::Latency => self.rate > 0 || (1..=100).contains(&self.load),
@@ -213,6 +215,8 @@ mod tests {
         let read = |text: &str| toml::from_str::<Scenario>(text).unwrap().check();
         assert!(read("about = \"x\"\nframe = 20\nflows = 1").is_err());
         assert!(read("about = \"x\"\nframe = 64\nflows = 0").is_err());
+        assert!(read("about = \"x\"\nframe = 64\nflows = 5000000").is_err());
+        assert!(read("about = \"x\"\nframe = 64\nflows = 5000000\nkind = \"new-flows\"").is_ok());
         assert!(read("about = \"x\"\nframe = 64\nflows = 1\nkind = \"latency\"").is_err());
         assert!(read("about = \"x\"\nframe = 64\nflows = 1\nkind = \"latency\"\nload = 101").is_err());
         assert!(read("about = \"x\"\nframe = 64\nflows = 1\nkind = \"latency\"\nload = 50").is_ok());

@@ -1,5 +1,7 @@
 //! The switches that are measured: ours, and peers from the distribution's packages, each on one core.
 
+mod ovs;
+
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -96,7 +98,7 @@ impl Kind {
             }
             Kind::Bridge => ("nft", "nftables"),
             Kind::Testpmd => ("dpdk-testpmd", "dpdk"),
-            Kind::Ovs(_) => (OVS_PROGRAM, "openvswitch-switch-dpdk"),
+            Kind::Ovs(_) => (ovs::PROGRAM, "openvswitch-switch-dpdk"),
         };
         let paths = std::env::var_os("PATH").unwrap_or_default();
         let there = std::env::split_paths(&paths).any(|folder| folder.join(program).exists());
@@ -112,8 +114,6 @@ fn patch_program() -> PathBuf {
 
 /// DPDK's devices for the two ends of a pair.
 const AF_XDP: [&str; 2] = ["net_af_xdp0,iface=s0", "net_af_xdp1,iface=s1"];
-const OVS_PROGRAM: &str = "/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk";
-const OVS_SCHEMA: &str = "/usr/share/openvswitch/vswitch.ovsschema";
 
 /// A switch that runs; stopped with its value.
 #[derive(Debug)]
@@ -270,62 +270,20 @@ impl Switch {
         self.spawn("dpdk-testpmd", &line.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
     }
 
-    fn start_ovs(&mut self, profile: OvsProfile, scenario: &Scenario) -> Result<(), Failure> {
-        let folder = self.folder.display().to_string();
-        let db = format!("unix:{folder}/db");
-        self.tool("ovsdb-tool", &["create", &format!("{folder}/conf.db"), OVS_SCHEMA])?;
-        self.spawn("ovsdb-server", &[format!("{folder}/conf.db"), format!("--remote=punix:{folder}/db")])?;
-        self.wait_for(Path::new(&format!("{folder}/db")))?;
-        let core = 1 << SWITCH_CORE;
-        let settings = format!(
-            "--no-wait init -- set o . other_config:dpdk-init=true \
-             other_config:dpdk-extra=--no-pci\\ --in-memory\\ --single-file-segments\\ --file-prefix=weirbench \
-             other_config:dpdk-socket-mem=512 other_config:dpdk-socket-limit=1024 other_config:dpdk-lcore-mask={core} \
-             other_config:pmd-cpu-mask={core} other_config:n-handler-threads=1 other_config:n-revalidator-threads=1{}",
-            if profile == OvsProfile::Sleepy { " other_config:pmd-maxsleep=100" } else { "" }
-        );
-        self.shell(&format!("ovs-vsctl --db={db} {settings}"))?;
-        self.spawn(
-            OVS_PROGRAM,
-            &[
-                db.clone(),
-                format!("--unixctl={folder}/ctl"),
-                "-vconsole:off".to_owned(),
-                format!("--log-file={folder}/ovs.log"),
-            ],
-        )?;
-        self.shell(&format!("ovs-vsctl --db={db} add-br br0 -- set bridge br0 datapath_type=netdev"))?;
-        for number in 0..self.guests {
-            let port = format!("v{number}");
-            let of = match self.hosts {
-                Some(_) => format!("dpdk options:dpdk-devargs=\"{}\"", AF_XDP[number.min(1)]),
-                None => "dpdkvhostuser".to_owned(),
-            };
-            let mtu = (scenario.frame - ETHERNET).max(MTU);
-            self.shell(&format!(
-                "ovs-vsctl --db={db} add-port br0 {port} -- set Interface {port} type={of} mtu_request={mtu}"
-            ))?;
-        }
-        let flows = self.folder.join("flows");
-        fs::write(&flows, ovs_flows(profile, scenario)).map_err(|e| e.to_string())?;
-        let bridge = format!("unix:{folder}/br0.mgmt");
-        self.tool("ovs-ofctl", &["-O", "OpenFlow15", "--names", "replace-flows", &bridge, &flows.display().to_string()])
-    }
-
-    fn tool(&self, program: &str, arguments: &[&str]) -> Result<(), Failure> {
+    fn tool(&self, program: &str, arguments: &[&str]) -> Result<String, Failure> {
         let output = Command::new(program)
             .args(arguments)
             .envs(["OVS_RUNDIR", "OVS_DBDIR", "OVS_LOGDIR"].map(|name| (name, &self.folder)))
             .output()
             .map_err(|e| format!("{program}: {e}"))?;
         if output.status.success() {
-            return Ok(());
+            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
         }
         Err(format!("{program}: {}", String::from_utf8_lossy(&output.stderr).trim()))
     }
 
     fn shell(&self, line: &str) -> Result<(), Failure> {
-        self.tool("sh", &["-c", line])
+        self.tool("sh", &["-c", line]).map(drop)
     }
 
     fn wait_for_sockets(&mut self) -> Result<(), Failure> {
@@ -465,27 +423,4 @@ fn attachment(scenario: &Scenario, folder: &Path, hosts: Option<&Hosts>, number:
             format!("vhost_user = {{ path = \"{}\", queues = 1{mtu} }}", folder.join(format!("v{number}")).display())
         }
     }
-}
-
-fn ovs_flows(profile: OvsProfile, scenario: &Scenario) -> String {
-    if let Some(edge) = scenario.edge {
-        return edge::ovs_flows(edge);
-    }
-    if profile != OvsProfile::Conntrack {
-        return "table=0,actions=NORMAL\n".to_owned();
-    }
-    let mut text = "table=0,priority=10,ip,actions=ct(table=1)\ntable=0,priority=1,actions=NORMAL\n\
-                    table=1,priority=10,ct_state=+trk+est,actions=NORMAL\n\
-                    table=1,priority=10,ct_state=+trk+new,in_port=v0,actions=goto_table:2\n\
-                    table=1,priority=1,actions=drop\ntable=2,priority=1,ip,actions=ct(commit),NORMAL\n"
-        .to_owned();
-    for number in 0..scenario.rules.max(1) {
-        text += &format!(
-            "table=2,priority=50,udp,nw_src=172.{}.{}.0/24,tp_dst={},actions=drop\n",
-            16 + number / 256 % 16,
-            number % 256,
-            1 + number * 7 % 4000
-        );
-    }
-    text
 }

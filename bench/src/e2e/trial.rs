@@ -15,6 +15,8 @@ use super::switches::{self, Switch};
 
 /// So long conversations are had before they are timed.
 const LEARNING: Duration = Duration::from_millis(200);
+/// How often guests greet until a frame comes through.
+const GREETINGS: usize = 100;
 /// Ethernet, IPv4, TCP with its time stamps.
 const TCP_HEADERS: usize = 66;
 
@@ -134,7 +136,8 @@ impl<'s> Trial<'s> {
         let (scenario, switch) = (self.scenario, &self.switch);
         let figure = match &mut self.load {
             Load::Guests(guests) => match scenario.kind {
-                Kind::Rate | Kind::NewFlows => rate_of(guests, switch, time),
+                Kind::Rate => rate_of(guests, switch, time),
+                Kind::NewFlows => new_flows(guests, switch, time),
                 Kind::NoLoss => no_loss(guests, switch, time),
                 Kind::Latency => latency(guests, switch, time, scenario.load),
                 Kind::Idle => Ok(idle(switch, time)),
@@ -172,7 +175,8 @@ pub(super) struct Figure {
 
 fn warm_up(guests: &mut Guests, scenario: &Scenario) -> Result<(), Failure> {
     let primed = match scenario.kind {
-        Kind::NewFlows => guests.greet() || guests.prime(),
+        // Frames that come before the switch is ready are lost.
+        Kind::NewFlows => (0..GREETINGS).any(|_| guests.greet()),
         Kind::Rate
         | Kind::NoLoss
         | Kind::Latency
@@ -208,6 +212,25 @@ fn rate_of(guests: &mut Guests, switch: &Switch, time: Duration) -> Result<Figur
     let counted = guests.flow(time);
     let cpu = switch.cpu_time().saturating_sub(before);
     check(&counted)?;
+    Ok(Figure { value: counted.rate(), cpu_ns: cpu.as_nanos() as f64 / counted.received as f64, tail_ns: [0.0; 2] })
+}
+
+/// Every frame opens a flow that never was before. A switch that lets frames pass without remembering them has not done
+/// what is asked: where a peer says how many it remembers, that is held against what came out.
+fn new_flows(guests: &mut Guests, switch: &Switch, time: Duration) -> Result<Figure, Failure> {
+    switch.forget_connections()?;
+    guests.set_rate(0);
+    let early = guests.flow(time / 10);
+    let before = switch.cpu_time();
+    let counted = guests.flow(time);
+    let cpu = switch.cpu_time().saturating_sub(before);
+    check(&counted)?;
+    let passed = early.received + counted.received;
+    if let Some(remembered) = switch.connections()?
+        && remembered * 100 < passed * 99
+    {
+        return Err(format!("of {passed} frames that opened a connection it remembers {remembered}"));
+    }
     Ok(Figure { value: counted.rate(), cpu_ns: cpu.as_nanos() as f64 / counted.received as f64, tail_ns: [0.0; 2] })
 }
 
