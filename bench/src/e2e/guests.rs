@@ -118,6 +118,10 @@ impl Guests {
         for (number, socket) in sockets.into_iter().enumerate() {
             let frontend = frontend(socket, traffic.frame)?;
             let mut guest = Guest { frontend, next: 0, due: 0 };
+            for ring in 0..2 {
+                // They look all the time: nobody needs to call them, which would cost the switch a system call a burst.
+                guest.frontend.queue(ring).map(|queue| queue.request_call(false));
+            }
             let queue = guest.frontend.queue(1).ok_or("the guest has no sending queue")?;
             if !queue.load_frames(|id, room| write_frame(room, number, &traffic.of(id))) {
                 return Err("the guest's sending queue cannot be loaded".to_owned());
