@@ -9,15 +9,27 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use weir_ports::Port;
+use weir_ports::vhost_user::features;
 use weir_ports::vhost_user::frontend::queue::Layout;
-use weir_ports::vhost_user::frontend::{Frontend, FrontendConfig};
+use weir_ports::vhost_user::frontend::{Frontend, FrontendConfig, RING_KINDS};
 use weir_ports::vhost_user::{VhostUserConfig, VhostUserPort};
 use weir_wire::{Packet, Pool, PortId};
 
 const BURSTS: usize = 40_000;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    println!("{:>6} {:>6} {:>7} {:>9} {:>11} {:>9}", "bytes", "burst", "buffers", "layout", "from guest", "to guest");
+    println!(
+        "{:>16} {:>6} {:>6} {:>7} {:>9} {:>11} {:>9}",
+        "ring", "bytes", "burst", "buffers", "layout", "from guest", "to guest"
+    );
+    let kinds = [0, features::IN_ORDER, features::RING_PACKED, RING_KINDS];
+    for (name, kind) in ["split", "split, in order", "packed", "packed, in order"].into_iter().zip(kinds) {
+        lines(name, kind)?;
+    }
+    Ok(())
+}
+
+fn lines(name: &str, kind: u64) -> Result<(), Box<dyn Error>> {
     for (len, burst, buffer_len, layout) in [
         (64, 32, 128, Layout::Together),
         (64, 64, 128, Layout::Together),
@@ -29,8 +41,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         (1500, 64, 2048, Layout::Indirect),
     ] {
         let config = FrontendConfig { layout, buffer_len, ..FrontendConfig::default() };
+        let config = FrontendConfig { features: config.features | kind, ..config };
         let (from, to) = measure(len, burst, config)?;
-        println!("{len:>6} {burst:>6} {buffer_len:>7} {:>9} {from:>11.1} {to:>9.1}", format!("{layout:?}"));
+        println!("{name:>16} {len:>6} {burst:>6} {buffer_len:>7} {:>9} {from:>11.1} {to:>9.1}", format!("{layout:?}"));
     }
     Ok(())
 }
@@ -40,6 +53,10 @@ fn measure(len: usize, burst: usize, config: FrontendConfig) -> Result<(f64, f64
     let mut port = VhostUserPort::new(VhostUserConfig::new(&path))?;
     let mut frontend = Frontend::connect(&path, config, &mut || port.on_event())?;
     port.on_event();
+    // As a guest that polls, whatever the kind of ring.
+    for ring in 0..2 {
+        frontend.queue(ring).map(|queue| queue.request_call(false));
+    }
     let (mut pool, mut packets) = (Pool::default(), Vec::<Packet>::new());
     let frame = vec![0x5a; len];
     let (mut from, mut to) = (Vec::with_capacity(BURSTS), Vec::with_capacity(BURSTS));

@@ -11,7 +11,7 @@ use guest::{Guest, ID, Socket, frame, serve};
 use weir_ports::event::Epoll;
 use weir_ports::vhost_user::features;
 use weir_ports::vhost_user::frontend::queue::Layout;
-use weir_ports::vhost_user::frontend::{Backing, Dialect, Frontend, FrontendConfig, pair};
+use weir_ports::vhost_user::frontend::{Backing, Dialect, Frontend, FrontendConfig, RING_KINDS, pair};
 use weir_ports::vhost_user::message::number as n;
 use weir_ports::vhost_user::{Profile, Role, VhostUserConfig, VhostUserPort};
 use weir_ports::{Armed, Port};
@@ -22,7 +22,7 @@ const PLAIN: Offload = Offload { checksum: Checksum::Complete, segmentation: Seg
 /// Every way in which a front end may differ, one at a time.
 fn variants() -> Vec<(&'static str, FrontendConfig)> {
     let base = FrontendConfig::default();
-    let without = |bits: u64| FrontendConfig { features: !bits, ..base };
+    let without = |bits: u64| FrontendConfig { features: base.features & !bits, ..base };
     vec![
         ("as QEMU", base),
         ("as User Mode Linux", FrontendConfig { dialect: Dialect::Uml, ..base }),
@@ -35,13 +35,39 @@ fn variants() -> Vec<(&'static str, FrontendConfig)> {
         ("tiny buffers", FrontendConfig { buffer_len: 128, ..base }),
         ("small ring", FrontendConfig { ring_size: 16, ..base }),
         ("large ring", FrontendConfig { ring_size: 4096, ..base }),
+        ("in order", with(features::IN_ORDER)),
+        ("packed", with(features::RING_PACKED)),
+        ("packed, in order", with(RING_KINDS)),
+        ("packed, header apart", FrontendConfig { layout: Layout::Apart, ..with(features::RING_PACKED) }),
+        ("packed, indirect, in order", FrontendConfig { layout: Layout::Indirect, ..with(RING_KINDS) }),
+        ("packed, without EVENT_IDX", FrontendConfig { features: !(features::EVENT_IDX | features::IN_ORDER), ..base }),
+        (
+            "packed, without MRG_RXBUF, long chains",
+            FrontendConfig { receive_chain: 34, features: !(features::MRG_RXBUF | features::IN_ORDER), ..base },
+        ),
+        ("packed, tiny buffers", FrontendConfig { buffer_len: 128, ..with(RING_KINDS) }),
+        ("packed, odd ring", FrontendConfig { ring_size: 107, ..with(features::RING_PACKED) }),
     ]
+}
+
+fn with(kinds: u64) -> FrontendConfig {
+    let base = FrontendConfig::default();
+    FrontendConfig { features: base.features | kinds, ..base }
+}
+
+/// What says how a ring is driven: each kind of ring, with and without indices to say when to wake.
+fn kinds() -> Vec<FrontendConfig> {
+    let kinds = [0, features::IN_ORDER, features::RING_PACKED, RING_KINDS].map(with);
+    let without =
+        |config: FrontendConfig| FrontendConfig { features: config.features & !features::EVENT_IDX, ..config };
+    kinds.into_iter().flat_map(|config| [config, without(config)]).collect()
 }
 
 #[test]
 fn frames_of_all_sizes_pass_both_ways_with_every_kind_of_front_end() {
     for (name, config) in variants() {
         let mut guest = Guest::new(config);
+        assert_eq!(guest.frontend.agreed.has(features::RING_PACKED), name.starts_with("packed"));
         for (round, len) in [14, 60, 64, 128, 500, 1500, 1514, 1518].into_iter().cycle().take(200).enumerate() {
             let bytes = frame(len, round as u8);
             assert!(guest.guest_sends(&bytes), "{name}");
@@ -88,7 +114,7 @@ fn a_packet_is_made_whole_until_its_chain_is_given_back() {
     for (name, config) in variants() {
         let mut guest = Guest::new(config);
         for (len, supers) in [(1514, false), (9000, true)] {
-            if supers && matches!(name, "tiny buffers" | "small ring") {
+            if supers && (name.contains("tiny buffers") || name == "small ring") {
                 continue;
             }
             let bytes = frame(len, 3);
@@ -118,23 +144,27 @@ fn a_packet_is_made_whole_until_its_chain_is_given_back() {
 
 #[test]
 fn bursts_keep_their_order_and_stop_at_the_room() {
-    let mut guest = Guest::new(FrontendConfig::default());
-    for i in 0..100 {
-        assert!(guest.frontend.send(0, &[0; 12], &frame(60, i)));
-    }
-    guest.frontend.flush(0);
-    let mut burst = Vec::new();
-    for expected in [64, 36, 0] {
-        assert_eq!(guest.port.rx(ID, &mut guest.pool, &mut burst, 64), expected);
-    }
-    for (i, packet) in burst.iter().enumerate() {
-        assert_eq!(packet.bytes(), frame(60, i as u8));
+    for config in kinds() {
+        let mut guest = Guest::new(config);
+        for i in 0..100 {
+            assert!(guest.frontend.send(0, &[0; 12], &frame(60, i)));
+        }
+        guest.frontend.flush(0);
+        let mut burst = Vec::new();
+        for expected in [64, 36, 0] {
+            assert_eq!(guest.port.rx(ID, &mut guest.pool, &mut burst, 64), expected);
+        }
+        for (i, packet) in burst.iter().enumerate() {
+            assert_eq!(packet.bytes(), frame(60, i as u8));
+        }
     }
 }
 
 #[test]
 fn a_super_segment_passes_from_guest_to_guest_whole() {
-    for (name, config) in variants().into_iter().filter(|(name, _)| !matches!(*name, "tiny buffers" | "small ring")) {
+    for (name, config) in
+        variants().into_iter().filter(|(name, _)| !name.contains("tiny buffers") && *name != "small ring")
+    {
         let (mut a, mut b) = (Guest::new(config), Guest::new(config));
         let bytes = frame(65000, 7);
         let mut header = [0; 12];
@@ -230,8 +260,8 @@ fn an_empty_pool_drops_frames_and_counts_them() {
 
 #[test]
 fn nobody_is_notified_who_does_not_want_it() {
-    for event_idx in [0, features::EVENT_IDX] {
-        let mut guest = Guest::new(FrontendConfig { features: !event_idx, ..FrontendConfig::default() });
+    for config in kinds() {
+        let mut guest = Guest::new(config);
         let queue = guest.frontend.queue(0).unwrap();
         queue.call().drain();
         queue.request_call(false);
@@ -271,8 +301,8 @@ fn a_driver_whose_call_descriptor_is_replaced_is_woken_to_look() {
 
 #[test]
 fn a_sleeping_port_is_woken_by_a_frame_and_a_polling_one_is_not() {
-    for event_idx in [0, features::EVENT_IDX] {
-        let mut guest = Guest::new(FrontendConfig { features: !event_idx, ..FrontendConfig::default() });
+    for config in kinds() {
+        let mut guest = Guest::new(config);
         let epoll = Epoll::new().unwrap();
         epoll.add(guest.port.event_fd(), 1).unwrap();
         let mut tokens = Vec::new();

@@ -117,6 +117,10 @@ const COMMON: u64 = CSUM
     | GUEST_USO6
     | HOST_USO;
 
+/// What kind the rings may be. User Mode Linux takes both, but starts a packed ring with wrap counters of 0, so that no frame
+/// would pass.
+const KINDS: u64 = RING_PACKED | IN_ORDER;
+
 const PROTOCOL_COMMON: u64 = protocol::LOG_SHMFD
     | protocol::RARP
     | protocol::REPLY_ACK
@@ -139,8 +143,10 @@ impl Offer {
     /// that there is a MAC to put into the configuration space; `mask` takes virtio features away.
     pub fn new(profile: Profile, has_mac: bool, mask: u64) -> Offer {
         let (features, protocol) = match profile {
-            Profile::Auto | Profile::Qemu => (COMMON | MTU | MQ | GUEST_ANNOUNCE, PROTOCOL_COMMON | protocol::MQ),
-            Profile::Dpdk => (COMMON | MTU | MQ | STATUS, PROTOCOL_COMMON | protocol::MQ),
+            Profile::Auto | Profile::Qemu => {
+                (COMMON | KINDS | MTU | MQ | GUEST_ANNOUNCE, PROTOCOL_COMMON | protocol::MQ)
+            }
+            Profile::Dpdk => (COMMON | KINDS | MTU | MQ | STATUS, PROTOCOL_COMMON | protocol::MQ),
             Profile::Uml => {
                 let mac = if has_mac { MAC } else { 0 };
                 // We have no requests to make, but User Mode Linux (6.1) takes the interrupt line of its rings from the

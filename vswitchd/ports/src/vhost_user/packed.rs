@@ -112,45 +112,65 @@ struct Taken {
     entries: u16,
 }
 
-/// A used descriptor that is not written yet.
+/// How far completing has come.
 #[derive(Clone, Copy, Debug)]
-struct First {
-    slot: u16,
-    value: u64,
+struct Progress {
+    /// Where the next used descriptor goes.
+    next: Position,
+    /// The first used descriptor that the driver has not been shown: its place, and the half with the flags.
+    first: Option<(u16, u64)>,
 }
 
 /// Writes completions of one burst; see [`Completions`].
 #[derive(Debug)]
 pub struct PackedCompletions<'a> {
-    next: Position,
-    first: Option<First>,
-    ring: &'a mut PackedRing,
+    descriptors: *mut u8,
+    size: u16,
+    in_order: bool,
+    taken: &'a [Taken],
+    now: Progress,
+    progress: &'a mut Progress,
 }
 
 impl Completions for PackedCompletions<'_> {
     #[inline]
     fn put(&mut self, head: u16, len: u32) {
-        let Taken { id, entries } = self.ring.taken.get(usize::from(head)).copied().unwrap_or_default();
-        let write = if len > 0 { WRITE } else { 0 };
-        let value = |at: Position| u64::from(len) | u64::from(id) << 32 | u64::from(at.used() | write) << 48;
-        match &mut self.first {
-            None => self.first = Some(First { slot: self.next.slot, value: value(self.next) }),
+        let Taken { id, entries } = self.taken.get(usize::from(head)).copied().unwrap_or_default();
+        let Position { slot, .. } = self.now.next;
+        let flags = self.now.next.used() | if len > 0 { WRITE } else { 0 };
+        let half = u64::from(len) | u64::from(id) << 32 | u64::from(flags) << 48;
+        self.now.next = self.now.next.after(entries, self.size);
+        match &mut self.now.first {
+            None => self.now.first = Some((slot, half)),
             // What a guest sent has no length to be told: the last one tells of all.
-            Some(first) if self.ring.in_order && len == 0 && first.value as u32 == 0 => {
-                first.value = first.value & !(0xffff << 32) | u64::from(id) << 32;
+            Some((_, first)) if self.in_order && len == 0 && *first as u32 == 0 => {
+                *first = *first & !(0xffff << 32) | u64::from(id) << 32;
             }
-            Some(_) => self.ring.write(self.next.slot, value(self.next), Ordering::Relaxed),
+            Some(_) => {
+                // SAFETY: the place is below the size of the ring that is borrowed meanwhile, so the half lies in its area;
+                // it is aligned to 8.
+                let place = unsafe { AtomicU64::from_ptr(half_at(self.descriptors, slot)) };
+                place.store(half.to_le(), Ordering::Relaxed);
+            }
         }
-        self.next = self.next.after(entries, self.ring.size);
     }
 }
 
 impl Drop for PackedCompletions<'_> {
     #[inline]
     fn drop(&mut self) {
-        self.ring.next_used = self.next;
-        self.ring.first = self.first;
+        *self.progress = self.now;
     }
+}
+
+/// The half of a descriptor that has its flags.
+///
+/// # Safety
+/// `slot` is below the size of the ring at `descriptors`.
+#[inline]
+unsafe fn half_at(descriptors: *mut u8, slot: u16) -> *mut u64 {
+    // SAFETY: the caller vouches for the place.
+    unsafe { descriptors.add(usize::from(slot) * descriptor::LEN + 8).cast() }
 }
 
 /// A running ring.
@@ -169,10 +189,7 @@ pub struct PackedRing {
     known: u16,
     /// The place behind them.
     seen: Position,
-    /// Where the next used descriptor goes.
-    next_used: Position,
-    /// The first used descriptor that the driver has not been shown.
-    first: Option<First>,
+    progress: Progress,
     /// Where the driver has been shown used descriptors to.
     published: Position,
     /// The used position when we last decided whether to notify; `None` before the first time.
@@ -230,8 +247,7 @@ impl PackedRing {
             next_available,
             known: 0,
             seen: next_available,
-            next_used,
-            first: None,
+            progress: Progress { next: next_used, first: None },
             published: next_used,
             signalled: None,
             news: false,
@@ -254,17 +270,16 @@ impl PackedRing {
         format!("packed, at {}, used to {}", self.next_available.slot, self.published.slot)
     }
 
-    /// The half of a descriptor that has its flags.
+    /// The half of the descriptor in a place, which is below the size, that has its flags.
     #[inline]
-    fn half(&self, slot: u16) -> *mut u64 {
-        // SAFETY: every caller's `slot` is below the size, so the descriptor lies in the ring's area.
-        unsafe { self.descriptors.add(usize::from(slot) * descriptor::LEN + 8).cast() }
+    fn half(&self, slot: u16) -> &AtomicU64 {
+        // SAFETY: every caller's `slot` is below the size; halves are aligned to 8, and both sides use this one as a whole.
+        unsafe { AtomicU64::from_ptr(half_at(self.descriptors, slot)) }
     }
 
     #[inline]
     fn is_available(&self, at: Position) -> bool {
-        // SAFETY: see `half`; it is aligned to 8, and the other side stores the flags as a whole.
-        let half = u64::from_le(unsafe { AtomicU64::from_ptr(self.half(at.slot)) }.load(Ordering::Acquire));
+        let half = u64::from_le(self.half(at.slot).load(Ordering::Acquire));
         (half >> 48) as u16 & (AVAILABLE | USED) == at.available()
     }
 
@@ -273,12 +288,6 @@ impl PackedRing {
     fn read(&self, slot: u16) -> Descriptor {
         // SAFETY: the place lies in the ring's area, whose alignment was checked.
         unsafe { Descriptor::read_packed(self.descriptors.add(usize::from(slot) * descriptor::LEN)) }
-    }
-
-    #[inline]
-    fn write(&self, slot: u16, value: u64, order: Ordering) {
-        // SAFETY: see `half`; it is aligned to 8.
-        unsafe { AtomicU64::from_ptr(self.half(slot)) }.store(value.to_le(), order);
     }
 
     /// Reads a chain of several descriptors to its end; its id and how many they are. Those that no chain may have are
@@ -303,9 +312,9 @@ impl PackedRing {
 
     #[cold]
     fn log_used(&self, log: &DirtyLog, descriptors: u64) {
-        let (from, to) = (usize::from(self.published.slot), usize::from(self.next_used.slot));
+        let (from, to) = (usize::from(self.published.slot), usize::from(self.progress.next.slot));
         let at = |slot: usize| descriptors.wrapping_add((slot * descriptor::LEN) as u64);
-        if self.published.wrap == self.next_used.wrap {
+        if self.published.wrap == self.progress.next.wrap {
             log.mark(at(from), (to - from.min(to)) * descriptor::LEN);
         } else {
             log.mark(at(from), (usize::from(self.size) - from) * descriptor::LEN);
@@ -404,6 +413,39 @@ impl Virtqueue for PackedRing {
     }
 
     #[inline]
+    fn look(&mut self, most: u16, mut each: impl FnMut(u16, Descriptor) -> bool) -> Result<(), RingFault> {
+        let Position { mut slot, mut wrap } = self.next_available;
+        for _ in 0..most.min(self.size) {
+            let half = u64::from_le(self.half(slot).load(Ordering::Acquire));
+            let (flags, id) = ((half >> 48) as u16, (half >> 32) as u16);
+            if flags & (AVAILABLE | USED) != (Position { slot, wrap }).available() {
+                break;
+            }
+            // SAFETY: the place lies in the ring's area, whose alignment was checked.
+            let address = u64::from_le(unsafe {
+                self.descriptors.add(usize::from(slot) * descriptor::LEN).cast::<u64>().read_volatile()
+            });
+            let descriptor = Descriptor { address, len: half as u32, flags, next: id };
+            // A chain's id stands in its last descriptor; it is read, whole, by `first`.
+            let goes_on = descriptor.has_next();
+            if id >= self.size && !goes_on {
+                return Err(RingFault::DescriptorIndex { index: id, size: self.size });
+            }
+            if let Some(place) = self.taken.get_mut(usize::from(slot)) {
+                *place = Taken { id, entries: 1 };
+            }
+            if !each(slot, descriptor) || goes_on {
+                break;
+            }
+            slot += 1;
+            if slot == self.size {
+                (slot, wrap) = (0, !wrap);
+            }
+        }
+        Ok(())
+    }
+
+    #[inline]
     fn head(&self, ahead: u16) -> Result<u16, RingFault> {
         Ok(self.next_available.after(ahead, self.size).slot)
     }
@@ -446,17 +488,24 @@ impl Virtqueue for PackedRing {
 
     #[inline]
     fn completing(&mut self) -> PackedCompletions<'_> {
-        PackedCompletions { next: self.next_used, first: self.first, ring: self }
+        PackedCompletions {
+            descriptors: self.descriptors,
+            size: self.size,
+            in_order: self.in_order,
+            taken: &self.taken,
+            now: self.progress,
+            progress: &mut self.progress,
+        }
     }
 
     #[inline]
     fn publish(&mut self, log: Option<&DirtyLog>) {
-        let Some(First { slot, value }) = self.first.take() else { return };
+        let Some((slot, half)) = self.progress.first.take() else { return };
         if let (Some(log), Some((descriptors, _))) = (log, self.log) {
             self.log_used(log, descriptors);
         }
-        self.write(slot, value, Ordering::Release);
-        self.published = self.next_used;
+        self.half(slot).store(half.to_le(), Ordering::Release);
+        self.published = self.progress.next;
         self.news = true;
     }
 }

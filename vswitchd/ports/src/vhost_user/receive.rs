@@ -96,13 +96,12 @@ impl Source<'_> {
             room -= 1;
         }
         while room > 0 {
-            let waiting = ring.waiting(room)?.min(room).min(AHEAD as u16);
-            if waiting == 0 {
-                break;
-            }
             let mut staged = [NOT_STAGED; AHEAD];
             let window = self.memory.window(*ring.hint());
-            let (count, fault) = stage(ring, window, waiting, &mut staged);
+            let (count, fault) = stage(ring, window, room.min(AHEAD as u16), &mut staged);
+            if count == 0 {
+                return fault;
+            }
             let mut left = staged.get(..count).unwrap_or(&staged);
             while let Some(&Staged { head, .. }) = left.first() {
                 let done = self.plain(ring, left, id, pool, burst);
@@ -296,32 +295,27 @@ impl Staged {
     }
 }
 
-/// Looks at the next `count` entries; each descriptor is read once. How many are good, and
-/// why no more are.
+/// Looks at up to `most` entries that wait; each descriptor is read once. How many are good, and why no more are.
 #[inline]
 fn stage<R: Virtqueue>(
     ring: &mut R,
     window: Window,
-    count: u16,
+    most: u16,
     staged: &mut [Staged; AHEAD],
 ) -> (usize, Result<(), RingFault>) {
-    for (ahead, slot) in (0..count).zip(staged.iter_mut()) {
-        let found = ring.head(ahead).and_then(|head| Ok((head, ring.first(head)?)));
-        let (head, descriptor) = match found {
-            Ok(found) => found,
-            Err(fault) => return (usize::from(ahead), Err(fault)),
-        };
+    let mut slots = staged.iter_mut();
+    let result = ring.look(most, |head, descriptor| {
+        let Some(slot) = slots.next() else { return false };
         *slot = Staged { head, ..NOT_STAGED };
         if descriptor.is_lone_readable()
             && let Some(host) = window.find(descriptor.address, descriptor.len)
         {
             *slot = Staged { host, len: descriptor.len, head };
         }
-        if R::IN_PLACE && descriptor.has_next() {
-            return (usize::from(ahead) + 1, Ok(()));
-        }
-    }
-    (usize::from(count), Ok(()))
+        true
+    });
+    let left = slots.len();
+    (AHEAD - left, result)
 }
 
 /// Copies the rest of a frame out of its pieces; `false` where they are shorter than `to`.

@@ -284,6 +284,17 @@ impl Virtqueue for SplitRing {
     }
 
     #[inline]
+    fn look(&mut self, most: u16, mut each: impl FnMut(u16, Descriptor) -> bool) -> Result<(), RingFault> {
+        for ahead in 0..self.waiting(most)?.min(most) {
+            let head = self.head(ahead)?;
+            if !each(head, self.descriptor(head)?) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    #[inline]
     fn head(&self, ahead: u16) -> Result<u16, RingFault> {
         let slot = usize::from(self.next_available.wrapping_add(ahead)) & self.mask;
         // SAFETY: `slot` is below the size, so the entry lies in the available ring.

@@ -95,9 +95,8 @@ impl Sink<'_> {
             return Ok(0);
         }
         let wanted = packets.len().min(AHEAD) as u16;
-        let waiting = ring.waiting(wanted)?.min(wanted);
         let mut staged = [Staged { host: std::ptr::null_mut(), len: 0, head: 0 }; AHEAD];
-        let staged = self.stage(ring, waiting, &mut staged)?;
+        let staged = self.stage(ring, wanted, &mut staged)?;
         let mut sent = 0;
         let mut done = ring.completing();
         staged.iter().take(NEAR).for_each(|place| bring_near_to_write(place.host, BROUGHT));
@@ -141,21 +140,19 @@ impl Sink<'_> {
     fn stage<'s, R: Virtqueue>(
         &self,
         ring: &mut R,
-        waiting: u16,
+        most: u16,
         staged: &'s mut [Staged; AHEAD],
     ) -> Result<&'s [Staged], RingFault> {
         let window = self.memory.window(*ring.hint());
+        let mut slots = staged.iter_mut();
         let mut count = 0;
-        for (ahead, slot) in (0..waiting).zip(staged.iter_mut()) {
-            let head = ring.head(ahead)?;
-            let descriptor = ring.first(head)?;
-            let Some(host) = window.find(descriptor.address, descriptor.len) else { break };
-            if !descriptor.is_lone_writable() {
-                break;
-            }
+        ring.look(most, |head, descriptor| {
+            let host = window.find(descriptor.address, descriptor.len).filter(|_| descriptor.is_lone_writable());
+            let (Some(host), Some(slot)) = (host, slots.next()) else { return false };
             *slot = Staged { host, len: descriptor.len, head };
             count += 1;
-        }
+            true
+        })?;
         Ok(staged.get(..count).unwrap_or(&[]))
     }
 

@@ -92,7 +92,7 @@ pub trait Virtqueue {
     where
         Self: 'a;
 
-    /// A chain stands in entries that follow each other, and its later descriptors must not be taken for chains.
+    /// A chain stands in entries that follow each other, also in a table.
     const IN_PLACE: bool;
 
     /// Entries of the ring.
@@ -119,6 +119,13 @@ pub trait Virtqueue {
     /// [`RingFault`].
     fn waiting(&mut self, wanted: u16) -> Result<u16, RingFault>;
 
+    /// Looks at up to `most` waiting entries and hands head and first descriptor of each to `each`, until that says that it
+    /// has seen enough. What follows a chain that goes on in the next entries is not looked at.
+    ///
+    /// # Errors
+    /// [`RingFault`]; what was handed out before it is good.
+    fn look(&mut self, most: u16, each: impl FnMut(u16, Descriptor) -> bool) -> Result<(), RingFault>;
+
     /// The head of the chain that starts in the waiting entry `ahead` of the next. The entry must be one that
     /// [`Virtqueue::waiting`] reported.
     ///
@@ -126,7 +133,7 @@ pub trait Virtqueue {
     /// [`RingFault::DescriptorIndex`].
     fn head(&self, ahead: u16) -> Result<u16, RingFault>;
 
-    /// The first descriptor of the chain `head`.
+    /// The first descriptor of the chain `head`, of which all is read.
     ///
     /// # Errors
     /// [`RingFault`].
@@ -139,7 +146,7 @@ pub trait Virtqueue {
     /// [`RingFault`].
     fn following(&self, before: Descriptor, count: usize) -> Result<Descriptor, RingFault>;
 
-    /// Entries that the chain `head` spans, whose first descriptor was read.
+    /// Entries that the chain `head` spans, which was read.
     fn entries(&self, head: u16) -> u16;
 
     /// Takes `n` waiting entries; they must have been reported by [`Virtqueue::waiting`].

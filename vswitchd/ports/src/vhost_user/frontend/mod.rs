@@ -1,7 +1,7 @@
 //! A vhost-user front end of our own: the other side of the wire, for tests, measurements and demonstrations.
 //!
 //! It shares memory of its own, lays rings out in it and moves frames as a guest's driver would, with offload marks,
-//! several queue pairs, chained or indirect descriptors. It speaks as QEMU or as User Mode Linux do. Whatever it does
+//! several queue pairs, split or packed rings, chained or indirect descriptors. It speaks as QEMU or as User Mode Linux do. Whatever it does
 //! properly a test can also do by hand and wrongly: raw messages ([`Frontend::request`]), raw memory
 //! ([`Frontend::memory`]), the places of the rings ([`queue::Place`]).
 //!
@@ -30,6 +30,9 @@ use queue::{Direction, Layout, Place, Queue};
 pub const GUEST_BASE: u64 = 0x4000_0000;
 /// Address of the shared memory in what would be the front end's process.
 pub const USER_BASE: u64 = 0x7f00_0000_0000;
+
+/// The features that say what kind the rings are: what a guest asks for by name, as QEMU's and DPDK's do.
+pub const RING_KINDS: u64 = features::RING_PACKED | features::IN_ORDER;
 
 const REPLY_LIMIT: Duration = Duration::from_secs(20);
 
@@ -64,7 +67,7 @@ pub struct FrontendConfig {
     pub queue_pairs: u16,
     /// Entries a ring.
     pub ring_size: u16,
-    /// virtio features it takes if offered.
+    /// virtio features it takes if offered; by default all but [`RING_KINDS`].
     pub features: u64,
     /// Protocol features it takes if offered.
     pub protocol: u64,
@@ -84,7 +87,7 @@ impl Default for FrontendConfig {
             dialect: Dialect::Qemu,
             queue_pairs: 1,
             ring_size: 256,
-            features: u64::MAX,
+            features: !RING_KINDS,
             protocol: u64::MAX,
             buffer_len: 2048,
             layout: Layout::Together,
@@ -406,7 +409,7 @@ impl Frontend {
         let Some(queue) = self.queues.get(index as usize) else { return Ok(()) };
         let place = queue.place();
         self.tell(n::SET_VRING_NUM, &pair(index, u32::from(place.size)), &[], idle)?;
-        self.tell(n::SET_VRING_BASE, &pair(index, u32::from(queue.used_index())), &[], idle)?;
+        self.tell(n::SET_VRING_BASE, &pair(index, queue.base()), &[], idle)?;
         self.tell(n::SET_VRING_ADDR, &ring_address(index, place, false), &[], idle)?;
         let ring = u64::from(index).to_ne_bytes();
         self.tell(n::SET_VRING_CALL, &ring, &[queue.call().as_fd()], idle)?;

@@ -1,4 +1,5 @@
-//! A split virtqueue as the driver sees it (virtio 1.2, 2.7): the other end of [`super::super::split`].
+//! A virtqueue as the driver sees it: the other end of [`super::super::split`] (virtio 1.2, 2.7), or with [`packed`] of
+//! [`super::super::packed`].
 //!
 //! Each descriptor has a buffer of its own. A frame to be sent takes as many as it needs, chained or listed in an
 //! indirect table; chains that wait for frames are made once and posted again and again.
@@ -7,6 +8,7 @@
 //! All areas lie in the front end's own mapping, which outlives the queue; they were laid out here. Ids and lengths
 //! from the used ring are compared with what there is before use.
 
+mod packed;
 mod pump;
 
 use std::io;
@@ -15,6 +17,7 @@ use std::sync::atomic::{AtomicU16, Ordering, fence};
 use super::super::features::{self, Agreed};
 use super::super::net_header;
 use crate::event::EventFd;
+use packed::{PackedDriver, Part};
 
 /// Which way frames go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,6 +108,13 @@ pub struct Queue {
     next_used: u16,
     posted: bool,
     frame: Vec<u8>,
+    /// The ring, where it is packed; then the indices above mean nothing.
+    packed: Option<PackedDriver>,
+    /// The chain that is being made, and the descriptors whose buffers are its.
+    parts: Vec<Part>,
+    ids: Vec<u16>,
+    /// Bytes that stand ready in each buffer.
+    loaded: Vec<u32>,
     kick: EventFd,
     call: EventFd,
     error: EventFd,
@@ -135,6 +145,10 @@ impl Queue {
             next_used: 0,
             posted: false,
             frame: Vec::with_capacity(1 << 17),
+            packed: None,
+            parts: Vec::new(),
+            ids: Vec::new(),
+            loaded: vec![0; usize::from(place.size)],
             kick: EventFd::new()?,
             call: EventFd::new()?,
             error: EventFd::new()?,
@@ -143,6 +157,9 @@ impl Queue {
 
     pub(super) fn agree(&mut self, agreed: Agreed) {
         self.agreed = agreed;
+        let Place { descriptors, available, used, size, .. } = self.place;
+        let areas = [descriptors, available, used].map(|area| self.at(area));
+        self.packed = agreed.has(features::RING_PACKED).then(|| PackedDriver::new(areas, size, agreed));
     }
 
     /// Where it stands.
@@ -165,7 +182,12 @@ impl Queue {
         &self.kick
     }
 
-    /// The used index, as the back end has published it.
+    /// Where the back end has come to, as SET_VRING_BASE says it: all that it has not used comes again.
+    pub fn base(&self) -> u32 {
+        self.packed.as_ref().map_or_else(|| u32::from(self.used_index()), PackedDriver::base)
+    }
+
+    /// The used index of a split ring, as the back end has published it.
     pub fn used_index(&self) -> u16 {
         self.load(self.place.used + 2)
     }
@@ -200,8 +222,16 @@ impl Queue {
         self.place.descriptors + 16 * u64::from(id)
     }
 
-    /// Makes one entry available; the back end sees it after [`Queue::show`].
+    /// Makes one entry available; the back end sees it after [`Queue::show`]. On a packed ring: the receiving chain that
+    /// starts at `head`.
     pub fn offer(&mut self, head: u16) {
+        if let Some(packed) = &mut self.packed {
+            self.parts.clear();
+            let (place, last) = (self.place, head.saturating_add(self.chain).min(self.place.size));
+            let part = |id| Part { address: place.buffer(id), len: place.buffer_len, flags: WRITE };
+            self.parts.extend((head..last).map(part));
+            return packed.put(head, &self.parts);
+        }
         let slot = u64::from(self.next_available & (self.place.size - 1));
         self.store(self.place.available + 4 + 2 * slot, head);
         self.next_available = self.next_available.wrapping_add(1);
@@ -209,11 +239,21 @@ impl Queue {
 
     /// Shows the back end what was made available.
     pub fn show(&mut self) {
+        if let Some(packed) = &mut self.packed {
+            packed.show();
+            return;
+        }
         self.store(self.place.available + 2, self.next_available);
     }
 
     /// Shows what was made available, and kicks where the back end wants it.
     pub fn flush(&mut self) {
+        if let Some(packed) = &mut self.packed {
+            if packed.show() && packed.wants_kick() {
+                self.kick.signal();
+            }
+            return;
+        }
         if self.shown == self.next_available {
             return;
         }
@@ -233,6 +273,9 @@ impl Queue {
 
     /// Asks for a call at the next used entry (or not), then says whether there are used entries already.
     pub fn request_call(&mut self, wanted: bool) -> bool {
+        if let Some(packed) = &mut self.packed {
+            return packed.request_call(wanted);
+        }
         if self.agreed.has(features::EVENT_IDX) {
             let event = if wanted { self.next_used } else { self.next_used.wrapping_sub(1) };
             self.store(self.place.available + 4 + 2 * u64::from(self.place.size), event);
@@ -254,6 +297,9 @@ impl Queue {
                 break;
             }
             for id in head..head + self.chain {
+                if self.packed.is_some() {
+                    break;
+                }
                 let last = id + 1 == head + self.chain;
                 let flags = if last { WRITE } else { WRITE | NEXT };
                 self.describe(self.descriptor_at(id), self.place.buffer(id), self.place.buffer_len, flags, id + 1);
@@ -283,6 +329,9 @@ impl Queue {
 
     /// The next used entry: a head and how much was written.
     pub fn next_done(&mut self) -> Option<(u16, u32)> {
+        if let Some(packed) = &mut self.packed {
+            return packed.next_done();
+        }
         if self.used_index() == self.next_used {
             return None;
         }
@@ -311,28 +360,48 @@ impl Queue {
             return false;
         }
         let mut pieces = Pieces { header, frame, together: self.layout == Layout::Together };
-        let mut previous: Option<u16> = None;
-        let mut head = 0;
-        for step in 0..needed {
+        self.parts.clear();
+        self.ids.clear();
+        for _ in 0..needed {
             let Some(id) = self.free.pop() else { return false };
-            let len = pieces.put(self.at(self.place.buffer(id)), buffer_len);
-            let (at, next) = match self.layout {
-                Layout::Indirect => (self.table_at(previous.map_or(id, |_| head), step), step as u16 + 1),
-                _ => (self.descriptor_at(id), self.free.last().copied().unwrap_or(0)),
-            };
-            let flags = if step + 1 < needed { NEXT } else { 0 };
-            self.describe(at, self.place.buffer(id), len, flags, next);
-            match previous.replace(id) {
-                None => head = id,
-                Some(before) => self.link(before, id),
-            }
-            self.link(id, id);
+            let address = self.place.buffer(id);
+            let len = pieces.put(self.at(address), buffer_len);
+            self.parts.push(Part { address, len, flags: 0 });
+            self.ids.push(id);
         }
+        let Some(&head) = self.ids.first() else { return false };
+        let mut next = head;
+        for at in (0..needed).rev() {
+            let id = self.ids.get(at).copied().unwrap_or(head);
+            self.link(id, if at + 1 == needed { id } else { next });
+            next = id;
+        }
+        self.make_available(head);
+        true
+    }
+
+    /// Makes the chain of the collected parts available.
+    fn make_available(&mut self, head: u16) {
+        let is_packed = self.packed.is_some();
         if self.layout == Layout::Indirect {
-            self.describe(self.descriptor_at(head), self.table_at(head, 0), 16 * needed as u32, INDIRECT, 0);
+            for (step, part) in self.parts.iter().enumerate() {
+                let more = !is_packed && step + 1 < self.parts.len();
+                let (flags, next) = if more { (NEXT, step as u16 + 1) } else { (0, 0) };
+                self.describe(self.table_at(head, step), part.address, part.len, flags, next);
+            }
+            let len = 16 * self.parts.len() as u32;
+            self.parts.clear();
+            self.parts.push(Part { address: self.table_at(head, 0), len, flags: INDIRECT });
+        }
+        if let Some(packed) = &mut self.packed {
+            return packed.put(head, &self.parts);
+        }
+        for (step, (part, id)) in self.parts.iter().zip(&self.ids).enumerate() {
+            let next = self.ids.get(step + 1).filter(|_| step + 1 < self.parts.len());
+            let flags = part.flags | if next.is_some() { NEXT } else { 0 };
+            self.describe(self.descriptor_at(*id), part.address, part.len, flags, next.copied().unwrap_or(0));
         }
         self.offer(head);
-        true
     }
 
     fn table_at(&self, head: u16, entry: usize) -> u64 {
