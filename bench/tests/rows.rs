@@ -9,7 +9,7 @@ use weir_bench::e2e::switches::{Kind, OvsProfile};
 use weir_bench::e2e::trial::Effort;
 use weir_tests::lab::{Failure, binaries, skip_unless_root};
 
-const BRIEF: Effort = Effort { time: Duration::from_millis(200), runs: 1 };
+const BRIEF: Effort = Effort { time: Duration::from_millis(200), runs: 1, wait: Duration::ZERO };
 
 /// What our switch and the peers came to in a scenario; each more than `least`.
 fn runs(name: &str, against: &[Kind], least: f64) -> Result<(), Failure> {

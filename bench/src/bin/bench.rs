@@ -31,7 +31,7 @@ struct Options {
         long,
         value_name = "PEERS",
         value_delimiter = ',',
-        default_value = "testpmd,ovs-dpdk:l2,ovs-dpdk:sleep,ovs-dpdk:ct,bridge:nft,weir:plain,xdp-patch"
+        default_value = "testpmd,ovs-dpdk:l2,ovs-dpdk:sleep,ovs-dpdk:ct,bridge:nft,weir:plain,xdp-patch,ring-patch"
     )]
     against: Vec<String>,
     /// Inspect with the rules of this file in place of the starter rules.
@@ -43,6 +43,9 @@ struct Options {
     /// Timed stretches of which the median counts.
     #[arg(long, default_value_t = 5)]
     runs: usize,
+    /// Seconds to wait, before each scenario, until both cores share a cache: the host of a virtual machine moves them.
+    #[arg(long, value_name = "SECONDS", default_value_t = 0.0)]
+    near: f64,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -94,7 +97,7 @@ fn bench(options: &Options) -> Result<(), Failure> {
     }
     let against = options.against.iter().map(|name| {
         Kind::from_name(name).ok_or_else(|| {
-            format!("--against {name}: use testpmd, ovs-dpdk:l2, ovs-dpdk:sleep, ovs-dpdk:ct, bridge:nft, weir:plain, xdp-patch")
+            format!("--against {name}: use testpmd, ovs-dpdk:l2, ovs-dpdk:sleep, ovs-dpdk:ct, bridge:nft, weir:plain, xdp-patch, ring-patch")
         })
     });
     let against: Vec<Kind> = against.collect::<Result<_, _>>()?;
@@ -108,12 +111,14 @@ fn bench(options: &Options) -> Result<(), Failure> {
     if !binaries.join("vswitchd").exists() {
         return Err(format!("{} has no vswitchd; build it, or use bench/run", binaries.display()));
     }
-    let _pages = HugePages::ask(1024);
+    let _pages = HugePages::ask(2048);
     trial::pin()?;
-    let effort = Effort { time: Duration::from_secs_f64(options.seconds.clamp(0.05, 60.0)), runs: options.runs };
+    let seconds = |wanted: f64, least| Duration::from_secs_f64(wanted.clamp(least, 600.0));
+    let (time, wait) = (seconds(options.seconds, 0.05), seconds(options.near, 0.0));
+    let effort = Effort { time, runs: options.runs, wait };
     let rows = run(&scenarios, &against, effort, &binaries, |row| {
         if !options.json {
-            println!("{:24} {:12} {}", row.scenario.name, row.switch, report::figure(row));
+            println!("{:24} {:14} {:4} {}", row.scenario.name, row.switch, report::cores(row), report::figure(row));
         }
     });
     let setting = Setting::here_as("bench/run");

@@ -6,6 +6,8 @@
 
 mod bursts;
 pub mod change;
+mod configs;
+pub mod distance;
 pub mod edge;
 pub mod guests;
 pub mod hosts;

@@ -50,6 +50,11 @@ pub fn figure(row: &Row) -> String {
     }
 }
 
+/// How far the cores were from each other.
+pub fn cores(row: &Row) -> &'static str {
+    row.outcome.as_ref().map_or("", |outcome| outcome.distance.name())
+}
+
 /// The goals: what was wanted, and what came out.
 pub fn goals(rows: &[Row]) -> Vec<String> {
     let ours = || rows.iter().filter(|row| row.switch == "weir");
@@ -103,6 +108,7 @@ pub fn json(rows: &[Row], setting: &Setting) -> Value {
                         ("most".to_owned(), json!(o.most)),
                         ("cpu_ns".to_owned(), json!(o.cpu_ns)),
                         ("tail_ns".to_owned(), json!(o.tail_ns)),
+                        ("cores".to_owned(), json!(o.distance.name())),
                     ]),
                     Err(why) => object.extend([("error".to_owned(), json!(why))]),
                 }
@@ -124,7 +130,7 @@ pub fn record(rows: &[Row], setting: &Setting, folder: &Path) -> io::Result<Path
     let is_new = !path.exists();
     let mut text = String::new();
     if is_new {
-        text.push_str("date,commit,machine,command,scenario,switch,median,least,most,cpu_ns,p99_ns,p999_ns\n");
+        text.push_str("date,commit,machine,command,scenario,switch,median,least,most,cpu_ns,p99_ns,p999_ns,cores\n");
     }
     for row in rows {
         let Ok(o) = &row.outcome else { continue };
@@ -133,11 +139,12 @@ pub fn record(rows: &[Row], setting: &Setting, folder: &Path) -> io::Result<Path
         // Writing to a String does not fail.
         let _ = writeln!(
             text,
-            "{date},{commit},\"{machine}\",\"{command}\",{name},{switch},{},{},{},{:.1},{p99:.0},{p999:.0}",
+            "{date},{commit},\"{machine}\",\"{command}\",{name},{switch},{},{},{},{:.1},{p99:.0},{p999:.0},{}",
             amount(o.median),
             amount(o.least),
             amount(o.most),
-            o.cpu_ns
+            o.cpu_ns,
+            o.distance.name()
         );
     }
     OpenOptions::new().create(true).append(true).open(&path)?.write_all(text.as_bytes())?;

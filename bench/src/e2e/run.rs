@@ -1,8 +1,10 @@
 //! A run: scenarios by switches, interleaved, so that what else the machine does meets all of them.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use super::Failure;
+use super::distance::{self, Distance};
 use super::scenario::{Kind as Kinds, Scenario};
 use super::switches::{Kind, Switch};
 use super::trial::{Effort, Outcome, Trial};
@@ -38,37 +40,66 @@ pub fn run(
     rows
 }
 
-/// Those that use nothing while nobody sends run at the same time and are measured in turns, so that what else the
-/// machine does meets all of them; the others one after the other.
+/// They run at the same time and are measured in turns, so that what else the machine does meets all of them; what one uses
+/// while it idles can be told only where it is alone.
 fn groups(scenario: &Scenario, kinds: Vec<Kind>) -> Vec<Vec<Kind>> {
-    let together = scenario.kind != Kinds::Idle;
-    let (quiet, busy): (Vec<Kind>, Vec<Kind>) = kinds.into_iter().partition(|kind| together && kind.sleeps(scenario));
-    let alone = busy.into_iter().map(|kind| vec![kind]);
-    [quiet].into_iter().filter(|group| !group.is_empty()).chain(alone).collect()
+    match scenario.kind {
+        Kinds::Idle => kinds.into_iter().map(|kind| vec![kind]).collect(),
+        _ => vec![kinds],
+    }
 }
 
 fn measure(scenario: &Scenario, kinds: &[Kind], effort: Effort, binaries: &Path) -> Vec<Row> {
-    let mut trials: Vec<Result<Trial<'_>, Failure>> = kinds
-        .iter()
-        .map(|kind| match kind.missing() {
+    let mut trials: Vec<Result<Trial<'_>, Failure>> = Vec::new();
+    for kind in kinds {
+        let trial = match kind.missing() {
             Some(missing) => Err(format!("skipped: {missing}")),
             None => Switch::start(kind, scenario, binaries).and_then(|switch| Trial::begin(scenario, switch)),
-        })
-        .collect();
-    for _ in 0..effort.runs.max(1) {
+        };
+        if let (Ok(trial), true) = (&trial, kinds.len() > 1) {
+            trial.hold();
+        }
+        trials.push(trial);
+    }
+    wait_until_near(effort.wait);
+    let mut rounds = Vec::new();
+    while enough(&rounds, effort.runs).is_none() {
+        let before = distance::there_and_back();
         for trial in &mut trials {
-            let failed = trial.as_mut().ok().and_then(|trial| trial.run(effort.time, binaries).err());
+            let turns = kinds.len() > 1;
+            let failed = trial.as_mut().ok().and_then(|trial| trial.in_turn(effort.time, binaries, turns).err());
             if let Some(failure) = failed {
                 *trial = Err(failure);
             }
         }
+        rounds.push(Distance::between(before, distance::there_and_back()));
     }
+    let distance = enough(&rounds, effort.runs).unwrap_or(Distance::Unknown);
     let rows = kinds.iter().zip(trials).map(|(kind, trial)| Row {
         scenario: scenario.clone(),
         switch: kind.name(),
-        outcome: trial.map(|mut trial| trial.outcome()),
+        outcome: trial.map(|trial| trial.outcome(&rounds, distance)),
     });
     rows.collect()
+}
+
+/// Waits until the cores are near each other, as long as wanted.
+fn wait_until_near(wait: Duration) {
+    let begin = Instant::now();
+    loop {
+        let now = distance::there_and_back();
+        if begin.elapsed() >= wait || Distance::between(now, now) == Distance::Near {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(500));
+    }
+}
+
+/// The distance of which there are enough rounds; where there is none after three times as many, all rounds count.
+fn enough(rounds: &[Distance], runs: usize) -> Option<Distance> {
+    let count = |distance| rounds.iter().filter(|&&round| round == distance).count();
+    let settled = [Distance::Near, Distance::Far].into_iter().find(|&distance| count(distance) >= runs.max(1));
+    settled.or((rounds.len() >= 3 * runs.max(1)).then_some(Distance::Unknown))
 }
 
 /// Ours first, then the peers of the goals that are wanted.
@@ -95,5 +126,20 @@ pub fn better(kind: Kinds, ours: f64, theirs: f64) -> f64 {
     match kind {
         Kinds::Latency | Kinds::Idle | Kinds::Change | Kinds::Mix => theirs / ours,
         Kinds::Rate | Kinds::NoLoss | Kinds::NewFlows | Kinds::Stream | Kinds::Bursts => ours / theirs,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounds_of_one_distance_are_enough_and_others_do_not_count() {
+        use Distance::{Far, Near, Unknown};
+        assert_eq!(enough(&[Near, Far, Unknown], 2), None);
+        assert_eq!(enough(&[Near, Far, Unknown, Far], 2), Some(Far));
+        assert_eq!(enough(&[Near, Far, Far, Near], 2), Some(Near));
+        assert_eq!(enough(&[Unknown; 6], 2), Some(Unknown));
+        assert_eq!(enough(&[], 0), None);
     }
 }

@@ -9,8 +9,10 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use super::Failure;
-use super::edge;
+use super::configs::{CHANGE, weir_config};
 use super::hosts::{self, Hosts};
 use super::scenario::{Kind as Measured, Ports, Scenario};
 
@@ -19,9 +21,9 @@ pub const SWITCH_CORE: usize = 0;
 /// The core of the guests.
 pub const GUEST_CORE: usize = 1;
 /// Of an Ethernet header.
-const ETHERNET: usize = 14;
+pub(super) const ETHERNET: usize = 14;
 /// What links carry that are not told otherwise.
-const MTU: usize = 1500;
+pub(super) const MTU: usize = 1500;
 /// How long a switch may take to start.
 const START_WITHIN: Duration = Duration::from_secs(60);
 
@@ -38,8 +40,28 @@ pub enum Kind {
     Plain,
     /// The kernel's bridge, stateful by nftables.
     Bridge,
-    /// A patch cable by AF_XDP, which only moves descriptors.
-    Patch,
+    /// A patch cable: by AF_XDP one that only moves descriptors, else our rings without a switch.
+    Patch(Cable),
+}
+
+/// What a patch cable of ours is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cable {
+    /// AF_XDP sockets.
+    Xdp,
+    /// vhost-user rings.
+    Rings,
+}
+
+impl Cable {
+    /// The program, beside the bench itself.
+    fn program(self) -> PathBuf {
+        let own = std::env::current_exe().unwrap_or_default();
+        own.parent().unwrap_or(Path::new(".")).join(match self {
+            Cable::Xdp => "xdp_patch",
+            Cable::Rings => "ring_patch",
+        })
+    }
 }
 
 /// What Open vSwitch does.
@@ -60,7 +82,8 @@ impl Kind {
             "weir" => Some(Kind::Weir),
             "weir:plain" => Some(Kind::Plain),
             "bridge:nft" => Some(Kind::Bridge),
-            "xdp-patch" => Some(Kind::Patch),
+            "xdp-patch" => Some(Kind::Patch(Cable::Xdp)),
+            "ring-patch" => Some(Kind::Patch(Cable::Rings)),
             "testpmd" => Some(Kind::Testpmd),
             "ovs-dpdk" | "ovs-dpdk:l2" => Some(Kind::Ovs(OvsProfile::L2)),
             "ovs-dpdk:sleep" => Some(Kind::Ovs(OvsProfile::Sleepy)),
@@ -75,7 +98,8 @@ impl Kind {
             Kind::Weir => "weir",
             Kind::Plain => "weir:plain",
             Kind::Bridge => "bridge:nft",
-            Kind::Patch => "xdp-patch",
+            Kind::Patch(Cable::Xdp) => "xdp-patch",
+            Kind::Patch(Cable::Rings) => "ring-patch",
             Kind::Testpmd => "testpmd",
             Kind::Ovs(OvsProfile::L2) => "ovs-dpdk:l2",
             Kind::Ovs(OvsProfile::Sleepy) => "ovs-dpdk:sleep",
@@ -92,9 +116,9 @@ impl Kind {
     pub fn missing(&self) -> Option<String> {
         let (program, package) = match self {
             Kind::Weir | Kind::Plain => return None,
-            Kind::Patch => {
-                let missing = !patch_program().exists();
-                return missing.then(|| "xdp_patch is not built (bench/run does it)".to_owned());
+            Kind::Patch(cable) => {
+                let program = cable.program();
+                return (!program.exists()).then(|| format!("{} is not built (bench/run does it)", program.display()));
             }
             Kind::Bridge => ("nft", "nftables"),
             Kind::Testpmd => ("dpdk-testpmd", "dpdk"),
@@ -104,12 +128,6 @@ impl Kind {
         let there = std::env::split_paths(&paths).any(|folder| folder.join(program).exists());
         (!there).then(|| format!("{program} is not installed (Debian: apt-get install {package})"))
     }
-}
-
-/// The patch cable's program, beside our own.
-fn patch_program() -> PathBuf {
-    let own = std::env::current_exe().unwrap_or_default();
-    own.parent().unwrap_or(Path::new(".")).join("xdp_patch")
 }
 
 /// DPDK's devices for the two ends of a pair.
@@ -154,7 +172,13 @@ impl Switch {
                 hosts.bridge(scenario.ports)?;
             }
             Kind::Testpmd => switch.start_testpmd()?,
-            Kind::Patch => switch.spawn(&patch_program().display().to_string(), &hosts::ENDS.map(str::to_owned))?,
+            Kind::Patch(cable) => {
+                let ends = match cable {
+                    Cable::Xdp => hosts::ENDS.map(str::to_owned),
+                    Cable::Rings => switch.sockets().map(|socket| socket.display().to_string()),
+                };
+                switch.spawn(&cable.program().display().to_string(), &ends)?;
+            }
             Kind::Ovs(profile) => switch.start_ovs(*profile, scenario)?,
         }
         match &switch.hosts {
@@ -167,6 +191,28 @@ impl Switch {
             None => switch.wait_for_sockets()?,
         }
         Ok(switch)
+    }
+
+    /// Which switch it is.
+    pub fn kind(&self) -> &Kind {
+        &self.kind
+    }
+
+    /// Stops its processes where they are, so that others have its core.
+    pub fn hold(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets its processes go on.
+    pub fn let_go(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        for child in &self.children {
+            // A process that has ended is found out by what does not come through.
+            let _ = kill_process(Pid::from_child(child), signal);
+        }
     }
 
     /// The sockets of the two guests that talk.
@@ -212,6 +258,12 @@ impl Switch {
             Some(hosts) => {
                 let mut command = Command::new("ip");
                 command.args(["netns", "exec", hosts.middle(), "taskset"]);
+                command
+            }
+            // Open vSwitch makes devices of fixed names: one in each namespace.
+            None if matches!(self.kind, Kind::Ovs(_)) => {
+                let mut command = Command::new("unshare");
+                command.args(["--net", "taskset"]);
                 command
             }
             None => Command::new("taskset"),
@@ -341,6 +393,7 @@ impl Switch {
 
 impl Drop for Switch {
     fn drop(&mut self) {
+        self.let_go();
         for child in self.children.iter_mut().rev() {
             if let Some(input) = child.stdin.as_mut() {
                 // testpmd; whoever does not read it is ended below.
@@ -355,72 +408,5 @@ impl Drop for Switch {
             let _ = child.wait();
         }
         let _ = fs::remove_dir_all(&self.folder);
-    }
-}
-
-/// The change: one rule more, for somebody else.
-const CHANGE: &str = "\n[[rule]]\nname = \"change\"\naction = \"drop\"\nprotocol = \"udp\"\n\
-                      from = { addresses = [\"172.31.255.0/24\"] }\n";
-
-fn weir_config(scenario: &Scenario, folder: &Path, hosts: Option<&Hosts>) -> String {
-    let mut text = String::new();
-    if scenario.workers > 1 {
-        let cpus: Vec<usize> = (SWITCH_CORE..SWITCH_CORE + scenario.workers).collect();
-        text += &format!("[settings]\nworkers = {}\nworker_cpus = {cpus:?}\nrebalance = false\n", scenario.workers);
-    }
-    let inspect = scenario.inspect.as_ref().map(|set| format!("inspect = \"{set}\"\n")).unwrap_or_default();
-    let pairs = scenario.kind == Measured::Bursts;
-    let switches: &[&str] = if scenario.edge.is_some() || pairs { &["lan0", "lan1"] } else { &["lan"] };
-    for name in switches {
-        text += &format!("[[switch]]\nname = \"{name}\"\ndefault = \"allow\"\n{inspect}");
-    }
-    text += &scenario.edge.map(edge::weir_router).unwrap_or_default();
-    if let Some(set) = &scenario.inspect {
-        let source = match &scenario.rule_file {
-            Some(path) => format!("files = [\"{}\"]", path.display()),
-            None => format!("builtin = \"{set}\""),
-        };
-        text += &format!("\n[[rule_set]]\nname = \"{set}\"\n{source}\n");
-    }
-    // The generators stand for many hosts each, with addresses of all of them.
-    for number in 0..scenario.guests {
-        let port = format!("v{number}");
-        let attachment = attachment(scenario, folder, hosts, number);
-        text += &format!(
-            "\n[[port]]\nname = \"{port}\"\nswitch = \"{}\"\ngroups = [\"g{number}\"]\n\
-             guard = {{ on = false }}\n{attachment}\n",
-            switches.get(if pairs { number / 2 } else { number }).or(switches.first()).unwrap_or(&"lan"),
-        );
-    }
-    // Rules that the traffic has to be compared with and that do not decide it.
-    for number in 0..scenario.rules {
-        text += &format!(
-            "\n[[rule]]\nname = \"r{number}\"\naction = \"drop\"\nprotocol = \"udp\"\n\
-             from = {{ addresses = [\"172.{}.{}.0/24\"] }}\ndestination_ports = [{}]\n",
-            16 + number / 256 % 16,
-            number % 256,
-            1 + number * 7 % 4000
-        );
-    }
-    text
-}
-
-/// What joins a port of ours to its guest.
-fn attachment(scenario: &Scenario, folder: &Path, hosts: Option<&Hosts>, number: usize) -> String {
-    match (scenario.ports, hosts) {
-        (Ports::Tap, Some(hosts)) => format!("tap = {{ name = \"eth0\", netns = \"{}\" }}", hosts.name(number)),
-        (Ports::Veth, Some(hosts)) => {
-            let end = hosts::ENDS[number.min(1)];
-            let fast = scenario.fast_path;
-            format!("xdp = {{ interface = \"{end}\", netns = \"{}\", fast_path = {fast} }}", hosts.middle())
-        }
-        (Ports::VhostUser, _) | (_, None) => {
-            let mtu = if scenario.frame > ETHERNET + MTU {
-                format!(", mtu = {}", scenario.frame - ETHERNET)
-            } else {
-                String::new()
-            };
-            format!("vhost_user = {{ path = \"{}\", queues = 1{mtu} }}", folder.join(format!("v{number}")).display())
-        }
     }
 }

@@ -11,13 +11,14 @@ use super::scenario::{Kind, Scenario};
 /// The lines between which the table stands in the README.
 const MARKS: [&str; 2] = ["<!-- figures: made by bench/run --readme -->", "<!-- end of figures -->"];
 /// The columns: a switch's name in the records, and its heading.
-const PEERS: [(&str, &str); 7] = [
+const PEERS: [(&str, &str); 8] = [
     ("testpmd", "testpmd io"),
     ("ovs-dpdk:l2", "OVS-DPDK"),
     ("ovs-dpdk:ct", "OVS-DPDK ct"),
     ("ovs-dpdk:sleep", "OVS-DPDK asleep"),
     ("bridge:nft", "bridge + nftables"),
     ("xdp-patch", "AF_XDP patch"),
+    ("ring-patch", "our rings alone"),
     ("weir:plain", "Weir without inspection"),
 ];
 

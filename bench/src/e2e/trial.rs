@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::Failure;
 use super::bursts;
 use super::change;
+use super::distance::Distance;
 use super::guests::{Counted, Guests, Traffic};
 use super::injected::Injected;
 use super::mix::Mix;
@@ -27,6 +28,8 @@ pub struct Effort {
     pub time: Duration,
     /// Timed stretches.
     pub runs: usize,
+    /// How long is waited until the cores are near each other.
+    pub wait: Duration,
 }
 
 /// What came out.
@@ -44,6 +47,8 @@ pub struct Outcome {
     /// The 99th and 99.9th percentile of the latency, in nanoseconds (of a change: the 99.9th and the longest); 0 where
     /// none was measured.
     pub tail_ns: [f64; 2],
+    /// How far the switch's core and the guests' were from each other.
+    pub distance: Distance,
 }
 
 /// A switch that runs, with its guests, and the figures so far.
@@ -127,6 +132,27 @@ impl<'s> Trial<'s> {
         Ok(Load::Pairs(pairs))
     }
 
+    /// Holds a switch that would take the processor from the others while nobody sends to it.
+    pub fn hold(&self) {
+        if !self.switch.kind().sleeps(self.scenario) {
+            self.switch.hold();
+        }
+    }
+
+    /// One timed stretch of a switch that takes `turns` with others: it runs for as long only.
+    ///
+    /// # Errors
+    /// Where what comes out is not what was sent.
+    pub fn in_turn(&mut self, time: Duration, binaries: &Path, turns: bool) -> Result<(), Failure> {
+        if !turns {
+            return self.run(time, binaries);
+        }
+        self.switch.let_go();
+        let result = self.run(time, binaries);
+        self.hold();
+        result
+    }
+
     /// One timed stretch.
     ///
     /// # Errors
@@ -153,9 +179,12 @@ impl<'s> Trial<'s> {
         Ok(())
     }
 
-    /// What came out of all stretches.
-    pub fn outcome(&mut self) -> Outcome {
-        summary(&mut self.figures)
+    /// What came out of the stretches of one distance, or of all where that is not known; `rounds` says which they are.
+    pub fn outcome(&self, rounds: &[Distance], distance: Distance) -> Outcome {
+        let counts = |round: Distance| distance == Distance::Unknown || round == distance;
+        let mut figures: Vec<Figure> =
+            self.figures.iter().zip(rounds).filter(|&(_, &round)| counts(round)).map(|(&figure, _)| figure).collect();
+        Outcome { distance, ..summary(&mut figures) }
     }
 
     fn with_log(&self, failure: Failure) -> Failure {
@@ -333,7 +362,14 @@ fn summary(figures: &mut [Figure]) -> Outcome {
     figures.sort_by(|a, b| a.value.total_cmp(&b.value));
     let middle = figures.get(figures.len() / 2).copied();
     let Some(Figure { value, cpu_ns, tail_ns }) = middle else {
-        return Outcome { median: 0.0, least: 0.0, most: 0.0, cpu_ns: 0.0, tail_ns: [0.0; 2] };
+        return Outcome {
+            median: 0.0,
+            least: 0.0,
+            most: 0.0,
+            cpu_ns: 0.0,
+            tail_ns: [0.0; 2],
+            distance: Distance::Unknown,
+        };
     };
     Outcome {
         median: value,
@@ -341,6 +377,7 @@ fn summary(figures: &mut [Figure]) -> Outcome {
         most: figures.last().map_or(0.0, |figure| figure.value),
         cpu_ns,
         tail_ns,
+        distance: Distance::Unknown,
     }
 }
 
