@@ -101,6 +101,9 @@ pub struct Attach {
     /// vhost-user: group of the socket, by name or number.
     #[arg(long, value_name = "GROUP", requires = "vhost_user")]
     socket_group: Option<String>,
+    /// vhost-user: let the guest choose packed rings (QEMU: packed=on; its driver must restart after a restart of the daemon).
+    #[arg(long, requires = "vhost_user")]
+    packed: bool,
     /// tap, xdp: network namespace, by name or path.
     #[arg(long, value_name = "NAMESPACE", requires = "attachment")]
     netns: Option<String>,
@@ -240,6 +243,7 @@ impl Attach {
                 mac,
                 socket_mode: self.socket_mode,
                 socket_group: self.socket_group.unwrap_or_default(),
+                packed: self.packed,
             }))
         } else if let Some(name) = self.tap {
             let (queues, mtu, persist) = (self.queues, self.mtu, self.persist);

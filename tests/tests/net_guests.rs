@@ -98,6 +98,23 @@ fn qemu_guests_on_both_sides_of_the_socket_outlive_the_switch() -> Result<(), Fa
 }
 
 #[test]
+fn a_qemu_guest_with_packed_rings_talks_to_one_with_split_rings() -> Result<(), Failure> {
+    if skip_unless_root() {
+        return Ok(());
+    }
+    let daemon = Daemon::start(&two_ports(", packed = true", ""))?;
+    let a = boot(&daemon, GuestKind::QemuPacked, Side::Connects, "a", "10.9.0.1")?;
+    let b = boot(&daemon, GuestKind::Uml, Side::Connects, "b", "10.9.0.2")?;
+    reaches(&a, "10.9.0.2")?;
+    let ports = daemon.ctl(&["port", "show", "a"])?;
+    assert!(ports.contains("packed ring"), "{ports}");
+    serves(&a, "10.9.0.2", "b")?;
+    serves(&b, "10.9.0.1", "a")?;
+    sends(&a, &b, "10.9.0.2", 4)?;
+    sends(&b, &a, "10.9.0.1", 4)
+}
+
+#[test]
 fn a_trunk_to_a_guest_reaches_access_ports_of_its_vlans_alone() -> Result<(), Failure> {
     if skip_unless_root() {
         return Ok(());

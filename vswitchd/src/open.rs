@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use weir_ports::mem::MemConfig;
+use weir_ports::vhost_user::features;
 use weir_ports::vhost_user::{Profile, Role, VhostUserConfig, VhostUserPort};
 use weir_ports::xdp::fast_path::FastPath;
 use weir_ports::{
@@ -63,6 +64,7 @@ fn vhost_user(name: &str, wanted: &config::VhostUser) -> Result<Box<dyn Port>, R
         mac: wanted.mac.map(|m| m.0),
         socket_mode: wanted.socket_mode,
         socket_group: group.map_err(|e| Refusal::state(format!("port {name}: socket_group: {e}")))?,
+        feature_mask: if wanted.packed { u64::MAX } else { !features::RING_PACKED },
         ..VhostUserConfig::new(&wanted.path)
     };
     let config = VhostUserConfig { mtu: wanted.mtu.unwrap_or(config.mtu), ..config };

@@ -12,13 +12,15 @@ pub enum GuestKind {
     Uml,
     /// QEMU without hardware help: slow, but the front end of the field.
     Qemu,
+    /// The same with packed rings, where the switch offers them.
+    QemuPacked,
 }
 
 impl GuestKind {
     fn name(self) -> &'static str {
         match self {
             GuestKind::Uml => "uml",
-            GuestKind::Qemu => "qemu",
+            GuestKind::Qemu | GuestKind::QemuPacked => "qemu",
         }
     }
 }
@@ -55,6 +57,9 @@ impl Guest {
         command.arg(kind.name());
         if side == Side::Listens {
             command.arg("-s");
+        }
+        if kind == GuestKind::QemuPacked {
+            command.args(["-o", "packed=on"]);
         }
         // A MAC of its own for each guest: made of what makes the folder's name unique.
         let number =

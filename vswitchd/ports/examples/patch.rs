@@ -3,12 +3,12 @@
 //!     cargo run --release -p weir-ports --example patch -- /tmp/a.sock /tmp/b.sock
 //!
 //! It listens on both sockets and shows what a front end agreed on whenever that changes. `client:PATH` connects
-//! instead of listening. For trying out front ends; a fabric is what forwards for real.
+//! instead of listening, `dpdk:PATH` is for DPDK's virtio-user. For trying out front ends; a fabric is what forwards for real.
 
 use std::time::{Duration, Instant};
 
 use weir_ports::event::Epoll;
-use weir_ports::vhost_user::{Role, VhostUserConfig, VhostUserPort};
+use weir_ports::vhost_user::{Profile, Role, VhostUserConfig, VhostUserPort};
 use weir_ports::{Armed, Port};
 use weir_wire::{Packet, Pool, PortId};
 
@@ -18,14 +18,27 @@ const POLL_WINDOW: Duration = Duration::from_micros(50);
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut ports = Vec::new();
     for argument in std::env::args().skip(1) {
+        let (profile, argument) = match argument.strip_prefix("dpdk:") {
+            Some(rest) => (Profile::Dpdk, rest),
+            None => (Profile::Auto, argument.as_str()),
+        };
         let (role, path) = match argument.strip_prefix("client:") {
             Some(path) => (Role::Client, path),
-            None => (Role::Server, argument.as_str()),
+            None => (Role::Server, argument),
         };
-        let config = VhostUserConfig { role, queue_pairs_max: 4, mtu: 9000, ..VhostUserConfig::new(path) };
+        let config = VhostUserConfig {
+            role,
+            profile,
+            queue_pairs_max: 4,
+            mtu: 9000,
+            feature_mask: u64::MAX,
+            ..VhostUserConfig::new(path)
+        };
         ports.push(VhostUserPort::new(config)?);
     }
-    let [a, b] = ports.as_mut_slice() else { return Err("usage: patch [client:]SOCKET [client:]SOCKET".into()) };
+    let [a, b] = ports.as_mut_slice() else {
+        return Err("usage: patch [dpdk:][client:]SOCKET [dpdk:][client:]SOCKET".into());
+    };
     let epoll = Epoll::new()?;
     epoll.add(a.event_fd(), 0)?;
     epoll.add(b.event_fd(), 1)?;

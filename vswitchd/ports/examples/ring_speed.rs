@@ -50,7 +50,7 @@ fn lines(name: &str, kind: u64) -> Result<(), Box<dyn Error>> {
 
 fn measure(len: usize, burst: usize, config: FrontendConfig) -> Result<(f64, f64), Box<dyn Error>> {
     let path = std::env::temp_dir().join(format!("weir-ring-speed-{}.sock", std::process::id()));
-    let mut port = VhostUserPort::new(VhostUserConfig::new(&path))?;
+    let mut port = VhostUserPort::new(VhostUserConfig { feature_mask: u64::MAX, ..VhostUserConfig::new(&path) })?;
     let mut frontend = Frontend::connect(&path, config, &mut || port.on_event())?;
     port.on_event();
     // As a guest that polls, whatever the kind of ring.

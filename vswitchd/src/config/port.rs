@@ -277,6 +277,9 @@ pub struct VhostUser {
     /// Group of a socket we make, by name or number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub socket_group: Option<String>,
+    /// Let the guest choose packed rings. Under QEMU such a guest has to restart its driver when the daemon was restarted.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub packed: bool,
 }
 
 fn one() -> u16 {

@@ -112,6 +112,7 @@ fn vhost_user_of(object: &str, v: &v1::VhostUser) -> Result<VhostUser, Refusal> 
         mac: optional_mac(object, "vhost_user.mac", &v.mac)?,
         socket_mode: v.socket_mode,
         socket_group: filled(&v.socket_group),
+        packed: v.packed,
     })
 }
 
@@ -189,6 +190,7 @@ fn attachment_to_proto(attachment: Attachment<'_>) -> Proto {
             mac: mac(&v.mac),
             socket_mode: v.socket_mode,
             socket_group: v.socket_group.clone().unwrap_or_default(),
+            packed: v.packed,
         }),
         Attachment::Tap(t) => Proto::Tap(v1::Tap {
             name: t.name.clone(),

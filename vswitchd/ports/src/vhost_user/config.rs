@@ -18,7 +18,9 @@ pub struct VhostUserConfig {
     pub queue_pairs_max: u16,
     /// Which front end to expect.
     pub profile: Profile,
-    /// virtio features that may be offered; all bits for no restriction. See [`super::features`].
+    /// virtio features that may be offered; all bits for no restriction, all but [`RING_PACKED`](super::features::RING_PACKED)
+    /// unless said otherwise: where a ring stands that is packed only its device knows, so that a guest under QEMU would
+    /// not be served any more after a restart of ours.
     pub feature_mask: u64,
     /// Largest L3 packet that is sent to the guest.
     pub mtu: u16,
@@ -40,7 +42,7 @@ impl VhostUserConfig {
             role: Role::Server,
             queue_pairs_max: 1,
             profile: Profile::Auto,
-            feature_mask: u64::MAX,
+            feature_mask: !super::features::RING_PACKED,
             mtu: 1500,
             mac: None,
             socket_mode: None,

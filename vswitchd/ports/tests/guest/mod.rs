@@ -52,6 +52,7 @@ impl Guest {
         let socket = Socket::new();
         let mut config = VhostUserConfig::new(socket.path());
         config.queue_pairs_max = frontend.queue_pairs;
+        config.feature_mask = u64::MAX;
         change(&mut config);
         let mut port = VhostUserPort::new(config).unwrap();
         let frontend = Frontend::connect(socket.path(), frontend, &mut || port.on_event()).unwrap();
