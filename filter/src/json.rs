@@ -1,6 +1,7 @@
 //! JSON as it is written, without a tree in between: application parsers say with it what a transaction was.
 //!
-//! Members come out in the order they are written. Text that is not UTF-8 has its bad bytes replaced.
+//! Members come out in the order they are written. Of a text that is not UTF-8, all but the printable characters of ASCII
+//! stand in hexadecimal (`\xff`).
 
 use std::fmt::Write;
 
@@ -45,7 +46,7 @@ impl<'t> Json<'t> {
 
     /// A member that is a text of unknown encoding.
     pub fn bytes(&mut self, key: &str, value: &[u8]) -> &mut Self {
-        self.text(key, &String::from_utf8_lossy(value))
+        self.text(key, &readable(value))
     }
 
     /// A member that is bytes in hexadecimal; `separator` between them where it is not empty.
@@ -115,7 +116,7 @@ impl<'t> Json<'t> {
     /// An item of an array that is a text of unknown encoding.
     pub fn item_bytes(&mut self, value: &[u8]) -> &mut Self {
         self.comma();
-        string(self.text, &String::from_utf8_lossy(value));
+        string(self.text, &readable(value));
         self
     }
 
@@ -137,6 +138,24 @@ impl<'t> Json<'t> {
     /// Closes it.
     pub fn end(self) {
         self.text.push(self.close);
+    }
+}
+
+/// Bytes as text: as they are where they are UTF-8, else with `\xHH` for what is not printable ASCII.
+fn readable(value: &[u8]) -> std::borrow::Cow<'_, str> {
+    match std::str::from_utf8(value) {
+        Ok(text) => text.into(),
+        Err(_) => {
+            let mut out = String::with_capacity(value.len() + 16);
+            for &byte in value {
+                match byte {
+                    b' '..=b'~' => out.push(char::from(byte)),
+                    // Writing into a String does not fail.
+                    _ => drop(write!(out, "\\x{byte:02x}")),
+                }
+            }
+            out.into()
+        }
     }
 }
 
@@ -177,7 +196,7 @@ mod tests {
         json.end();
         assert_eq!(
             text,
-            "{\"a\":\"x\\\"\\\\\\u0001\",\"n\":7,\"f\":true,\"h\":\"01:ab\",\"l\":[\"one\",-2,{\"b\":\"\u{fffd}z\"}],\"o\":{}}"
+            "{\"a\":\"x\\\"\\\\\\u0001\",\"n\":7,\"f\":true,\"h\":\"01:ab\",\"l\":[\"one\",-2,{\"b\":\"\\\\xffz\"}],\"o\":{}}"
         );
     }
 }

@@ -184,6 +184,7 @@ impl Buffer {
 pub(crate) const WITH_FILES: &[AppProtocol] = &[
     AppProtocol::Http1,
     AppProtocol::Http2,
+    AppProtocol::Doh2,
     AppProtocol::Smtp,
     AppProtocol::FtpData,
     AppProtocol::Ftp,

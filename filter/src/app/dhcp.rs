@@ -208,17 +208,17 @@ impl Transaction for Message {
         }
         if let Some(list) = self.option(option::PARAMETERS) {
             json.array("params", |json| {
-                for &number in list {
-                    json.item_bytes(parameter(number).as_bytes());
+                for name in list.iter().filter_map(|&number| parameter(number)) {
+                    json.item_bytes(name.as_bytes());
                 }
             });
         }
     }
 }
 
-/// The name of an option that a client asks for.
-fn parameter(number: u8) -> String {
-    let name = match number {
+/// The name of an option that a client asks for; those without are not shown.
+fn parameter(number: u8) -> Option<&'static str> {
+    Some(match number {
         option::MASK => "subnet_mask",
         option::ROUTERS => "router",
         option::DNS => "dns_server",
@@ -228,9 +228,8 @@ fn parameter(number: u8) -> String {
         66 => "tftp_server_name",
         67 => "boot_file_name",
         120 => "sip_server",
-        _ => return number.to_string(),
-    };
-    name.to_owned()
+        _ => return None,
+    })
 }
 
 fn probe(_way: Direction, bytes: &[u8], _tuple: &Tuple) -> Probe {

@@ -3,7 +3,11 @@
 //! Each message is a transaction of its own, but an answer is shown with what its request asked for. Tickets are not
 //! decrypted. Limits: messages over TCP have at most [`MESSAGE`] bytes, names [`NAMES`] parts.
 
+mod names;
+
 use weir_ids_rules::{AppProtocol, Buffer, Field};
+
+use names::{encryption_name, error_name};
 
 use super::Transactions;
 use super::asn1::{self, SEQUENCE};
@@ -227,27 +231,6 @@ fn kind_name(kind: u8) -> &'static str {
     }
 }
 
-fn encryption_name(kind: i64) -> String {
-    let name = match kind {
-        1 => "des-cbc-crc",
-        2 => "des-cbc-md4",
-        3 => "des-cbc-md5",
-        5 => "des3-cbc-md5",
-        7 => "des3-cbc-sha1",
-        16 => "des3-cbc-sha1-kd",
-        17 => "aes128-cts-hmac-sha1-96",
-        18 => "aes256-cts-hmac-sha1-96",
-        19 => "aes128-cts-hmac-sha256-128",
-        20 => "aes256-cts-hmac-sha384-192",
-        23 => "rc4-hmac",
-        24 => "rc4-hmac-exp",
-        25 => "camellia128-cts-cmac",
-        26 => "camellia256-cts-cmac",
-        other => return other.to_string(),
-    };
-    name.to_owned()
-}
-
 impl Transaction for Message {
     fn progress(&self, _way: Direction) -> u8 {
         1
@@ -315,42 +298,13 @@ impl Transaction for Message {
                 };
             }
         }
-        // EVE writes the names as identifiers.
-        let shown = |kind: i64| encryption_name(kind).to_ascii_uppercase().replace('-', "_");
-        json.text("encryption", &self.encryption.map_or("<none>".to_owned(), shown));
+        json.text("encryption", &self.encryption.map_or("<none>".to_owned(), encryption_name));
         json.flag("weak_encryption", self.encryption.is_some_and(is_weak));
         if let Some(kind) = self.ticket_encryption {
-            json.text("ticket_encryption", &shown(kind));
+            json.text("ticket_encryption", &encryption_name(kind));
             json.flag("ticket_weak_encryption", is_weak(kind));
         }
     }
-}
-
-fn error_name(code: i64) -> String {
-    let name = match code {
-        0 => "KDC_ERR_NONE",
-        3 => "KDC_ERR_BAD_PVNO",
-        6 => "KDC_ERR_C_PRINCIPAL_UNKNOWN",
-        7 => "KDC_ERR_S_PRINCIPAL_UNKNOWN",
-        9 => "KDC_ERR_NULL_KEY",
-        12 => "KDC_ERR_POLICY",
-        13 => "KDC_ERR_BADOPTION",
-        14 => "KDC_ERR_ETYPE_NOSUPP",
-        16 => "KDC_ERR_PADATA_TYPE_NOSUPP",
-        18 => "KDC_ERR_CLIENT_REVOKED",
-        23 => "KDC_ERR_KEY_EXPIRED",
-        24 => "KDC_ERR_PREAUTH_FAILED",
-        25 => "KDC_ERR_PREAUTH_REQUIRED",
-        31 => "KRB_AP_ERR_BAD_INTEGRITY",
-        32 => "KRB_AP_ERR_TKT_EXPIRED",
-        37 => "KRB_AP_ERR_SKEW",
-        41 => "KRB_AP_ERR_MODIFIED",
-        52 => "KRB_ERR_RESPONSE_TOO_BIG",
-        60 => "KRB_ERR_GENERIC",
-        68 => "KDC_ERR_WRONG_REALM",
-        other => return other.to_string(),
-    };
-    name.to_owned()
 }
 
 /// For whom a ticket is.
@@ -478,7 +432,7 @@ mod tests {
             lines[1].contains(r#""failed_request":"KRB_AS_REQ","error_code":"KDC_ERR_PREAUTH_REQUIRED""#),
             "{shown}"
         );
-        assert!(lines[3].contains(r#""sname":"cifs/host","encryption":"AES256_CTS_HMAC_SHA1_96","weak_encryption":false,"ticket_encryption":"RC4_HMAC","ticket_weak_encryption":true"#), "{shown}");
+        assert!(lines[3].contains(r#""sname":"cifs/host","encryption":"aes256-cts-hmac-sha1-96","weak_encryption":false,"ticket_encryption":"rc4-hmac","ticket_weak_encryption":true"#), "{shown}");
         let talk = run(start, &Settings::default(), &script, 0);
         assert_eq!(talk.number(3, Field::Krb5MsgType, Direction::Reply, 0), Some(11));
         assert_eq!(talk.number(1, Field::Krb5ErrorCode, Direction::Reply, 0), Some(25));

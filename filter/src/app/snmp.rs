@@ -207,6 +207,19 @@ const KINDS: [&str; 9] = [
     "report",
 ];
 
+/// RFC 1157, 4.1.1.
+const ERRORS: [&str; 6] = ["NoError", "TooBig", "NoSuchName", "BadValue", "ReadOnly", "GenErr"];
+
+/// RFC 1157, 4.1.6.
+const TRAPS: [&str; 7] =
+    ["ColdStart", "WarmStart", "LinkDown", "LinkUp", "AuthenticationFailure", "EgpNeighborLoss", "EnterpriseSpecific"];
+
+/// The name of a number, or the number with what it is of.
+fn name_of(names: &[&str], number: u64, of: &str) -> String {
+    let name = usize::try_from(number).ok().and_then(|at| names.get(at));
+    name.map_or_else(|| format!("{of}({number} / 0x{number:x})"), |name| (*name).to_owned())
+}
+
 impl Transaction for Message {
     fn progress(&self, _way: Direction) -> u8 {
         1
@@ -246,10 +259,10 @@ impl Transaction for Message {
             json.text("pdu_type", name);
         }
         if let Some(error) = self.error.filter(|&error| error != 0) {
-            json.text("error", &format!("ErrorStatus({error})"));
+            json.text("error", &name_of(&ERRORS, error, "ErrorStatus"));
         }
         if let Some((enterprise, generic, address)) = &self.trap {
-            json.text("trap_type", &generic.to_string()).text("trap_oid", enterprise);
+            json.text("trap_type", &name_of(&TRAPS, *generic, "TrapType")).text("trap_oid", enterprise);
             if let Ok(address) = <[u8; 4]>::try_from(address.as_slice()) {
                 json.text("trap_address", &std::net::Ipv4Addr::from(address).to_string());
             }
@@ -310,6 +323,16 @@ mod tests {
         let told =
             "{\"version\":2,\"pdu_type\":\"get_request\",\"vars\":[\"1.3.6.1.2.1.1.1.0\"],\"community\":\"public\"}";
         assert!(talk.shown().starts_with(told), "{}", talk.shown());
+    }
+
+    #[test]
+    fn errors_and_traps_have_names() {
+        let mut failed = GET.to_vec();
+        (failed[13], failed[20]) = (0xa2, 2);
+        let shown = run(start, &Settings::default(), &[(Direction::Reply, &failed)], 0).shown();
+        assert!(shown.contains("\"pdu_type\":\"response\",\"error\":\"NoSuchName\""), "{shown}");
+        assert_eq!(name_of(&TRAPS, 3, "TrapType"), "LinkUp");
+        assert_eq!(name_of(&TRAPS, 9, "TrapType"), "TrapType(9 / 0x9)");
     }
 
     #[test]

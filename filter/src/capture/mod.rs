@@ -133,7 +133,8 @@ struct Show<'s> {
 
 impl Capture {
     /// A capture that is judged by these rules.
-    pub fn new(settings: Settings, program: Arc<Program>, mut shared: Shared) -> Capture {
+    pub fn new(mut settings: Settings, program: Arc<Program>, mut shared: Shared) -> Capture {
+        settings.decode.checksums |= settings.checksums_asked && program.compares_checksums();
         shared.errors_hide = settings.app_error != Policy::Ignore;
         let decoder = Decoder::new(settings.decode.clone());
         let teller = Teller::new(settings.kinds.clone());

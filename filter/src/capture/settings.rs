@@ -165,6 +165,8 @@ pub struct Settings {
     pub ips: bool,
     /// Decoder.
     pub decode: decode::Settings,
+    /// Checksums are computed where rules ask for them, though bad ones are not acted upon.
+    pub checksums_asked: bool,
     /// Streams.
     pub stream: StreamSettings,
     /// Ends of flows.
@@ -254,6 +256,7 @@ impl Settings {
         Settings {
             ips,
             decode,
+            checksums_asked: capture_checks,
             stream: stream_settings(options, ips, checksum),
             timeouts: timeouts(options),
             flows: options.number("flow.limit", 1 << 20) as usize,

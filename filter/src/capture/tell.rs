@@ -222,11 +222,13 @@ impl Teller {
             let [client, server] = &session.sides;
             eve::TcpLine {
                 flags: [client.flags, server.flags],
-                state: session.state.name(),
+                state: Some(session.state.name()),
                 regions: [client.bytes.regions.max(1), server.bytes.regions.max(1)],
                 gaps: [client.gap, server.gap],
             }
         });
+        let unseen = eve::TcpLine { flags: [0, 0], state: None, regions: [0, 0], gaps: [false, false] };
+        let tcp = tcp.or((flow.tuple.protocol == 6).then_some(unseen));
         let line = eve::FlowLine {
             packets: flow.facts.packets,
             bytes: flow.facts.bytes,
@@ -296,8 +298,8 @@ impl Sink for Teller {
         eve::transaction_number(&mut json, alert);
         eve::alert(&mut json, alert.signature, alert.blocked, Some(&tuple), alert.extra);
         eve::app_fields(&mut json, &scene.app);
-        json.text("direction", eve::way_name(scene.step.way));
         if self.flow != 0 {
+            json.text("direction", eve::way_name(scene.step.way));
             eve::flow_fields(&mut json, scene.tuple, scene.step.flow);
         }
         eve::alert_transaction(&mut json, scene, alert);

@@ -215,6 +215,8 @@ impl Compiled {
     /// Whether a packet of exactly this IP protocol number and version fits, beyond [`Compiled::takes_protocol`].
     pub fn takes_number(&self, tuple: &Tuple) -> bool {
         match self.protocol {
+            // Frames of other protocols have no addresses.
+            Protocol::Ip => tuple.protocol != 0 || !tuple.source.is_unspecified(),
             Protocol::Ipv4 => tuple.source.is_ipv4(),
             Protocol::Ipv6 => tuple.source.is_ipv6(),
             Protocol::Sctp => tuple.protocol == 132,
@@ -384,7 +386,7 @@ fn kind(rule: &Rule, has_parts: bool) -> Kind {
 }
 
 fn is_any_frame(protocol: Protocol) -> bool {
-    matches!(protocol, Protocol::PacketHeader | Protocol::Ether | Protocol::Arp)
+    matches!(protocol, Protocol::Ether | Protocol::Arp)
 }
 
 /// Where a rule on the payload looks: a condition on packets, or a size, ties it to packets; a place counted from the

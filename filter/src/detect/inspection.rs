@@ -214,6 +214,10 @@ impl Inspection {
         }
         // The packet that ended the handshake was looked at; those behind it are not.
         self.speak(outcome == Outcome::Finished && self.seals());
+        if step.packet {
+            // What detection of the protocol found odd concerns the packet that brought it about.
+            self.events.clear();
+        }
         self.tell_tagged(&step, shared, sink);
         self.keep(shared);
         self.log(&step, shared.settings.keep_files > 0, sink);

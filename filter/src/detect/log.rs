@@ -23,6 +23,10 @@ pub fn transactions(all: &mut dyn Transactions, scene: &Scene<'_>, when: When, s
             sink.anomaly(scene, Some(mark), anomaly);
         }
         for way in [Direction::Original, Direction::Reply] {
+            // A file is told of with a packet that goes its way.
+            if !scene.step.end && (way != scene.step.way || !scene.step.packet) {
+                continue;
+            }
             if !files_wait || judged || scene.step.end || mark.detection[way as usize].done {
                 files(mark, transaction, way, scene, sink);
             }

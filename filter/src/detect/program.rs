@@ -10,6 +10,7 @@ use weir_ids_rules::rule::{Action, Condition, FileTest};
 use weir_ids_rules::{Diagnostic, Rule, RuleSet};
 
 use super::Direction;
+use super::asks::Ask;
 use super::compiled::{Compiled, Kind, Part};
 use super::fast::{self, Fast, Place};
 use super::groups::{Groups, Selection};
@@ -118,6 +119,12 @@ impl Program {
                 _ => false,
             })
         })
+    }
+
+    /// Whether a rule asks for checksums.
+    pub fn compares_checksums(&self) -> bool {
+        let asks = |ask: &Ask| matches!(ask, Ask::Header(Condition::Checksum { .. }));
+        self.rules.iter().any(|rule| rule.asks.iter().any(asks))
     }
 
     /// Whether a rule asks for what is odd about packets.

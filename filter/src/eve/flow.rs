@@ -49,8 +49,8 @@ pub struct FlowLine<'l> {
 pub struct TcpLine {
     /// Flags of client and server.
     pub flags: [u8; 2],
-    /// Where the connection stood.
-    pub state: &'static str,
+    /// Where the connection stood; `None` where no connection was followed.
+    pub state: Option<&'static str>,
     /// Most stretches of data held at once, of client and server.
     pub regions: [u16; 2],
     /// Bytes before the first hole were lost.
@@ -64,6 +64,9 @@ pub fn flow(json: &mut Json<'_>, line: &FlowLine<'_>) {
         json.number("bytes_toserver", line.bytes[0]).number("bytes_toclient", line.bytes[1]);
         json.text("start", &timestamp(line.start)).text("end", &timestamp(line.end));
         json.number("age", (line.end.0 / 1_000_000_000).saturating_sub(line.start.0 / 1_000_000_000));
+        if line.state == "bypassed" {
+            json.text("bypass", "local");
+        }
         json.text("state", line.state).text("reason", line.reason).flag("alerted", line.alerted);
         if let Some(action) = line.action {
             json.text("action", action);
@@ -92,6 +95,7 @@ fn tcp_fields(json: &mut Json<'_>, tcp: &TcpLine) {
     for (name, flags) in [("tcp_flags", client | server), ("tcp_flags_ts", client), ("tcp_flags_tc", server)] {
         json.hex(name, &[flags], "");
     }
+    let Some(state) = tcp.state else { return };
     let names = [
         ("syn", 0x02),
         ("fin", 0x01),
@@ -107,7 +111,7 @@ fn tcp_fields(json: &mut Json<'_>, tcp: &TcpLine) {
             json.flag(name, true);
         }
     }
-    json.text("state", tcp.state);
+    json.text("state", state);
     for (name, gap) in [("ts_gap", tcp.gaps[0]), ("tc_gap", tcp.gaps[1])] {
         if gap {
             json.flag(name, true);

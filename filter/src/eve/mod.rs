@@ -123,6 +123,11 @@ pub fn head<'t>(line: &'t mut String, head: &Head<'_>) -> Json<'t> {
     }
     if let Some((source, destination, kind)) = head.ether {
         json.nested("ether", |json| {
+            if head.kind == "flow" {
+                // A flow may see several.
+                json.array("dest_macs", |list| mac(list, &destination)).array("src_macs", |list| mac(list, &source));
+                return;
+            }
             if let Some(kind) = kind {
                 json.number("ether_type", kind);
             }
@@ -136,6 +141,11 @@ pub fn head<'t>(line: &'t mut String, head: &Head<'_>) -> Json<'t> {
         });
     }
     json
+}
+
+fn mac(list: &mut Json<'_>, mac: &[u8; 6]) {
+    let [a, b, c, d, e, f] = mac;
+    list.item_bytes(format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}").as_bytes());
 }
 
 /// Addresses, ports and protocol.

@@ -37,6 +37,10 @@ pub fn drop_line(json: &mut Json<'_>, view: &View<'_>, reason: &str, way: &str) 
         } else if let Some(tuple) = view.tuple.filter(|t| t.protocol == 17) {
             let _ = tuple;
             json.number("udplen", view.payload.len() as u64 + 8);
+        } else if let Some(&[_, _, _, _, a, b, c, d]) =
+            view.tuple.filter(|t| t.protocol == 1).and(view.transport.first_chunk())
+        {
+            json.number("icmp_id", u16::from_be_bytes([a, b])).number("icmp_seq", u16::from_be_bytes([c, d]));
         }
         json.text("reason", reason);
     });

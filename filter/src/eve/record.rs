@@ -53,7 +53,8 @@ pub fn app_fields(json: &mut Json<'_>, app: &AppFacts) {
         ("app_proto_orig", app.original),
         ("app_proto_expected", app.expected),
     ] {
-        if let Some(protocol) = protocol {
+        // Only what differs from what the flow speaks is worth a word.
+        if let Some(protocol) = protocol.filter(|&protocol| app.protocol != Some(protocol)) {
             json.text(name, protocol.name());
         }
     }

@@ -113,7 +113,7 @@ impl Transaction for Exchange {
 /// Code and text of a line of reply.
 fn split(line: &[u8]) -> (Option<&[u8]>, &[u8]) {
     match line {
-        [b'0'..=b'9', b'0'..=b'9', b'0'..=b'9', b' ', text @ ..] => (line.get(..3), text),
+        [b'0'..=b'9', b'0'..=b'9', b'0'..=b'9', b' ' | b'-', text @ ..] => (line.get(..3), text),
         _ => (None, line),
     }
 }

@@ -74,6 +74,10 @@ impl Http2 {
     /// Bytes of a body.
     pub(super) fn body(&mut self, way: Direction, id: u32, bytes: &[u8], settings: &Settings) {
         let Some((mark, stream)) = self.list.marked_mut().rev().find(|(_, stream)| stream.id == id) else { return };
+        let name = match stream.half(way).body_begun {
+            true => Vec::new(),
+            false => stream.client.value(":path").unwrap_or_default().to_vec(),
+        };
         let half = stream.half_mut(way);
         if bytes.is_empty() || half.progress >= progress::COMPLETE {
             return;
@@ -88,9 +92,10 @@ impl Http2 {
                 }));
             }
         }
-        if !std::mem::replace(&mut half.body_begun, true) {
+        if !half.body_begun {
+            half.body_begun = true;
             let opaque = half.value("content-encoding").is_some_and(is_unknown).then_some(CODED);
-            let file = half.files.open(b"", Limits { at_once: true, ..Limits::default() }, settings.hashed());
+            let file = half.files.open(&name, Limits { at_once: true, ..Limits::default() }, settings.hashed());
             if let Some(file) = file {
                 file.opaque = opaque;
             }

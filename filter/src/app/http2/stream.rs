@@ -310,12 +310,12 @@ macro_rules! heads {
 const ASKED: &[Provides] = heads!(Original:
     HttpUri HttpUriRaw HttpMethod HttpUserAgent HttpReferer HttpAccept HttpAcceptLanguage HttpAcceptEncoding
     HttpConnection HttpContentType HttpContentLength HttpCookie HttpProtocol HttpHost HttpHostRaw HttpRequestLine
-    HttpHeaderNames HttpHeader HttpHeaderRaw Http2HeaderName HttpRequestHeader HttpRequestBody
+    HttpHeaderNames HttpHeader HttpHeaderRaw Http2HeaderName HttpRequestHeader HttpRequestBody FileData FileName
     DnsQuery DnsQueriesName DnsAnswersName DnsAuthoritiesName DnsAdditionalsName);
 const ANSWERED: &[Provides] = heads!(Reply:
     HttpStatCode HttpStatMessage HttpLocation HttpServer HttpConnection HttpContentType HttpContentLength HttpCookie
     HttpProtocol HttpResponseLine HttpHeaderNames HttpHeader HttpHeaderRaw Http2HeaderName HttpResponseHeader
-    HttpResponseBody DnsQueriesName DnsAnswersName DnsAuthoritiesName DnsAdditionalsName DnsResponseName);
+    HttpResponseBody FileData FileName DnsQueriesName DnsAnswersName DnsAuthoritiesName DnsAdditionalsName DnsResponseName);
 
 /// All buffers. Those of DNS are complete when the direction is.
 pub(super) const BUFFERS: &[Provides] = &buffers();

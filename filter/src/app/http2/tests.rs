@@ -60,7 +60,7 @@ fn a_request_and_its_answer_are_the_same_in_any_cut() {
     assert!(shown.contains("\"http_method\":\"GET\",\"url\":\"/\",\"hostname\":\"www.Example.org:8080\""), "{shown}");
     assert!(shown.contains("\"status\":200,\"http2\":{\"stream_id\":1,\"request\":{\"priority\":200}"), "{shown}");
     assert!(shown.contains("\"settings_id\":\"SETTINGSMAXCONCURRENTSTREAMS\",\"settings_value\":100"), "{shown}");
-    assert!(shown.contains(" :14:CLOSED:"), "{shown}");
+    assert!(shown.contains(" /:14:CLOSED:"), "{shown}");
 }
 
 #[test]

@@ -2,7 +2,6 @@
 
 use crate::app::read::Reader;
 use crate::inspect::Direction;
-use crate::json::Json;
 
 /// A message.
 #[derive(Debug)]
@@ -54,7 +53,8 @@ impl Message {
         Ok(Message { id, protocol, unit: *unit, function: *function, data: data.to_vec() })
     }
 
-    fn word(&self, at: usize) -> Option<u16> {
+    /// The word at a place of the data.
+    pub fn word(&self, at: usize) -> Option<u16> {
         self.data.get(at..at + 2)?.first_chunk().map(|&pair| u16::from_be_bytes(pair))
     }
 
@@ -127,71 +127,5 @@ impl Message {
             (exception && !matches!(self.data.first(), Some(1..=6 | 8 | 10 | 11)), "modbus.invalid_exception_code"),
         ];
         found.into_iter().filter_map(|(is, name)| is.then_some(name))
-    }
-
-    /// Writes what EVE shows of it.
-    pub fn log(&self, json: &mut Json<'_>) {
-        json.number("transaction_id", self.id).number("protocol_id", self.protocol).number("unit_id", self.unit);
-        json.number("function_raw", self.function).text("function_code", function_name(self.function & 0x7f));
-        json.text("access_type", access_name(self.function & 0x7f));
-        json.text("category", super::asked::category(self.function & 0x7f).name());
-        if self.function & 0x80 != 0 {
-            if let Some(&code) = self.data.first() {
-                json.nested("exception", |json| {
-                    json.number("raw", code);
-                });
-            }
-            return;
-        }
-        for (name, span) in [("read", self.reads()), ("write", self.writes())] {
-            if let Some(span) = span {
-                json.nested(name, |json| {
-                    json.number("address", span.address).number("quantity", span.count);
-                });
-            }
-        }
-        if let Some(kind) = self.subfunction() {
-            json.number("subfunction", kind);
-        }
-    }
-}
-
-fn function_name(function: u8) -> &'static str {
-    match function {
-        1 => "RdCoils",
-        2 => "RdDiscreteInputs",
-        3 => "RdHoldRegs",
-        4 => "RdInputRegs",
-        5 => "WrSingleCoil",
-        6 => "WrSingleReg",
-        7 => "RdExcStatus",
-        8 => "Diagnostic",
-        11 => "GetCommEventCtr",
-        12 => "GetCommEventLog",
-        15 => "WrMultCoils",
-        16 => "WrMultRegs",
-        17 => "ReportServerID",
-        20 => "RdFileRec",
-        21 => "WrFileRec",
-        22 => "MaskWrReg",
-        23 => "RdWrMultRegs",
-        24 => "RdFIFOQueue",
-        43 => "MEI",
-        _ => "Unknown",
-    }
-}
-
-fn access_name(function: u8) -> &'static str {
-    match function {
-        1 => "READ | COILS",
-        2 => "READ | DISCRETES",
-        3 => "READ | HOLDING",
-        4 => "READ | INPUT",
-        5 => "WRITE | COILS | WRITE_SINGLE",
-        6 | 22 => "WRITE | HOLDING | WRITE_SINGLE",
-        15 => "WRITE | COILS | WRITE_MULTIPLE",
-        16 => "WRITE | HOLDING | WRITE_MULTIPLE",
-        23 => "READ | WRITE | HOLDING | WRITE_MULTIPLE",
-        _ => "NONE",
     }
 }

@@ -11,6 +11,7 @@ use crate::inspect::Direction;
 use crate::json::Json;
 
 mod asked;
+mod log;
 mod message;
 #[cfg(test)]
 mod tests;
@@ -132,9 +133,10 @@ impl Transaction for Exchange {
 
     fn log(&self, json: &mut Json<'_>) {
         json.number("id", self.number + 1);
-        for (name, message) in [("request", &self.request), ("response", &self.response)] {
+        let sides = [("request", &self.request, Direction::Original), ("response", &self.response, Direction::Reply)];
+        for (name, message, way) in sides {
             if let Some(message) = message {
-                json.nested(name, |json| message.log(json));
+                json.nested(name, |json| log::write(message, way, json));
             }
         }
     }

@@ -25,6 +25,15 @@ fn exchanges_are_the_same_in_any_cut() {
     let shown = all_cuts(start, &Settings::default(), &borrowed(&script));
     assert_eq!(shown.lines().count(), 3, "{shown}");
     assert!(shown.contains("\"function_code\":\"RdHoldRegs\",\"access_type\":\"READ | HOLDING\""), "{shown}");
+    for part in [
+        "\"category\":\"PUBLIC_ASSIGNED\",\"error_flags\":\"NONE\",\"read\":{\"address\":100,\"quantity\":2}",
+        "\"read\":{\"data\":\"\\\\x00\\\\x01\\\\x00\\\\x02\"}",
+        "\"write\":{\"address\":500,\"quantity\":2,\"data\":",
+        "\"write\":{\"address\":500,\"data\":2}",
+        "\"exception\":{\"raw\":2,\"code\":\"IllegalDataAddr\"}",
+    ] {
+        assert!(shown.contains(part), "{part} in {shown}");
+    }
     assert!(shown.contains("modbus.unsolicited_response"), "{shown}");
     assert!(!shown.contains("value_mismatch"), "{shown}");
     storm(start, &Settings::default(), &borrowed(&script), 2000);

@@ -17,7 +17,7 @@ pub fn exchange(asked: Option<&Asked>, answers: &[Answer], json: &mut Json<'_>) 
                 for answer in answers {
                     if let Answer::Parameter(name, value) = answer {
                         list.item(|json| {
-                            json.bytes(&String::from_utf8_lossy(name), value);
+                            json.bytes(&parameter_name(name), value);
                         });
                     }
                 }
@@ -34,33 +34,51 @@ fn request(asked: &Asked, json: &mut Json<'_>) {
         Asked::Cancel { process, secret } => {
             json.text("message", "cancel_request").number("process_id", *process).number("secret_key", *secret)
         }
-        Asked::Password(text) => json.bytes("password", text),
+        // Secrets are not for logs.
+        Asked::Password => json.flag("password_redacted", true),
         Asked::SaslInitial { mechanism, parameter } => {
             json.bytes("sasl_authentication_mechanism", mechanism).bytes("sasl_param", parameter)
         }
         Asked::Sasl(text) => json.bytes("sasl_response", text),
         Asked::Query(text) => json.bytes("simple_query", text),
-        Asked::Terminate => json.text("message", "terminate"),
+        Asked::Terminate => json.text("message", "termination_message"),
     };
 }
 
 fn startup<'j, 't>(version: u32, parameters: &[(Vec<u8>, Vec<u8>)], json: &'j mut Json<'t>) -> &'j mut Json<'t> {
     json.text("protocol_version", &format!("{}.{}", version >> 16, version & 0xffff));
     json.nested("startup_parameters", |json| {
-        let (user, others): (Vec<_>, Vec<_>) = parameters.iter().partition(|(name, _)| name == b"user");
-        if let Some((_, value)) = user.first() {
-            json.bytes("user", value);
+        let (own, others): (Vec<_>, Vec<_>) =
+            parameters.iter().partition(|(name, _)| name == b"user" || name == b"database");
+        for name in ["user", "database"] {
+            if let Some((_, value)) = own.iter().find(|(known, _)| known == name.as_bytes()) {
+                json.bytes(name, value);
+            }
         }
         if !others.is_empty() {
             json.array("optional_parameters", |list| {
                 for (name, value) in others {
                     list.item(|json| {
-                        json.bytes(&String::from_utf8_lossy(name), value);
+                        json.bytes(&parameter_name(name), value);
                     });
                 }
             });
         }
     })
+}
+
+/// A parameter's name in small letters, with bars between its words (`DateStyle` is `date_style`).
+fn parameter_name(name: &[u8]) -> String {
+    let mut out = String::new();
+    let mut small = false;
+    for c in String::from_utf8_lossy(name).chars() {
+        if c.is_ascii_uppercase() && small {
+            out.push('_');
+        }
+        small = c.is_ascii_lowercase();
+        out.push(c.to_ascii_lowercase());
+    }
+    out
 }
 
 fn response(answer: &Answer, json: &mut Json<'_>) {

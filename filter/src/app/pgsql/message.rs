@@ -25,7 +25,7 @@ pub enum Asked {
         secret: u32,
     },
     /// A password.
-    Password(Vec<u8>),
+    Password,
     /// SASL begins.
     SaslInitial {
         /// Mechanism.
@@ -127,7 +127,7 @@ pub fn asked(kind: u8, body: &[u8], sasl: u8) -> Option<Asked> {
             Asked::SaslInitial { mechanism, parameter: reader.rest().to_vec() }
         }
         b'p' if sasl == 2 => Asked::Sasl(body.to_vec()),
-        b'p' => Asked::Password(whole(body)),
+        b'p' => Asked::Password,
         _ => return None,
     })
 }

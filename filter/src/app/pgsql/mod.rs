@@ -103,7 +103,7 @@ impl Pgsql {
         if let Some(asked) = message::asked(kind, body, self.sasl) {
             self.sasl = match asked {
                 Asked::SaslInitial { .. } => 2,
-                Asked::Sasl(_) | Asked::Password(_) => 0,
+                Asked::Sasl(_) | Asked::Password => 0,
                 _ => self.sasl,
             };
             self.ask(asked, limit);

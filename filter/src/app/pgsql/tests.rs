@@ -6,7 +6,7 @@ fn message(kind: u8, body: &[u8]) -> Vec<u8> {
 }
 
 fn startup() -> Vec<u8> {
-    let body = b"\0\x03\0\0user\0me\0database\0db\0\0";
+    let body = b"\0\x03\0\0user\0me\0database\0db\0client_encoding\0UTF8\0\0";
     [&(body.len() as u32 + 4).to_be_bytes()[..], body].concat()
 }
 
@@ -21,7 +21,7 @@ fn script() -> Vec<(Direction, Vec<u8>)> {
         (ASK, startup()),
         (ANSWER, [message(b'R', &[0, 0, 0, 5, 1, 2, 3, 4])].concat()),
         (ASK, message(b'p', b"md5abc\0")),
-        (ANSWER, [message(b'R', &[0; 4]), message(b'S', b"tz\0utc\0"), message(b'Z', b"I")].concat()),
+        (ANSWER, [message(b'R', &[0; 4]), message(b'S', b"TimeZone\0utc\0"), message(b'Z', b"I")].concat()),
         (ASK, message(b'Q', b"SELECT * FROM t;\0")),
         (ANSWER, [message(b'T', &[0, 2]), rows, message(b'C', b"SELECT 3\0"), message(b'Z', b"I")].concat()),
         (ASK, message(b'Q', b"SELECT 1/0;\0")),
@@ -41,7 +41,8 @@ fn a_session_is_the_same_in_any_cut() {
     assert_eq!(shown.lines().count(), 6, "{shown}");
     for part in [
         "\"tx_id\":1,\"request\":{\"message\":\"SSL Request\"},\"response\":{\"ssl_accepted\":false}",
-        "\"startup_parameters\":{\"user\":\"me\",\"optional_parameters\":[{\"database\":\"db\"}]}",
+        "\"startup_parameters\":{\"user\":\"me\",\"database\":\"db\",\"optional_parameters\":[{\"client_encoding\":\"UTF8\"}]}",
+        "\"parameter_status\":[{\"time_zone\":\"utc\"}]",
         "\"response\":{\"field_count\":2,\"data_rows\":3,\"data_size\":12,\"command_completed\":\"SELECT 3\"}",
         "\"severity_localizable\":\"ERROR\",\"code\":\"22012\",\"message\":\"division by zero\"",
     ] {

@@ -156,5 +156,6 @@ pub fn version_name(version: u32) -> String {
     if GOOGLE.contains(&version) {
         return String::from_utf8_lossy(&version.to_be_bytes()).into_owned();
     }
-    format!("{version:x}")
+    // RFC 9369, 3.1; the first version has no name but its number.
+    if version == 0x6b33_43cf { "v2".to_owned() } else { format!("{version:x}") }
 }

@@ -25,7 +25,7 @@ pub(super) fn write(tx: &Tx, json: &mut Json<'_>) {
         }
         None => {}
     }
-    json.number("session_id", tx.key.session).number("tree_id", tx.key.tree);
+    json.number("session_id", tx.shown.0).number("tree_id", tx.shown.1);
     match &tx.kind {
         Kind::Generic => {}
         Kind::Negotiate(negotiation) => log_negotiation(negotiation, json),

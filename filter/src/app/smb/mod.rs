@@ -149,6 +149,8 @@ struct Tree {
 #[derive(Debug)]
 struct State {
     next_id: u64,
+    /// User and tree of the record of SMB 1 at hand.
+    header: Option<(u64, u32)>,
     dialect: Option<Arc<str>>,
     /// What the server takes at once, where it said so.
     max_read: u32,
@@ -170,6 +172,7 @@ impl Default for State {
     fn default() -> State {
         State {
             next_id: 1,
+            header: None,
             dialect: None,
             max_read: 0,
             max_write: 0,
@@ -392,7 +395,10 @@ impl Smb {
         let dialect = self.state.dialect.clone();
         let id = self.state.next_id;
         self.state.next_id += 1;
-        self.list.push(Tx { id, version, command, status: None, key, kind, done: [false, false], dialect });
+        // A transfer stands for many records.
+        let shown =
+            if matches!(kind, Kind::File(_)) { (0, 0) } else { self.state.header.unwrap_or((key.session, key.tree)) };
+        self.list.push(Tx { id, version, command, status: None, key, shown, kind, done: [false, false], dialect });
         self.list.last_mut()
     }
 
@@ -409,7 +415,10 @@ impl Smb {
                 && !matches!(tx.kind, Kind::File(_) | Kind::Call(_))
                 && fits(tx.key)
         };
-        self.list.iter_mut().find(|tx| same(tx))
+        let header = self.state.header;
+        let found = self.list.iter_mut().find(|tx| same(tx))?;
+        found.shown = header.unwrap_or(found.shown);
+        Some(found)
     }
 
     /// The open transfer of a file.

@@ -77,6 +77,7 @@ impl Smb {
     /// A whole record. `None`: it is none.
     pub(super) fn record1(&mut self, way: Direction, bytes: &[u8], settings: &Settings) -> Option<()> {
         let record = Record::read(bytes)?;
+        self.state.header = Some((record.user.into(), record.tree));
         let mut blocks = 0;
         for (command, block) in record.blocks() {
             blocks += 1;

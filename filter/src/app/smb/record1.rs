@@ -17,6 +17,7 @@ pub(super) struct Record<'b> {
     pub(super) unicode: bool,
     /// The process, which tells sessions apart.
     pub(super) session: u64,
+    pub(super) user: u16,
     pub(super) tree: u32,
     pub(super) message: u64,
     pub(super) bytes: &'b [u8],
@@ -36,7 +37,7 @@ impl<'b> Record<'b> {
         reader.take(10)?;
         let tree = u32::from(reader.le16()?);
         let process = reader.le16()?;
-        reader.le16()?;
+        let user = reader.le16()?;
         let message = u64::from(reader.le16()?);
         let [class, _, low, high] = status;
         let status = match flags & 0x4000 {
@@ -44,7 +45,7 @@ impl<'b> Record<'b> {
             _ => Status::Nt(u32::from_le_bytes(status)),
         };
         let session = u64::from(process_high) << 16 | u64::from(process);
-        Some(Record { command, status, unicode: flags & 0x8000 != 0, session, tree, message, bytes })
+        Some(Record { command, status, unicode: flags & 0x8000 != 0, session, user, tree, message, bytes })
     }
 
     /// The blocks of the record: the first command, then those chained to it.

@@ -176,7 +176,7 @@ fn calls_in_a_pipe_are_transactions() {
     script.push((Original, write_two(5, &rpc::record(kind::REQUEST, 3, 2, &rpc::request_body(15, b"stub")))));
     script.extend(read_two(6, &rpc::record(kind::RESPONSE, 3, 2, &[&[0; 8][..], b"done"].concat())));
     let shown = shown(&script);
-    assert!(shown.contains(r#""named_pipe":"\\host\\IPC$","share_type":"PIPE""#), "{shown}");
+    assert!(shown.contains(r#""named_pipe":"\\\\host\\IPC$","share_type":"PIPE""#), "{shown}");
     assert!(
         shown.contains(r#""dcerpc":{"request":"BIND","response":"BINDACK","interfaces":[{"uuid":"12345699-"#),
         "{shown}"
@@ -210,7 +210,7 @@ fn a_file_is_read_by_smb_2() {
     script.push((Reply, two(6, true, 4, &[60, 0])));
     let shown = shown(&script);
     assert!(shown.contains(r"dir\f.bin:5:CLOSED:5d41402abc4b2a76b9719d911017c592"), "{shown}");
-    assert!(shown.contains(r#""share":"\\host\\IPC$","fuid":"03030303-0303-0303-0303-030303030303""#), "{shown}");
+    assert!(shown.contains(r#""session_id":0,"tree_id":0,"filename":"dir\\f.bin","share":"\\\\host\\IPC$","fuid":"03030303-0303-0303-0303-030303030303""#), "{shown}");
 }
 
 #[test]

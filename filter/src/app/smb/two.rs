@@ -103,7 +103,7 @@ impl Smb {
                 body.le16()?;
                 let (at, length) = (usize::from(body.le16()?), usize::from(body.le16()?));
                 let path = without_zeros(record.at(at, length));
-                let share = path.get(1..).filter(|rest| !rest.is_empty()).map_or(path.clone(), <[u8]>::to_vec);
+                let share = path;
                 Kind::Tree(Box::new(TreeConnect { share, ..TreeConnect::default() }))
             }
             command::TREE_DISCONNECT => {

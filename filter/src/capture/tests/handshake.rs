@@ -114,7 +114,7 @@ fn a_connection_met_in_its_middle_follows_the_policy() {
     let mut lab = Lab::new(&[], false);
     lab.packet(&middle);
     lab.end();
-    assert_eq!(lab.count(&["\"flow\"", "\"policy\":\"ignore\"", "\"tcp\""]), 0, "{}", lab.lines);
+    assert_eq!(lab.count(&["\"flow\"", "\"policy\":\"ignore\"", "\"tcp_flags\":\"00\""]), 1, "{}", lab.lines);
     let mut lab = Lab::new(&[("stream.midstream", "true")], false);
     lab.packet(&middle);
     lab.end();
