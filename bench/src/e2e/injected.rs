@@ -11,9 +11,9 @@ use super::guests::{Traffic, frame_of};
 use super::hosts::Hosts;
 
 /// Frames sent at first when as many as possible are; then as many at a time as take [`CALL`], since each call of the
-/// kernel's has to be set up.
+/// kernel's has to be set up, and at its end waits some 20 ms for all processors (RCU), in which nothing is sent.
 const BURST: u32 = 4096;
-const CALL: Duration = Duration::from_millis(50);
+const CALL: Duration = Duration::from_millis(250);
 /// Frames sent at a time, and the pause after them, when the switch is to learn.
 const GENTLE: (u32, Duration) = (64, Duration::from_millis(1));
 /// So long every flow is sent gently, again and again: our switch looks once a second what its devices can do.
