@@ -1,6 +1,9 @@
 //! Frames whose first bytes only were taken: where the rest of each stands in the guest's memory, and which chains are
 //! not given back yet.
 //!
+//! AF_XDP ports keep theirs here as well: a queue's number stands for the ring, a chunk's for the head of a chain, and
+//! nobody but us writes there meanwhile.
+//!
 //! The driver may not use a chain again before it is completed, so a well-behaved guest leaves the rest alone; what
 //! another one writes there meanwhile reaches the receiver as it is at the time of the copy, and nothing has been
 //! concluded from it: whoever wants to look at it has it copied first ([`Port::fill`](crate::Port::fill)).

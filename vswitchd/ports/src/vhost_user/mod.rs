@@ -16,14 +16,14 @@
 
 pub mod chain;
 mod config;
-mod copy;
+pub(crate) mod copy;
 pub mod descriptor;
 pub mod dirty_log;
 pub mod endpoint;
 pub mod features;
 mod frames;
 pub mod frontend;
-mod held;
+pub(crate) mod held;
 pub mod inflight;
 pub mod memory;
 pub mod message;

@@ -319,7 +319,7 @@ fn stage<R: Virtqueue>(
 }
 
 /// Copies the rest of a frame out of its pieces; `false` where they are shorter than `to`.
-pub(super) fn gather(pieces: &[Segment], to: &mut [u8]) -> bool {
+pub(crate) fn gather(pieces: &[Segment], to: &mut [u8]) -> bool {
     let there = pieces.iter().fold(0usize, |sum, piece| sum.saturating_add(piece.len));
     if there < to.len() {
         return false;

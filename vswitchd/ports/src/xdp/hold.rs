@@ -38,7 +38,9 @@ impl XdpPort {
     }
 
     /// Lets go of the device. Closing waits for the kernel, so it is done elsewhere.
-    fn release(&mut self) {
+    fn let_go(&mut self) {
+        // Their chunks go with it.
+        self.heads.clear();
         if let Hold::Attached(attachment) = std::mem::replace(&mut self.hold, Hold::Nothing) {
             for socket in &attachment.sockets {
                 // A socket that could not be added is not in the set.
@@ -115,7 +117,7 @@ impl XdpPort {
         if let Hold::Attached(held) = &self.hold
             && (index != Some(held.index) || mtu > MTU_IN_CHUNK && held.pieces == Pieces::One)
         {
-            self.release();
+            self.let_go();
         }
         match &self.hold {
             Hold::Attached(_) => {

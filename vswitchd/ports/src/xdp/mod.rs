@@ -12,11 +12,14 @@
 //! When the device is deleted the port stays, without a link; a device of the same name is taken up again, by a thread
 //! of its own because binding may take the kernel long.
 //!
+//! A long frame is received by its first bytes; the rest is copied from the chunk where the kernel put it to where it is sent.
+//!
 //! Flows that nobody has to look at any more can be handed to the program itself ([`fast_path`]), which sends their
 //! frames from device to device without a copy.
 //!
 //! **Safety.** `mapping` owns the pages, `ring` the indices, `umem` the chunks; each opens with what it relies on.
 
+mod arrival;
 mod attachment;
 pub mod fast_path;
 mod fast_program;
@@ -35,17 +38,17 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use weir_wire::checksum::complete_unmarked;
 use weir_wire::{Capabilities, DropReason, Instant, Packet, Pool, PortId};
 
-use crate::departure::{Departure, L2_MAX};
+use crate::departure::Departure;
 use crate::event::{Epoll, EventFd, TimerFd};
 use crate::netdev::{LinkWatch, Netdev};
 use crate::netns::NetNs;
-use crate::{Armed, Counters, Port, PortError, PortErrorKind, Status, clock, discard};
+use crate::vhost_user::held::{HOLD_OVER, Held};
+use crate::{Armed, Counters, Pieces, Port, PortError, PortErrorKind, Status, clock, discard, fill_all};
 use fast_path::{FastPath, Lane, Passed};
 use hold::Hold;
-use socket::{Copying, Kicked, Received};
+use socket::Kicked;
 
 /// A port that is polled looks for changes of its device once in so many turns.
 const TURNS_BETWEEN_LOOKS: u32 = 1024;
@@ -122,6 +125,8 @@ pub struct XdpPort {
     done: Arc<EventFd>,
     epoll: Epoll,
     hold: Hold,
+    /// Received frames whose rest is still in its chunk.
+    heads: Held,
     departure: Departure,
     counters: Counters,
     link: bool,
@@ -166,6 +171,7 @@ impl XdpPort {
             done,
             epoll,
             hold: Hold::Nothing,
+            heads: Held::default(),
             departure: Departure::new(Capabilities::default(), 1500),
             counters: Counters::default(),
             link: false,
@@ -193,6 +199,26 @@ impl XdpPort {
         }
     }
 
+    /// Sends packets; those that are not whole have their rest at `origin`.
+    fn put_out(&mut self, origin: Option<&dyn Port>, pool: &mut Pool, packets: &mut Vec<Packet>) {
+        let Hold::Attached(held) = &mut self.hold else {
+            return discard(pool, packets, &mut self.counters, DropReason::LinkDown);
+        };
+        if !self.link {
+            return discard(pool, packets, &mut self.counters, DropReason::LinkDown);
+        }
+        let (sockets, count) = (&mut held.sockets, held.queues.len() as u64);
+        self.departure.send_parts(pool, packets, &mut self.counters, |packet| {
+            let queue = if count > 1 { packet.hash % count } else { 0 };
+            let rest = match origin {
+                _ if packet.is_whole() => &[][..],
+                Some(origin) => origin.rest(packet).map(|Pieces(pieces)| pieces).ok_or(DropReason::NoBuffer)?,
+                None => return Err(DropReason::NoBuffer),
+            };
+            sockets.get_mut(queue as usize).ok_or(DropReason::LinkDown)?.send(packet.bytes(), rest)
+        });
+    }
+
     fn kick(&mut self) -> Kicked {
         // A device that is down takes nothing; what was written goes when it is back.
         let Hold::Attached(held) = &mut self.hold else { return Kicked::Done };
@@ -214,62 +240,40 @@ impl XdpPort {
     }
 }
 
-/// Wraps a frame in a packet. Only a card's own memory is known to hold frames that were on a wire, and so are complete.
-fn packet_of(buffer: weir_wire::Buffer, id: PortId, copying: Copying) -> Packet {
-    let mut packet = Packet::new(buffer, id, weir_wire::Offload::default());
-    // A frame that does not parse is refused by the fabric, with its reason.
-    if copying == Copying::Copy && packet.parse().is_ok() {
-        complete_unmarked(&mut packet);
-    }
-    packet
-}
-
 impl Port for XdpPort {
     fn rx(&mut self, id: PortId, pool: &mut Pool, burst: &mut Vec<Packet>, room: usize) -> usize {
         self.look_sometimes();
         self.kick();
-        let longest = self.departure.mtu() as usize + L2_MAX;
-        let Hold::Attached(held) = &mut self.hold else { return 0 };
-        let (count, copying, before) = (held.sockets.len(), held.way.copying, burst.len());
-        for step in 0..count {
-            let Some(socket) = held.sockets.get_mut((self.next + step) % count) else { break };
-            // Frames that are dropped take their share of the room too, so that a turn ends.
-            let share = room.saturating_sub(burst.len() - before);
-            let mut any = false;
-            for _ in 0..share {
-                match socket.receive(pool, longest) {
-                    Received::Frame(buffer) => {
-                        self.counters.rx_packets += 1;
-                        self.counters.rx_bytes += buffer.len() as u64;
-                        burst.push(packet_of(buffer, id, copying));
-                    }
-                    Received::Refused(reason) => self.counters.rx_dropped.count(reason),
-                    Received::Nothing => break,
-                }
-                any = true;
-            }
-            if any {
-                socket.end_receive();
-            }
-        }
-        self.next = (self.next + 1) % count.max(1);
-        burst.len() - before
+        self.take_in(usize::MAX, id, pool, burst, room)
+    }
+
+    fn rx_parts(&mut self, id: PortId, pool: &mut Pool, burst: &mut Vec<Packet>, room: usize) -> usize {
+        self.look_sometimes();
+        self.kick();
+        self.take_in(HOLD_OVER, id, pool, burst, room)
     }
 
     fn tx(&mut self, pool: &mut Pool, packets: &mut Vec<Packet>) {
-        let Hold::Attached(held) = &mut self.hold else {
-            return discard(pool, packets, &mut self.counters, DropReason::LinkDown);
-        };
-        if !self.link {
-            return discard(pool, packets, &mut self.counters, DropReason::LinkDown);
-        }
-        let (sockets, count) = (&mut held.sockets, held.queues.len() as u64);
-        self.departure.send(pool, packets, &mut self.counters, |packet| {
-            match sockets.get_mut((packet.hash % count.max(1)) as usize) {
-                Some(socket) => socket.send(packet.bytes()),
-                None => Err(DropReason::LinkDown),
-            }
-        });
+        self.put_out(None, pool, packets);
+    }
+
+    fn tx_from(&mut self, origin: &dyn Port, pool: &mut Pool, packets: &mut Vec<Packet>) {
+        let departure = &self.departure;
+        // What has to be finished, or to be sent in pieces, is wanted whole.
+        fill_all(origin, pool, packets, |packet| departure.takes(packet) && packet.len() <= socket::FRAME_MAX);
+        self.put_out(Some(origin), pool, packets);
+    }
+
+    fn fill(&self, packet: &mut Packet, pool: &mut Pool) -> bool {
+        self.heads.fill(packet, pool)
+    }
+
+    fn rest(&self, packet: &Packet) -> Option<Pieces<'_>> {
+        self.heads.rest(packet.rest.slot, packet.rest.len).map(Pieces)
+    }
+
+    fn release(&mut self) {
+        self.give_back();
     }
 
     fn flush(&mut self) {

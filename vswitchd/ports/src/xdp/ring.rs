@@ -159,11 +159,9 @@ impl<T: Copy> Consumer<T> {
     /// Reads the next entry. Its place is not given back before [`Consumer::release`].
     pub(super) fn pop(&mut self) -> Option<T> {
         if self.read == self.written {
-            let written = self.shared.producer().load(Ordering::Acquire);
             // No more than a ring's worth is believed at once; the caller bounds how often it asks.
-            let waiting = written.wrapping_sub(self.read).min(self.shared.size);
-            self.written = self.read.wrapping_add(waiting);
-            if waiting == 0 {
+            self.look();
+            if self.read == self.written {
                 return None;
             }
         }
@@ -171,6 +169,22 @@ impl<T: Copy> Consumer<T> {
         let entry = unsafe { self.shared.place(self.read).read() };
         self.read = self.read.wrapping_add(1);
         Some(entry)
+    }
+
+    /// Finds out how many entries wait.
+    pub(super) fn look(&mut self) {
+        let written = self.shared.producer().load(Ordering::Acquire);
+        self.written = self.read.wrapping_add(written.wrapping_sub(self.read).min(self.shared.size));
+    }
+
+    /// The entry that is read `ahead` entries after the next one, as far as we know already that it is there.
+    #[inline]
+    pub(super) fn peek(&self, ahead: u32) -> Option<T> {
+        if self.written.wrapping_sub(self.read) <= ahead {
+            return None;
+        }
+        // SAFETY: as of `pop`.
+        Some(unsafe { self.shared.place(self.read.wrapping_add(ahead)).read() })
     }
 
     /// Gives the places of all entries read so far back to the kernel.
@@ -230,6 +244,19 @@ mod tests {
         from.shared.consumer().store(1 << 30, Ordering::Release);
         assert!(!to.push(8));
         assert_eq!(to.pending(), 8);
+    }
+
+    #[test]
+    fn entries_can_be_looked_at_before_they_are_read() {
+        let (mut to, mut from) = ring(8, u32::MAX - 1);
+        assert!((0..3).all(|i| to.push(i)));
+        to.publish();
+        assert_eq!(from.peek(0), None, "not known yet");
+        from.look();
+        assert_eq!(from.peek(2), Some(2));
+        assert_eq!(from.pop(), Some(0));
+        assert_eq!((from.peek(0), from.peek(1), from.peek(2)), (Some(1), Some(2), None));
+        assert_eq!(from.pop(), Some(1));
     }
 
     #[test]

@@ -12,13 +12,24 @@ use super::ring::{self, Consumer, Producer};
 use super::umem::{CHUNK, Umem};
 use crate::fd::{check, check_long, owned};
 use crate::no_buffer;
+use crate::vhost_user::chain::Segment;
+use crate::vhost_user::copy::bring_near;
+use crate::vhost_user::held::HEAD;
 
+/// The longest frame that is sent in one piece.
+pub(super) const FRAME_MAX: usize = CHUNK as usize;
 /// Pieces one frame may come in: the kernel's bound is 17 fragments and the head.
 const PIECES_MAX: usize = 32;
-/// Send calls in one kick, each for a batch of the kernel's (32 frames at least).
+/// So many frames ahead of the one that is read, the first bytes are asked for.
+const AHEAD: u32 = 12;
+/// Send calls in one kick, each for a batch of the kernel's: [`SEND_BATCH`], or 32 frames where it cannot be told.
 const SENDS_MAX: u32 = 64;
 /// Bytes in flight that the kernel allows the socket: the default holds about 90 frames.
 const SEND_BUFFER: libc::c_int = 8 << 20;
+/// Frames that the kernel takes in one call, so that a burst needs one.
+const SEND_BATCH: u32 = 64;
+/// The option that says so (linux/if_xdp.h, Linux 6.17).
+const XDP_MAX_TX_SKB_BUDGET: libc::c_int = 9;
 
 /// How the socket moves frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +59,9 @@ pub(super) struct Socket {
 pub(super) enum Received {
     /// A frame.
     Frame(Buffer),
+    /// The first bytes of a frame, where the others stand, and in which chunk, which is to be given back
+    /// ([`Socket::give_chunk`]).
+    Head(Buffer, Segment, u16),
     /// A frame that cannot be taken; it is gone.
     Refused(DropReason),
     /// No frame waits.
@@ -136,16 +150,56 @@ impl Socket {
         !self.rx.is_empty()
     }
 
-    /// Takes one frame of at most `longest` bytes off the receive ring, copied into a buffer of `pool`.
-    pub(super) fn receive(&mut self, pool: &mut Pool, longest: usize) -> Received {
+    /// Begins a burst: asks for the first frames' first bytes.
+    #[inline]
+    pub(super) fn begin_receive(&mut self) {
+        self.rx.look();
+        (0..AHEAD).map_while(|ahead| self.rx.peek(ahead)).for_each(|coming| self.umem.bring_near(&coming));
+    }
+
+    /// Takes one frame of at most `longest` bytes off the receive ring, copied into a buffer of `pool`; of one that is longer
+    /// than `hold_over` the first bytes only, where it is in one piece.
+    pub(super) fn receive(&mut self, pool: &mut Pool, longest: usize, hold_over: usize) -> Received {
         let Some(first) = self.rx.pop() else { return Received::Nothing };
-        let received = if first.options & libc::XDP_PKT_CONTD == 0 {
-            self.copy_out(pool, longest, std::slice::from_ref(&first))
-        } else {
+        if let Some(coming) = self.rx.peek(AHEAD) {
+            self.umem.bring_near(&coming);
+        }
+        if first.options & libc::XDP_PKT_CONTD != 0 {
             return self.receive_pieces(pool, longest, first);
-        };
+        }
+        if first.len as usize > hold_over.max(HEAD) {
+            return self.receive_head(pool, longest, &first);
+        }
+        let received = self.copy_out(pool, longest, std::slice::from_ref(&first));
         self.refill(&first);
         received
+    }
+
+    /// The first bytes of a frame in one piece. The kernel leaves the chunk alone until it is given back.
+    fn receive_head(&mut self, pool: &mut Pool, longest: usize, first: &libc::xdp_desc) -> Received {
+        let taken = (|| {
+            if first.len as usize > longest {
+                return Err(DropReason::TooLong);
+            }
+            let parts = self.umem.received(first).and_then(<[u8]>::split_first_chunk::<HEAD>);
+            let (head, rest) = parts.ok_or(DropReason::BadDescriptor)?;
+            let chunk = u16::try_from(first.addr / u64::from(CHUNK)).map_err(|_| DropReason::BadDescriptor)?;
+            let mut buffer = pool.take(HEAD).ok_or(DropReason::NoBuffer)?;
+            buffer.fill(head);
+            bring_near(rest.as_ptr(), rest.len());
+            Ok(Received::Head(buffer, Segment { host: rest.as_ptr().cast_mut(), len: rest.len(), guest: 0 }, chunk))
+        })();
+        taken.unwrap_or_else(|reason| {
+            self.refill(first);
+            Received::Refused(reason)
+        })
+    }
+
+    /// Takes a chunk back whose frame is not needed any more; the kernel gets it with [`Socket::end_receive`].
+    pub(super) fn give_chunk(&mut self, chunk: u16) {
+        if let Some(address) = self.umem.receiving(chunk) {
+            self.fill.push(address);
+        }
     }
 
     /// A frame in several descriptors. All of them are consumed, also where there are too many.
@@ -215,8 +269,26 @@ impl Socket {
         }
     }
 
-    /// Writes a frame to the transmit ring; [`Socket::kick`] sends it.
-    pub(super) fn send(&mut self, frame: &[u8]) -> Result<(), DropReason> {
+    /// Writes a frame to the transmit ring, `frame` and what stands in `rest`; [`Socket::kick`] sends it. What is longer
+    /// than a chunk must be whole.
+    #[inline]
+    pub(super) fn send(&mut self, frame: &[u8], rest: &[Segment]) -> Result<(), DropReason> {
+        if frame.len() > CHUNK as usize {
+            return self.send_pieces(frame);
+        }
+        if self.umem.free() == 0 {
+            self.reclaim();
+        }
+        if self.umem.free() == 0 || !self.tx.has_room(1) {
+            return Err(DropReason::TxFull);
+        }
+        let (addr, len) = self.umem.place(frame, rest).ok_or(DropReason::TxTooLong)?;
+        self.tx.push(libc::xdp_desc { addr, len, options: 0 });
+        self.unsent = true;
+        Ok(())
+    }
+
+    fn send_pieces(&mut self, frame: &[u8]) -> Result<(), DropReason> {
         let pieces = frame.len().div_ceil(CHUNK as usize);
         if pieces == 0 || pieces > 1 && !self.several_pieces || pieces > PIECES_MAX {
             return Err(DropReason::TxTooLong);
@@ -228,9 +300,9 @@ impl Socket {
             return Err(DropReason::TxFull);
         }
         for (number, part) in frame.chunks(CHUNK as usize).enumerate() {
-            let Some(addr) = self.umem.place(part) else { return Err(DropReason::TxFull) };
+            let Some((addr, len)) = self.umem.place(part, &[]) else { return Err(DropReason::TxFull) };
             let options = if number + 1 < pieces { libc::XDP_PKT_CONTD } else { 0 };
-            self.tx.push(libc::xdp_desc { addr, len: part.len() as u32, options });
+            self.tx.push(libc::xdp_desc { addr, len, options });
         }
         self.unsent = true;
         Ok(())
@@ -250,8 +322,15 @@ impl Socket {
         self.unsent
     }
 
-    /// Has the kernel send what was written. `kicks` counts the system calls.
+    /// Has the kernel send what was written. `kicks` counts the system calls. What was sent is taken back at once, so that few
+    /// chunks are in use, which stay at hand.
     pub(super) fn kick(&mut self, kicks: &mut u64) -> Kicked {
+        let kicked = self.send_all(kicks);
+        self.reclaim();
+        kicked
+    }
+
+    fn send_all(&mut self, kicks: &mut u64) -> Kicked {
         self.tx.publish();
         let mut pending = self.tx.pending();
         for _ in 0..SENDS_MAX {
@@ -270,10 +349,7 @@ impl Socket {
                 None | Some(libc::EINTR) if left == 0 => {}
                 Some(libc::ENETDOWN | libc::ENXIO | libc::ENODEV | libc::EBADF) => return Kicked::NoDevice,
                 // Not one frame went: the device or the receiver is busy. Completions free what it waits for.
-                _ => {
-                    self.reclaim();
-                    return Kicked::Stuck;
-                }
+                _ => return Kicked::Stuck,
             }
             pending = left;
         }
@@ -289,8 +365,11 @@ impl Socket {
     }
 }
 
-/// Raises how much may be in flight. Without CAP_NET_ADMIN the host's limit holds, which is only slower.
+/// Raises how much may be in flight, and how much is sent in a call. Without CAP_NET_ADMIN, or of an older kernel, the host's
+/// limits hold, which is only slower.
 pub(super) fn allow_in_flight(fd: BorrowedFd<'_>) {
+    // A kernel that does not know the option says so.
+    drop(set_option(fd, XDP_MAX_TX_SKB_BUDGET, &SEND_BATCH));
     let (value, len) = (SEND_BUFFER, size_of::<libc::c_int>() as libc::socklen_t);
     let place = std::ptr::from_ref(&value).cast();
     // SAFETY: the option's value is an int, valid for the call.

@@ -8,6 +8,10 @@
 use std::io;
 
 use super::mapping::Mapping;
+use crate::vhost_user::chain::Segment;
+use crate::vhost_user::copy::{bring_near, copy};
+use crate::vhost_user::held::HEAD;
+use crate::vhost_user::receive::gather;
 
 /// Bytes a chunk: the largest that needs no hugepages.
 pub(super) const CHUNK: u32 = 4096;
@@ -15,6 +19,11 @@ pub(super) const CHUNK: u32 = 4096;
 const KERNEL_HEADROOM: u32 = 256;
 /// The longest frame that fits one chunk on arrival.
 pub(super) const FRAME_IN_CHUNK: u32 = CHUNK - KERNEL_HEADROOM;
+
+/// Frames to be sent begin so far apart in their chunks, in turns: chunks that all began at the start of a page would have
+/// few places in the processor's first cache.
+const STAGGER: u64 = 128;
+const STAGGERS: u64 = 16;
 
 /// The chunks of one socket.
 #[derive(Debug)]
@@ -61,14 +70,25 @@ impl Umem {
         self.free.len()
     }
 
-    /// A copy of `part` in a free chunk; none where there is no chunk or it is too small.
-    pub(super) fn place(&mut self, part: &[u8]) -> Option<u64> {
-        let len = u32::try_from(part.len()).ok().filter(|&len| len <= CHUNK)?;
-        let address = self.free.pop()?;
-        let to = self.map.at::<u8>(usize::try_from(address).ok()?, len as usize)?;
-        // SAFETY: `len` bytes at `to` lie in the mapping, and the chunk is ours: it was in the free list.
-        unsafe { std::ptr::copy_nonoverlapping(part.as_ptr(), to.as_ptr(), part.len()) };
-        Some(address)
+    /// A copy of `part`, and of `rest` behind it, in a free chunk: where, and how many bytes. None where there is no chunk
+    /// or it is too small. The chunk that came back last is used first, since it is still at hand.
+    #[inline]
+    pub(super) fn place(&mut self, part: &[u8], rest: &[Segment]) -> Option<(u64, u32)> {
+        let len = rest.iter().fold(part.len(), |sum, piece| sum.saturating_add(piece.len));
+        let len32 = u32::try_from(len).ok().filter(|&len| len <= CHUNK)?;
+        let chunk = *self.free.last()?;
+        let stagger = chunk / u64::from(CHUNK) % STAGGERS * STAGGER;
+        let address = if stagger + u64::from(len32) <= u64::from(CHUNK) { chunk + stagger } else { chunk };
+        let to = self.map.at::<u8>(usize::try_from(address).ok()?, len)?;
+        // SAFETY: `len` bytes at `to` lie in the mapping, and the chunk is ours: it is in the free list. `part` is shorter.
+        unsafe { copy(part.as_ptr(), to.as_ptr(), part.len()) };
+        if !rest.is_empty() {
+            // SAFETY: as above; behind `part` there are as many bytes as the pieces have.
+            let left = unsafe { std::slice::from_raw_parts_mut(to.as_ptr().add(part.len()), len - part.len()) };
+            gather(rest, left);
+        }
+        self.free.pop();
+        Some((address, len32))
     }
 
     /// Takes a chunk back that was sent. What is no chunk for sending is ignored.
@@ -95,6 +115,19 @@ impl Umem {
         Some(unsafe { std::slice::from_raw_parts(from.as_ptr(), len) })
     }
 
+    /// The address of a chunk to receive into, by its number; none where it is none.
+    pub(super) fn receiving(&self, chunk: u16) -> Option<u64> {
+        (u32::from(chunk) < self.chunks / 2).then(|| address(u32::from(chunk)))
+    }
+
+    /// Asks for the first bytes that a descriptor speaks of: another processor wrote them.
+    #[inline]
+    pub(super) fn bring_near(&self, descriptor: &libc::xdp_desc) {
+        if let Some(from) = usize::try_from(descriptor.addr).ok().and_then(|at| self.map.at::<u8>(at, 1)) {
+            bring_near(from.as_ptr(), (descriptor.len as usize).min(HEAD));
+        }
+    }
+
     /// The chunk to refill after a received descriptor; none where it names none of ours.
     pub(super) fn chunk_of(&self, descriptor: &libc::xdp_desc) -> Option<u64> {
         let chunk = descriptor.addr / u64::from(CHUNK);
@@ -117,22 +150,40 @@ mod tests {
     #[test]
     fn chunks_to_send_run_out_and_come_back_once() {
         let mut umem = Umem::new(4).unwrap();
-        let sent: Vec<_> = (0..4).map(|_| umem.place(&[0xa5; 60]).unwrap()).collect();
-        assert!(sent.iter().all(|a| a % 4096 == 0 && (4..8).contains(&(a / 4096))));
-        assert_eq!(umem.place(&[1]), None);
-        umem.give(sent[0] + 7);
+        let sent: Vec<_> = (0..4).map(|_| umem.place(&[0xa5; 60], &[]).unwrap()).collect();
+        assert!(sent.iter().all(|&(at, len)| len == 60 && (4..8).contains(&(at / 4096)) && at % 4096 + 60 <= 4096));
+        assert_eq!(umem.place(&[1], &[]), None);
+        umem.give(sent[0].0 + 7);
         umem.give(0);
         umem.give(1 << 40);
         assert_eq!(umem.free(), 1);
-        sent.iter().for_each(|&a| umem.give(a));
+        sent.iter().for_each(|&(at, _)| umem.give(at));
         assert_eq!(umem.free(), 4, "an address given twice does not make the list grow");
     }
 
     #[test]
     fn what_is_longer_than_a_chunk_is_not_placed() {
         let mut umem = Umem::new(1).unwrap();
-        assert_eq!(umem.place(&[0; 4097]), None);
-        assert!(umem.place(&[0; 4096]).is_some());
+        assert_eq!(umem.place(&[0; 4097], &[]), None);
+        assert_eq!(umem.free(), 1);
+        assert_eq!(umem.place(&[0; 4096], &[]), Some((4096, 4096)), "a whole chunk begins at its start");
+    }
+
+    #[test]
+    fn a_frame_in_parts_is_put_together_in_its_chunk() {
+        let mut umem = Umem::new(4).unwrap();
+        let mut body: Vec<u8> = (0..1372u16).map(|i| i as u8).collect();
+        let rest = [
+            Segment { host: body.as_mut_ptr(), len: 1000, guest: 0 },
+            Segment { host: body[1000..].as_mut_ptr(), len: 372, guest: 0 },
+        ];
+        let (at, len) = umem.place(&[0xee; 128], &rest).unwrap();
+        let there = umem.map.at::<u8>(at as usize, len as usize).unwrap();
+        // SAFETY: the bytes lie in the mapping, and nobody else knows of it.
+        let there = unsafe { std::slice::from_raw_parts(there.as_ptr(), len as usize) };
+        assert_eq!((&there[..128], &there[128..]), (&[0xee; 128][..], &body[..]));
+        let long = [Segment { host: body.as_mut_ptr(), len: 1372, guest: 0 }; 3];
+        assert_eq!(umem.place(&[0xee; 128], &long), None, "more than a chunk");
     }
 
     #[test]
@@ -145,5 +196,6 @@ mod tests {
         }
         assert_eq!(umem.chunk_of(&desc(4096 + 256, 1)), Some(4096));
         assert_eq!(umem.chunk_of(&desc(8192, 1)), None);
+        assert_eq!((umem.receiving(1), umem.receiving(2)), (Some(4096), None));
     }
 }
