@@ -15,8 +15,9 @@ const BURST: usize = 64;
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let sockets: Vec<String> = std::env::args().skip(1).collect();
     let [a, b] = sockets.as_slice() else { return Err("usage: ring_patch SOCKET SOCKET".into()) };
-    let mut a = VhostUserPort::new(VhostUserConfig::new(a))?;
-    let mut b = VhostUserPort::new(VhostUserConfig::new(b))?;
+    // Guests choose the kind of their rings.
+    let [a, b] = [a, b].map(|path| VhostUserConfig { feature_mask: u64::MAX, ..VhostUserConfig::new(path) });
+    let (mut a, mut b) = (VhostUserPort::new(a)?, VhostUserPort::new(b)?);
     let mut pool = Pool::default();
     let mut burst = Vec::with_capacity(BURST);
     loop {

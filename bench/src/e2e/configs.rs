@@ -70,7 +70,10 @@ fn attachment(scenario: &Scenario, folder: &Path, hosts: Option<&Hosts>, number:
             } else {
                 String::new()
             };
-            format!("vhost_user = {{ path = \"{}\", queues = 1{mtu} }}", folder.join(format!("v{number}")).display())
+            // Ours offers packed rings where it is told to; peers always do.
+            let packed = if scenario.packed { ", packed = true" } else { "" };
+            let path = folder.join(format!("v{number}"));
+            format!("vhost_user = {{ path = \"{}\", queues = 1{mtu}{packed} }}", path.display())
         }
     }
 }

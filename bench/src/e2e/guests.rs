@@ -4,13 +4,16 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
-use weir_ports::vhost_user::frontend::{Backing, Frontend, FrontendConfig};
+use weir_ports::vhost_user::frontend::queue::Queue;
+use weir_ports::vhost_user::frontend::{Backing, Frontend, FrontendConfig, RING_KINDS};
 
 use super::Failure;
 use super::edge::{Edge, guest_mac, is_right, router_mac, sent};
 
 /// Frames made available in one go.
 const BURST: usize = 64;
+/// Whoever takes longer for a number of frames does something else.
+const LONGEST_STRETCH: Duration = Duration::from_secs(5);
 /// Entries of a ring, as a tuned guest has them.
 const RING: u16 = 1024;
 const ETHERNET: usize = 14;
@@ -49,6 +52,8 @@ pub struct Traffic {
     pub stamped: bool,
     /// A router stands between the guests.
     pub edge: Option<Edge>,
+    /// Rings are packed, and buffers are used in their order.
+    pub packed: bool,
 }
 
 impl Traffic {
@@ -116,7 +121,7 @@ impl Guests {
     pub fn connect(sockets: [&Path; 2], traffic: Traffic) -> Result<Guests, Failure> {
         let mut both = Vec::with_capacity(2);
         for (number, socket) in sockets.into_iter().enumerate() {
-            let frontend = frontend(socket, traffic.frame)?;
+            let frontend = frontend(socket, traffic.frame, traffic.packed)?;
             let mut guest = Guest { frontend, next: 0, due: 0 };
             for ring in 0..2 {
                 // They look all the time: nobody needs to call them, which would cost the switch a system call a burst.
@@ -140,7 +145,7 @@ impl Guests {
     /// Where a socket cannot be reached or no agreement is come to.
     pub fn add_silent(&mut self, sockets: impl Iterator<Item = PathBuf>) -> Result<(), Failure> {
         for socket in sockets {
-            self.silent.push(frontend(&socket, self.traffic.frame)?);
+            self.silent.push(frontend(&socket, self.traffic.frame, self.traffic.packed)?);
         }
         Ok(())
     }
@@ -165,6 +170,21 @@ impl Guests {
         let got = self.run(Duration::from_millis(5)).received;
         self.traffic = kept;
         got > 0
+    }
+
+    /// The queue on which a guest that talks sends.
+    pub(super) fn sending(&mut self, number: usize) -> Option<&mut Queue> {
+        self.both.get_mut(number)?.frontend.queue(1)
+    }
+
+    /// The queue on which a guest that talks receives.
+    pub(super) fn receiving(&mut self, number: usize) -> Option<&mut Queue> {
+        self.both.get_mut(number)?.frontend.queue(0)
+    }
+
+    /// The queue on which the first silent guest receives.
+    pub(super) fn bystander(&mut self) -> Option<&mut Queue> {
+        self.silent.first_mut()?.queue(0)
     }
 
     /// Both guests send.
@@ -200,6 +220,19 @@ impl Guests {
             });
             counted.sent += sent as u64;
         }
+        counted
+    }
+
+    /// Lets as many frames flow as fast as rings take them, from each guest that sends, then waits for what is on its way.
+    pub fn stretch(&mut self, frames: u64) -> Counted {
+        self.traffic.rate = 0;
+        let senders = 1 + u64::from(self.traffic.both_ways);
+        let (mut counted, begin) = (self.flow(Duration::ZERO), Instant::now());
+        while counted.sent < frames * senders && begin.elapsed() < LONGEST_STRETCH {
+            self.send(&mut counted);
+            self.collect(&mut counted);
+        }
+        self.settle(&mut counted, Duration::from_millis(5));
         counted
     }
 
@@ -289,8 +322,9 @@ impl Guests {
 }
 
 /// A guest's side of a socket, for frames of a length.
-pub(super) fn frontend(socket: &Path, frame: usize) -> Result<Frontend, Failure> {
-    let features = feature::MRG_RXBUF | feature::VERSION_1 | feature::PROTOCOL;
+pub(super) fn frontend(socket: &Path, frame: usize, packed: bool) -> Result<Frontend, Failure> {
+    let kinds = if packed { RING_KINDS } else { 0 };
+    let features = feature::MRG_RXBUF | feature::VERSION_1 | feature::PROTOCOL | kinds;
     let buffer_len = if frame > 2000 { 16384 } else { 2048 };
     let wanted = FrontendConfig {
         ring_size: RING,
@@ -305,6 +339,10 @@ pub(super) fn frontend(socket: &Path, frame: usize) -> Result<Frontend, Failure>
     Frontend::connect(socket, wanted, &mut idle)
         .or_else(|_| Frontend::connect(socket, FrontendConfig { backing: Backing::Sealed, ..wanted }, &mut idle))
         .map_err(|e| format!("{}: {e}", socket.display()))
+        .and_then(|frontend| match packed && frontend.agreed.0 & RING_KINDS == 0 {
+            true => Err("the switch takes no packed rings".to_owned()),
+            false => Ok(frontend),
+        })
 }
 
 /// Writes a UDP frame of a guest to the other, or the answer to it; returns its length.

@@ -67,7 +67,13 @@ impl Mix {
             last: Instant::now(),
         };
         let slots = (0..at_a_time).map(slot).collect();
-        Ok(Mix { both: [frontend(a, 1514)?, frontend(b, 1514)?], slots, scripts, room: Vec::new(), strange: 0 })
+        Ok(Mix {
+            both: [frontend(a, 1514, false)?, frontend(b, 1514, false)?],
+            slots,
+            scripts,
+            room: Vec::new(),
+            strange: 0,
+        })
     }
 
     /// Goes on with the conversations for some time.

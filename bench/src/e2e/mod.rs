@@ -4,6 +4,7 @@
 //! The guests are front ends whose rings stand loaded, driven by one thread on the second core. Every peer is measured
 //! by the same guests in the same run; a scenario states what must come out, so that a fast wrong answer fails.
 
+mod addresses;
 mod bursts;
 pub mod change;
 mod configs;
@@ -17,6 +18,7 @@ pub mod plot;
 pub mod report;
 pub mod run;
 pub mod scenario;
+mod search;
 pub mod streams;
 pub mod switches;
 pub mod table;

@@ -31,6 +31,8 @@ pub fn svg(rows: &[Row], title: &str) -> String {
             Kind::Stream => format!("{:.2} Gbit/s", outcome.median / 1e9),
             Kind::Mix => format!("{:.2} % of the host", outcome.median),
             Kind::Idle => format!("{:.2} %", outcome.median),
+            Kind::BackToBack => format!("{:.0} frames", outcome.median),
+            Kind::Addresses => format!("{:.0} addresses", outcome.median),
             Kind::Rate | Kind::NoLoss | Kind::NewFlows | Kind::Bursts => format!("{:.2} Mpps", outcome.median / 1e6),
         };
         let _ = writeln!(

@@ -38,6 +38,8 @@ pub fn figure(row: &Row) -> String {
                      longest {longest:.0}, none dropped"
                 )
             }
+            Kind::BackToBack => format!("{:.0} frames ({:.0}-{:.0})", outcome.median, outcome.least, outcome.most),
+            Kind::Addresses => format!("{:.0} addresses ({:.0}-{:.0})", outcome.median, outcome.least, outcome.most),
             Kind::Rate | Kind::NoLoss | Kind::NewFlows | Kind::Bursts => {
                 let [median, least, most] = [outcome.median, outcome.least, outcome.most].map(|value| value / 1e6);
                 let gbit = outcome.median * row.scenario.mean_frame() * 8.0 / 1e9;

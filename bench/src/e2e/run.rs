@@ -125,7 +125,13 @@ pub fn ratio(rows: &[Row], scenario: &str, peer: &str) -> Option<f64> {
 pub fn better(kind: Kinds, ours: f64, theirs: f64) -> f64 {
     match kind {
         Kinds::Latency | Kinds::Idle | Kinds::Change | Kinds::Mix => theirs / ours,
-        Kinds::Rate | Kinds::NoLoss | Kinds::NewFlows | Kinds::Stream | Kinds::Bursts => ours / theirs,
+        Kinds::Rate
+        | Kinds::NoLoss
+        | Kinds::BackToBack
+        | Kinds::Addresses
+        | Kinds::NewFlows
+        | Kinds::Stream
+        | Kinds::Bursts => ours / theirs,
     }
 }
 

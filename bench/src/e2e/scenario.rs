@@ -15,8 +15,13 @@ pub enum Kind {
     /// How many frames arrive when as many as possible are sent.
     #[default]
     Rate,
-    /// The highest rate at which none is lost (RFC 2544, 26.1).
+    /// The highest rate at which none is lost (RFC 2544, 26.1), or no more than [`Scenario::loss`].
     NoLoss,
+    /// The longest burst of which none is lost, sent as fast as rings take it (RFC 2544, 26.4).
+    BackToBack,
+    /// How many of so many addresses (`flows`), shown at a rate, the switch knows afterwards: frames to those that it does not
+    /// know reach a third guest too (RFC 2889, 5.7 and 5.8).
+    Addresses,
     /// How long frames take at a given rate.
     Latency,
     /// How many new flows a second: each frame opens one, and none comes twice.
@@ -84,6 +89,12 @@ pub struct Scenario {
     /// A file of rules to inspect with instead.
     #[serde(skip)]
     pub rule_file: Option<PathBuf>,
+    /// Guests on rings that are packed.
+    #[serde(default)]
+    pub packed: bool,
+    /// Percent of the frames that may be lost, for `no-loss`.
+    #[serde(default)]
+    pub loss: f64,
     /// Frames a second and direction, for `latency`.
     #[serde(default)]
     pub rate: u64,
@@ -154,7 +165,15 @@ impl Scenario {
         let measures_at = match self.kind {
             Kind::Latency => self.rate > 0 || (1..=100).contains(&self.load),
             Kind::Change => self.rate > 0,
-            Kind::Rate | Kind::NoLoss | Kind::NewFlows | Kind::Stream | Kind::Mix | Kind::Idle | Kind::Bursts => true,
+            Kind::Rate
+            | Kind::NoLoss
+            | Kind::BackToBack
+            | Kind::Addresses
+            | Kind::NewFlows
+            | Kind::Stream
+            | Kind::Mix
+            | Kind::Idle
+            | Kind::Bursts => true,
         };
         if self.imix && (self.frame != 1514 || self.ports != Ports::VhostUser) {
             return Err("an imix has frames of up to 1514 bytes, between guests on rings".to_owned());
@@ -174,6 +193,15 @@ impl Scenario {
         }
         if self.kind == Kind::Bursts && self.guests != 4 {
             return Err("bursts are sent by two pairs of guests: write guests = 4".to_owned());
+        }
+        if self.kind == Kind::Addresses && (self.guests != 3 || self.rate == 0 || self.edge.is_some()) {
+            return Err("addresses are shown at a rate to a switch with guests = 3".to_owned());
+        }
+        if !(0.0..=5.0).contains(&self.loss) {
+            return Err(format!("loss = {}: use 0 to 5 percent", self.loss));
+        }
+        if self.packed && self.ports != Ports::VhostUser {
+            return Err("packed rings are of guests on vhost-user".to_owned());
         }
         if !(2..=64).contains(&self.guests) {
             return Err(format!("guests = {}: use 2 to 64", self.guests));

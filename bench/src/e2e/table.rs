@@ -83,6 +83,8 @@ fn table(folder: &Path, scenarios: &[Scenario]) -> Result<String, Failure> {
 
 fn figure(kind: Kind, median: f64) -> String {
     match kind {
+        Kind::BackToBack => format!("{median:.0} frames"),
+        Kind::Addresses => format!("{median:.0} addresses"),
         Kind::Rate | Kind::NoLoss | Kind::NewFlows | Kind::Bursts => format!("{:.2} Mpps", median / 1e6),
         Kind::Latency | Kind::Change => format!("{:.1} µs", median / 1e3),
         Kind::Stream => format!("{:.2} Gbit/s", median / 1e9),

@@ -11,6 +11,7 @@ use super::guests::{Counted, Guests, Traffic};
 use super::injected::Injected;
 use super::mix::Mix;
 use super::scenario::{Kind, Scenario};
+use super::search;
 use super::streams;
 use super::switches::{self, Switch};
 
@@ -91,11 +92,13 @@ impl<'s> Trial<'s> {
         let traffic = Traffic {
             frame: scenario.frame,
             imix: scenario.imix,
-            flows: scenario.flows,
+            // Addresses are shown one by one; the flow is one.
+            flows: if scenario.kind == Kind::Addresses { 1 } else { scenario.flows },
             both_ways: scenario.both_ways,
             rate,
             stamped,
             edge: scenario.edge,
+            packed: scenario.packed,
         };
         if let Some(hosts) = self.switch.hosts() {
             if scenario.kind == Kind::Stream {
@@ -164,7 +167,9 @@ impl<'s> Trial<'s> {
             Load::Guests(guests) => match scenario.kind {
                 Kind::Rate => rate_of(guests, switch, time),
                 Kind::NewFlows => new_flows(guests, switch, time),
-                Kind::NoLoss => no_loss(guests, switch, time),
+                Kind::NoLoss => search::no_loss(guests, switch, time, scenario.loss),
+                Kind::BackToBack => search::back_to_back(guests, time),
+                Kind::Addresses => search::addresses(guests, scenario.flows, scenario.rate),
                 Kind::Latency => latency(guests, switch, time, scenario.load),
                 Kind::Idle => Ok(idle(switch, time)),
                 Kind::Change => change::measure(guests, switch, time, (binaries, run)),
@@ -208,6 +213,8 @@ fn warm_up(guests: &mut Guests, scenario: &Scenario) -> Result<(), Failure> {
         Kind::NewFlows => (0..GREETINGS).any(|_| guests.greet()),
         Kind::Rate
         | Kind::NoLoss
+        | Kind::BackToBack
+        | Kind::Addresses
         | Kind::Latency
         | Kind::Idle
         | Kind::Change
@@ -234,7 +241,7 @@ fn passed(received: u64, strange: u64) -> Result<(), Failure> {
     Ok(())
 }
 
-fn rate_of(guests: &mut Guests, switch: &Switch, time: Duration) -> Result<Figure, Failure> {
+pub(super) fn rate_of(guests: &mut Guests, switch: &Switch, time: Duration) -> Result<Figure, Failure> {
     guests.set_rate(0);
     guests.flow(time / 10);
     let before = switch.cpu_time();
@@ -306,29 +313,6 @@ fn stream_of(scenario: &Scenario, switch: &Switch, time: Duration) -> Result<Fig
     let frames = passed.bytes as f64 / (scenario.frame - TCP_HEADERS) as f64;
     let value = passed.bytes as f64 * 8.0 / passed.time.as_secs_f64();
     Ok(Figure { value, cpu_ns: used.as_nanos() as f64 / frames, tail_ns: [0.0; 2] })
-}
-
-/// RFC 2544, 26.1: halve the interval between a rate with loss and one without.
-fn no_loss(guests: &mut Guests, switch: &Switch, time: Duration) -> Result<Figure, Failure> {
-    let top = rate_of(guests, switch, time / 4)?;
-    let directions = if guests.both_ways() { 2.0 } else { 1.0 };
-    let (mut good, mut bad) = (0.0, top.value / directions * 1.2);
-    let mut cpu_ns = top.cpu_ns;
-    while bad - good > top.value / directions * 0.02 {
-        let rate = (good + bad) / 2.0;
-        guests.set_rate(rate as u64);
-        let before = switch.cpu_time();
-        let counted = guests.run(time);
-        // What was not even sent was too fast for the guests: their limit is no loss of the switch.
-        let offered = counted.sent as f64 >= rate * directions * counted.time.as_secs_f64() * 0.98;
-        if counted.lost() == 0 && offered {
-            good = rate;
-            cpu_ns = (switch.cpu_time().saturating_sub(before)).as_nanos() as f64 / counted.received.max(1) as f64;
-        } else {
-            bad = rate;
-        }
-    }
-    Ok(Figure { value: good * directions, cpu_ns, tail_ns: [0.0; 2] })
 }
 
 /// Percent of a core that the switch uses while nobody sends.

@@ -1,6 +1,6 @@
 //! What a frame costs in the vhost-user ring code: the port's part only, hot cache, one thread.
 //!
-//!     cargo run --release -p weir-ports --example ring_speed
+//!     cargo run --release -p weir-ports --example ring_speed [BURSTS [RING]]
 //!
 //! The guest's side is our own front end. Each line is the median of many bursts, in nanoseconds a frame.
 
@@ -15,21 +15,24 @@ use weir_ports::vhost_user::frontend::{Frontend, FrontendConfig, RING_KINDS};
 use weir_ports::vhost_user::{VhostUserConfig, VhostUserPort};
 use weir_wire::{Packet, Pool, PortId};
 
-const BURSTS: usize = 40_000;
-
 fn main() -> Result<(), Box<dyn Error>> {
     println!(
         "{:>16} {:>6} {:>6} {:>7} {:>9} {:>11} {:>9}",
         "ring", "bytes", "burst", "buffers", "layout", "from guest", "to guest"
     );
     let kinds = [0, features::IN_ORDER, features::RING_PACKED, RING_KINDS];
+    let mut arguments = std::env::args().skip(1);
+    let bursts = arguments.next().map_or(Ok(40_000), |number| number.parse())?;
+    let only = arguments.next();
     for (name, kind) in ["split", "split, in order", "packed", "packed, in order"].into_iter().zip(kinds) {
-        lines(name, kind)?;
+        if only.as_ref().is_none_or(|only| only == name) {
+            lines(name, kind, bursts)?;
+        }
     }
     Ok(())
 }
 
-fn lines(name: &str, kind: u64) -> Result<(), Box<dyn Error>> {
+fn lines(name: &str, kind: u64, bursts: usize) -> Result<(), Box<dyn Error>> {
     for (len, burst, buffer_len, layout) in [
         (64, 32, 128, Layout::Together),
         (64, 64, 128, Layout::Together),
@@ -42,13 +45,13 @@ fn lines(name: &str, kind: u64) -> Result<(), Box<dyn Error>> {
     ] {
         let config = FrontendConfig { layout, buffer_len, ..FrontendConfig::default() };
         let config = FrontendConfig { features: config.features | kind, ..config };
-        let (from, to) = measure(len, burst, config)?;
+        let (from, to) = measure(len, burst, config, bursts)?;
         println!("{name:>16} {len:>6} {burst:>6} {buffer_len:>7} {:>9} {from:>11.1} {to:>9.1}", format!("{layout:?}"));
     }
     Ok(())
 }
 
-fn measure(len: usize, burst: usize, config: FrontendConfig) -> Result<(f64, f64), Box<dyn Error>> {
+fn measure(len: usize, burst: usize, config: FrontendConfig, bursts: usize) -> Result<(f64, f64), Box<dyn Error>> {
     let path = std::env::temp_dir().join(format!("weir-ring-speed-{}.sock", std::process::id()));
     let mut port = VhostUserPort::new(VhostUserConfig { feature_mask: u64::MAX, ..VhostUserConfig::new(&path) })?;
     let mut frontend = Frontend::connect(&path, config, &mut || port.on_event())?;
@@ -59,8 +62,8 @@ fn measure(len: usize, burst: usize, config: FrontendConfig) -> Result<(f64, f64
     }
     let (mut pool, mut packets) = (Pool::default(), Vec::<Packet>::new());
     let frame = vec![0x5a; len];
-    let (mut from, mut to) = (Vec::with_capacity(BURSTS), Vec::with_capacity(BURSTS));
-    for _ in 0..BURSTS {
+    let (mut from, mut to) = (Vec::with_capacity(bursts), Vec::with_capacity(bursts));
+    for _ in 0..bursts {
         for _ in 0..burst {
             frontend.send(0, &[0; 12], &frame);
         }
@@ -75,12 +78,12 @@ fn measure(len: usize, burst: usize, config: FrontendConfig) -> Result<(f64, f64
         frontend.receive(0, |_, _| {});
     }
     let sent = port.counters().tx_packets;
-    if sent != (BURSTS * burst) as u64 {
-        return Err(format!("{sent} frames instead of {}: {:?}", BURSTS * burst, port.counters()).into());
+    if sent != (bursts * burst) as u64 {
+        return Err(format!("{sent} frames instead of {}: {:?}", bursts * burst, port.counters()).into());
     }
     let median = |times: &mut Vec<std::time::Duration>| {
         times.sort_unstable();
-        times.get(BURSTS / 2).map_or(0.0, |time| time.as_nanos() as f64 / burst as f64)
+        times.get(bursts / 2).map_or(0.0, |time| time.as_nanos() as f64 / burst as f64)
     };
     Ok((median(&mut from), median(&mut to)))
 }

@@ -228,6 +228,50 @@ fn a_ring_goes_on_where_it_stopped_with_its_wrap_counters() {
     }
 }
 
+/// The front end knows only where the rings were when they were started; the memory for descriptors in flight says more.
+#[test]
+fn another_back_end_goes_on_where_the_last_one_came_to() {
+    for rounds in [0, 5, 16, 23, 32] {
+        let mut guest = Guest::new(FrontendConfig { ring_size: 16, ..config(RING_KINDS) });
+        let Guest { frontend, port, .. } = &mut guest;
+        let idle = &mut || port.on_event();
+        let mut payload = [0u8; 24];
+        payload[16..18].copy_from_slice(&2u16.to_ne_bytes());
+        payload[18..20].copy_from_slice(&16u16.to_ne_bytes());
+        let reply = frontend.ask(n::GET_INFLIGHT_FD, &payload, idle).unwrap();
+        frontend.tell(n::SET_INFLIGHT_FD, &reply.payload, &[reply.fds[0].as_fd()], idle).unwrap();
+        (0..rounds).for_each(|_| guest.assert_works());
+        // Taken by nobody yet.
+        assert!(guest.frontend.send(0, &[0; 12], &frame(60, 9)));
+        guest.frontend.flush(0);
+
+        let stream = std::os::unix::net::UnixStream::connect(guest.socket.path()).unwrap();
+        guest.frontend.hang_up();
+        guest.frontend.replace_stream(stream).unwrap();
+        let Guest { frontend, port, .. } = &mut guest;
+        let idle = &mut || port.on_event();
+        frontend.agree(idle).unwrap();
+        frontend.share_memory(idle).unwrap();
+        frontend.tell(n::SET_INFLIGHT_FD, &reply.payload, &[reply.fds[0].as_fd()], idle).unwrap();
+        for ring in 0..2u32 {
+            let place = frontend.queue(ring as usize).unwrap().place();
+            let [call, kick] = {
+                let queue = frontend.queue(ring as usize).unwrap();
+                [queue.call(), queue.kick()].map(|event| event.as_fd().try_clone_to_owned().unwrap())
+            };
+            let number = u64::from(ring).to_ne_bytes();
+            frontend.tell(n::SET_VRING_NUM, &pair(ring, 16), &[], idle).unwrap();
+            frontend.tell(n::SET_VRING_BASE, &pair(ring, 0x8000_8000), &[], idle).unwrap();
+            frontend.tell(n::SET_VRING_ADDR, &ring_address(ring, place, false), &[], idle).unwrap();
+            frontend.tell(n::SET_VRING_CALL, &number, &[call.as_fd()], idle).unwrap();
+            frontend.tell(n::SET_VRING_KICK, &number, &[kick.as_fd()], idle).unwrap();
+            frontend.tell(n::SET_VRING_ENABLE, &pair(ring, 1), &[], idle).unwrap();
+        }
+        assert_eq!(guest.received(), [(frame(60, 9), Offload::default())], "after {rounds}");
+        (0..20).for_each(|_| guest.assert_works());
+    }
+}
+
 #[test]
 fn a_ring_that_moves_or_changes_its_memory_keeps_its_place() {
     let mut guest = Guest::new(FrontendConfig { ring_size: 16, ..config(RING_KINDS) });

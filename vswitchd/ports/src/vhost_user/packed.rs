@@ -24,6 +24,7 @@ use super::chain::DESCRIPTORS_MAX;
 use super::descriptor::{self, Descriptor};
 use super::dirty_log::DirtyLog;
 use super::features::{self, Agreed};
+use super::inflight::Note;
 use super::memory::GuestMemory;
 use super::message::RingAddress;
 use super::split::crossed;
@@ -202,6 +203,8 @@ pub struct PackedRing {
     chain: Vec<Descriptor>,
     /// Guest address of the descriptors and of our event area, where writes are logged.
     log: Option<(u64, u64)>,
+    /// Where the place is noted for the next back end.
+    note: Option<Note>,
     hint: usize,
 }
 
@@ -254,10 +257,27 @@ impl PackedRing {
             taken: vec![Taken::default(); n],
             chain: Vec::new(),
             log: memory.guest_of(address.descriptors).filter(|_| address.logged).map(|at| (at, address.log)),
+            note: None,
             hint: 0,
         };
         ring.suppress_kicks(None);
         Ok(ring)
+    }
+
+    /// Goes on where an earlier back end has come to, if it noted that, and notes it from now on. Everything is given back
+    /// in its order, so that what it had taken beyond that stands in the ring as it did.
+    pub(super) fn keep(&mut self, note: Note) {
+        if let Some([before, now]) = note.found {
+            // Did the driver see what was noted before it was shown?
+            let half = u64::from_le(self.half(before.slot).load(Ordering::Acquire));
+            let was_shown = (half >> 48) as u16 & (AVAILABLE | USED) == before.used();
+            let at = if was_shown { now } else { before };
+            (self.next_available, self.seen, self.published, self.progress.next) = (at, at, at, at);
+        }
+        note.will_be(self.published);
+        note.is(self.published);
+        self.note = Some(note);
+        self.suppress_kicks(None);
     }
 
     /// Where it goes on after a stop: where it takes in the lower half, where it gives back in the upper one.
@@ -414,11 +434,12 @@ impl Virtqueue for PackedRing {
 
     #[inline]
     fn look(&mut self, most: u16, mut each: impl FnMut(u16, Descriptor) -> bool) -> Result<(), RingFault> {
-        let Position { mut slot, mut wrap } = self.next_available;
+        let mut slot = self.next_available.slot;
+        let mut expected = self.next_available.available();
         for _ in 0..most.min(self.size) {
             let half = u64::from_le(self.half(slot).load(Ordering::Acquire));
             let (flags, id) = ((half >> 48) as u16, (half >> 32) as u16);
-            if flags & (AVAILABLE | USED) != (Position { slot, wrap }).available() {
+            if flags & (AVAILABLE | USED) != expected {
                 break;
             }
             // SAFETY: the place lies in the ring's area, whose alignment was checked.
@@ -439,7 +460,7 @@ impl Virtqueue for PackedRing {
             }
             slot += 1;
             if slot == self.size {
-                (slot, wrap) = (0, !wrap);
+                (slot, expected) = (0, expected ^ (AVAILABLE | USED));
             }
         }
         Ok(())
@@ -504,8 +525,14 @@ impl Virtqueue for PackedRing {
         if let (Some(log), Some((descriptors, _))) = (log, self.log) {
             self.log_used(log, descriptors);
         }
+        if let Some(note) = &self.note {
+            note.will_be(self.progress.next);
+        }
         self.half(slot).store(half.to_le(), Ordering::Release);
         self.published = self.progress.next;
+        if let Some(note) = &self.note {
+            note.is(self.published);
+        }
         self.news = true;
     }
 }

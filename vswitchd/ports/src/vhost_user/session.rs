@@ -305,7 +305,7 @@ impl Session {
     }
 
     fn make_inflight(&mut self, info: InflightInfo) -> Result<Reply, Refusal> {
-        let (info, file) = inflight::create(info, self.rings.len() as u16)?;
+        let (info, file) = inflight::create(info, self.rings.len() as u16, self.layout())?;
         let reply = Outgoing::reply(super::message::number::GET_INFLIGHT_FD)
             .with(&info.size.to_ne_bytes())
             .with(&info.offset.to_ne_bytes())
@@ -315,11 +315,19 @@ impl Session {
         Ok(Reply(reply, Some(file)))
     }
 
+    /// Of the memory for descriptors in flight: front ends agree on the kind of ring before they ask for it.
+    fn layout(&self) -> inflight::Layout {
+        if self.agreed.has(features::RING_PACKED) { inflight::Layout::Packed } else { inflight::Layout::Split }
+    }
+
     fn set_inflight(&mut self, info: InflightInfo, fds: &[OwnedFd]) -> Result<(), Refusal> {
         if let Some(fd) = fds.first() {
-            self.inflight = Some(Inflight::new(info, self.rings.len() as u16, fd)?);
+            let fresh = Inflight::new(info, self.rings.len() as u16, self.layout(), fd)?;
+            // Packed rings note their place in the memory there was.
+            self.rings.iter_mut().for_each(Vring::pause);
+            self.inflight = Some(fresh);
         }
-        Ok(())
+        self.start_rings()
     }
 
     /// The configuration space (virtio 1.2, 5.1.4). An empty reply says that there is nothing there.

@@ -138,7 +138,12 @@ impl Vring {
         }
         // An address that does not fit is forgotten, or it would be refused again with every message to come.
         let made = if agreed.has(features::RING_PACKED) {
-            PackedRing::new(memory, address, self.size, self.base, agreed).map(Ring::Packed)
+            PackedRing::new(memory, address, self.size, self.base, agreed).map(|mut ring| {
+                if let Some(note) = inflight.and_then(|inflight| inflight.note(self.index, self.size as u16)) {
+                    ring.keep(note);
+                }
+                Ring::Packed(ring)
+            })
         } else {
             self.split(memory, address, agreed, inflight).map(Ring::Split)
         };

@@ -159,7 +159,10 @@ impl Queue {
         self.agreed = agreed;
         let Place { descriptors, available, used, size, .. } = self.place;
         let areas = [descriptors, available, used].map(|area| self.at(area));
-        self.packed = agreed.has(features::RING_PACKED).then(|| PackedDriver::new(areas, size, agreed));
+        // A driver that meets another back end goes on with the ring that it has.
+        let known = self.packed.take();
+        self.packed =
+            agreed.has(features::RING_PACKED).then(|| known.unwrap_or(PackedDriver::new(areas, size, agreed)));
     }
 
     /// Where it stands.
