@@ -24,7 +24,8 @@ use crate::inspect::Direction;
 pub struct FlowName {
     key: Key,
     hash: u64,
-    from_low: bool,
+    /// 1 where the end that stands first sent it. A whole word, so that a copy is made of whole words.
+    from_low: u64,
 }
 
 /// What [`Engine::carry`] made of a packet.
@@ -86,17 +87,19 @@ impl FlowName {
     }
 
     pub(super) fn is_from_low(&self) -> bool {
-        self.from_low
+        self.from_low != 0
     }
 }
 
 impl Engine {
-    /// Computes the name and the hash of a packet that [`Packet::parse_common`] has parsed and whose VLAN is known.
+    /// Computes the name and the hash of a packet that [`Packet::parse_common`] has parsed and whose VLAN is known. `name`
+    /// must be empty, and stays so where the packet has no flow.
     #[inline]
-    pub fn name(&self, packet: &mut Packet, switch: SwitchId) -> FlowName {
-        let Some((key, from_low)) = key::common(packet, switch) else { return FlowName::default() };
-        packet.hash = self.table.hash(&key);
-        FlowName { key, hash: packet.hash, from_low }
+    pub fn name(&self, packet: &mut Packet, switch: SwitchId, name: &mut FlowName) {
+        let Some((key, from_low)) = key::common(packet, switch) else { return };
+        let hash = self.table.hash(&key);
+        packet.hash = hash;
+        (name.key, name.hash, name.from_low) = (key, hash, u64::from(from_low));
     }
 
     /// Stops 4 and 6 for a packet of a settled flow that goes to `to`: adds its leave.
@@ -138,7 +141,7 @@ impl Engine {
         };
         let epoch = self.policy.epoch();
         let flow = self.table.at_mut(slot);
-        let direction = flow.direction(name.from_low);
+        let direction = flow.direction(name.is_from_low());
         let asked = pair(direction, packet.port, to);
         // The first packet of the responder changes the flow's standing.
         let heard = flow.answered || direction == Direction::Original;
@@ -179,7 +182,7 @@ impl Engine {
         self.started.get_or_insert(now);
         self.mark = None;
         let mut p = Passing { now, packet, switch, exits: Exits::One(to), pool };
-        match self.open(&mut p, name.key, name.from_low, None) {
+        match self.open(&mut p, name.key, name.is_from_low(), None) {
             Ok(()) => {
                 leaves.0 += 1;
                 Ok(())

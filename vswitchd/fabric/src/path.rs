@@ -14,6 +14,7 @@ use weir_wire::{InterfaceId, Packet, PortId, SwitchId, Template, Vid};
 use crate::bridge::{Bridge, Destination, Port};
 use crate::router::Routers;
 use crate::router::short::{Edit, NextHops};
+use crate::stages::Way;
 use crate::vlan::Tagging;
 
 /// Ways between which a packet's own is looked for; with more at a time it asks anew.
@@ -50,6 +51,8 @@ pub(crate) struct Paths {
     pub edits: Vec<Edit>,
     /// Packets for outside addresses, whose binding is to be looked for.
     pub bound: Vec<Bound>,
+    /// The names of the packets' flows; those that follow each other in one flow share theirs.
+    pub names: Vec<FlowName>,
     /// Those from here on have the same source, and nothing has been learned since the first of them.
     fresh: usize,
     /// The packet that came in last, where it followed one of its own flow.
@@ -81,8 +84,8 @@ struct Last {
 /// What is known of a packet's flow.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Known {
-    /// Its name.
-    Name(FlowName),
+    /// Its name, among [`Paths::names`], and its hash.
+    Name(u32, u64),
     /// That it is for an outside address: the hash of its binding, and its place among those.
     Outside(u64, usize),
 }
@@ -90,8 +93,7 @@ pub(crate) enum Known {
 impl Known {
     fn hash(&self) -> u64 {
         match self {
-            Known::Name(name) => name.hash(),
-            Known::Outside(hash, _) => *hash,
+            Known::Name(_, hash) | Known::Outside(hash, _) => *hash,
         }
     }
 }
@@ -116,7 +118,7 @@ impl Paths {
     /// which is put among the others. `at` is its place in the burst. Finds its headers, counts it and gives it its VLAN and
     /// its hash.
     #[inline]
-    pub fn follow(&mut self, at: usize, packet: &mut Packet) -> Option<(usize, SwitchId, FlowName)> {
+    pub fn follow(&mut self, at: usize, packet: &mut Packet) -> Option<Way> {
         let last = self.last.as_mut().filter(|last| last.path >= self.fresh && last.port == packet.port)?;
         if !packet.parse_like(&last.template) {
             return None;
@@ -126,16 +128,27 @@ impl Paths {
         path.received[1] += packet.len() as u64;
         packet.vid = path.vid;
         let name = match &mut last.name {
-            Known::Name(name) => *name,
+            Known::Name(name, hash) => {
+                packet.hash = *hash;
+                *name
+            }
             Known::Outside(hash, place) => {
                 let again = *place + 1 == self.bound.len();
                 *place = self.bound.len();
                 self.bound.push(Bound { at, hash: *hash, again });
-                FlowName::default()
+                packet.hash = 0;
+                self.names.push(FlowName::default());
+                (self.names.len() - 1) as u32
             }
         };
-        packet.hash = name.hash();
-        Some((last.path, path.switch, name))
+        Some(Way { path: last.path as u32, name, switch: path.switch })
+    }
+
+    /// Makes the last of the names one that is empty; its number.
+    #[inline]
+    pub fn new_name(&mut self) -> u32 {
+        self.names.push(FlowName::default());
+        (self.names.len() - 1) as u32
     }
 
     /// Notes a packet of a common kind, whose headers and way were found, for those that follow it. Only the second one in a
@@ -222,6 +235,7 @@ impl Paths {
                 port.counters.received_bytes += path.received[1];
             }
         }
+        self.names.clear();
         self.hops.settle(routers);
         self.fresh = 0;
         (self.last, self.last_hash) = (None, 0);

@@ -10,7 +10,7 @@ use weir_wire::{DropReason, Packet, PortId, SwitchId};
 
 use crate::path::Paths;
 use crate::router::short::Zone;
-use crate::stages::{Lane, Walk};
+use crate::stages::{Lane, Walk, Way};
 use crate::vlan::Tagging;
 
 /// Packets that leave one after the other by the same port.
@@ -64,11 +64,11 @@ impl Walk<'_> {
         let mut run = Run::default();
         for (packet, lane) in packets.iter().zip(lanes) {
             let carried = match lane {
-                Lane::Edge(path, _, name) => self.carry_routed(packet, (*path, name, Zone::Edge), paths, &mut run),
-                Lane::Common(path, switch, name) if switch.is_zone() => {
-                    self.carry_routed(packet, (*path, name, Zone::Plain), paths, &mut run)
+                Lane::Edge(way) => self.carry_routed(packet, (*way, Zone::Edge), paths, &mut run),
+                Lane::Common(way) if way.switch.is_zone() => {
+                    self.carry_routed(packet, (*way, Zone::Plain), paths, &mut run)
                 }
-                Lane::Common(path, switch, name) => self.carry_bridged(packet, (*path, *switch, name), paths, &mut run),
+                Lane::Common(way) => self.carry_bridged(packet, *way, paths, &mut run),
                 Lane::Long(_) | Lane::Refused(_) | Lane::Taken => false,
             };
             if !carried {
@@ -81,18 +81,14 @@ impl Walk<'_> {
 
     /// Stops 4 to 6 for a packet of a settled flow on a switch: adds its leave to the run.
     #[inline]
-    fn carry_bridged(
-        &mut self,
-        packet: &Packet,
-        (path, switch, name): (usize, SwitchId, &FlowName),
-        paths: &mut Paths,
-        run: &mut Run,
-    ) -> bool {
+    fn carry_bridged(&mut self, packet: &Packet, way: Way, paths: &mut Paths, run: &mut Run) -> bool {
+        let path = way.path as usize;
         let destination = paths.destination(path, packet, self.now_s, self.bridge, self.to);
         let Some((to, Tagging::Untagged)) = destination else { return false };
         if !(run.leaves.is_empty() || run.to == to && paths.edits.is_empty()) {
             return false;
         }
+        let Some(name) = paths.names.get(way.name as usize) else { return false };
         match self.engine.carry(self.now, packet, name, to, &mut run.leaves) {
             Carried::On => {
                 if paths.is_fast(path) {
@@ -100,7 +96,7 @@ impl Walk<'_> {
                 }
             }
             Carried::First => {
-                if !self.begin_bridged(packet, (switch, name), to, run) {
+                if !self.begin_bridged(packet, (way.switch, name), to, run) {
                     return false;
                 }
             }

@@ -31,20 +31,32 @@ use crate::{Fabric, Strays, coarse};
 /// What the door of a switch says.
 pub(crate) type Admission = Result<SwitchId, DropReason>;
 
-/// What the first pass leaves for the last.
-#[derive(Debug)]
+/// What the first pass leaves for the last. A few bytes: what is larger is put together in one place and moved to another,
+/// and a processor that reads in one piece what it has just written in several waits for it.
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Lane {
-    /// A packet of a common kind: its way, the switch, the name of its flow.
-    Common(usize, SwitchId, FlowName),
+    /// A packet of a common kind.
+    Common(Way),
     /// The same in a zone whose routers translate. The flow has no name where no binding gives the packet its inside
     /// destination.
-    Edge(usize, SwitchId, FlowName),
+    Edge(Way),
     /// Any other that was admitted.
     Long(SwitchId),
     /// It may not come in.
     Refused(DropReason),
     /// It was for the switch itself, which has read it.
     Taken,
+}
+
+/// What is known of a packet of a common kind.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Way {
+    /// Its way, among [`Paths`].
+    pub path: u32,
+    /// The name of its flow, among [`Paths::names`].
+    pub name: u32,
+    /// The switch it is on.
+    pub switch: SwitchId,
 }
 
 impl Fabric {
@@ -73,7 +85,7 @@ impl Fabric {
         lanes.clear();
         lanes.extend(burst.iter_mut().enumerate().map(|(at, packet)| walk.arrive(at, packet, &mut paths, origin)));
         if !paths.bound.is_empty() {
-            walk.translate_burst(burst, &mut lanes, &mut paths);
+            walk.translate_burst(burst, &lanes, &mut paths);
         }
         walk.engine.fetch(burst);
         walk.cross(burst, &lanes, &mut paths, origin);
@@ -132,10 +144,10 @@ impl Walk<'_> {
     /// Stop 3, the door of the switch, and the name of the flow.
     #[inline]
     fn arrive(&mut self, at: usize, packet: &mut Packet, paths: &mut Paths, origin: &dyn Origin) -> Lane {
-        if let Some((path, switch, name)) = paths.follow(at, packet) {
-            return match switch.is_zone() && !self.nat.is_idle() {
-                true => Lane::Edge(path, switch, name),
-                false => Lane::Common(path, switch, name),
+        if let Some(way) = paths.follow(at, packet) {
+            return match way.switch.is_zone() && !self.nat.is_idle() {
+                true => Lane::Edge(way),
+                false => Lane::Common(way),
             };
         }
         self.arrive_first(at, packet, paths, origin)
@@ -189,37 +201,35 @@ impl Walk<'_> {
                 false => Lane::Refused(DropReason::NoBuffer),
             };
         }
-        if switch.is_zone() && !self.nat.is_idle() {
-            let inward = self.nat.inward_hash(switch, packet);
-            if inward == 0 {
-                let name = self.engine.name(packet, switch);
-                if !special.marks {
-                    paths.note(packet, path, Known::Name(name));
-                }
-                return Lane::Edge(path, switch, name);
+        let is_edge = switch.is_zone() && !self.nat.is_idle();
+        let inward = if is_edge { self.nat.inward_hash(switch, packet) } else { 0 };
+        let name = paths.new_name();
+        let known = match paths.names.last_mut() {
+            Some(room) if inward == 0 => {
+                self.engine.name(packet, switch, room);
+                Known::Name(name, packet.hash)
             }
-            if !special.marks {
-                paths.note(packet, path, Known::Outside(inward, paths.bound.len()));
-            }
-            paths.bound.push(Bound { at, hash: inward, again: false });
-            return Lane::Edge(path, switch, FlowName::default());
-        }
-        let name = self.engine.name(packet, switch);
+            _ => Known::Outside(inward, paths.bound.len()),
+        };
         if !special.marks {
-            paths.note(packet, path, Known::Name(name));
+            paths.note(packet, path, known);
         }
-        Lane::Common(path, switch, name)
+        if inward != 0 {
+            paths.bound.push(Bound { at, hash: inward, again: false });
+        }
+        let way = Way { path: path as u32, name, switch };
+        if is_edge { Lane::Edge(way) } else { Lane::Common(way) }
     }
 
     /// Gives the packets of a burst that come to routers which translate their inside destinations, as far as bindings
     /// are known, and names their flows.
-    fn translate_burst(&mut self, burst: &mut [Packet], lanes: &mut [Lane], paths: &mut Paths) {
+    fn translate_burst(&mut self, burst: &mut [Packet], lanes: &[Lane], paths: &mut Paths) {
         self.nat.touch(&paths.bound);
         let mut before: Option<(Inward, FlowName)> = None;
-        for Bound { at, hash, again } in paths.bound.drain(..) {
-            let (Some(packet), Some(Lane::Edge(_, zone, name))) = (burst.get_mut(at), lanes.get_mut(at)) else {
-                continue;
-            };
+        let Paths { bound, names, .. } = paths;
+        for Bound { at, hash, again } in bound.drain(..) {
+            let (Some(packet), Some(Lane::Edge(way))) = (burst.get_mut(at), lanes.get(at)) else { continue };
+            let Some(name) = names.get_mut(way.name as usize) else { continue };
             if again && let Some((inward, known)) = &before {
                 if self.nat.inward_again(self.now, packet, inward) {
                     packet.hash = known.hash();
@@ -227,8 +237,8 @@ impl Walk<'_> {
                 }
                 continue;
             }
-            before = self.nat.inward_known(self.now, *zone, packet, hash).map(|inward| {
-                *name = self.engine.name(packet, *zone);
+            before = self.nat.inward_known(self.now, way.switch, packet, hash).map(|inward| {
+                self.engine.name(packet, way.switch, name);
                 (inward, *name)
             });
         }
@@ -294,7 +304,7 @@ impl Walk<'_> {
                 Lane::Common(..) | Lane::Edge(..) if !packet.is_whole() && !origin.fill(&mut packet, self.pool) => {
                     self.end(packet, Why::reason(DropReason::NoBuffer));
                 }
-                Lane::Common(_, switch, _) | Lane::Edge(_, switch, _) | Lane::Long(switch) => {
+                Lane::Common(Way { switch, .. }) | Lane::Edge(Way { switch, .. }) | Lane::Long(switch) => {
                     self.forward(packet, *switch);
                 }
                 Lane::Refused(reason) => self.end(packet, Why::reason(*reason)),

@@ -240,10 +240,12 @@ impl Pool {
     }
 
     /// Takes a buffer back.
-    #[inline]
-    pub fn give(&mut self, mut buffer: Buffer) {
-        buffer.span = EMPTY;
-        if buffer.data.len() == self.frames.size { self.frames.give(buffer) } else { self.supers.give(buffer) }
+    // Where it is called, a buffer would be put together in memory and read in other pieces than it was written in.
+    #[inline(always)]
+    pub fn give(&mut self, buffer: Buffer) {
+        let Buffer { data, .. } = buffer;
+        let class = if data.len() == self.frames.size { &mut self.frames } else { &mut self.supers };
+        class.give(Buffer { data, span: EMPTY });
     }
 
     /// Buffers handed out and not given back.

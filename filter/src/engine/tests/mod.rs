@@ -148,12 +148,18 @@ impl World {
         }
     }
 
+    fn name(&self, packet: &mut Packet) -> FlowName {
+        let mut name = FlowName::default();
+        self.engine.name(packet, SWITCH, &mut name);
+        name
+    }
+
     /// Whether a packet passes the short way.
     pub fn carry(&mut self, packet: &mut Packet, to: u16) -> bool {
         if !packet.parse_common() {
             return false;
         }
-        let (name, mut leaves) = (self.engine.name(packet, SWITCH), Leaves::default());
+        let (name, mut leaves) = (self.name(packet), Leaves::default());
         let carried = self.engine.carry(self.now, packet, &name, PortId(to), &mut leaves) == Carried::On;
         assert_eq!(leaves.cover(1), carried);
         carried
@@ -164,7 +170,7 @@ impl World {
         if !packet.parse_common() {
             return None;
         }
-        let (name, mut leaves, to) = (self.engine.name(packet, SWITCH), Leaves::default(), PortId(to));
+        let (name, mut leaves, to) = (self.name(packet), Leaves::default(), PortId(to));
         let fate = match self.engine.carry(self.now, packet, &name, to, &mut leaves) {
             Carried::On => Ok(()),
             Carried::First => {

@@ -23,7 +23,7 @@ use crate::nat::{Exit, Renaming};
 use crate::path::Paths;
 use crate::router::walk::Departure;
 use crate::run::Run;
-use crate::stages::Walk;
+use crate::stages::{Walk, Way};
 use crate::vlan::Tagging;
 
 /// Entries by a few bits of the destination.
@@ -153,11 +153,13 @@ impl Walk<'_> {
     pub(crate) fn carry_routed(
         &mut self,
         packet: &Packet,
-        (path, name, zone): (usize, &FlowName, Zone),
+        (way, zone): (Way, Zone),
         paths: &mut Paths,
         run: &mut Run,
     ) -> bool {
-        let Some(at) = self.next_hop((path, name), packet, paths) else { return false };
+        let Some(name) = paths.names.get(way.name as usize).copied() else { return false };
+        let name = &name;
+        let Some(at) = self.next_hop((way.path as usize, name), packet, paths) else { return false };
         let Some(next) = paths.hops.all.get_mut(at) else { return false };
         let joins = run.leaves.is_empty() || run.to == next.to && run.leaves.len() == paths.edits.len();
         if !joins || ttl(packet) <= next.hop.hops || !next.hop.takes(packet) {

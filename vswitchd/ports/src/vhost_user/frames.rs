@@ -88,11 +88,9 @@ impl VhostUserPort {
             let takes = |packet: &Packet| self.departure.takes(packet);
             // A fault shows again, and stops the ring, when the others are sent.
             let sent = either!(ring, ring => sink.send_plain(ring, packets, takes, rest)).unwrap_or(0);
-            for packet in packets.drain(..sent) {
-                self.counters.tx_bytes += packet.len() as u64;
-                pool.give(packet.buffer);
-            }
+            self.counters.tx_bytes += packets.iter().take(sent).map(|packet| packet.len() as u64).sum::<u64>();
             self.counters.tx_packets += sent as u64;
+            packets.drain(..sent).for_each(|Packet { buffer, .. }| pool.give(buffer));
         }
         if !packets.is_empty() {
             self.departure.send_parts(pool, packets, &mut self.counters, |packet| {
