@@ -255,6 +255,9 @@ impl Worker {
             [only] => only.turn(now),
             _ => self.turn_of_many(now),
         };
+        if !self.tokens.is_empty() {
+            self.take_events(now);
+        }
         if received == 0 {
             self.stats.empty_turns += 1;
         }
@@ -307,7 +310,8 @@ impl Worker {
         let woke = clock::monotonic();
         self.window.adapt(ready, now, woke);
         self.tokens = tokens;
-        self.take_events(woke);
+        // What woke us is served before anything else is looked after: its sender waits.
+        self.rouse(woke);
         self.networks.iter_mut().for_each(|network| network.disarm(&self.epoll));
     }
 }

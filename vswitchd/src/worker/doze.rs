@@ -94,7 +94,7 @@ impl Worker {
     }
 
     fn look_after_silent(&mut self, now: Instant) {
-        if self.watch.dozing > 0 {
+        if self.watch.dozing > 0 && self.tokens.is_empty() {
             let mut tokens = std::mem::take(&mut self.tokens);
             // What cannot be heard has its turn by and by.
             if self.epoll.wait(&mut tokens, Some(Duration::ZERO)).is_err() {
@@ -115,6 +115,20 @@ impl Worker {
 
     fn slot(&mut self, id: PortId) -> Option<&mut Slot> {
         self.networks.iter_mut().find_map(|network| network.ports.slot(id))
+    }
+
+    /// After a sleep: the ports of which epoll has said something have their turn, and nobody needs to be heard at once.
+    pub(super) fn rouse(&mut self, now: Instant) {
+        let tokens = std::mem::take(&mut self.tokens);
+        for &token in &tokens {
+            if let Ok(id) = u16::try_from(token)
+                && let Some(slot) = self.slot(PortId(id))
+            {
+                slot.rouse(now);
+            }
+        }
+        self.tokens = tokens;
+        self.watch.next_listen = now.after(LISTEN_EVERY_IDLE);
     }
 
     /// Tells the ports what epoll has said, and empties it.
