@@ -22,7 +22,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use super::memory::{Mapping, MemoryFault};
 use super::message::InflightInfo;
-use super::packed::Position;
+use super::position::Position;
 use super::shared::memory_file;
 use super::virtqueue::SIZE_MAX;
 

@@ -30,6 +30,7 @@ pub mod message;
 pub mod net_header;
 pub mod notify;
 pub mod packed;
+pub mod position;
 pub mod receive;
 pub mod refusal;
 pub mod session;

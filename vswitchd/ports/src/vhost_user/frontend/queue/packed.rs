@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
 use crate::vhost_user::descriptor;
 use crate::vhost_user::features::{self, Agreed};
-use crate::vhost_user::packed::{AVAILABLE, EVENT_ALWAYS, EVENT_AT, EVENT_NEVER, Position, USED};
+use crate::vhost_user::position::{AVAILABLE, EVENT_ALWAYS, EVENT_AT, EVENT_NEVER, Position, USED};
 
 /// One buffer of a chain.
 #[derive(Clone, Copy, Debug)]
