@@ -131,20 +131,22 @@ pub fn inspect(
     let mut record = Record::default();
     let mut lines = String::new();
     loop {
-        match reader.next(&mut record) {
-            Ok(true) => {}
-            Ok(false) => break,
+        let frame = |record: &Record, bytes: &[u8]| {
+            let link = Link::from_number(record.link).ok_or(record.link)?;
+            let time = Instant(u64::try_from(record.time.as_nanos()).unwrap_or(u64::MAX));
+            capture.frame(link, bytes, time, &mut lines);
+            Ok::<(), u32>(())
+        };
+        match reader.lend(&mut record, frame) {
+            Ok(Some(Ok(()))) => {}
+            Ok(Some(Err(link))) => return Err(Fault::In(format!("link type {link} is not known"))),
+            Ok(None) => break,
             // A capture that is cut off is inspected as far as it goes.
             Err(error) => {
                 eprintln!("weir-replay: {}: {error}", arguments.pcap.display());
                 break;
             }
         }
-        let Some(link) = Link::from_number(record.link) else {
-            return Err(Fault::In(format!("link type {} is not known", record.link)));
-        };
-        let time = Instant(u64::try_from(record.time.as_nanos()).unwrap_or(u64::MAX));
-        capture.frame(link, &record.bytes, time, &mut lines);
         store(arguments, capture.take_stored()).map_err(Fault::Out)?;
         if lines.len() >= WRITE_AT {
             out.write_all(lines.as_bytes()).map_err(Fault::Out)?;

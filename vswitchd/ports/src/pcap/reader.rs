@@ -5,7 +5,7 @@
 //! block of 1 MiB, 64 pcapng interfaces.
 
 use std::fmt;
-use std::io::{self, Read};
+use std::io::{self, BufRead, Read};
 use std::time::Duration;
 
 /// Longest frame taken.
@@ -210,7 +210,17 @@ impl<R: Read> Reader<R> {
         if !self.fill(&mut header)? {
             return Ok(false);
         }
-        let word = |n: usize| self.order.u32(word_at(&header, n * 4).unwrap_or_default());
+        let captured = self.classic_frame(at, &header, unit, record)?;
+        record.bytes.resize(captured, 0);
+        let mut bytes = std::mem::take(&mut record.bytes);
+        let whole = self.fill_or_truncated(&mut bytes);
+        record.bytes = bytes;
+        whole.map(|()| true)
+    }
+
+    /// What a frame's header says: the bytes captured of it, and into `record` the rest.
+    fn classic_frame(&self, at: u64, header: &[u8; 16], unit: u32, record: &mut Record) -> Result<usize, CaptureError> {
+        let word = |n: usize| self.order.u32(word_at(header, n * 4).unwrap_or_default());
         let (seconds, fraction, captured, original) = (word(0), word(1), word(2), word(3));
         if captured > FRAME_MAX {
             return Err(self.fault_at(at + 8, Fault::Length(captured)));
@@ -218,11 +228,7 @@ impl<R: Read> Reader<R> {
         record.time = Duration::from_secs(seconds.into())
             .saturating_add(Duration::from_nanos(u64::from(fraction) * u64::from(unit)));
         record.original_len = original;
-        record.bytes.resize(captured as usize, 0);
-        let mut bytes = std::mem::take(&mut record.bytes);
-        let whole = self.fill_or_truncated(&mut bytes);
-        record.bytes = bytes;
-        whole.map(|()| true)
+        Ok(captured as usize)
     }
 
     fn next_block(&mut self, record: &mut Record) -> Result<bool, CaptureError> {
@@ -395,6 +401,38 @@ impl<R: Read> Reader<R> {
     }
 }
 
+impl<R: BufRead> Reader<R> {
+    /// Hands the next frame to `take`, with what [`Record`] says of it beside its bytes; `None` at the end of the file.
+    /// A frame that lies whole in the source's buffer is not copied.
+    ///
+    /// # Errors
+    /// As [`Reader::next`] has them.
+    pub fn lend<T>(
+        &mut self,
+        record: &mut Record,
+        take: impl FnOnce(&Record, &[u8]) -> T,
+    ) -> Result<Option<T>, CaptureError> {
+        if let Format::Classic { unit, link } = self.format {
+            record.link = link;
+            let at = self.offset;
+            let buffered = self.source.fill_buf().map_err(|e| CaptureError { offset: at, fault: Fault::Io(e) })?;
+            if let Some(&header) = buffered.first_chunk() {
+                let captured = self.classic_frame(at, &header, unit, record)?;
+                let length = header.len() + captured;
+                let frame = self.source.fill_buf().unwrap_or_default().get(header.len()..length);
+                if let Some(bytes) = frame {
+                    let taken = take(record, bytes);
+                    self.source.consume(length);
+                    self.offset += length as u64;
+                    return Ok(Some(taken));
+                }
+            }
+        }
+        let there = self.next(record)?;
+        Ok(there.then(|| take(record, &record.bytes)))
+    }
+}
+
 fn word_at(bytes: &[u8], at: usize) -> Option<[u8; 4]> {
     bytes.get(at..)?.first_chunk().copied()
 }
@@ -489,6 +527,28 @@ mod tests {
                 (Duration::from_millis(100_500), &[1, 2, 3, 4, 5][..])
             );
             assert_eq!((records[0].original_len, &records[1].bytes[..]), (60, &[6, 7, 8, 9, 10][..]));
+        }
+    }
+
+    #[test]
+    fn frames_are_lent_as_they_are_read_whatever_the_buffer() {
+        let mut twice = classic(Order::Big, MAGIC_MICRO, 7);
+        twice.extend_from_within(24..);
+        for file in [twice, next_generation(Order::Little)] {
+            let whole = all(&file).unwrap();
+            for (cut, room) in (28..=file.len()).flat_map(|cut| [(cut, 1), (cut, 30), (cut, 1000)]) {
+                let mut reader = Reader::new(io::BufReader::with_capacity(room, &file[..cut])).unwrap();
+                let (mut lent, mut record) = (Vec::new(), Record::default());
+                let take = |record: &Record, bytes: &[u8]| Record { bytes: bytes.to_vec(), ..record.clone() };
+                let ended = loop {
+                    match reader.lend(&mut record, take) {
+                        Ok(Some(record)) => lent.push(record),
+                        ended => break ended,
+                    }
+                };
+                assert_eq!(lent, whole[..lent.len()]);
+                assert_eq!(ended.is_ok(), all(&file[..cut]).is_ok_and(|records| records.len() == lent.len()));
+            }
         }
     }
 
