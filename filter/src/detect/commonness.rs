@@ -80,7 +80,7 @@ fn seen(window: &[u8]) -> u32 {
 
 /// How common a window of two to four bytes is. What stands in the sample is more common than what does not.
 pub fn of(window: &[u8]) -> u32 {
-    let bytes: u32 = window.iter().map(|&byte| u32::from(frequency(byte))).sum();
+    let bytes: u32 = window.iter().map(|&byte| u32::from(frequency(byte.to_ascii_lowercase()))).sum();
     let seen = seen(window);
     bytes + if seen > 0 { 1024 + 64 * seen.min(64) } else { 0 }
 }

@@ -17,8 +17,10 @@ const LONGEST: usize = 32;
 /// The bytes to search for first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fast<'r> {
-    /// In lower case.
+    /// In lower case where case does not count.
     pub bytes: Vec<u8>,
+    /// They may stand there in either case.
+    pub caseless: bool,
     /// They are the last bytes of their content.
     pub is_end: bool,
     /// Where they must lie in the text.
@@ -62,7 +64,7 @@ impl Area {
 impl Fast<'_> {
     /// What is searched for.
     pub fn pattern(&self) -> Pattern<'_> {
-        Pattern { bytes: &self.bytes, area: self.area }
+        Pattern { bytes: &self.bytes, caseless: self.caseless, area: self.area }
     }
 }
 
@@ -129,7 +131,9 @@ fn fast<'r>(content: &Content, place: Place<'r>) -> Fast<'r> {
     let (first, last) = if last > all.len() || first >= last { (0, all.len()) } else { (first, last) };
     let first = first.max(last.saturating_sub(LONGEST));
     let bytes = all.get(first..last).unwrap_or(all);
-    Fast { bytes: bytes.to_ascii_lowercase(), is_end: last == all.len(), area: Area::of(content, first, last), place }
+    let bytes = if content.nocase { bytes.to_ascii_lowercase() } else { bytes.to_vec() };
+    let (is_end, area) = (last == all.len(), Area::of(content, first, last));
+    Fast { bytes, caseless: content.nocase, is_end, area, place }
 }
 
 /// Bytes of a pattern that is to be searched for everywhere, at least.
@@ -148,6 +152,8 @@ fn is_weak(fast: &Fast<'_>) -> bool {
 fn strength(fast: &Fast<'_>) -> u32 {
     let mut seen = [false; 256];
     let bytes = fast.bytes.iter().fold(0, |sum, &byte| {
+        // In either case: that is how it is searched for.
+        let byte = byte.to_ascii_lowercase();
         let repeated = std::mem::replace(&mut seen[usize::from(byte)], true);
         sum + match byte {
             _ if repeated => 1,

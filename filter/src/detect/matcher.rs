@@ -8,7 +8,8 @@
 //! only lie in a few places are not searched for but looked for there ([`super::placed`]).
 //!
 //! The search keeps no state: to find patterns that began in earlier bytes it looks at as many bytes less one behind
-//! the new ones as its longest pattern has. Letters match in either case; verification looks closer.
+//! the new ones as its longest pattern has. Windows are looked up with letters in either case; what is compared last is
+//! the pattern as it is to stand there.
 //!
 //! Cost is in proportion to the text: patterns are entered where few others are, and no place is compared with more
 //! than [`CROWD`] of them of each kind of window, or the set is refused and the caller does without a filter.
@@ -24,7 +25,7 @@ use super::shorts::Shorts;
 
 use grams::Grams;
 use table::FOLDS;
-pub use table::{CROWD, Entries, FOLD, Table, hash, key, pairs_from};
+pub use table::{CROWD, Entries, Table, hash, key, pairs_from};
 
 /// Bytes of text in a block: the places worth comparing are noted for all of it before the first is compared.
 pub const BLOCK: usize = 256;
@@ -36,8 +37,10 @@ pub const LOAD: usize = 8;
 /// A pattern to be searched for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Pattern<'p> {
-    /// In lower case.
+    /// In lower case where case does not count.
     pub bytes: &'p [u8],
+    /// It may stand there in either case.
+    pub caseless: bool,
     /// Where it must lie in a text.
     pub area: Area,
 }
@@ -67,39 +70,41 @@ pub struct Matcher {
 #[derive(Debug, Default)]
 pub struct Literals {
     bytes: Vec<u8>,
-    /// Where each pattern begins and ends.
-    bounds: Vec<(u32, u32)>,
+    list: Vec<Literal>,
+}
+
+/// Where a pattern begins and ends.
+#[derive(Clone, Copy, Debug)]
+struct Literal {
+    from: u32,
+    to: u32,
+    caseless: bool,
 }
 
 impl Literals {
     fn new(patterns: &[Pattern<'_>]) -> Literals {
         let mut literals = Literals::default();
         for pattern in patterns {
-            let start = literals.bytes.len() as u32;
+            let from = literals.bytes.len() as u32;
             literals.bytes.extend_from_slice(pattern.bytes);
-            literals.bounds.push((start, literals.bytes.len() as u32));
+            literals.list.push(Literal { from, to: literals.bytes.len() as u32, caseless: pattern.caseless });
         }
         literals
-    }
-
-    /// A pattern by its number.
-    #[inline]
-    pub fn get(&self, number: u32) -> &[u8] {
-        let bounds = self.bounds.get(number as usize);
-        bounds.and_then(|&(from, to)| self.bytes.get(from as usize..to as usize)).unwrap_or_default()
     }
 
     /// The end of a pattern that stands at `start` of `text` and ends behind `fresh`.
     #[inline]
     pub fn stands(&self, number: u32, text: &[u8], start: usize, fresh: usize) -> Option<usize> {
-        let pattern = self.get(number);
+        let &Literal { from, to, caseless } = self.list.get(number as usize)?;
+        let pattern = self.bytes.get(from as usize..to as usize)?;
         let end = start.checked_add(pattern.len())?;
         let there = text.get(start..end).filter(|_| end > fresh)?;
-        there.eq_ignore_ascii_case(pattern).then_some(end)
+        let stands = if caseless { there.eq_ignore_ascii_case(pattern) } else { there == pattern };
+        stands.then_some(end)
     }
 
     fn memory(&self) -> usize {
-        self.bytes.capacity() + self.bounds.capacity() * size_of::<(u32, u32)>()
+        self.bytes.capacity() + self.list.capacity() * size_of::<Literal>()
     }
 }
 

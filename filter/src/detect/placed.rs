@@ -6,7 +6,7 @@
 //! Limits: a pattern that may begin in more than [`PLACES`] places is searched for like others, and so is one that
 //! would make a place the [`SPOTS`]th, or that begins like [`CROWD`] others in the same place.
 
-use super::matcher::{CROWD, Entries, FOLD, Literals, Pattern, Table, key, pairs_from};
+use super::matcher::{CROWD, Entries, Literals, Pattern, Table, key, pairs_from};
 
 /// Places in which one pattern may begin.
 const PLACES: u32 = 32;
@@ -28,8 +28,15 @@ pub struct Placed {
 #[derive(Clone, Copy, Debug)]
 struct Spot {
     at: u16,
-    /// The bytes, folded, that they begin with: those of a byte's upper three bits in one word.
-    first: [u32; 8],
+    /// The lower five bits of bytes that they begin with, and of those behind.
+    first: u32,
+    second: u32,
+}
+
+/// The bit that a byte has among the lower five bits of bytes, in either case.
+#[inline(always)]
+fn bit(byte: u8) -> u32 {
+    1 << (byte & 31)
 }
 
 impl Placed {
@@ -53,12 +60,13 @@ impl Placed {
             for at in places {
                 reach = reach.max(usize::from(at) + pattern.bytes.len());
                 let known = spots.iter().position(|spot| spot.at == at).unwrap_or_else(|| {
-                    spots.push(Spot { at, first: [0; 8] });
+                    spots.push(Spot { at, first: 0, second: 0 });
                     spots.len() - 1
                 });
-                let byte = pattern.bytes.first().map_or(0, |byte| byte | FOLD);
-                let word = spots.get_mut(known).and_then(|spot| spot.first.get_mut(usize::from(byte >> 5)));
-                word.into_iter().for_each(|word| *word |= 1 << (byte & 31));
+                if let Some(spot) = spots.get_mut(known) {
+                    spot.first |= pattern.bytes.first().map_or(u32::MAX, |&byte| bit(byte));
+                    spot.second |= pattern.bytes.get(1).map_or(u32::MAX, |&byte| bit(byte));
+                }
             }
         }
         spots.sort_unstable_by_key(|spot| spot.at);
@@ -82,13 +90,12 @@ impl Placed {
         }
         for &start in starts {
             let Some(area) = text.get(start..).filter(|_| start + self.reach > fresh) else { continue };
-            for &Spot { at: spot, ref first } in &self.spots {
+            for &Spot { at: spot, first, second } in &self.spots {
                 let Some(&byte) = area.get(usize::from(spot)) else { break };
-                let byte = byte | FOLD;
-                if first.get(usize::from(byte >> 5)).is_none_or(|word| word >> (byte & 31) & 1 == 0) {
+                let next = area.get(usize::from(spot) + 1).copied().unwrap_or(0);
+                if first & bit(byte) == 0 || second & bit(next) == 0 {
                     continue;
                 }
-                let next = area.get(usize::from(spot) + 1).copied().unwrap_or(0);
                 let key = at_spot(spot, key(&[byte, next]));
                 if !self.table.may_have(key) {
                     continue;

@@ -28,7 +28,7 @@ fn oracle(patterns: &[Vec<u8>], text: &[u8], fresh: usize) -> Vec<(usize, usize)
 /// A search for patterns that may lie anywhere.
 fn anywhere(patterns: &[Vec<u8>]) -> Option<Matcher> {
     let lower: Vec<Vec<u8>> = patterns.iter().map(|pattern| pattern.to_ascii_lowercase()).collect();
-    let all: Vec<Pattern<'_>> = lower.iter().map(|bytes| Pattern { bytes, area: Area::ALL }).collect();
+    let all: Vec<Pattern<'_>> = lower.iter().map(|bytes| Pattern { bytes, caseless: true, area: Area::ALL }).collect();
     Matcher::new(&all)
 }
 
@@ -61,6 +61,36 @@ fn it_finds_what_an_automaton_finds() {
 }
 
 #[test]
+fn what_is_to_stand_there_in_its_case_is_found_in_no_other() {
+    let mut random = Random(13);
+    for _ in 0..2000 {
+        let written: Vec<(Vec<u8>, bool)> = (0..1 + random.below(8))
+            .map(|_| {
+                let n = 1 + random.below(9);
+                (random.bytes(n, b"aAbB"), random.below(2) == 0)
+            })
+            .map(|(bytes, caseless)| if caseless { (bytes.to_ascii_lowercase(), true) } else { (bytes, false) })
+            .collect();
+        let area = match random.below(2) {
+            0 => Area::ALL,
+            _ => Area { from: 0, to: 10 },
+        };
+        let patterns: Vec<Pattern<'_>> =
+            written.iter().map(|(bytes, caseless)| Pattern { bytes, caseless: *caseless, area }).collect();
+        let n = random.below(40);
+        let text = random.bytes(n, b"aAbB");
+        let bytes: Vec<Vec<u8>> = written.iter().map(|(bytes, _)| bytes.clone()).collect();
+        let stands = |&(number, end): &(usize, usize)| {
+            let there = &text[end - bytes[number].len()..end];
+            written[number].1 || there == bytes[number]
+        };
+        let mut expected = oracle(&bytes, &text, 0);
+        expected.retain(|hit| stands(hit) && (area == Area::ALL || hit.1 <= 10));
+        assert_eq!(found(&Matcher::new(&patterns).unwrap(), &text, 0), expected, "{patterns:?} in {text:?}");
+    }
+}
+
+#[test]
 fn patterns_with_few_places_are_found_there_and_nowhere_else() {
     let mut random = Random(9);
     for round in 0..2000 {
@@ -75,7 +105,7 @@ fn patterns_with_few_places_are_found_there_and_nowhere_else() {
             .map(|bytes| {
                 let from = random.below(6);
                 let to = from + bytes.len() as u32 + random.below(40);
-                Pattern { bytes, area: Area { from, to } }
+                Pattern { bytes, caseless: true, area: Area { from, to } }
             })
             .collect();
         let n = random.below(40);
@@ -86,7 +116,7 @@ fn patterns_with_few_places_are_found_there_and_nowhere_else() {
         let mut hits = Vec::new();
         matcher.scan(&text, fresh, &starts, |pattern, end| hits.push((pattern, end)));
         for (number, end) in oracle(&bytes, &text, fresh) {
-            let Pattern { bytes, area } = patterns[number];
+            let Pattern { bytes, area, .. } = patterns[number];
             let fits = |start: &usize| {
                 let (from, to) = (start + area.from as usize, start + area.to as usize);
                 end - bytes.len() >= from && end <= to
