@@ -3,7 +3,9 @@
 //!
 //! Patterns are put in eight buckets. For each of four bytes in a row, and each half of such a byte, sixteen entries
 //! say which buckets have a pattern with that half there; what all eight say together are the buckets that may have a
-//! pattern there. (The method is known as Teddy.) Where the processor has no AVX2 there is no such filter, and
+//! pattern there. (The method is known as Teddy.) Text has few upper halves, so that buckets of many patterns would let
+//! much of it through: the patterns are put in buckets twice, by what they begin with and by what they end in, and a
+//! place counts where both let it through. Where the processor has no AVX2 there is no such filter, and
 //! [`super::matcher`] looks the bytes up one by one.
 
 use super::matcher::{BLOCK, LOAD};
@@ -21,13 +23,26 @@ const FILTERS: usize = 6;
 /// Buckets by the half of a byte; twice, since vectors are looked up by halves.
 type Halves = [u8; 32];
 
-/// The filter.
+/// The filter: for each byte what either way of putting patterns in buckets says of its lower and its upper half.
 #[derive(Debug)]
 pub struct Shorts {
     #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code))]
-    lower: [Halves; WIDTH],
-    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code))]
-    upper: [Halves; WIDTH],
+    halves: [[[Halves; 2]; 2]; WIDTH],
+}
+
+/// How many of eight buckets each of some classes of patterns gets, by their numbers of patterns; those that say less
+/// need more.
+fn shares(counts: [usize; 3]) -> [usize; 3] {
+    let mut shares = counts.map(|count| usize::from(count > 0));
+    while shares.iter().sum::<usize>() < BUCKETS {
+        let crowd = |class: &usize| {
+            let of = |list: [usize; 3]| list.get(*class).copied().unwrap_or(0);
+            (of(counts) * of([4, 2, 1]) * 64).checked_div(of(shares)).unwrap_or(0)
+        };
+        let fullest = (0..shares.len()).max_by_key(crowd);
+        fullest.and_then(|class| shares.get_mut(class)).into_iter().for_each(|share| *share += 1);
+    }
+    shares
 }
 
 impl Shorts {
@@ -44,30 +59,40 @@ impl Shorts {
         sorted.chunks(each).map(Shorts::new).collect()
     }
 
-    /// A filter for some of them, sorted; `None` without vector instructions.
-    fn new(sorted: &[&[u8]]) -> Option<Shorts> {
-        let mut shorts = Shorts { lower: [[0; 32]; WIDTH], upper: [[0; 32]; WIDTH] };
+    /// A filter for some of them; `None` without vector instructions.
+    fn new(patterns: &[&[u8]]) -> Option<Shorts> {
         if cfg!(not(target_arch = "x86_64")) {
             return None;
         }
-        // Those that say less have buckets of their own.
-        let few = sorted.iter().filter(|bytes| bytes.len() < 3).count();
-        let some = sorted.iter().filter(|bytes| bytes.len() == 3).count();
-        let kept = usize::from(few > 0) + usize::from(some > 0);
-        for (nth, bytes) in sorted.iter().enumerate() {
-            let bucket = match bytes.len() {
-                0..3 => 0,
-                3 => kept - 1,
-                _ => kept + (nth - few - some) * (BUCKETS - kept) / (sorted.len() - few - some),
-            };
-            shorts.enter(bytes, 1 << bucket);
+        let mut shorts = Shorts { halves: [[[[0; 32]; 2]; 2]; WIDTH] };
+        let class = |bytes: &[u8]| bytes.len().saturating_sub(2).min(2);
+        let mut classes: [Vec<Vec<u8>>; 3] = Default::default();
+        for bytes in patterns {
+            if let Some(list) = classes.get_mut(class(bytes)) {
+                list.push(bytes.iter().take(WIDTH).map(|byte| byte | FOLD).collect());
+            }
+        }
+        let shares = shares([0, 1, 2].map(|class| classes.get(class).map_or(0, Vec::len)));
+        let mut first = 0;
+        for (list, share) in classes.iter_mut().zip(shares) {
+            let count = list.len();
+            for way in 0..2 {
+                // By what they begin with, then by what they end in.
+                list.sort_unstable_by(|a, b| if way == 0 { a.cmp(b) } else { a.iter().rev().cmp(b.iter().rev()) });
+                for (nth, bytes) in list.iter().enumerate() {
+                    shorts.enter(way, bytes, 1 << (first + nth * share / count));
+                }
+            }
+            first += share;
         }
         Some(shorts)
     }
 
-    fn enter(&mut self, bytes: &[u8], bucket: u8) {
-        for (nth, (lower, upper)) in self.lower.iter_mut().zip(&mut self.upper).enumerate() {
-            match bytes.get(nth).map(|byte| byte | FOLD) {
+    /// Puts a pattern's folded bytes in a bucket; what it does not have may be anything.
+    fn enter(&mut self, way: usize, bytes: &[u8], bucket: u8) {
+        for (nth, ways) in self.halves.iter_mut().enumerate() {
+            let Some([lower, upper]) = ways.get_mut(way) else { continue };
+            match bytes.get(nth) {
                 Some(byte) => {
                     lower.iter_mut().skip(usize::from(byte & 15)).step_by(16).for_each(|slot| *slot |= bucket);
                     upper.iter_mut().skip(usize::from(byte >> 4)).step_by(16).for_each(|slot| *slot |= bucket);
@@ -84,17 +109,20 @@ impl Shorts {
         use std::arch::x86_64::__m256i;
         let (avx, avx2) = (vectors.avx, vectors.avx2);
         let (half, fold) = (avx._mm256_set1_epi8(15), avx._mm256_set1_epi8(FOLD as i8));
-        let mut buckets = avx._mm256_set1_epi8(-1);
-        for (nth, (lower, upper)) in self.lower.iter().zip(&self.upper).enumerate() {
+        let mut buckets = [avx._mm256_set1_epi8(-1); 2];
+        for (nth, ways) in self.halves.iter().enumerate() {
             let Some(&bytes) = block.get(at + nth..).and_then(<[u8]>::first_chunk::<32>) else { continue };
             let bytes = avx2._mm256_or_si256(pulp::cast::<[u8; 32], __m256i>(bytes), fold);
             let low = avx2._mm256_and_si256(bytes, half);
-            let low = avx2._mm256_shuffle_epi8(pulp::cast::<Halves, __m256i>(*lower), low);
             let high = avx2._mm256_and_si256(avx2._mm256_srli_epi16::<4>(bytes), half);
-            let high = avx2._mm256_shuffle_epi8(pulp::cast::<Halves, __m256i>(*upper), high);
-            buckets = avx2._mm256_and_si256(buckets, avx2._mm256_and_si256(low, high));
+            for (buckets, [lower, upper]) in buckets.iter_mut().zip(ways) {
+                let lower = avx2._mm256_shuffle_epi8(pulp::cast::<Halves, __m256i>(*lower), low);
+                let upper = avx2._mm256_shuffle_epi8(pulp::cast::<Halves, __m256i>(*upper), high);
+                *buckets = avx2._mm256_and_si256(*buckets, avx2._mm256_and_si256(lower, upper));
+            }
         }
-        let none = avx2._mm256_cmpeq_epi8(buckets, avx._mm256_setzero_si256());
+        let ([first, last], zero) = (buckets, avx._mm256_setzero_si256());
+        let none = avx2._mm256_or_si256(avx2._mm256_cmpeq_epi8(first, zero), avx2._mm256_cmpeq_epi8(last, zero));
         !avx2._mm256_movemask_epi8(none) as u32
     }
 }
