@@ -149,16 +149,14 @@ fn search(judge: &mut Judge<'_>, view: &TxView<'_>, table: &TxTable, memory: &Tx
     // Behind the end of the flow nothing is waited for: what there is, is looked at.
     let progress = if view.end { u8::MAX } else { view.transaction.progress(view.way) };
     let mut work = std::mem::take(&mut judge.scratch.work);
-    for lane in &table.lanes {
-        if lane.ready > progress {
-            // Lanes are sorted by their readiness.
-            break;
-        }
-        let grows = is_file(lane.buffer) || view.transaction.grown(lane.buffer, view.way).is_some();
-        if !grows && memory.searched > lane.ready {
+    // The body that was searched last for the rules of two buffers.
+    let mut shared = None;
+    // Lanes are sorted by their readiness.
+    for lane in table.lanes.iter().take_while(|lane| lane.ready <= progress) {
+        let again = memory.searched > lane.ready;
+        if again && !(lane.may_grow && grows(view, lane.buffer)) {
             continue;
         }
-        let again = memory.searched > lane.ready;
         for nth in 0..VALUES {
             let value = match fresh_value(view, lane.buffer, nth, &mut work) {
                 Value::Missing => break,
@@ -169,6 +167,10 @@ fn search(judge: &mut Judge<'_>, view: &TxView<'_>, table: &TxTable, memory: &Tx
             let seen = content(view, lane.buffer, nth)
                 .filter(|_| again && lane.transforms.is_empty())
                 .map_or(0, Content::seen);
+            let place = Some((value.as_ptr(), value.len(), seen));
+            if lane.is_shared && std::mem::replace(&mut shared, place) == place {
+                continue;
+            }
             let Scratch { round, room, .. } = &mut *judge.scratch;
             room.work += 1 + value.len().saturating_sub(seen) as u64 / 64;
             lane.transforms.apply(value, room, |text| lane.lane.find(text, seen, &[0], |rule, _| round.add(rule)));
@@ -213,6 +215,11 @@ fn is_composed(buffer: Buffer) -> bool {
 
 fn is_file(buffer: Buffer) -> bool {
     matches!(buffer, Buffer::FileData | Buffer::FileName | Buffer::FileMagic)
+}
+
+/// A buffer that is looked at each time it has something new.
+fn grows(view: &TxView<'_>, buffer: Buffer) -> bool {
+    is_file(buffer) || view.transaction.grown(buffer, view.way).is_some()
 }
 
 /// What a growing buffer is read from.

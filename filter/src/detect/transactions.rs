@@ -58,7 +58,18 @@ pub struct TxLane {
     pub transforms: Transforms,
     /// Progress from which on it is there.
     pub ready: u8,
+    /// It may grow while rules look at it.
+    pub may_grow: bool,
+    /// Its search finds the rules of another buffer too. Where both show the same bytes, one search is enough.
+    pub is_shared: bool,
     pub lane: Arc<Lane>,
+}
+
+/// Buffers that show a body, which is a file as a rule and then shown by [`Buffer::FileData`] too.
+const BODIES: [Buffer; 2] = [Buffer::HttpRequestBody, Buffer::HttpResponseBody];
+
+fn may_grow(buffer: Buffer) -> bool {
+    BODIES.contains(&buffer) || matches!(buffer, Buffer::FileData | Buffer::FileName | Buffer::FileMagic)
 }
 
 /// What buffers a protocol has, by direction: the progress at which each is there, or [`Has::NONE`].
@@ -112,6 +123,28 @@ struct Entry {
 
 /// A lane on its way: its place, and its rules.
 type Wanted<'r> = ((Buffer, &'r [Transform], u8), Vec<u32>);
+
+/// Gives a body and the file that it is one search, for the rules of both. A rule that is found in the wrong one of them
+/// is judged as any other, and does not match. Gives the buffers that share one.
+fn share(lanes: &mut [Wanted<'_>]) -> Vec<Buffer> {
+    let place = |lanes: &[Wanted<'_>], buffers: &[Buffer]| {
+        lanes.iter().position(|((buffer, transforms, _), _)| buffers.contains(buffer) && transforms.is_empty())
+    };
+    let (Some(body), Some(file)) = (place(lanes, &BODIES), place(lanes, &[Buffer::FileData])) else {
+        return Vec::new();
+    };
+    let both = [body, file].map(|at| lanes.get(at).map(|(_, rules)| rules.as_slice()).unwrap_or_default());
+    let mut rules = both.concat();
+    rules.sort_unstable();
+    rules.dedup();
+    let of_lane = lanes.iter_mut().enumerate().filter(|&(at, _)| at == body || at == file);
+    of_lane
+        .map(|(_, ((buffer, ..), of_lane))| {
+            of_lane.clone_from(&rules);
+            *buffer
+        })
+        .collect()
+}
 
 impl TxTables {
     /// Builds the tables of all protocols. `fast` has the order of `compiled`.
@@ -272,12 +305,19 @@ impl Entry {
                 table.always.push((self.first_ready(rule, way), number));
             }
         }
+        let shared = share(&mut lanes);
         lanes.sort_by_key(|((buffer, _, ready), _)| (*ready, *buffer as u8));
         for ((buffer, transforms, ready), of_lane) in lanes {
             let pattern = |n: u32| fast.get(n as usize).and_then(Option::as_ref).map(Fast::pattern);
             let lane = known.entry(of_lane).or_insert_with_key(|of_lane| Arc::new(Lane::new(of_lane, pattern)));
-            let transforms = Transforms::compile(transforms);
-            table.lanes.push(TxLane { buffer, transforms, ready, lane: Arc::clone(lane) });
+            table.lanes.push(TxLane {
+                buffer,
+                transforms: Transforms::compile(transforms),
+                ready,
+                may_grow: may_grow(buffer),
+                is_shared: transforms.is_empty() && shared.contains(&buffer),
+                lane: Arc::clone(lane),
+            });
         }
         table.always.sort_unstable();
         table
