@@ -220,6 +220,16 @@ impl App {
         self.over
     }
 
+    /// Bytes of a direction wait for more, which the parser cannot use yet.
+    pub fn waits(&self, way: Direction) -> bool {
+        let [original, reply] = &self.sides;
+        let side = match way {
+            Direction::Original => original,
+            Direction::Reply => reply,
+        };
+        !side.pending.is_empty()
+    }
+
     /// Takes bytes of a direction of a TCP stream.
     pub fn feed(&mut self, way: Direction, chunk: Chunk<'_>, context: &mut Context<'_>) -> Outcome {
         if self.over {

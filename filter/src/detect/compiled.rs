@@ -17,6 +17,7 @@ use super::check::Check;
 use super::fast::{self, Place};
 use super::later::Later;
 use super::marks::{Act, Mark, MarkNames};
+use super::prospect::Sought;
 use super::threshold::{RateFilter, Suppression};
 use crate::app::PROTOCOLS;
 use crate::event::{Signature, Tuple};
@@ -110,6 +111,8 @@ pub struct Compiled {
     pub anchored: bool,
     /// What can complete a match of the payload once its fast pattern was seen.
     pub later: Later,
+    /// What it is searched for in transactions, where it looks at the payload too.
+    pub sought: Option<Box<Sought>>,
     /// Headers of packets.
     pub headers: Box<[(Buffer, Check)]>,
     pub parts: Box<[Part]>,
@@ -181,6 +184,7 @@ impl Compiled {
             payload,
             anchored: rule.payload().is_some_and(|section| section.matches.iter().any(is_anchored)),
             later: Later::of(rule, fast.as_ref()),
+            sought: Sought::of(rule),
             headers: headers.into(),
             parts: parts.into(),
             frames: frames.into(),

@@ -65,8 +65,18 @@ pub struct Group {
     pub rules: Box<[u32]>,
     /// Those judged on packets that ask nothing of the payload.
     pub plain: Box<[u32]>,
+    pub needs: Needs,
+}
+
+/// What a group must be shown.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Needs {
+    /// Streams.
+    pub stream: bool,
+    /// Packets by themselves.
+    pub packets: bool,
     /// Bytes of a stream that the rules may need behind what has been searched.
-    pub lookback: usize,
+    pub lookback: u32,
 }
 
 impl Group {
@@ -93,13 +103,14 @@ impl Group {
                 }
             }
         }
+        let needs = Needs { stream: !stream.is_empty(), packets: !short.is_empty(), lookback: lookback as u32 };
         Group {
             stream: Lane::new(&stream, pattern),
             packet: Lane::new(&packet, pattern),
             short: (short.len() > packet.len()).then(|| Lane::new(&short, pattern)),
             rules: rules.into(),
             plain: plain.into(),
-            lookback,
+            needs,
         }
     }
 }
@@ -108,11 +119,6 @@ impl Group {
     /// The lane for a packet with so many bytes of payload.
     pub fn of_packet(&self, payload: usize) -> &Lane {
         self.short.as_ref().filter(|_| payload <= SHORT).unwrap_or(&self.packet)
-    }
-
-    /// Packets are judged by themselves.
-    pub fn wants_packets(&self) -> bool {
-        !self.packet.is_empty() || self.short.is_some()
     }
 }
 

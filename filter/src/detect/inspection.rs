@@ -249,6 +249,12 @@ impl Inspection {
         app && !self.wants_packets() && self.sides.iter().all(idle)
     }
 
+    /// The end of a flow of datagrams changes nothing: its transactions are judged and told, and so is what it speaks.
+    pub fn is_at_rest(&self) -> bool {
+        let mut live = (0..self.app.parsers()).filter_map(|nth| self.app.parser(nth));
+        self.tuple.protocol != PROTOCOL_TCP && self.found == [false; 2] && live.all(|p| p.transactions().is_empty())
+    }
+
     /// What the flow speaks is encrypted once its parser has come to the end.
     fn seals(&self) -> bool {
         matches!(self.app.identity().flow.protocol(), Some(AppProtocol::Tls | AppProtocol::Ssh))
@@ -343,7 +349,7 @@ impl Inspection {
             judge.oddities();
         }
         if side.wants_packets || side.wants_stream {
-            judge.packet_and_stream(side);
+            judge.packet_and_stream(side, &self.app);
         }
         if let Some(framer) = &mut self.framer {
             judge.frames(framer);

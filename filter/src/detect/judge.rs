@@ -9,9 +9,11 @@ use super::compiled::{Compiled, Kind};
 use super::frames::{self, Framer};
 use super::marks::{FlowMarks, HostMarks, Marks};
 use super::program::Program;
+use super::prospect;
 use super::scratch::{Candidate, Matched, Scratch};
 use super::side::Side;
 use super::{Direction, Step, StreamBytes, View};
+use crate::app::App;
 use crate::event::Tuple;
 use weir_ids_rules::Buffer;
 
@@ -125,12 +127,13 @@ impl<'j> Judge<'j> {
     }
 
     /// Judges the rules of the side's groups on the packet and on the stream of the step.
-    pub fn packet_and_stream(&mut self, side: &mut Side) {
+    pub fn packet_and_stream(&mut self, side: &mut Side, app: &App) {
         let step = self.facts.step;
         // What a flow speaks may become known with its last bytes, and no packet follows.
         let late = step.end && !step.packet && self.facts.found;
         let stream = step.stream.as_ref().filter(|s| side.wants_stream && s.text.len() > s.fresh);
         self.find(side, late, stream);
+        self.scratch.header.forget();
         let mut next = 0;
         while let Some(candidate) = self.scratch.round.get(next) {
             next += 1;
@@ -140,11 +143,17 @@ impl<'j> Judge<'j> {
                 continue;
             }
             let begun = self.scratch.begin();
-            if self.takes(rule) && self.headers(rule) {
+            if self.takes(rule) && self.headers(rule) && (self.may_come(rule, app) || !side.put_off(rule, &candidate)) {
                 self.check(side, rule, candidate, stream);
             }
             self.scratch.end(candidate.rule, begun);
         }
+    }
+
+    /// Whether a transaction may yet take a rule whose payload is at hand.
+    fn may_come(&mut self, rule: &Compiled, app: &App) -> bool {
+        let tables = &self.program.transactions;
+        prospect::may_come(rule, app, tables, self.facts.step.way, &mut self.scratch.header)
     }
 
     /// Makes candidates of the rules worth judging. `late`: on the packet, though there is none.

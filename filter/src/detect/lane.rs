@@ -17,11 +17,6 @@ pub struct Lane {
 }
 
 impl Lane {
-    /// No rule is in it.
-    pub fn is_empty(&self) -> bool {
-        self.matcher.is_none() && self.always.is_empty()
-    }
-
     /// Tells `add` the rules whose fast pattern stands in `text` and ends behind index `fresh`, with the index behind
     /// its last byte. Places are counted from each of `starts`.
     #[inline]

@@ -30,6 +30,7 @@ mod matcher;
 mod placed;
 mod profile;
 mod program;
+mod prospect;
 mod scratch;
 pub mod sets;
 mod shared;

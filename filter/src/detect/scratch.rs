@@ -4,6 +4,7 @@ use super::Direction;
 use super::check::Room;
 use super::judge_tx::Work;
 use super::profile::{Begun, Profile};
+use super::prospect::Header;
 
 /// A rule to be judged.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +46,8 @@ pub struct Scratch {
     pub matched: Vec<Matched>,
     /// Room in which a transaction builds a buffer.
     pub work: Work,
+    /// The header of a request or response.
+    pub header: Header,
     /// Room for checks.
     pub room: Room,
     /// What rules cost, where somebody asks.

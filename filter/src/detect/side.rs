@@ -4,7 +4,8 @@
 //! are counted from three places, and one that fits is enough: the start of the stream, the start of what this
 //! direction has said since the other one spoke, the first fresh byte. A rule fires once for the same bytes.
 //!
-//! Limits: [`PENDING`] rules wait; where there are more, the recent bytes are searched anew with each step instead. Of
+//! Limits: [`PENDING`] rules wait; where there are more, the recent bytes are searched anew with each step instead. The
+//! checks of [`OWED`] rules are put off until a transaction may take them, as long as their bytes are at hand. Of
 //! [`FIRED`] rules the place is remembered where they fired last.
 
 use weir_ids_rules::AppProtocol;
@@ -14,13 +15,14 @@ use super::compiled::Compiled;
 use super::groups::{Selection, WINDOW};
 use super::later::Later;
 use super::program::Program;
-use super::scratch::Round;
+use super::scratch::{Candidate, Round};
 use super::{Direction, StreamBytes};
 use crate::event::Tuple;
 
 /// Places of a stream that conditions count from.
 const STARTS: usize = 3;
 const PENDING: usize = 64;
+const OWED: usize = 64;
 const FIRED: usize = 64;
 /// Rules on transactions of which it is remembered that their payload's part has matched.
 const HITS: usize = 1024;
@@ -55,6 +57,8 @@ pub struct Side {
     pub turn: u64,
     /// Rules whose fast pattern was seen, but not the rest; with the place of the pattern's end.
     pending: Vec<(u32, u64)>,
+    /// Rules whose payload is checked once a transaction may take them; with the place of the pattern's end.
+    owed: Vec<(u32, u64)>,
     /// The bytes before this place are searched anew with each step while they are at hand.
     search_again: u64,
     /// Rules that fired, with the place up to which they have been told.
@@ -107,9 +111,9 @@ impl Side {
             (self.wants_stream, self.wants_packets, self.lookback) = (true, true, WINDOW);
         }
         for group in program.groups.of(self.selection) {
-            self.wants_stream |= !group.stream.is_empty();
-            self.wants_packets |= group.wants_packets();
-            self.lookback = self.lookback.max(group.lookback);
+            self.wants_stream |= group.needs.stream;
+            self.wants_packets |= group.needs.packets;
+            self.lookback = self.lookback.max(group.needs.lookback as usize);
         }
     }
 
@@ -138,6 +142,21 @@ impl Side {
                 true
             }
         }
+    }
+
+    /// Puts off the check of a rule found in the stream until later bytes. `false` where it must be checked now.
+    pub fn put_off(&mut self, rule: &Compiled, found: &Candidate) -> bool {
+        // Where places are counted from the fresh bytes, later ones are others.
+        if found.packet || rule.anchored {
+            return false;
+        }
+        let Some(place) = found.place else { return true };
+        self.owed.retain(|&(number, _)| number != found.rule);
+        let room = self.owed.len() < OWED;
+        if room {
+            self.owed.push((found.rule, place));
+        }
+        room
     }
 
     /// A rule has been told of the bytes up to `place`; it fires again for later ones only.
@@ -169,6 +188,8 @@ impl Side {
             self.search_again = stream.at + stream.fresh as u64;
         }
         self.revive(program, stream, round);
+        self.owed.retain(|&(_, place)| place > stream.at);
+        self.owed.iter().for_each(|&(number, place)| round.add_stream(number, Some(place)));
     }
 
     /// The indices in the text that places are counted from, each once: those that are in view of the first fresh byte,
@@ -240,6 +261,7 @@ impl Side {
             recent.since(recent.from.max(told)).map_or(Outcome::NoMatch, |text| check.run(text, room))
         };
         self.pending.retain(|&(n, _)| n != number || place.is_none());
+        self.owed.retain(|&(n, _)| n != number);
         if outcome == Outcome::NoMatch {
             self.wait(rule, number, place);
         }

@@ -50,6 +50,74 @@ fn a_rule_on_payload_and_request_is_judged_once_the_payload_has_matched() {
 }
 
 #[test]
+fn a_payload_is_checked_when_a_request_may_take_the_rule_wherever_the_bytes_are_cut() {
+    let text = "alert tcp any any -> any any (flow:to_server; content:\"a=\"; pcre:\"/secret\\d+/R\"; http.uri; \
+                content:\"/wanted\"; sid:1;)\n\
+                alert tcp any any -> any any (flow:to_server; content:!\"Accept\"; http.uri; content:\"/wanted\"; sid:2;)";
+    let program = program(text);
+    let ask = |uri: &str, more: &str| format!("GET {uri} HTTP/1.1\r\nHost: b\r\nX: {more}\r\n\r\n");
+    let asked = |requests: &[String]| {
+        let all = requests.concat();
+        let cuts: Vec<usize> = (1..all.len()).collect();
+        let told = cuts.iter().map(|&cut| {
+            let mut flow = Conversation::new(&program, 6, 80);
+            let mut told = flow.say(CLIENT, &all.as_bytes()[..cut]);
+            told.extend(flow.say(CLIENT, &all.as_bytes()[cut..]));
+            told.sort_unstable();
+            told
+        });
+        let mut told: Vec<_> = told.collect();
+        told.dedup();
+        told
+    };
+    assert_eq!(asked(&[ask("/wanted", "a=secret7")]), [[1, 2]]);
+    assert_eq!(asked(&[ask("/wanted?a=xsecret1", "y")]), [[1, 2]]);
+    assert_eq!(asked(&[ask("/x", "a=secret7"), ask("/wanted", "")]), [[1, 2]], "the stream has it");
+    assert_eq!(asked(&[ask("/x", "a=secret7"), ask("/y", "a=secret8")]), [[0; 0]]);
+    assert_eq!(asked(&[ask("/wanted", "a=none")]), [[2]]);
+}
+
+#[test]
+fn a_body_that_is_a_file_is_searched_for_the_rules_of_both() {
+    let rule = |way: &str, buffer: &str, word: &str, sid: u32| {
+        format!("alert http any any -> any any (flow:{way}; {buffer}; content:\"{word}\"; sid:{sid};)\n")
+    };
+    let text = [
+        rule("to_client", "http.response_body", "alphabet", 1),
+        rule("to_client", "file.data", "alphabet", 2),
+        rule("to_client", "file.data", "omega", 3),
+        rule("to_server", "http.request_body", "form-data", 4),
+        rule("to_server", "http.request_body", "alphabet", 5),
+        rule("to_server", "file.data", "alphabet", 6),
+        rule("to_server", "file.data", "form-data", 7),
+    ]
+    .concat();
+    let program = program(&text);
+    let part = |name: &str, text: &str| {
+        format!("--XX\r\nContent-Disposition: form-data; name=\"f\"; filename=\"{name}\"\r\n\r\n{text}\r\n")
+    };
+    let form = [part("a", "nothing"), part("b", "an alphabet"), "--XX--\r\n".to_owned()].concat();
+    let head = |length: usize, kind: &str| {
+        format!("POST /x HTTP/1.1\r\nHost: a\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n")
+    };
+    let asked = head(form.len(), "multipart/form-data; boundary=XX") + &form;
+    let plain = head(11, "text/plain") + "an alphabet";
+    let answer = "HTTP/1.1 200 OK\r\nContent-Length: 18\r\n\r\nthe alphabet omega";
+    for piece in [1, 7, 50, 1000] {
+        let mut flow = Conversation::new(&program, 6, 80);
+        let mut say = |way, text: &str| {
+            let pieces = text.as_bytes().chunks(piece);
+            let mut told: Vec<u32> = pieces.flat_map(|piece| flow.say(way, piece)).collect();
+            told.sort_unstable();
+            told
+        };
+        assert_eq!(say(CLIENT, &asked), [4, 5, 6], "{piece}");
+        assert_eq!(say(SERVER, answer), [1, 2, 3], "{piece}");
+        assert_eq!(say(CLIENT, &plain), [5, 6], "{piece}");
+    }
+}
+
+#[test]
 fn parts_of_a_body_may_come_far_apart_from_each_other() {
     let text = "alert http any any -> any any (flow:to_client; file.data; content:\"alphabet\"; content:\"omega\"; \
                 fast_pattern; sid:1;)";
