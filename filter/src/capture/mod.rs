@@ -173,11 +173,9 @@ impl Capture {
     pub fn finish(&mut self, lines: &mut String) {
         let core = &mut self.core;
         core.teller.begin(0, lines);
-        for slot in core.flows.slots() {
-            if let Some(flow) = core.flows.remove(slot) {
-                let time = flow.last;
-                core.end(flow, Reason::Shutdown, time);
-            }
+        for flow in core.flows.drain() {
+            let time = flow.last;
+            core.end(flow, Reason::Shutdown, time);
         }
         core.teller.take(lines);
     }

@@ -217,10 +217,19 @@ impl Table {
     }
 
     /// All slots in use, in order.
+    #[cfg(test)]
     pub fn slots(&self) -> impl Iterator<Item = Slot> + use<> {
         let used: Vec<Slot> = (0..self.slots.len() as Slot)
             .filter(|&slot| self.slots.get(slot as usize).is_some_and(Option::is_some))
             .collect();
         used.into_iter()
+    }
+
+    /// Takes out all flows, in the order of their slots.
+    pub fn drain(&mut self) -> impl Iterator<Item = Box<Flow>> + use<> {
+        self.index.fill(0);
+        self.deadlines.clear();
+        self.free.clear();
+        std::mem::take(&mut self.slots).into_iter().flatten()
     }
 }

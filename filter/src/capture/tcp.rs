@@ -346,6 +346,9 @@ impl Core {
 
     /// The flow ends: hands on what waits, then tells its inspection.
     pub(super) fn flush(&mut self, flow: &mut Flow) {
+        if flow.session.is_none() && flow.inspection.as_ref().is_none_or(|inspection| inspection.is_at_rest()) {
+            return;
+        }
         let mut fate = Fate::default();
         self.established = flow.session.as_ref().is_some_and(|session| session.is_established());
         for way in [Direction::Original, Direction::Reply] {

@@ -4,6 +4,8 @@
 //! texts of a message together at [`TEXTS`]; the [`Oddities`] say so. Compression pointers are followed within these
 //! steps, so that a loop ends.
 
+use smallvec::SmallVec;
+
 use super::super::read::Reader;
 
 /// Bytes of a name in its written form.
@@ -149,7 +151,7 @@ pub struct Message {
     /// Its fixed part.
     pub header: Header,
     /// What is asked.
-    pub questions: Vec<Question>,
+    pub questions: SmallVec<[Question; 1]>,
     /// Answers, authorities, additional records.
     pub sections: [Vec<Record>; 3],
     /// What was odd.

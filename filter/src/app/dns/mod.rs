@@ -5,6 +5,7 @@
 
 use std::sync::OnceLock;
 
+use smallvec::SmallVec;
 use weir_ids_rules::{AppProtocol, Buffer, Field};
 
 use super::read::Reader;
@@ -71,7 +72,7 @@ pub struct Exchange {
     number: u64,
     message: Message,
     /// Names of an answer: of its questions, of its records and in their data. Gathered when they are first asked for.
-    response_names: OnceLock<Vec<Text>>,
+    response_names: OnceLock<Names>,
 }
 
 impl Exchange {
@@ -80,7 +81,7 @@ impl Exchange {
     }
 
     fn response_name(&self, nth: usize) -> Option<&[u8]> {
-        let gather = || if self.is_response() { response_names(&self.message) } else { Vec::new() };
+        let gather = || if self.is_response() { response_names(&self.message) } else { Names::new() };
         self.response_names.get_or_init(gather).get(nth).map(|&name| self.message.text(name))
     }
 
@@ -99,7 +100,10 @@ impl Exchange {
     }
 }
 
-fn response_names(message: &Message) -> Vec<Text> {
+/// Names of an answer; most have few.
+type Names = SmallVec<[Text; 6]>;
+
+fn response_names(message: &Message) -> Names {
     let questions = message.questions.iter().map(|question| question.name);
     let records = message.sections.iter().flatten().flat_map(|record: &Record| {
         let said = match record.data {
