@@ -219,6 +219,11 @@ fn check_direction(draft: &mut Draft) -> Result<(), Fault> {
         }
         (Some(_), Some(_)) | (None, _) => {}
     }
+    let raw = rule.sections.iter().position(|section| section.buffer == Buffer::HttpHeaderRaw);
+    if let (Some(i), None) = (raw, rule.flow.direction) {
+        return Err(Draft::conflict(at(i), "'http.header.raw' does not say whose headers are meant")
+            .remedy("add flow:to_server or flow:to_client"));
+    }
     Ok(())
 }
 

@@ -142,6 +142,10 @@ pub struct Settings {
     pub pending: usize,
     /// Protocols not parsed.
     pub disabled: Vec<AppProtocol>,
+    /// Protocols not parsed over one transport: 6 (TCP) or 17 (UDP).
+    pub disabled_over: Vec<(AppProtocol, u8)>,
+    /// Ports at which a protocol is looked for besides its own.
+    pub more_ports: Vec<(AppProtocol, u16)>,
     /// Settings of single protocols by their dotted names, for those that nothing else reads.
     pub named: std::collections::BTreeMap<String, String>,
     /// Hashes are computed of files.
@@ -164,6 +168,8 @@ impl Default for Settings {
             transactions: 256,
             pending: 128 << 10,
             disabled: Vec::new(),
+            disabled_over: Vec::new(),
+            more_ports: Vec::new(),
             named: std::collections::BTreeMap::new(),
             hash_files: true,
             scan_files: false,

@@ -140,13 +140,18 @@ impl Spoken {
 /// Those of `list` that the operator wants looked for.
 fn enabled<'s>(
     list: &'static [&'static Description],
+    tuple: &Tuple,
     settings: &'s Settings,
 ) -> impl Iterator<Item = &'static Description> + use<'s> {
-    list.iter().copied().filter(|description| !settings.disabled.contains(&description.protocol))
+    let over = if tuple.protocol == 17 { 17 } else { 6 };
+    list.iter().copied().filter(move |description| {
+        let protocol = description.protocol;
+        !settings.disabled.contains(&protocol) && !settings.disabled_over.contains(&(protocol, over))
+    })
 }
 
 fn candidates<'s>(tuple: &Tuple, settings: &'s Settings) -> impl Iterator<Item = &'static Description> + use<'s> {
-    enabled(&Spoken::over(tuple).all, settings)
+    enabled(&Spoken::over(tuple).all, tuple, settings)
 }
 
 fn with_patterns<'s>(
@@ -154,21 +159,26 @@ fn with_patterns<'s>(
     tuple: &Tuple,
     settings: &'s Settings,
 ) -> impl Iterator<Item = &'static Description> + use<'s> {
-    enabled(&Spoken::over(tuple).with_patterns[way as usize], settings)
+    enabled(&Spoken::over(tuple).with_patterns[way as usize], tuple, settings)
 }
 
-fn is_port(description: &Description, tuple: &Tuple) -> bool {
-    description.ports.contains(&tuple.destination_port) || description.ports.contains(&tuple.source_port)
+fn is_port(description: &Description, tuple: &Tuple, settings: &Settings) -> bool {
+    let known = |port| {
+        description.ports.contains(&port)
+            || (!settings.more_ports.is_empty() && settings.more_ports.contains(&(description.protocol, port)))
+    };
+    known(tuple.destination_port) || known(tuple.source_port)
 }
 
 fn by_port<'s>(tuple: &Tuple, settings: &'s Settings) -> impl Iterator<Item = &'static Description> + use<'s> {
     let tuple = *tuple;
-    candidates(&tuple, settings).filter(move |description| is_port(description, &tuple))
+    candidates(&tuple, settings).filter(move |description| is_port(description, &tuple, settings))
 }
 
 fn anywhere<'s>(tuple: &Tuple, settings: &'s Settings) -> impl Iterator<Item = &'static Description> + use<'s> {
     let tuple = *tuple;
-    enabled(&Spoken::over(&tuple).anywhere, settings).filter(move |description| !is_port(description, &tuple))
+    enabled(&Spoken::over(&tuple).anywhere, &tuple, settings)
+        .filter(move |description| !is_port(description, &tuple, settings))
 }
 
 fn matches(description: &Description, way: Direction, bytes: &[u8]) -> bool {

@@ -19,13 +19,13 @@ const EVENTS: &[(&str, &str)] = &[
     ),
     (
         "smb",
-        "duplicate_negotiate file_overlap internal_error malformed_data malformed_ntlmssp_request malformed_ntlmssp_response name_too_long negotiate_malformed_dialects negotiate_max_read_size_too_large negotiate_max_write_size_too_large read_queue_cnt_exceeded read_queue_size_exceeded read_request_too_large read_response_too_large record_overflow request_to_client response_to_server tree_id_not_found unusual_ntlmssp_order write_queue_cnt_exceeded write_queue_size_exceeded write_request_too_large",
+        "duplicate_negotiate file_overlap internal_error malformed_data malformed_ntlmssp_request malformed_ntlmssp_response name_too_long negotiate_malformed_dialects negotiate_max_read_size_too_large negotiate_max_write_size_too_large read_queue_cnt_exceeded read_queue_size_exceeded read_request_too_large read_response_too_large record_overflow request_to_client response_to_server too_many_transactions tree_id_not_found unusual_ntlmssp_order write_queue_cnt_exceeded write_queue_size_exceeded write_request_too_large",
     ),
     (
         "ike",
-        "invalid_proposal malformed_data multiple_server_proposal no_encryption payload_extra_data unknown_proposal weak_crypto_auth weak_crypto_dh weak_crypto_enc weak_crypto_noauth weak_crypto_nodh weak_crypto_prf",
+        "invalid_proposal malformed_data multiple_server_proposal no_encryption payload_extra_data unknown_proposal weak_crypto_auth weak_crypto_dh weak_crypto_enc weak_crypto_no_auth weak_crypto_no_dh weak_crypto_prf",
     ),
-    ("rfb", "malformed_message unimplemented_security_type unknown_security_result"),
+    ("rfb", "confused_state malformed_message unimplemented_security_type unknown_security_result"),
     ("quic", "crypto_frag_too_long error_on_data error_on_header failed_decrypt"),
     (
         "modbus",
@@ -34,6 +34,14 @@ const EVENTS: &[(&str, &str)] = &[
     (
         "dnp3",
         "bad_link_crc bad_transport_crc flooded len_too_small malformed max_points_per_object too_long_reassembly too_many_objects too_many_points unknown_object",
+    ),
+    ("dhcp", "malformed_options truncated_options"),
+    ("ssh", "invalid_banner invalid_record long_banner long_kex_record"),
+    ("krb5", "malformed_data weak_encryption"),
+    ("nfs", "malformed_data non_existing_version too_many_transactions unsupported_version"),
+    (
+        "mqtt",
+        "double_connect invalid_qos_level malformed_traffic missing_connect missing_msg_id missing_publish missing_subscribe missing_unsubscribe too_many_transactions unassigned_msg_type unintroduced_message",
     ),
 ];
 
@@ -53,5 +61,6 @@ mod tests {
         assert!(is_known("http", "missing_host_header") && !is_known("http", "missing_hosts"));
         assert!(is_known("ikev2", "weak_crypto_dh") && !is_known("applayer", "nonsense"));
         assert!(is_known("telnet", "anything"));
+        assert!(is_known("mqtt", "malformed_traffic") && !is_known("mqtt", "malformed_message"));
     }
 }

@@ -57,8 +57,13 @@ pub(super) fn check(section: &Section, content: &Content, place: &Range<usize>) 
         Buffer::HttpUserAgent if bytes.ends_with(b"\n") || bytes.ends_with(b"\r") => {
             impossible("the buffer has no line end behind it")
         }
-        Buffer::Ja3Hash | Buffer::Ja3sHash | Buffer::SshHassh | Buffer::SshHasshServer if bytes.len() > 32 => {
-            impossible("an MD5 digest has 32 digits")
+        Buffer::Ja3Hash | Buffer::Ja3sHash | Buffer::SshHassh | Buffer::SshHasshServer | Buffer::QuicCyuHash
+            if bytes.len() != 32 =>
+        {
+            impossible("an MD5 digest has 32 digits, and is written whole")
+        }
+        Buffer::TlsCertFingerprint if bytes.len() != 59 => {
+            impossible("a SHA-1 digest has 20 pairs of digits with colons between them, and is written whole")
         }
         _ => Ok(()),
     }

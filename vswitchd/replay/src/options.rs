@@ -37,6 +37,49 @@ pub fn read(arguments: &Arguments) -> Result<Options, Failure> {
     Ok(Options(options))
 }
 
+/// Names of options, or how they begin. `filter/OPTIONS.md` says what they mean.
+const KNOWN: &[&str] = &[
+    "vars.address-groups.",
+    "vars.port-groups.",
+    "checksum",
+    "pcap-file.checksum-checks",
+    "action-order",
+    "packet-alert-max",
+    "threshold-file",
+    "classification-file",
+    "reputation-files",
+    "reputation-categories-file",
+    "default-reputation-path",
+    "geoip",
+    "detect.guess-applayer-tx",
+    "exception-policy",
+    "stream.midstream",
+    "stream.async-oneside",
+    "stream.drop-invalid",
+    "stream.checksum-validation",
+    "stream.inline",
+    "stream.max-synack-queued",
+    "stream.reassembly.",
+    "host-os-policy.",
+    "defrag.",
+    "flow.limit",
+    "flow.seed",
+    "flow-timeouts.",
+    "vlan.use-for-tracking",
+    "decoder.vxlan.",
+    "decoder.geneve.",
+    "decoder.teredo.",
+    "app-layer.error-policy",
+    "app-layer.protocols.",
+    "outputs.eve-log.types",
+    "outputs.file-store.",
+];
+
+/// Options that nothing reads.
+pub fn unknown(options: &Options) -> impl Iterator<Item = &str> {
+    options.0.keys().map(String::as_str).filter(|name| !KNOWN.iter().any(|known| name.starts_with(known)))
+}
+
 /// The rule language's variables. Unless they are set, home is the private networks and the rest is outside.
 pub fn variables(options: &Options) -> Variables {
     let mut variables = Variables::default();
@@ -87,6 +130,17 @@ pub fn app(options: &Options, ips: bool) -> app::Settings {
         let key = format!("app-layer.protocols.{name}.enabled");
         matches!(options.get(&key), Some("no" | "false" | "off"))
     };
+    let (mut more_ports, mut disabled_over) = (Vec::new(), Vec::new());
+    for protocol in AppProtocol::ALL {
+        let of = format!("app-layer.protocols.{}", protocol.name());
+        for (over, number) in [("", 0), (".tcp", 6), (".udp", 17)] {
+            let ends = ["dp", "sp"].map(|end| options.ports(&format!("{of}{over}.detection-ports.{end}")));
+            more_ports.extend(ends.into_iter().flatten().flatten().map(|port| (*protocol, port)));
+            if number > 0 && !options.flag(&format!("{of}{over}.enabled"), true) {
+                disabled_over.push((*protocol, number));
+            }
+        }
+    }
     let mut named = options.0.clone();
     named.insert("mode".to_owned(), if ips { "ips" } else { "ids" }.to_owned());
     app::Settings {
@@ -96,6 +150,8 @@ pub fn app(options: &Options, ips: bool) -> app::Settings {
         decompression_layers: of("response-body-decompress-layer-limit", u64::from(defaults.decompression_layers))
             .min(255) as u8,
         disabled: AppProtocol::ALL.iter().copied().filter(off).collect(),
+        disabled_over,
+        more_ports,
         named,
         ..defaults
     }

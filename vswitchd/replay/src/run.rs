@@ -69,6 +69,9 @@ impl fmt::Display for Failure {
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let begun = Clock::now();
     let options = options::read(arguments)?;
+    for name in options::unknown(&options) {
+        eprintln!("weir-replay: the option {name} is not known, and passed over");
+    }
     let (program, sets) = rules::load(arguments, &options)?;
     let loaded = begun.elapsed();
     fs::create_dir_all(&arguments.out).map_err(|e| Failure::file(&arguments.out, &e))?;

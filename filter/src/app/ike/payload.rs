@@ -75,14 +75,14 @@ impl Proposal {
         }
         let has = |test: fn(&Transform) -> bool| self.transforms.iter().any(test);
         if !has(|transform| transform.kind == 4) {
-            found.push("ike.weak_crypto_nodh");
+            found.push("ike.weak_crypto_no_dh");
         }
         if self.protocol == 2 {
             found.push("ike.no_encryption");
         }
         let sealed = has(|transform| transform.kind == 1 && matches!(transform.id, 14..=16 | 18..=20 | 28));
         if !has(|transform| transform.kind == 3 && transform.id != 0) && !sealed {
-            found.push("ike.weak_crypto_noauth");
+            found.push("ike.weak_crypto_no_auth");
         }
         found
     }

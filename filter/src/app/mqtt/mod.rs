@@ -170,7 +170,7 @@ impl Parser for Mqtt {
             };
             let Some(message) = Message::read(head, body, self.version) else {
                 self.push(way, Message::empty(head), None, limit);
-                self.note(true, "mqtt.malformed_message");
+                self.note(true, "mqtt.malformed_traffic");
                 return Fed::Failed;
             };
             self.take(way, message, limit);
