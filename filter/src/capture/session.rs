@@ -233,9 +233,11 @@ impl Side {
     }
 
     /// Whether the direction ends at a place, and that was not told yet.
+    /// A passive observer knows it once both sides have closed.
     pub fn ends_at(&self, place: u64, upto: Upto) -> bool {
         let next = self.bytes.next();
-        let done = self.fin_place().is_some_and(|fin| next >= fin) || self.reset;
+        let finished = upto != Upto::Acknowledged && self.fin_place().is_some_and(|fin| next >= fin);
+        let done = finished || self.reset;
         !self.ended && place >= next && self.bytes.first_held().is_none() && (done || upto == Upto::Everything)
     }
 

@@ -33,6 +33,8 @@ pub struct Bytes {
     /// Beyond a hole, by place, without overlap.
     held: BTreeMap<u64, Held>,
     held_bytes: usize,
+    /// Of the bytes handed on, those that rules on payloads have not looked at: the last ones.
+    waiting: usize,
     /// Lost before the first fresh byte.
     gap: u64,
     /// Places of urgent bytes that are no part of the stream.
@@ -71,6 +73,15 @@ pub struct Placed {
     pub depth: bool,
     /// There was no room.
     pub no_room: bool,
+}
+
+/// What rules on payloads made of bytes that were handed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rules {
+    /// They looked at them, and at all before.
+    Looked,
+    /// They wait for more.
+    Wait,
 }
 
 /// Bytes to be inspected.
@@ -169,6 +180,7 @@ impl Bytes {
         (self.gap, self.fresh) = (0, 0);
         self.next += length as u64;
         self.text = Vec::new();
+        self.waiting = 0;
         self.spans.clear();
         true
     }
@@ -301,6 +313,7 @@ impl Bytes {
         if lost > 0 {
             self.gap += lost;
             self.next = to;
+            self.waiting = 0;
             self.text.clear();
             self.join(manner);
         }
@@ -326,10 +339,28 @@ impl Bytes {
         Some(Ready { text, at: self.at + self.gap - (start - from) as u64, fresh: start - from, gap: self.gap })
     }
 
+    /// Bytes handed on that rules on payloads have not looked at.
+    pub fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    /// The last bytes handed on, up to `lookback`, and nothing fresh.
+    pub fn known(&self, lookback: usize) -> Ready<'_> {
+        let end = self.text.len() - self.fresh;
+        let from = end.saturating_sub(lookback);
+        let text = self.text.get(from..end).unwrap_or_default();
+        Ready { text, at: self.at.saturating_sub(text.len() as u64), fresh: text.len(), gap: 0 }
+    }
+
     /// What [`Bytes::ready`] gave was inspected.
-    pub fn handed_on(&mut self, upto: u64, lookback: usize) {
+    pub fn handed_on(&mut self, upto: u64, lookback: usize, rules: Rules) {
         let beyond = self.next.saturating_sub(upto).min(self.fresh as u64) as usize;
         let given = self.fresh - beyond;
+        self.waiting = match rules {
+            Rules::Looked => 0,
+            Rules::Wait => self.waiting + given,
+        };
+        let lookback = lookback.max(self.waiting);
         self.at += self.gap + given as u64;
         self.gap = 0;
         self.fresh = beyond;

@@ -6,12 +6,12 @@ use super::flow::{Action, Exception, Flow, State};
 use super::session::handshake::{First, first};
 use super::session::{Outcome, Segment, Session, side};
 use super::settings::{Policy, Urgent};
-use super::stream::Manner;
+use super::stream::{Manner, Ready, Rules};
 use super::table::Slot;
 use super::{Core, Fate, Show};
 use crate::decode::tcp::flag::{ACK, SYN, URG};
 use crate::decode::{Event, Events, Link, Source, View};
-use crate::detect::StreamBytes;
+use crate::detect::{Look, StreamBytes};
 use crate::inspect::Direction;
 
 /// The other way.
@@ -243,11 +243,13 @@ impl Core {
             self.reassembly = (self.reassembly + session.memory()).saturating_sub(before);
             return events;
         }
+        // Inline, bytes are handed on at once: old is what the receiver has acknowledged.
+        let acknowledged = sender.place(sender.last_ack).unwrap_or(0);
         let placed = sender.bytes.take(place, data, &manner);
         if placed.conflicts {
             events.set(Event::StreamReassemblyOverlapDifferentData);
         }
-        if placed.old {
+        if placed.old && place + data.len() as u64 <= acknowledged {
             events.set(Event::StreamReassemblySegmentBeforeBaseSeq);
         }
         if placed.depth {
@@ -302,24 +304,45 @@ impl Core {
     ) -> bool {
         let Some(mut session) = flow.session.take() else { return false };
         let established = self.established;
+        let closing = matches!(
+            session.state,
+            super::session::State::LastAck
+                | super::session::State::CloseWait
+                | super::session::State::Closing
+                | super::session::State::Closed
+        );
         let lookback = flow.inspection.as_ref().map_or(0, |inspection| inspection.lookback());
+        let inline = self.settings.stream.inline;
         let depth = self.settings.stream.depth;
         let mut any = false;
         // Each turn hands on the bytes up to the next hole.
         loop {
             let before = session.memory();
             let Some(sender) = session.sides.get_mut(side(way)) else { break };
-            let (place, lost) = sender.readable(upto, depth, &self.manner());
+            // What is lost takes with it what waits before it.
+            let before_gap = sender.bytes.first_held().is_some() && sender.bytes.waiting() > 0;
+            let (place, lost) =
+                if before_gap { (sender.bytes.given(), false) } else { sender.readable(upto, depth, &self.manner()) };
             let ends = sender.ends_at(place, upto);
+            let waiting = sender.bytes.waiting();
+            let lookback = lookback + waiting;
             let ready = sender.bytes.ready(place, lookback);
-            if ready.is_none() && !ends {
+            // A flow that is given up once it is encrypted is looked at before.
+            let hurry = closing || self.settings.stream.bypass;
+            let must = before_gap || upto != Upto::Acknowledged || hurry;
+            let looks = |waiting: usize| must || flow.inspection.as_ref().is_some_and(|i| i.looks(way, waiting));
+            let looks =
+                !inline && (packet && !any || must) && looks(waiting + ready.map_or(0, |r| r.text.len() - r.fresh));
+            if ready.is_none() && !ends && !(looks && waiting > 0) {
                 break;
             }
-            let (text, at, fresh, gap) = match ready {
-                Some(ready) => (ready.text, ready.at, ready.fresh, ready.gap),
-                None => (&[][..], sender.bytes.given(), 0, 0),
+            let Ready { text, at, fresh, gap } = ready.unwrap_or_else(|| sender.bytes.known(lookback));
+            let look = match inline {
+                true => Look::Now,
+                false if looks => Look::From(fresh.saturating_sub(waiting)),
+                false => Look::Later,
             };
-            let stream = StreamBytes { text, at, fresh, gap, end: ends };
+            let stream = StreamBytes { text, at, fresh, gap, end: ends, look };
             let events;
             let view = if lost {
                 events = View { events: with(&view.events, Event::StreamReassemblySeqGap), ..*view };
@@ -333,7 +356,7 @@ impl Core {
             any = true;
             let Some(sender) = session.sides.get_mut(side(way)) else { break };
             sender.ended |= ends;
-            sender.bytes.handed_on(place, lookback);
+            sender.bytes.handed_on(place, lookback, if look == Look::Later { Rules::Wait } else { Rules::Looked });
             self.reassembly = (self.reassembly + session.memory()).saturating_sub(before);
             if self.findings.reversed {
                 session.swap();

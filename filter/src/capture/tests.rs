@@ -6,6 +6,7 @@ mod flows;
 mod handshake;
 mod packets;
 mod store;
+mod waiting;
 
 use std::sync::Arc;
 

@@ -21,13 +21,16 @@ use super::marks::FlowMarks;
 use super::side::{Side, Spoken};
 use super::tags::Tagged;
 use super::verdict;
-use super::{AppFacts, Direction, Findings, FlowVerdict, Program, Scene, Shared, Sink, Step};
+use super::{AppFacts, Direction, Findings, FlowVerdict, Look, Program, Scene, Shared, Sink, Step};
 use crate::app::core::{Found, Outcome};
 use crate::app::{Anomaly, App, Chunk, Context, Expectation};
 use crate::event::Tuple;
 
 /// Anomalies of protocol detection that a flow remembers.
 const EVENTS: usize = 16;
+
+/// So many bytes of a stream do not wait for more before rules on payloads look at them, of a passive observer.
+const LOOK_AT: usize = 2560;
 
 /// Inspection state of one flow.
 #[derive(Debug)]
@@ -138,6 +141,38 @@ impl Inspection {
         }
     }
 
+    /// Whether rules on payloads look now at so many bytes of a direction that wait for it. A passive observer lets them
+    /// wait, as the parts of one message are rarely sent together: until there are many, until the application layer
+    /// has come to the end of something, or where nothing of it is known.
+    pub fn looks(&self, way: Direction, waiting: usize) -> bool {
+        let side = &self.sides[way as usize];
+        waiting >= LOOK_AT || side.concluded || self.app.is_over() || self.app.identity().flow == Found::Failed
+    }
+
+    /// Takes note of transactions that have come to their end in a direction.
+    fn conclude(&mut self, way: Direction) {
+        self.sides[way as usize].waits = true;
+        // Commands of FTP are too short to be looked at one by one.
+        if self.app.identity().flow == Found::Protocol(AppProtocol::Ftp) {
+            return;
+        }
+        let mut newest = 0;
+        for nth in 0..self.app.parsers() {
+            let Some(parser) = self.app.parser(nth) else { continue };
+            let list = parser.transactions();
+            for (mark, transaction) in (0..list.len()).rev().filter_map(|index| list.get(index)) {
+                let its = transaction.only().is_none_or(|only| only == way);
+                if its && transaction.progress(way) >= transaction.complete(way) {
+                    newest = newest.max(mark.number + 1);
+                }
+            }
+        }
+        let side = &mut self.sides[way as usize];
+        if newest > side.transactions {
+            (side.transactions, side.concluded) = (newest, true);
+        }
+    }
+
     /// Bytes of a stream that are to be given again before the fresh ones, where they are at hand.
     pub fn lookback(&self) -> usize {
         self.sides.iter().map(|side| side.lookback).max().unwrap_or(0)
@@ -187,6 +222,14 @@ impl Inspection {
             step.way = opposite(step.way);
         }
         sink.heard(&mut self.app, step.way, findings.app_error);
+        match step.stream.map(|stream| stream.look) {
+            Some(Look::Later) => self.conclude(step.way),
+            Some(Look::From(_)) => {
+                let side = &mut self.sides[step.way as usize];
+                (side.concluded, side.waits) = (false, false);
+            }
+            Some(Look::Now) | None => {}
+        }
         let after = *self.app.identity();
         let [to_server, to_client] = &mut self.found;
         *to_server |= before.to_server != after.to_server;
@@ -232,9 +275,13 @@ impl Inspection {
             Found::Protocol(app) => Spoken::Protocol(app),
             Found::Failed => Spoken::Nothing,
         };
-        if std::mem::replace(&mut self.spoken, spoken) != spoken {
-            for way in [Direction::Original, Direction::Reply] {
-                self.sides[way as usize].speaks(&self.program, (&oriented(&self.tuple, way), way), &spoken);
+        let changed = std::mem::replace(&mut self.spoken, spoken) != spoken;
+        for way in [Direction::Original, Direction::Reply] {
+            let side = &mut self.sides[way as usize];
+            // What came before the encryption, and waits, is looked at yet.
+            let late = spoken == Spoken::Sealed && !side.sealed;
+            if (changed || late) && !(late && side.waits) {
+                side.speaks(&self.program, (&oriented(&self.tuple, way), way), &spoken);
             }
         }
     }

@@ -131,7 +131,8 @@ impl<'j> Judge<'j> {
         let step = self.facts.step;
         // What a flow speaks may become known with its last bytes, and no packet follows.
         let late = step.end && !step.packet && self.facts.found;
-        let stream = step.stream.as_ref().filter(|s| side.wants_stream && s.text.len() > s.fresh);
+        let stream = step.stream.as_ref().and_then(StreamBytes::looked_at);
+        let stream = stream.as_ref().filter(|s| side.wants_stream && s.text.len() > s.fresh);
         self.find(side, late, stream);
         self.scratch.header.forget();
         let mut next = 0;

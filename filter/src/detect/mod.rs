@@ -98,6 +98,31 @@ pub struct StreamBytes<'s> {
     pub gap: u64,
     /// The direction ends after these bytes.
     pub end: bool,
+    /// Which of them rules on payloads look at.
+    pub look: Look,
+}
+
+/// When rules on payloads look at a stream. The application layer reads its fresh bytes in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Look {
+    /// At the fresh bytes.
+    #[default]
+    Now,
+    /// Not at this step: they wait for more.
+    Later,
+    /// At all bytes of the text from this index on, among them those that waited.
+    From(usize),
+}
+
+impl<'s> StreamBytes<'s> {
+    /// As rules on payloads see it: what they have not looked at is fresh. `None` where they wait.
+    pub fn looked_at(&self) -> Option<StreamBytes<'s>> {
+        match self.look {
+            Look::Now => Some(*self),
+            Look::Later => None,
+            Look::From(fresh) => Some(StreamBytes { fresh: fresh.min(self.text.len()), ..*self }),
+        }
+    }
 }
 
 /// What is known of a flow, for `flow.*`, `stream_size` and the like. This packet is counted.

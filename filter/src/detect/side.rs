@@ -53,6 +53,12 @@ pub struct Side {
     /// Rules on addresses alone were asked.
     pub ends_done: bool,
     pub lookback: usize,
+    /// Transactions that have come to their end here, by the number behind that of the newest.
+    pub transactions: u64,
+    /// One has since rules on payloads looked last.
+    pub concluded: bool,
+    /// Bytes wait for rules on payloads to look at them.
+    pub waits: bool,
     /// Where this direction began to talk after the other one.
     pub turn: u64,
     /// Rules whose fast pattern was seen, but not the rest; with the place of the pattern's end.

@@ -20,7 +20,7 @@ use super::urgent::Urgent;
 use super::{Direction, Findings, Hold, Judgement, Seen, StreamMemory};
 use crate::content::Watch;
 use crate::decode::{Events, Tcp, View};
-use crate::detect::{self, FlowFacts, FlowVerdict, Inspection, Step, StreamBytes, Verdict, oriented};
+use crate::detect::{self, FlowFacts, FlowVerdict, Inspection, Look, Step, StreamBytes, Verdict, oriented};
 use crate::event::Tuple;
 use crate::scan::Scan;
 pub use watched::Watched;
@@ -363,7 +363,7 @@ impl FlowInspect {
         let stream = grown_from.map(|from| {
             let (text, at) = side.stream.bytes(from.saturating_sub(lookback));
             let fresh = usize::try_from(from.saturating_sub(at)).unwrap_or(usize::MAX).min(text.len());
-            StreamBytes { text, at: at.saturating_sub(start), fresh, gap: 0, end }
+            StreamBytes { text, at: at.saturating_sub(start), fresh, gap: 0, end, look: Look::Now }
         });
         let stream_bytes = [0, 1].map(|side: usize| self.sides.get(side).map_or(0, |side| side.stream.length()));
         let facts = FlowFacts { stream_bytes, ..seen.flow };
@@ -391,7 +391,8 @@ impl FlowInspect {
             // The same bytes once more, as an application reads them that has the urgent ones apart.
             let mut text = std::mem::take(&mut memory.text);
             let left_out = side.urgent.leave_out(start + stream.at, stream.text, &mut text);
-            let stream = StreamBytes { text: &text, at: stream.at + left_out, fresh: 0, gap: 0, end: false };
+            let stream =
+                StreamBytes { text: &text, at: stream.at + left_out, fresh: 0, gap: 0, end: false, look: Look::Now };
             let again = Step { stream: Some(stream), packet: false, ..step };
             let mut told = Told { findings, tells, beside: Beside::default(), store: None };
             self.inspection.look_again(&again, &mut memory.shared, &mut found, &mut told);

@@ -1,6 +1,6 @@
 //! One direction's bytes: order, overlaps, holes, urgent bytes, bounds.
 
-use super::super::stream::{Bytes, Manner};
+use super::super::stream::{Bytes, Manner, Rules};
 use super::*;
 
 fn manner(inline: bool, overlap: Overlap) -> Manner {
@@ -11,7 +11,7 @@ fn manner(inline: bool, overlap: Overlap) -> Manner {
 fn drain(bytes: &mut Bytes) -> Vec<u8> {
     let end = bytes.next();
     let text = bytes.ready(end, 0).map(|ready| ready.text[ready.fresh..].to_vec()).unwrap_or_default();
-    bytes.handed_on(end, 0);
+    bytes.handed_on(end, 0, Rules::Looked);
     text
 }
 
@@ -63,7 +63,7 @@ fn overlaps_of_bytes_in_order_are_settled_until_they_are_handed_on() {
     let mut bytes = Bytes::default();
     bytes.take(0, b"abcdef", &last);
     assert!(bytes.take(2, b"XY", &last).conflicts);
-    bytes.handed_on(3, 0);
+    bytes.handed_on(3, 0, Rules::Looked);
     assert!(bytes.take(2, b"12", &last).conflicts);
     assert_eq!(drain(&mut bytes), b"2ef");
     let mut bytes = Bytes::default();
@@ -130,7 +130,7 @@ fn what_was_handed_on_is_at_hand_for_a_while_and_then_forgotten() {
         bytes.take(n * 100, &[n as u8; 100], &m);
         let ready = bytes.ready(u64::MAX, 1000).unwrap();
         assert_eq!((ready.fresh, ready.at), (1000.min(n as usize * 100), (n * 100).saturating_sub(1000)));
-        bytes.handed_on(u64::MAX, 1000);
+        bytes.handed_on(u64::MAX, 1000, Rules::Looked);
         assert!(bytes.memory() < 20_000);
     }
 }

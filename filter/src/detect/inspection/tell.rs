@@ -8,7 +8,7 @@ use super::Inspection;
 use crate::app::Mark;
 use crate::decode::View;
 use crate::detect::judge::oriented;
-use crate::detect::{Alert, AppFacts, Direction, Findings, Marked, Scene, Shared, Sink, Step, log};
+use crate::detect::{Alert, AppFacts, Direction, Findings, Look, Marked, Scene, Shared, Sink, Step, log};
 
 /// Alerts on packets that show the same transaction.
 const GUESSES: u32 = 4;
@@ -40,7 +40,10 @@ impl Inspection {
             let transaction = told.matched.transaction.or(guessed);
             let transaction = transaction.and_then(|(parser, number)| self.transaction(parser, number));
             let payload = match (&step.stream, told.matched.stream) {
-                (Some(stream), Some(_)) => stream.text,
+                (Some(stream), Some(_)) => match stream.look {
+                    Look::From(waited) => stream.text.get(waited..).unwrap_or(stream.text),
+                    Look::Now | Look::Later => stream.text,
+                },
                 _ => step.view.payload,
             };
             let turned;

@@ -9,7 +9,8 @@ use weir_wire::Instant;
 use crate::app::Settings;
 use crate::decode::View;
 use crate::detect::{
-    Alert, Direction, Findings, FlowFacts, Inspection, Program, ProgramSettings, Scene, Shared, Sink, Step, StreamBytes,
+    Alert, Direction, Findings, FlowFacts, Inspection, Look, Program, ProgramSettings, Scene, Shared, Sink, Step,
+    StreamBytes,
 };
 use crate::event::Tuple;
 
@@ -66,7 +67,8 @@ impl Conversation {
         self.streams[way as usize].extend_from_slice(payload);
         let text = self.streams[way as usize].clone();
         let from = at.saturating_sub(self.inspection.lookback());
-        let stream = StreamBytes { text: &text[from..], at: from as u64, fresh: at - from, gap: 0, end: false };
+        let stream =
+            StreamBytes { text: &text[from..], at: from as u64, fresh: at - from, gap: 0, end: false, look: Look::Now };
         let stream = (self.tuple.protocol == 6 && !payload.is_empty()).then_some(stream);
         self.step(way, payload, stream)
     }

@@ -1,0 +1,92 @@
+//! What rules wait for: the end of a message, a packet that goes its way, the bytes of a body.
+
+use super::*;
+use crate::app::http2::tests::{frame, literal};
+
+const ASK: &[u8] = b"GET /a HTTP/1.1\r\nHost: secret\r\n\r\n";
+
+fn opened(lab: &mut Lab) {
+    lab.packet(&tcp(true, SYN, 100, 0, b""));
+    lab.packet(&tcp(false, SYN | ACK, 500, 101, b""));
+    lab.packet(&tcp(true, ACK, 101, 501, b""));
+}
+
+#[test]
+fn rules_on_payloads_look_once_a_request_is_complete_with_a_packet_that_goes_its_way() {
+    let mut lab = Lab::ruled("alert tcp any any -> any any (flow:to_server; content:\"secret\"; sid:1;)");
+    opened(&mut lab);
+    let (head, rest) = ASK.split_at(30);
+    lab.packet(&tcp(true, PSH | ACK, 101, 501, head));
+    lab.packet(&tcp(false, ACK, 501, 131, b""));
+    lab.packet(&tcp(true, PSH | ACK, 131, 501, rest));
+    assert_eq!(lab.alerts(), [], "the request is not complete");
+    let after = 101 + ASK.len() as u32;
+    lab.packet(&tcp(false, PSH | ACK, 501, after, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"));
+    assert_eq!(lab.alerts(), [], "the packet goes the other way");
+    lab.packet(&tcp(true, ACK, after, 539, b""));
+    assert_eq!(lab.alerts(), [1]);
+    lab.end();
+    assert_eq!(lab.alerts(), []);
+}
+
+#[test]
+fn what_waits_is_looked_at_when_there_is_much_of_it_and_at_the_end() {
+    for (sent, told) in [(300, &[][..]), (3000, &[1])] {
+        let mut lab = Lab::ruled("alert tcp any any -> any any (flow:to_server; content:\"secret\"; sid:1;)");
+        opened(&mut lab);
+        let said = [b"GET /secret".as_slice(), &vec![b'a'; sent]].concat();
+        lab.packet(&tcp(true, PSH | ACK, 101, 501, &said));
+        let after = 101 + said.len() as u32;
+        lab.packet(&tcp(false, ACK, 501, after, b""));
+        lab.packet(&tcp(true, PSH | ACK, after, 501, b"b"));
+        assert_eq!(lab.alerts(), told, "{sent}");
+        lab.end();
+        assert_eq!(lab.alerts(), if told.is_empty() { &[1][..] } else { &[] }, "{sent}");
+    }
+}
+
+#[test]
+fn bodies_of_http_2_are_files() {
+    let mut lab = Lab::ruled(
+        "alert http any any -> any any (file.data; content:\"secret\"; sid:1;)\n\
+         alert http any any -> any any (file.name; content:\"/page\"; sid:2;)\n\
+         alert http any any -> any any (file.data; content:\"nothing\"; sid:3;)",
+    );
+    opened(&mut lab);
+    let asked = [literal(":method", "GET"), literal(":path", "/page"), literal(":authority", "h")].concat();
+    let asked = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), frame(4, 0, 0, b""), frame(1, 5, 1, &asked)].concat();
+    let answered = [frame(4, 0, 0, b""), frame(1, 4, 1, &literal(":status", "200")), frame(0, 1, 1, b"a secret page")];
+    let answered = answered.concat();
+    lab.packet(&tcp(true, PSH | ACK, 101, 501, &asked));
+    let (after, end) = (101 + asked.len() as u32, 501 + answered.len() as u32);
+    lab.packet(&tcp(false, PSH | ACK, 501, after, &answered));
+    lab.packet(&tcp(true, ACK, after, end, b""));
+    lab.packet(&tcp(false, ACK, end, after, b""));
+    assert_eq!(
+        lab.count(&["\"event_type\":\"fileinfo\"", "\"filename\":\"/page\"", "\"size\":13"]),
+        1,
+        "{}",
+        lab.lines
+    );
+    lab.end();
+    assert_eq!(lab.alerts(), [1, 2]);
+}
+
+#[test]
+fn checksums_are_compared_though_bad_ones_are_let_pass() {
+    let text = "alert udp any any -> any any (udpv4-csum:invalid; sid:1;)";
+    for (setting, told) in [("checksum", &[1][..]), ("pcap-file.checksum-checks", &[])] {
+        let value = if setting == "checksum" { "none" } else { "no" };
+        let program = Arc::clone(&Lab::ruled(text).capture.core.program);
+        let mut lab = Lab::new(&[(setting, value)], false);
+        let settings = lab.capture.core.settings.clone();
+        let shared = Shared::new(crate::app::Settings::default(), false);
+        let options = Options([(setting.to_owned(), value.to_owned())].into());
+        lab.capture = Capture::new(Settings::from_options(&options, false), program, shared);
+        assert!(!settings.decode.checksums, "nothing asks for them");
+        let mut bad = udp((CLIENT, 4000), (SERVER, 9), b"x");
+        bad[26] = 0x12;
+        lab.packet(&bad);
+        assert_eq!(lab.alerts(), told, "{setting}");
+    }
+}
