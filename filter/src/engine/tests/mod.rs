@@ -30,7 +30,7 @@ use std::time::Duration;
 use weir_wire::numbers::*;
 use weir_wire::{DropReason, Epoch, Instant, Packet, Pool, PortId, SwitchId};
 
-use super::{Carried, Engine, Entered, Inspected, Leaves, Limits, Why};
+use super::{Carried, Engine, Entered, FlowName, Inspected, Leaves, Limits, Why};
 use crate::event::Event;
 use crate::policy::{Policy, spec};
 use crate::testing::{A4, B4, Frame, Seg};
