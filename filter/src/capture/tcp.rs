@@ -304,13 +304,7 @@ impl Core {
     ) -> bool {
         let Some(mut session) = flow.session.take() else { return false };
         let established = self.established;
-        let closing = matches!(
-            session.state,
-            super::session::State::LastAck
-                | super::session::State::CloseWait
-                | super::session::State::Closing
-                | super::session::State::Closed
-        );
+        let closing = is_closing(session.state);
         let lookback = flow.inspection.as_ref().map_or(0, |inspection| inspection.lookback());
         let inline = self.settings.stream.inline;
         let depth = self.settings.stream.depth;
@@ -389,6 +383,12 @@ impl Core {
 /// A packet that stands for the end of a flow.
 fn flushing(flow: &Flow, way: Direction) -> View<'static> {
     View { time: flow.last, tuple: Some(flow.tuple_of(way)), source: Source::Flush, link: Link::Raw, ..View::default() }
+}
+
+/// Little more will come.
+fn is_closing(state: super::session::State) -> bool {
+    use super::session::State::{CloseWait, Closed, Closing, LastAck};
+    matches!(state, LastAck | CloseWait | Closing | Closed)
 }
 
 /// Protocols whose streams are followed to their end.

@@ -391,8 +391,7 @@ impl FlowInspect {
             // The same bytes once more, as an application reads them that has the urgent ones apart.
             let mut text = std::mem::take(&mut memory.text);
             let left_out = side.urgent.leave_out(start + stream.at, stream.text, &mut text);
-            let stream =
-                StreamBytes { text: &text, at: stream.at + left_out, fresh: 0, gap: 0, end: false, look: Look::Now };
+            let stream = StreamBytes { text: &text, at: stream.at + left_out, fresh: 0, end: false, ..*stream };
             let again = Step { stream: Some(stream), packet: false, ..step };
             let mut told = Told { findings, tells, beside: Beside::default(), store: None };
             self.inspection.look_again(&again, &mut memory.shared, &mut found, &mut told);
