@@ -14,7 +14,6 @@ use weir_wire::{InterfaceId, Packet, PortId, SwitchId, Template, Vid};
 use crate::bridge::{Bridge, Destination, Port};
 use crate::router::Routers;
 use crate::router::short::{Edit, NextHops};
-use crate::stages::Way;
 use crate::vlan::Tagging;
 
 /// Ways between which a packet's own is looked for; with more at a time it asks anew.
@@ -118,7 +117,7 @@ impl Paths {
     /// which is put among the others. `at` is its place in the burst. Finds its headers, counts it and gives it its VLAN and
     /// its hash.
     #[inline]
-    pub fn follow(&mut self, at: usize, packet: &mut Packet) -> Option<Way> {
+    pub fn follow(&mut self, at: usize, packet: &mut Packet) -> Option<(u32, u32, SwitchId)> {
         let last = self.last.as_mut().filter(|last| last.path >= self.fresh && last.port == packet.port)?;
         if !packet.parse_like(&last.template) {
             return None;
@@ -141,7 +140,7 @@ impl Paths {
                 (self.names.len() - 1) as u32
             }
         };
-        Some(Way { path: last.path as u32, name, switch: path.switch })
+        Some((last.path as u32, name, path.switch))
     }
 
     /// Makes the last of the names one that is empty; its number.

@@ -10,7 +10,7 @@ use weir_wire::{DropReason, Packet, PortId, SwitchId};
 
 use crate::path::Paths;
 use crate::router::short::Zone;
-use crate::stages::{Lane, Walk, Way};
+use crate::stages::{Lane, Onward, Walk};
 use crate::vlan::Tagging;
 
 /// Packets that leave one after the other by the same port.
@@ -63,13 +63,13 @@ impl Walk<'_> {
     pub(crate) fn run(&mut self, packets: &[Packet], lanes: &[Lane], paths: &mut Paths) -> Run {
         let mut run = Run::default();
         for (packet, lane) in packets.iter().zip(lanes) {
-            let carried = match lane {
-                Lane::Edge(way) => self.carry_routed(packet, (*way, Zone::Edge), paths, &mut run),
-                Lane::Common(way) if way.switch.is_zone() => {
-                    self.carry_routed(packet, (*way, Zone::Plain), paths, &mut run)
+            let carried = match lane.onward {
+                Onward::Edge => self.carry_routed(packet, (lane, Zone::Edge), paths, &mut run),
+                Onward::Common if lane.switch.is_zone() => {
+                    self.carry_routed(packet, (lane, Zone::Plain), paths, &mut run)
                 }
-                Lane::Common(way) => self.carry_bridged(packet, *way, paths, &mut run),
-                Lane::Long(_) | Lane::Refused(_) | Lane::Taken => false,
+                Onward::Common => self.carry_bridged(packet, lane, paths, &mut run),
+                Onward::Long | Onward::Refused(_) | Onward::Taken => false,
             };
             if !carried {
                 break;
@@ -81,14 +81,14 @@ impl Walk<'_> {
 
     /// Stops 4 to 6 for a packet of a settled flow on a switch: adds its leave to the run.
     #[inline]
-    fn carry_bridged(&mut self, packet: &Packet, way: Way, paths: &mut Paths, run: &mut Run) -> bool {
-        let path = way.path as usize;
+    fn carry_bridged(&mut self, packet: &Packet, lane: &Lane, paths: &mut Paths, run: &mut Run) -> bool {
+        let path = lane.path as usize;
         let destination = paths.destination(path, packet, self.now_s, self.bridge, self.to);
         let Some((to, Tagging::Untagged)) = destination else { return false };
         if !(run.leaves.is_empty() || run.to == to && paths.edits.is_empty()) {
             return false;
         }
-        let Some(name) = paths.names.get(way.name as usize) else { return false };
+        let Some(name) = paths.names.get(lane.name as usize) else { return false };
         match self.engine.carry(self.now, packet, name, to, &mut run.leaves) {
             Carried::On => {
                 if paths.is_fast(path) {
@@ -96,7 +96,7 @@ impl Walk<'_> {
                 }
             }
             Carried::First => {
-                if !self.begin_bridged(packet, (way.switch, name), to, run) {
+                if !self.begin_bridged(packet, (lane.switch, name), to, run) {
                     return false;
                 }
             }

@@ -31,32 +31,50 @@ use crate::{Fabric, Strays, coarse};
 /// What the door of a switch says.
 pub(crate) type Admission = Result<SwitchId, DropReason>;
 
-/// What the first pass leaves for the last. A few bytes: what is larger is put together in one place and moved to another,
-/// and a processor that reads in one piece what it has just written in several waits for it.
+/// What the first pass leaves for the last. A few plain fields, which are written where they stay: a value that is put together
+/// in one place and moved to another is read in one piece just after it was written in several, and the processor waits for it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Lane {
-    /// A packet of a common kind.
-    Common(Way),
+pub(crate) struct Lane {
+    pub onward: Onward,
+    /// The switch it is on; of those that were admitted.
+    pub switch: SwitchId,
+    /// Its way among [`Paths`]; of packets of a common kind.
+    pub path: u32,
+    /// The name of its flow among [`Paths::names`]; of packets of a common kind.
+    pub name: u32,
+}
+
+/// How a packet goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Onward {
+    /// It is of a common kind.
+    Common,
     /// The same in a zone whose routers translate. The flow has no name where no binding gives the packet its inside
     /// destination.
-    Edge(Way),
+    Edge,
     /// Any other that was admitted.
-    Long(SwitchId),
+    Long,
     /// It may not come in.
     Refused(DropReason),
     /// It was for the switch itself, which has read it.
     Taken,
 }
 
-/// What is known of a packet of a common kind.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Way {
-    /// Its way, among [`Paths`].
-    pub path: u32,
-    /// The name of its flow, among [`Paths::names`].
-    pub name: u32,
-    /// The switch it is on.
-    pub switch: SwitchId,
+impl Lane {
+    /// Of a packet of a common kind.
+    #[inline]
+    pub fn common(is_edge: bool, switch: SwitchId, path: u32, name: u32) -> Lane {
+        Lane { onward: if is_edge { Onward::Edge } else { Onward::Common }, switch, path, name }
+    }
+
+    fn long(switch: SwitchId) -> Lane {
+        Lane { onward: Onward::Long, switch, path: 0, name: 0 }
+    }
+
+    /// Of a packet that was not admitted.
+    fn outside(onward: Onward) -> Lane {
+        Lane { onward, switch: SwitchId(0), path: 0, name: 0 }
+    }
 }
 
 impl Fabric {
@@ -144,11 +162,8 @@ impl Walk<'_> {
     /// Stop 3, the door of the switch, and the name of the flow.
     #[inline]
     fn arrive(&mut self, at: usize, packet: &mut Packet, paths: &mut Paths, origin: &dyn Origin) -> Lane {
-        if let Some(way) = paths.follow(at, packet) {
-            return match way.switch.is_zone() && !self.nat.is_idle() {
-                true => Lane::Edge(way),
-                false => Lane::Common(way),
-            };
+        if let Some((path, name, switch)) = paths.follow(at, packet) {
+            return Lane::common(switch.is_zone() && !self.nat.is_idle(), switch, path, name);
         }
         self.arrive_first(at, packet, paths, origin)
     }
@@ -170,10 +185,10 @@ impl Walk<'_> {
                         self.bridge.mark(packet);
                     }
                     self.engine.prepare(packet, switch);
-                    Lane::Long(switch)
+                    Lane::long(switch)
                 }
-                Err(DropReason::ReservedAddress) if self.takes(packet) => Lane::Taken,
-                Err(reason) => Lane::Refused(reason),
+                Err(DropReason::ReservedAddress) if self.takes(packet) => Lane::outside(Onward::Taken),
+                Err(reason) => Lane::outside(Onward::Refused(reason)),
             };
         }
         let path = match paths.find(packet) {
@@ -185,7 +200,7 @@ impl Walk<'_> {
                 }
                 Err(reason) => {
                     paths.interrupt();
-                    return Lane::Refused(reason);
+                    return Lane::outside(Onward::Refused(reason));
                 }
             },
         };
@@ -197,8 +212,8 @@ impl Walk<'_> {
             // Every one of them is looked at.
             paths.interrupt();
             return match packet.is_whole() || origin.fill(packet, self.pool) {
-                true => Lane::Long(switch),
-                false => Lane::Refused(DropReason::NoBuffer),
+                true => Lane::long(switch),
+                false => Lane::outside(Onward::Refused(DropReason::NoBuffer)),
             };
         }
         let is_edge = switch.is_zone() && !self.nat.is_idle();
@@ -217,8 +232,7 @@ impl Walk<'_> {
         if inward != 0 {
             paths.bound.push(Bound { at, hash: inward, again: false });
         }
-        let way = Way { path: path as u32, name, switch };
-        if is_edge { Lane::Edge(way) } else { Lane::Common(way) }
+        Lane::common(is_edge, switch, path as u32, name)
     }
 
     /// Gives the packets of a burst that come to routers which translate their inside destinations, as far as bindings
@@ -228,8 +242,10 @@ impl Walk<'_> {
         let mut before: Option<(Inward, FlowName)> = None;
         let Paths { bound, names, .. } = paths;
         for Bound { at, hash, again } in bound.drain(..) {
-            let (Some(packet), Some(Lane::Edge(way))) = (burst.get_mut(at), lanes.get(at)) else { continue };
-            let Some(name) = names.get_mut(way.name as usize) else { continue };
+            let (Some(packet), Some(lane)) = (burst.get_mut(at), lanes.get(at)) else { continue };
+            let Some(name) = names.get_mut(lane.name as usize).filter(|_| lane.onward == Onward::Edge) else {
+                continue;
+            };
             if again && let Some((inward, known)) = &before {
                 if self.nat.inward_again(self.now, packet, inward) {
                     packet.hash = known.hash();
@@ -237,8 +253,8 @@ impl Walk<'_> {
                 }
                 continue;
             }
-            before = self.nat.inward_known(self.now, way.switch, packet, hash).map(|inward| {
-                self.engine.name(packet, way.switch, name);
+            before = self.nat.inward_known(self.now, lane.switch, packet, hash).map(|inward| {
+                self.engine.name(packet, lane.switch, name);
                 (inward, *name)
             });
         }
@@ -250,7 +266,7 @@ impl Walk<'_> {
         let counters = self.counters(packet.port);
         counters.received += 1;
         counters.received_bytes += packet.len() as u64;
-        Lane::Refused(DropReason::NoBuffer)
+        Lane::outside(Onward::Refused(DropReason::NoBuffer))
     }
 
     /// The door of the switch: headers, VLAN, source address.
@@ -296,19 +312,17 @@ impl Walk<'_> {
             self.send_run(run, rest.by_ref(), paths);
             self.send_what_began(began);
             let (Some(mut packet), Some(lane)) = (rest.next(), lanes.get(at)) else { return };
-            match lane {
+            match lane.onward {
                 _ if let Some(why) = refused => {
                     self.end(packet, why);
                     self.send_originated();
                 }
-                Lane::Common(..) | Lane::Edge(..) if !packet.is_whole() && !origin.fill(&mut packet, self.pool) => {
+                Onward::Common | Onward::Edge if !packet.is_whole() && !origin.fill(&mut packet, self.pool) => {
                     self.end(packet, Why::reason(DropReason::NoBuffer));
                 }
-                Lane::Common(Way { switch, .. }) | Lane::Edge(Way { switch, .. }) | Lane::Long(switch) => {
-                    self.forward(packet, *switch);
-                }
-                Lane::Refused(reason) => self.end(packet, Why::reason(*reason)),
-                Lane::Taken => self.taken(packet),
+                Onward::Common | Onward::Edge | Onward::Long => self.forward(packet, lane.switch),
+                Onward::Refused(reason) => self.end(packet, Why::reason(reason)),
+                Onward::Taken => self.taken(packet),
             }
             paths.hops.forget();
             at += 1;

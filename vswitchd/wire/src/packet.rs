@@ -209,13 +209,7 @@ impl Packet {
     /// frame; it is for `parse` then.
     #[inline]
     pub fn parse_common(&mut self) -> bool {
-        match plain::headers(self.buffer.bytes(), self.len(), self.offload) {
-            Some(headers) => {
-                self.headers = headers;
-                true
-            }
-            None => false,
-        }
+        plain::headers(self.buffer.bytes(), self.len(), self.offload, &mut self.headers).is_some()
     }
 
     /// What [`Packet::parse_common`] has found in this packet, for those that follow it. `None` for kinds that are not held
@@ -232,12 +226,6 @@ impl Packet {
         if self.offload != Offload::default() {
             return false;
         }
-        match template.apply(self.buffer.bytes(), self.len()) {
-            Some(headers) => {
-                self.headers = headers;
-                true
-            }
-            None => false,
-        }
+        template.apply(self.buffer.bytes(), self.len(), &mut self.headers).is_some()
     }
 }

@@ -16,19 +16,17 @@ const V4_L4: usize = 34;
 /// The same for IPv6.
 const V6_L4: usize = 54;
 
-/// The headers of a frame of `whole` bytes that begins with `frame`.
+/// Writes the headers of a frame of `whole` bytes that begins with `frame` where they are to stand. `None` says nothing about
+/// the frame, and the headers mean nothing.
 #[inline]
-pub(crate) fn headers(frame: &[u8], whole: usize, offload: Offload) -> Option<Headers> {
+pub(crate) fn headers(frame: &[u8], whole: usize, offload: Offload, to: &mut Headers) -> Option<()> {
     let ethernet: &[u8; IPV4_AT + 1] = frame.first_chunk()?;
-    let found = match *ethernet {
-        [.., 0x08, 0x00, 0x45] => ipv4(frame, whole)?,
-        [.., 0x86, 0xdd, version] if version >> 4 == 6 => ipv6(frame, whole)?,
+    match *ethernet {
+        [.., 0x08, 0x00, 0x45] => ipv4(frame, whole, to)?,
+        [.., 0x86, 0xdd, version] if version >> 4 == 6 => ipv6(frame, whole, to)?,
         _ => return None,
-    };
-    if offload != Offload::default() && parse::marks(offload, &found).is_err() {
-        return None;
     }
-    Some(found)
+    if offload == Offload::default() { Some(()) } else { parse::marks(offload, to).ok() }
 }
 
 /// What the headers of a packet say, for those that follow it to be held against: packets of one flow differ in little.
@@ -54,10 +52,10 @@ impl Template {
         Some(Template { link: *link, kind: *kind, ends: *rest.get(2..)?.first_chunk()?, headers: *headers })
     }
 
-    /// The headers of a frame of `whole` bytes without marks, where they differ from these in lengths, TCP's own fields,
-    /// identification and checksums only; what [`headers`] would find. `None` says nothing about the frame.
+    /// Writes the headers of a frame of `whole` bytes without marks, where they differ from these in lengths, TCP's own
+    /// fields, identification and checksums only; what [`headers`] would find. `None` says nothing about the frame.
     #[inline]
-    pub(crate) fn apply(&self, frame: &[u8], whole: usize) -> Option<Headers> {
+    pub(crate) fn apply(&self, frame: &[u8], whole: usize, to: &mut Headers) -> Option<()> {
         let head: &[u8; V4_L4 + 8] = frame.first_chunk()?;
         let (link, rest) = head.split_first_chunk::<16>()?;
         let (kind, rest) = rest.get(4..)?.split_first_chunk::<4>()?;
@@ -71,12 +69,13 @@ impl Template {
             return None;
         }
         let (tcp_flags, payload) = transport(frame, V4_L4, ip[9], end)?;
-        Some(Headers { tcp_flags, payload, end: end as u32, ..self.headers })
+        *to = Headers { tcp_flags, payload, end: end as u32, ..self.headers };
+        Some(())
     }
 }
 
 #[inline]
-fn ipv4(frame: &[u8], whole: usize) -> Option<Headers> {
+fn ipv4(frame: &[u8], whole: usize, to: &mut Headers) -> Option<()> {
     let head: &[u8; V4_L4 + 8] = frame.first_chunk()?;
     let ip: &[u8; 20] = head.get(IPV4_AT..)?.first_chunk()?;
     let total = usize::from(u16::from_be_bytes([ip[2], ip[3]]));
@@ -87,7 +86,7 @@ fn ipv4(frame: &[u8], whole: usize) -> Option<Headers> {
         return None;
     }
     let (tcp_flags, payload) = transport(frame, V4_L4, ip[9], end)?;
-    Some(Headers {
+    *to = Headers {
         l3_kind: L3::Ipv4,
         fragment: Fragment::No,
         protocol: ip[9],
@@ -98,11 +97,12 @@ fn ipv4(frame: &[u8], whole: usize) -> Option<Headers> {
         l4: V4_L4 as u16,
         payload,
         end: end as u32,
-    })
+    };
+    Some(())
 }
 
 #[inline]
-fn ipv6(frame: &[u8], whole: usize) -> Option<Headers> {
+fn ipv6(frame: &[u8], whole: usize, to: &mut Headers) -> Option<()> {
     let head: &[u8; V6_L4 + 8] = frame.first_chunk()?;
     let length = usize::from(u16::from_be_bytes([head[18], head[19]]));
     let end = V6_L4 + length;
@@ -110,7 +110,7 @@ fn ipv6(frame: &[u8], whole: usize) -> Option<Headers> {
         return None;
     }
     let (tcp_flags, payload) = transport(frame, V6_L4, head[20], end)?;
-    Some(Headers {
+    *to = Headers {
         l3_kind: L3::Ipv6,
         fragment: Fragment::No,
         protocol: head[20],
@@ -121,7 +121,8 @@ fn ipv6(frame: &[u8], whole: usize) -> Option<Headers> {
         l4: V6_L4 as u16,
         payload,
         end: end as u32,
-    })
+    };
+    Some(())
 }
 
 /// TCP's flags (0 for UDP), and where the data begin.
@@ -150,6 +151,16 @@ mod tests {
     use crate::TcpFields;
     use crate::build::frames::{Ends, tagged, tcp, udp};
 
+    fn parsed(frame: &[u8], whole: usize) -> Option<Headers> {
+        let mut to = Headers::default();
+        super::headers(frame, whole, Offload::default(), &mut to).map(|()| to)
+    }
+
+    fn applied(template: &Template, frame: &[u8], whole: usize) -> Option<Headers> {
+        let mut to = Headers::default();
+        template.apply(frame, whole, &mut to).map(|()| to)
+    }
+
     fn frames() -> Vec<Vec<u8>> {
         let mut all = Vec::new();
         for ends in [Ends::ipv4(1, 2), Ends::ipv6(1, 2)] {
@@ -163,31 +174,31 @@ mod tests {
     #[test]
     fn the_common_frames_are_accepted_with_the_headers_of_the_full_pass() {
         for frame in frames() {
-            let found = headers(&frame, frame.len(), Offload::default());
+            let found = parsed(&frame, frame.len());
             assert_eq!(found, parse::plain(&frame));
             assert!(found.is_some());
             // The first bytes suffice where the rest is only spoken of.
             let head = frame.get(..128).unwrap_or(&frame);
-            assert_eq!(headers(head, frame.len(), Offload::default()), found);
+            assert_eq!(parsed(head, frame.len()), found);
         }
-        assert_eq!(headers(&tagged(&frames()[0], 7, 0), 1000, Offload::default()), None);
+        assert_eq!(parsed(&tagged(&frames()[0], 7, 0), 1000), None);
     }
 
     #[test]
     fn a_frame_like_the_one_before_has_the_headers_of_the_full_pass_and_any_other_is_left_alone() {
         let (mut alike, mut unlike) = (0, 0);
         for frame in frames() {
-            let Some(found) = headers(&frame, frame.len(), Offload::default()) else { panic!() };
+            let Some(found) = parsed(&frame, frame.len()) else { panic!() };
             let Some(template) = Template::new(&frame, &found) else {
                 assert_eq!(found.l3_kind, L3::Ipv6);
                 continue;
             };
-            assert_eq!(template.apply(&frame, frame.len()), Some(found));
+            assert_eq!(applied(&template, &frame, frame.len()), Some(found));
             for at in 0..frame.len().min(80) {
                 for value in [0, 1, 4, 5, 6, 0x0f, 0x45, 0x46, 0x50, 0x60, 0x7f, 0x80, 0xf0, 0xff] {
                     let mut changed = frame.clone();
                     changed[at] = value;
-                    match template.apply(&changed, changed.len()) {
+                    match applied(&template, &changed, changed.len()) {
                         Some(found) => {
                             assert_eq!(Some(found), parse::plain(&changed), "byte {at} is {value}");
                             let same = |range: std::ops::Range<usize>| changed.get(range.clone()) == frame.get(range);
@@ -199,7 +210,7 @@ mod tests {
                 }
             }
             for len in 0..frame.len() {
-                let found = template.apply(&frame[..len], len);
+                let found = applied(&template, &frame[..len], len);
                 assert!(found.is_none() || found == parse::plain(&frame[..len]), "cut to {len}");
             }
         }
@@ -214,7 +225,7 @@ mod tests {
                 for value in [0, 1, 4, 5, 6, 0x0f, 0x45, 0x46, 0x50, 0x60, 0x7f, 0x80, 0xf0, 0xff] {
                     let mut changed = frame.clone();
                     changed[at] = value;
-                    if let Some(found) = headers(&changed, changed.len(), Offload::default()) {
+                    if let Some(found) = parsed(&changed, changed.len()) {
                         assert_eq!(Some(found), parse::plain(&changed), "byte {at} is {value}");
                         accepted += 1;
                     }
@@ -222,7 +233,7 @@ mod tests {
             }
             for len in 0..frame.len() {
                 let cut = &frame[..len];
-                let found = headers(cut, len, Offload::default());
+                let found = parsed(cut, len);
                 assert!(found.is_none() || found == parse::plain(cut), "cut to {len}");
             }
         }

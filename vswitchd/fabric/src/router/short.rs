@@ -23,7 +23,7 @@ use crate::nat::{Exit, Renaming};
 use crate::path::Paths;
 use crate::router::walk::Departure;
 use crate::run::Run;
-use crate::stages::{Walk, Way};
+use crate::stages::{Lane, Walk};
 use crate::vlan::Tagging;
 
 /// Entries by a few bits of the destination.
@@ -153,13 +153,13 @@ impl Walk<'_> {
     pub(crate) fn carry_routed(
         &mut self,
         packet: &Packet,
-        (way, zone): (Way, Zone),
+        (lane, zone): (&Lane, Zone),
         paths: &mut Paths,
         run: &mut Run,
     ) -> bool {
-        let Some(name) = paths.names.get(way.name as usize).copied() else { return false };
+        let Some(name) = paths.names.get(lane.name as usize).copied() else { return false };
         let name = &name;
-        let Some(at) = self.next_hop((way.path as usize, name), packet, paths) else { return false };
+        let Some(at) = self.next_hop((lane.path as usize, name), packet, paths) else { return false };
         let Some(next) = paths.hops.all.get_mut(at) else { return false };
         let joins = run.leaves.is_empty() || run.to == next.to && run.leaves.len() == paths.edits.len();
         if !joins || ttl(packet) <= next.hop.hops || !next.hop.takes(packet) {
