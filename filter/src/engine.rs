@@ -6,6 +6,7 @@ mod away;
 pub mod budget;
 mod carry;
 mod content;
+mod decided;
 mod deny;
 mod end;
 mod enter;
@@ -38,6 +39,7 @@ use crate::reject::Replies;
 use away::Away;
 pub use away::{FlowPlace, Offer};
 use budget::Budget;
+use decided::Decided;
 pub use carry::{Carried, FlowName, Leaves};
 use end::Sweep;
 use exits::Exits;
@@ -187,6 +189,7 @@ pub enum Inspected {
 #[derive(Debug)]
 pub struct Engine {
     policy: Arc<Policy>,
+    decided: Decided,
     programs: Programs,
     /// The first policy of those since which the content filter has had rules.
     watched_from: Epoch,
@@ -226,6 +229,7 @@ impl Engine {
     pub fn new(limits: Limits, seed: u64) -> Engine {
         Engine {
             policy: Arc::new(Policy::default()),
+            decided: Decided::default(),
             programs: Programs::default(),
             watched_from: Epoch::default(),
             counters: vec![RuleCounter::default()],
@@ -282,6 +286,7 @@ impl Engine {
             }
         }
         self.counters = counters;
+        self.decided.forget();
         self.holding.hurry();
         self.renew_sample();
         std::mem::replace(&mut self.policy, policy)

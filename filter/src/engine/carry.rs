@@ -68,6 +68,11 @@ impl Leaves {
         all
     }
 
+    /// Takes back the leave that was given last: its packet ends after all.
+    pub fn withdraw(&mut self) {
+        self.0 = self.0.saturating_sub(1);
+    }
+
     /// The packets that the leaves were given for, in order.
     #[inline]
     pub fn clear(self, packets: impl Iterator<Item = Packet>) -> impl Iterator<Item = Cleared> {

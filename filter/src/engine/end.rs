@@ -1,5 +1,7 @@
 //! How flows come and go: room in the table, time, ports that go away, people who end them.
 
+use std::time::Duration;
+
 use weir_wire::{DropReason, Instant, Packet, PortId, SwitchId};
 
 use super::Engine;
@@ -38,10 +40,15 @@ impl Sweep {
 }
 
 impl Engine {
-    /// Finds room for a flow and adds it. A port at its quota, or a full table, gives up another flow where there is
+    /// Finds room for a flow of this port, found by this hash, and adds it as `fill` writes it. A port at its quota, or a full table, gives up another flow where there is
     /// one that may go.
-    pub(super) fn admit(&mut self, now: Instant, flow: Flow) -> Result<u32, DropReason> {
-        let port = flow.owner;
+    #[inline]
+    pub(super) fn admit(
+        &mut self,
+        now: Instant,
+        (port, hash, idle): (PortId, u64, Duration),
+        fill: impl FnOnce(&mut Flow),
+    ) -> Result<u32, DropReason> {
         if self.flows_per_port > 0 && self.table.opened_by(port) >= self.flows_per_port {
             let victim = self.table.own_victim(port).ok_or(DropReason::FlowQuota)?;
             self.end(victim, "evicted");
@@ -50,8 +57,7 @@ impl Engine {
             let victim = self.table.victim_for(port).ok_or(DropReason::FlowTableFull)?;
             self.end(victim, "evicted");
         }
-        let due = now.after(flow.idle(&self.policy.settings().timeouts));
-        self.table.add(now, due, flow).map_err(|_| DropReason::FlowTableFull)
+        self.table.add(now, now.after(idle), hash, fill).map_err(|_| DropReason::FlowTableFull)
     }
 
     /// Flows that a port can open before others have to go.

@@ -1,15 +1,18 @@
 //! The first packet of a flow.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use weir_wire::checksum::verify_l4;
 use weir_wire::numbers::{TCP_FIN, TCP_RST, TCP_SYN};
 use weir_wire::{DropReason, Instant, Packet, SwitchId};
 
 use super::pass::{Passing, Refusal};
 use super::policy::ports_after;
+use super::quota::{Opening, is_half_open};
 use super::{Engine, Exits};
 use crate::flow::key::Key;
 use crate::flow::tcp::{Segment, Tcp};
-use crate::flow::{Flow, UNKNOWN_PORT};
+use crate::flow::{Flow, UNKNOWN_PORT, Ways, idle};
 use crate::inspect::Direction::{self, Original, Reply};
 use crate::policy::{Decision, Subject};
 use crate::spec::{Action, Mode};
@@ -21,6 +24,15 @@ struct Start {
     tcp: Option<Tcp>,
     /// The ways the packet may be going, the likelier first.
     ways: &'static [Direction],
+}
+
+/// What the policy has said of a first packet that may pass.
+struct Admitted {
+    decision: Decision,
+    /// The way it goes.
+    way: Direction,
+    /// Who opens the flow.
+    source: IpAddr,
 }
 
 impl Start {
@@ -54,26 +66,26 @@ impl Engine {
         from_low: bool,
         accepts: Option<Tcp>,
     ) -> Result<(), Refusal> {
-        if accepts.is_none() && self.takes_cookie(p, &key, from_low)? {
+        let proxied = accepts.is_none() && self.policy.accounts().has_proxies();
+        if proxied && self.takes_cookie(p, &key, from_low)? {
             return Err(DropReason::SynProxied.into());
         }
         let start = self.start(p.now, p.packet, &key, accepts)?;
-        let (decision, way) = self.admitted(p, &key, from_low, &start)?;
-        let source = key.tuple(from_low == (way == Original)).source;
-        if self.is_blocked(p.now, p.switch, p.packet.port, source) {
+        let admitted = self.admitted(p, &key, from_low, &start)?;
+        if self.is_blocked(p.now, p.switch, p.packet.port, admitted.source) {
             return Err(DropReason::SourceBlocked.into());
         }
-        if accepts.is_none() && self.answers_syn(p, &key, from_low) {
+        if proxied && self.answers_syn(p, &key, from_low) {
             return Err(DropReason::SynProxied.into());
         }
-        self.begin(p, (key, from_low), start, (decision, way))
+        self.begin(p, (key, from_low), start, admitted)
     }
 
     /// The same for a SYN of our own, in the name of a client whose handshake is complete.
     pub(super) fn open_for_client(&mut self, p: &mut Passing<'_, '_>, key: Key, from_low: bool) -> Result<(), Refusal> {
         let start = self.start(p.now, p.packet, &key, None)?;
-        let judged = self.admitted(p, &key, from_low, &start)?;
-        self.begin(p, (key, from_low), start, judged)
+        let admitted = self.admitted(p, &key, from_low, &start)?;
+        self.begin(p, (key, from_low), start, admitted)
     }
 
     /// A flow that may be begins.
@@ -82,31 +94,56 @@ impl Engine {
         p: &mut Passing<'_, '_>,
         (key, from_low): (Key, bool),
         start: Start,
-        (decision, way): (Decision, Direction),
+        Admitted { decision, way, source }: Admitted,
     ) -> Result<(), Refusal> {
-        let tcp = match (start.tcp, Segment::of(p.packet)) {
-            (Some(tcp), _) => tcp,
-            (None, Some(segment)) => Tcp::pick_up(way, &segment)?,
-            (None, None) => Tcp::default(),
+        let midstream = start.is_midstream();
+        let tcp = match start.tcp {
+            Some(tcp) => tcp,
+            None => match Segment::of(p.packet) {
+                Some(segment) => Tcp::pick_up(way, &segment)?,
+                None => Tcp::default(),
+            },
         };
-        let flow = Flow {
-            key,
-            tcp,
-            decision,
-            initiator_is_low: from_low == (way == Original),
-            midstream: start.is_midstream(),
-            owner: p.packet.port,
-            ports: ports_after([UNKNOWN_PORT; 2], way, p.packet.port, &p.exits),
-            epoch: self.policy.epoch(),
-            start: p.now,
-            last: p.now,
-            ..Flow::default()
-        };
-        self.within_quota(p.now, &flow)?;
-        let slot = self.admit(p.now, flow)?;
+        let owner = p.packet.port;
+        let half_open = is_half_open(&key, &tcp);
+        self.within_quota(p.now, &Opening { key, owner, half_open })?;
+        // Nobody looks into it, and its first packet says nothing but that it is there: it is settled as it is written.
+        let is_plain = way == Original
+            && !midstream
+            && decision.dscp.is_none()
+            && !self.may_look(decision)
+            && self.proxies.is_idle();
+        let ports = ports_after([UNKNOWN_PORT; 2], way, owner, &p.exits);
+        let (now, epoch, length) = (p.now, self.policy.epoch(), p.packet.len() as u64);
+        let idle = idle(&key, &tcp, false, &self.policy.settings().timeouts);
+        let slot = self.admit(now, (owner, self.table.hash(&key), idle), |flow| {
+            (flow.key, flow.tcp, flow.decision) = (key, tcp, decision);
+            flow.initiator_is_low = from_low == (way == Original);
+            (flow.midstream, flow.owner, flow.ports) = (midstream, owner, ports);
+            (flow.epoch, flow.start, flow.last) = (epoch, now, now);
+            if is_plain {
+                (flow.packets[0], flow.bytes[0]) = (1, length);
+                flow.settled = Ways::of([true; 2]);
+            }
+        })?;
         self.shadow_stands(slot);
         self.quota_begins(slot);
-        self.suspect_begins(p.now, slot);
+        self.suspect_begins(now, Who { switch: key.switch(), port: owner, address: source }, key.protocol());
+        if decision.log {
+            let number = self.table.at(slot).number;
+            self.teller.allow(now, p.packet, (p.switch, number), p.exits.sole(), decision.rule);
+        }
+        if is_plain { Ok(()) } else { self.look_at_first(p, slot, (decision, way), midstream) }
+    }
+
+    /// The first packet of a flow that was added: what looks into it, and what it does to its flow.
+    fn look_at_first(
+        &mut self,
+        p: &mut Passing<'_, '_>,
+        slot: u32,
+        (decision, way): (Decision, Direction),
+        midstream: bool,
+    ) -> Result<(), Refusal> {
         self.inspect_with(slot, decision, None);
         let flow = self.table.at(slot);
         if let Some(class) = self.overload_class(flow)
@@ -114,15 +151,11 @@ impl Engine {
         {
             self.shed(p, slot, stage);
         }
-        let flow = self.table.at(slot);
-        if decision.log {
-            self.teller.allow(p.now, p.packet, (p.switch, flow.number), p.exits.sole(), decision.rule);
-        }
-        if flow.inspect.is_some() {
+        if self.table.at(slot).inspect.is_some() {
             if !verify_l4(p.packet) {
                 return Err(Refusal::of(slot, DropReason::BadL4Checksum));
             }
-            self.content(p, slot, way, start.is_midstream())?;
+            self.content(p, slot, way, midstream)?;
         }
         self.move_on(p, slot, way, None);
         Ok(())
@@ -135,7 +168,7 @@ impl Engine {
         key: &Key,
         from_low: bool,
         start: &Start,
-    ) -> Result<(Decision, Direction), Refusal> {
+    ) -> Result<Admitted, Refusal> {
         let of = |way: Direction| Subject::of_flow(p.packet, p.switch, key.tuple(from_low == (way == Original)), way);
         let candidate = self.candidate(start, &p.exits, of);
         let mut refusal: Option<Decision> = None;
@@ -147,8 +180,9 @@ impl Engine {
                     if let Some(candidate) = candidate {
                         self.note_shadow(p, (&subject, way), (decision, candidate), 0);
                     }
-                    self.count_passed(p.now, &along(subject, way, p));
-                    return Ok((decision, way));
+                    self.count_passed(p.now, || along(subject, way, p));
+                    let source = subject.tuple.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |tuple| tuple.source);
+                    return Ok(Admitted { decision, way, source });
                 }
                 Err(decision) => refusal = refusal.or(Some(decision)),
             }

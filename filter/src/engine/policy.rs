@@ -69,13 +69,13 @@ impl Decision {
 impl Engine {
     /// Asks the policy about a flow's first packet, seen in one of its packets, for each exit.
     pub(super) fn judge(
-        &self,
+        &mut self,
         subject: Subject,
         direction: Direction,
         exits: &mut Exits<'_>,
     ) -> Result<Decision, Decision> {
-        let from = subject.from;
-        exits.choose(|to| self.policy.judge(&subject.between(pair(direction, from, to))))
+        let (from, policy, decided) = (subject.from, &self.policy, &mut self.decided);
+        exits.choose(|to| decided.judge(policy, &subject.between(pair(direction, from, to))))
     }
 
     /// Judges a known flow again, because its policy, one of its ports, or both changed. What passes is kept; a refusal
@@ -120,6 +120,12 @@ impl Engine {
         }
         self.inspect_with(slot, decision, Some(before));
         judged.map(|_| ())
+    }
+
+    /// Something may look into a flow that begins with this verdict.
+    #[inline]
+    pub(super) fn may_look(&self, decision: Decision) -> bool {
+        decision.program.is_some() || !self.policy.content().is_idle() || self.policy.scan().database.is_some()
     }
 
     /// Gives a flow the inspection that its verdict asks for, and takes away what it had where that is another.
@@ -203,7 +209,11 @@ impl Engine {
     }
 
     /// Counts the rules that handed a flow on to the tier that follows.
-    pub(super) fn count_passed(&mut self, now: Instant, subject: &Subject) {
+    pub(super) fn count_passed(&mut self, now: Instant, subject: impl FnOnce() -> Subject) {
+        if !self.policy.hands_on() {
+            return;
+        }
+        let subject = &subject();
         let counters = &mut self.counters;
         self.policy.passed(subject, |rule| {
             bump(counters, now, rule);

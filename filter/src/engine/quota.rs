@@ -10,7 +10,8 @@ use weir_wire::{DropReason, Instant, PortId};
 
 use super::Engine;
 use crate::event::Notice;
-use crate::flow::tcp::Phase;
+use crate::flow::key::Key;
+use crate::flow::tcp::{Phase, Tcp};
 use crate::flow::{Flow, UNKNOWN_PORT};
 use crate::policy::{Policy, Quota};
 
@@ -40,6 +41,16 @@ impl Standing {
             self.filled = now;
         }
     }
+}
+
+/// A flow that is to begin.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Opening {
+    pub key: Key,
+    /// The port that opens it.
+    pub owner: PortId,
+    /// It will wait half-open.
+    pub half_open: bool,
 }
 
 /// What is open, by account and by port.
@@ -108,14 +119,16 @@ impl Engine {
 
     /// Whether a port may open another flow. A port at its own limit of flows gives up one that nobody has answered, where
     /// it has one.
-    pub(super) fn within_quota(&mut self, now: Instant, flow: &Flow) -> Result<(), DropReason> {
-        if self.policy.accounts().of(flow.owner).is_empty() {
-            return Ok(());
-        }
+    #[inline]
+    pub(super) fn within_quota(&mut self, now: Instant, flow: &Opening) -> Result<(), DropReason> {
+        if self.policy.accounts().of(flow.owner).is_empty() { Ok(()) } else { self.within_accounts(now, flow) }
+    }
+
+    fn within_accounts(&mut self, now: Instant, flow: &Opening) -> Result<(), DropReason> {
         let policy = std::sync::Arc::clone(&self.policy);
         let accounts = policy.accounts();
         let places = accounts.of(flow.owner);
-        let opens_half = is_half_open(flow);
+        let opens_half = flow.half_open;
         for &place in places {
             let place = usize::from(place);
             let (Some(account), Some(standing)) = (accounts.list().get(place), self.quotas.accounts.get_mut(place))
@@ -152,7 +165,7 @@ impl Engine {
         Ok(())
     }
 
-    fn tell_limit(&mut self, now: Instant, flow: &Flow, place: usize, (which, limit): (usize, u32)) {
+    fn tell_limit(&mut self, now: Instant, flow: &Opening, place: usize, (which, limit): (usize, u32)) {
         let Some(account) = self.policy.accounts().list().get(place) else { return };
         let Some(standing) = self.quotas.accounts.get_mut(place) else { return };
         let Some(quiet) = standing.quiet.get_mut(which).filter(|quiet| now >= **quiet) else { return };
@@ -172,7 +185,7 @@ impl Engine {
     #[inline]
     pub(super) fn quota_begins(&mut self, slot: u32) {
         let flow = self.table.at_mut(slot);
-        let half = is_half_open(flow);
+        let half = is_half_open(&flow.key, &flow.tcp);
         let (owner, responder) = (flow.owner, flow.ports[1]);
         flow.half_open = half;
         if half {
@@ -261,6 +274,6 @@ impl Engine {
     }
 }
 
-fn is_half_open(flow: &Flow) -> bool {
-    flow.key.is_tcp() && flow.tcp.phase() == Phase::Handshake
+pub(super) fn is_half_open(key: &Key, tcp: &Tcp) -> bool {
+    key.is_tcp() && tcp.phase() == Phase::Handshake
 }

@@ -63,9 +63,9 @@ impl Engine {
     }
 
     /// A flow begins.
-    pub(super) fn suspect_begins(&mut self, now: Instant, slot: u32) {
-        let (who, tuple) = self.table.at(slot).who();
-        let Some(class) = class(tuple.protocol) else { return };
+    #[inline]
+    pub(super) fn suspect_begins(&mut self, now: Instant, who: Who, protocol: u8) {
+        let Some(class) = class(protocol) else { return };
         let found = self.prowlers.table.begun(now, who, class, &self.policy.settings().detection);
         self.tell_finding(now, found);
     }

@@ -139,19 +139,7 @@ impl Flow {
         if self.blocked || self.decision.refuses() {
             return timeouts.blocked;
         }
-        match self.key.protocol() {
-            _ if self.key.is_tcp() => match self.tcp.phase() {
-                Phase::Handshake => timeouts.tcp_handshake,
-                Phase::Established if self.answered => timeouts.tcp_established,
-                // Picked up in its midst, and only one side has been heard: anybody can make that up.
-                Phase::Established => timeouts.tcp_handshake,
-                Phase::Closing => timeouts.tcp_closing,
-            },
-            weir_wire::numbers::PROTOCOL_UDP if self.answered => timeouts.udp_stream,
-            weir_wire::numbers::PROTOCOL_UDP => timeouts.udp_single,
-            weir_wire::numbers::PROTOCOL_ICMP | weir_wire::numbers::PROTOCOL_ICMPV6 => timeouts.icmp,
-            _ => timeouts.other,
-        }
+        idle(&self.key, &self.tcp, self.answered, timeouts)
     }
 
     /// How dear it is by its state.
@@ -245,6 +233,24 @@ impl Flow {
         } else {
             "new"
         }
+    }
+}
+
+/// How long a flow that is allowed may be silent.
+#[inline]
+pub(crate) fn idle(key: &Key, tcp: &Tcp, answered: bool, timeouts: &Timeouts) -> Duration {
+    match key.protocol() {
+        _ if key.is_tcp() => match tcp.phase() {
+            Phase::Handshake => timeouts.tcp_handshake,
+            Phase::Established if answered => timeouts.tcp_established,
+            // Picked up in its midst, and only one side has been heard: anybody can make that up.
+            Phase::Established => timeouts.tcp_handshake,
+            Phase::Closing => timeouts.tcp_closing,
+        },
+        weir_wire::numbers::PROTOCOL_UDP if answered => timeouts.udp_stream,
+        weir_wire::numbers::PROTOCOL_UDP => timeouts.udp_single,
+        weir_wire::numbers::PROTOCOL_ICMP | weir_wire::numbers::PROTOCOL_ICMPV6 => timeouts.icmp,
+        _ => timeouts.other,
     }
 }
 

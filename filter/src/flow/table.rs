@@ -235,21 +235,25 @@ impl Table {
     pub fn adopt(&mut self, now: Instant, due: Instant, flow: Flow) -> Result<u32, Box<Flow>> {
         let hash = self.hash(&flow.key);
         match self.reserve(hash) {
-            Ok(slot) => Ok(self.seat(now, due, (slot, hash), flow)),
+            Ok(slot) => Ok(self.seat(now, due, (slot, hash), |place| *place = flow)),
             Err(Full) => Err(Box::new(flow)),
         }
     }
 
-    /// Adds a flow under a key that is not there yet and gives it its number. It is asked again at `due`.
+    /// Adds a flow under a key that is not there yet, whose hash this is, and gives it its number. `fill` writes it where it
+    /// stands, over what a flow is by default. It is asked again at `due`.
     ///
     /// # Errors
     /// [`Full`] where there is no room.
-    pub fn add(&mut self, now: Instant, due: Instant, mut flow: Flow) -> Result<u32, Full> {
-        let hash = self.hash(&flow.key);
+    #[inline]
+    pub fn add(&mut self, now: Instant, due: Instant, hash: u64, fill: impl FnOnce(&mut Flow)) -> Result<u32, Full> {
         let slot = self.reserve(hash)?;
         self.numbers += 1;
-        flow.number = self.numbers;
-        Ok(self.seat(now, due, (slot, hash), flow))
+        let number = self.numbers;
+        Ok(self.seat(now, due, (slot, hash), |flow| {
+            fill(flow);
+            flow.number = number;
+        }))
     }
 
     /// The place of the next flow, found by this hash from here on.
@@ -264,19 +268,21 @@ impl Table {
         Ok(slot)
     }
 
-    /// Puts a flow in the place that was reserved for it.
-    #[inline(always)]
-    fn seat(&mut self, now: Instant, due: Instant, (slot, hash): (u32, u64), mut flow: Flow) -> u32 {
-        let (owner, standing) = (flow.owner, flow.standing);
+    /// Puts a flow in the place that was reserved for it. What stands there is none: it is written once.
+    #[inline]
+    fn seat(&mut self, now: Instant, due: Instant, (slot, hash): (u32, u64), fill: impl FnOnce(&mut Flow)) -> u32 {
         let post = Post { hash, ..Post::default() };
         if self.free.pop().is_some() {
-            flow.generation = self.at(slot).generation;
-            *self.at_mut(slot) = flow;
             self.posts[slot as usize] = post;
         } else {
-            self.flows.push(flow);
+            self.flows.push(Flow::default());
             self.posts.push(post);
         }
+        let flow = &mut self.flows[slot as usize];
+        let generation = flow.generation;
+        fill(flow);
+        flow.generation = generation;
+        let (owner, standing) = (flow.owner, flow.standing);
         share(&mut self.shares, owner).list(standing).push(&mut self.posts, Which::Owner, slot);
         self.schedule(now, slot, due);
         slot
@@ -423,7 +429,8 @@ mod tests {
     }
 
     fn add_until(table: &mut Table, n: u32, owner: u16, stay: Duration) -> Result<u32, Full> {
-        table.add(NOW, NOW.after(stay), Flow { key: key(n), owner: PortId(owner), ..Flow::default() })
+        let hash = table.hash(&key(n));
+        table.add(NOW, NOW.after(stay), hash, |flow| (flow.key, flow.owner) = (key(n), PortId(owner)))
     }
 
     #[test]

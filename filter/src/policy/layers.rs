@@ -127,6 +127,7 @@ fn tiers_services_and_groups_decide_as_they_read() {
             let decision = policy.judge(&subject);
             let found = (decision.action, policy.rule_name(decision.rule).to_owned());
             assert_eq!(found, model(&spec, &subject), "seed {seed}: {subject:?}");
+            assert_eq!(policy.judge(&policy.asked(&subject)), decision, "seed {seed}: what rules cannot tell apart");
             by_tier += usize::from(found.1.starts_with("tier"));
             by_group += usize::from(found.1.starts_with("group"));
         }

@@ -262,6 +262,24 @@ impl Policy {
         decision
     }
 
+    /// It has rules: without, a verdict costs nothing.
+    #[inline]
+    pub fn has_rules(&self) -> bool {
+        !self.entries.is_empty()
+    }
+
+    /// As much of a subject as the rules can tell apart. [`Policy::judge`] says the same of both.
+    #[inline]
+    pub fn asked(&self, subject: &Subject) -> Subject {
+        self.tables.asked(*subject)
+    }
+
+    /// Some rule hands flows on to the next tier.
+    #[inline]
+    pub fn hands_on(&self) -> bool {
+        self.has_next
+    }
+
     /// The rule set of a switch: that of flows whose rule names none.
     pub fn program_of(&self, switch: SwitchId) -> Option<&Arc<RuleSetProgram>> {
         let at = self.switches.get(&switch)?.program?;
@@ -278,7 +296,7 @@ impl Policy {
 
     /// The rules that hand a flow on before another decides, in order.
     pub fn passed(&self, subject: &Subject, mut tell: impl FnMut(RuleId)) {
-        if self.has_next {
+        if self.hands_on() {
             self.walk(subject, &mut tell);
         }
     }

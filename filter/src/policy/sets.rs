@@ -186,6 +186,12 @@ impl<T: Value> Intervals<T> {
         intervals
     }
 
+    /// The same rules match every value.
+    #[inline]
+    pub fn is_one(&self) -> bool {
+        self.rows.len() <= 1
+    }
+
     /// The rules that match this value.
     #[inline]
     pub fn get(&self, value: T) -> Row {

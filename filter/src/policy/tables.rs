@@ -15,7 +15,7 @@ use crate::event::Tuple;
 use crate::inspect::Direction;
 
 /// What rules are asked about: a packet, or a flow's first packet as a later one of its packets shows it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Subject {
     /// The switch it is on.
     pub switch: SwitchId,
@@ -78,6 +78,32 @@ impl Subject {
             ether_type: packet.headers.ether_type,
             tuple: Some(tuple),
         }
+    }
+
+    /// All of it in one word, mixed.
+    #[inline]
+    pub fn mixed(&self) -> u64 {
+        let mac = |mac: MacAddr| {
+            let [a, b, c, d, e, f] = mac.0;
+            u64::from_be_bytes([0, 0, a, b, c, d, e, f])
+        };
+        let fold = |a: u64, b: u64| {
+            let product = u128::from(a ^ 0x9e37_79b9_7f4a_7c15) * u128::from(b ^ 0xa076_1d64_78bd_642f);
+            (product as u64) ^ ((product >> 64) as u64)
+        };
+        let word = |address: IpAddr| match address {
+            IpAddr::V4(v4) => u64::from(u32::from(v4)),
+            IpAddr::V6(v6) => {
+                let wide = u128::from(v6);
+                (wide >> 64) as u64 ^ (wide as u64).rotate_left(32)
+            }
+        };
+        let places = u64::from(self.from.0) << 48 | u64::from(self.to.0) << 32 | u64::from(self.switch.0) << 16;
+        let link = u64::from(self.vid.0) << 16 | u64::from(self.ether_type);
+        let macs = fold(mac(self.source_mac) ^ places, mac(self.destination_mac) ^ link);
+        let Some(tuple) = &self.tuple else { return macs };
+        let ports = u64::from(tuple.source_port) << 32 | u64::from(tuple.destination_port) << 16;
+        fold(macs ^ word(tuple.source), word(tuple.destination) ^ ports.rotate_left(24) ^ u64::from(tuple.protocol))
     }
 
     /// ARP and RARP, or IPv6 neighbour discovery between hosts: router and neighbour solicitation, neighbour advertisement
@@ -200,6 +226,27 @@ pub(super) struct Tables {
 const DIMENSIONS: usize = 13;
 
 impl Tables {
+    /// A subject without what no rule asks for.
+    #[inline]
+    pub fn asked(&self, mut subject: Subject) -> Subject {
+        if !self.names_macs() {
+            (subject.source_mac, subject.destination_mac) = (MacAddr::ZERO, MacAddr::ZERO);
+        }
+        if self.vlan.is_one() {
+            subject.vid = Vid(0);
+        }
+        if let Some(tuple) = subject.tuple.as_mut().filter(|tuple| matches!(tuple.protocol, 6 | 17)) {
+            // Clients' ports differ from flow to flow, and rules seldom ask for them.
+            if self.source_port.is_one() {
+                tuple.source_port = 0;
+            }
+            if self.destination_port.is_one() {
+                tuple.destination_port = 0;
+            }
+        }
+        subject
+    }
+
     /// The first rule from place `from` on that matches.
     pub fn first(&self, subject: &Subject, from: u32) -> Option<u32> {
         let mut sets: [&[u64]; DIMENSIONS] = [&[]; DIMENSIONS];

@@ -13,7 +13,6 @@
 //! Limits: [`BINDINGS_MAX`](bindings::BINDINGS_MAX) bindings; a masquerade may bound those of each inside address. Which
 //! port is tried first is decided by the seed and the ends: the same inputs, the same ports.
 
-use std::hash::BuildHasher;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
@@ -29,20 +28,25 @@ mod family;
 mod ftp;
 mod joined;
 pub mod kept;
+mod naming;
 mod nat64;
 pub mod prefix;
+mod rename;
 mod short;
 mod tftp;
 mod trace;
 
 pub use nat64::Nat64;
 pub use prefix::Nptv6;
+pub(crate) use rename::Rename;
 pub(crate) use short::Inward;
+
+use naming::Terms;
 
 use crate::router::Prefix;
 use crate::router::neighbor::Seeded;
 use alarm::{Alarms, Scarce};
-use bindings::{ANYBODY, BindingEntry, Bindings, Names, Way};
+use bindings::{BindingEntry, Bindings, Names, Way};
 use blocks::Blocks;
 use ends::{End, Ends, Side, read, write};
 
@@ -192,6 +196,8 @@ pub(crate) struct Nat {
     tftp_zones: Vec<u16>,
     /// Joined addresses by zone and outside address, in order, and by zone and inside address.
     joined: [Vec<(u16, IpAddr, OneToOne)>; 2],
+    /// More is looked at in first packets somewhere than their ends: FTP, TFTP, another version of IP.
+    helps: bool,
     bindings: Bindings,
     blocks: Blocks,
     hash: Seeded,
@@ -212,6 +218,7 @@ impl Nat {
             ftp_zones: Vec::new(),
             tftp_zones: Vec::new(),
             joined: [Vec::new(), Vec::new()],
+            helps: false,
             bindings: Bindings::new(seed),
             blocks: Blocks::default(),
             hash: Seeded(seed ^ 2),
@@ -237,6 +244,11 @@ impl Nat {
             self.edges.sort_by_key(|edge| edge.router);
         }
         self.blocks.clear();
+        if !self.edges.is_empty() {
+            self.bindings.reserve();
+        }
+        let helped = |config: &NatConfig| config.ftp || config.tftp || !config.nat64.is_empty();
+        self.helps = self.edges.iter().any(|edge| helped(&edge.config));
         let before = std::mem::take(&mut self.outside);
         for Edge { zone, config, own, .. } in &self.edges {
             let masquerades = config.masquerades.iter().flat_map(|m| &m.addresses);
@@ -339,20 +351,9 @@ impl Nat {
             write(packet, Side::Source, names.outside);
             return Ok(());
         }
-        if let Some(joined) = self.joined_inside(exit.zone, source.0, Some(exit.to)) {
-            write(packet, Side::Source, (joined.outside, source.1));
-            return Ok(());
-        }
-        if !exit.opens {
-            return Ok(());
-        }
-        if let Some(outside) = self.tftp_answer(now, exit.zone, &ends, timeouts) {
+        if let Some(outside) = self.named_anew(now, exit, &ends, timeouts)? {
             write(packet, Side::Source, outside);
-            return Ok(());
         }
-        let Some(masquerade) = self.masquerade(exit, &ends) else { return Ok(()) };
-        let names = self.name(now, exit.zone, &ends, &masquerade, timeouts)?;
-        write(packet, Side::Source, names.outside);
         Ok(())
     }
 
@@ -368,112 +369,6 @@ impl Nat {
         if let Some(names) = self.bindings.find(Way::Out, (zone.0, protocol, source, destination)) {
             write(packet, Side::Source, names.outside);
         }
-    }
-
-    /// The configured masquerade of a flow that leaves so.
-    fn covering(&self, exit: &Exit, source: IpAddr) -> Option<&Masquerade> {
-        let config = self.edges.iter().find(|edge| edge.router == exit.router).map(|edge| &edge.config);
-        let covers = |m: &&Masquerade| {
-            m.interface == exit.to && (m.from.is_empty() || m.from.iter().any(|network| network.contains(source)))
-        };
-        config.and_then(|config| config.masquerades.iter().find(covers))
-    }
-
-    /// Whether the first packet of a flow is masqueraded that leaves so.
-    fn is_masqueraded(&self, exit: &Exit, ends: &Ends) -> bool {
-        self.covering(exit, ends.source.0).is_some() || exit.from == exit.to && self.came_by_outside(exit, ends)
-    }
-
-    /// Whether a packet's destination was reached by an outside name.
-    fn came_by_outside(&self, exit: &Exit, ends: &Ends) -> bool {
-        let Ends { protocol, source, destination } = *ends;
-        self.bindings.find(Way::Out, (exit.zone.0, protocol, destination, source)).is_some()
-    }
-
-    /// The masquerade for a flow's first packet: a configured one, or one for a host that reached its neighbour by an
-    /// outside address.
-    fn masquerade(&self, exit: &Exit, ends: &Ends) -> Option<Masquerade> {
-        if let Some(found) = self.covering(exit, ends.source.0) {
-            let same_family = found.addresses.iter().copied().find(|a| a.is_ipv4() == ends.source.0.is_ipv4());
-            let addresses = same_family.or(exit.own).into_iter().collect();
-            return Some(Masquerade { addresses, ..found.clone() });
-        }
-        (exit.from == exit.to && self.came_by_outside(exit, ends)).then(|| Masquerade {
-            interface: exit.to,
-            addresses: exit.own.into_iter().collect(),
-            ..Masquerade::default()
-        })
-    }
-
-    /// Finds a port for a flow and binds it.
-    fn name(
-        &mut self,
-        now: Instant,
-        zone: SwitchId,
-        ends: &Ends,
-        by: &Masquerade,
-        timeouts: &Timeouts,
-    ) -> Result<Names, DropReason> {
-        let Ends { protocol, source, destination } = *ends;
-        let address = by.addresses.first().copied().filter(|a| a.is_ipv4() == destination.0.is_ipv4());
-        let Some(address) = address else {
-            self.run_short(now, Scarce::Address, (zone, ends), Some(by));
-            return Err(DropReason::NatExhausted);
-        };
-        if by.limit_each > 0 && self.bindings.of(zone.0, source.0) >= by.limit_each {
-            self.counters.over_limit += 1;
-            self.run_short(now, Scarce::Share, (zone, ends), Some(by));
-            return Err(DropReason::NatLimit);
-        }
-        let remote = if by.endpoint_independent { ANYBODY } else { destination };
-        let named = |port| Names { zone: zone.0, protocol, inside: source, outside: (address, port), remote };
-        let Some(ports) = self.ports(zone, address, source.0, by) else {
-            self.counters.exhausted += 1;
-            self.run_short(now, Scarce::Blocks, (zone, ends), Some(by));
-            return Err(DropReason::NatExhausted);
-        };
-        let (first, last) = (u32::from(*ports.start()), u32::from(*ports.end()));
-        let count = (last + 1).saturating_sub(first).max(1);
-        let start = (self.hash.hash_one((source, remote)) % u64::from(count)) as u32;
-        // What has no ports has one name only.
-        let without_ports = source.1 == 0 && destination.1 == 0;
-        let same = (without_ports || ports.contains(&source.1)).then_some(source.1);
-        let others =
-            (0..if without_ports { 0 } else { TRIES.min(count) }).map(|n| (first + (start + n) % count) as u16);
-        for port in same.into_iter().chain(others) {
-            let names = named(port);
-            if !self.bindings.is_free(now, &names, timeouts) {
-                continue;
-            }
-            if !self.bindings.add(now, names, Way::Out, timeouts) {
-                self.counters.full += 1;
-                self.run_short(now, Scarce::Room, (zone, ends), Some(by));
-                return Err(DropReason::NatExhausted);
-            }
-            self.counters.made += 1;
-            self.attend(&names);
-            self.expect_tftp(now, &names, destination.0, timeouts);
-            return Ok(names);
-        }
-        self.counters.exhausted += 1;
-        self.run_short(now, Scarce::Ports, (zone, ends), Some(by));
-        Err(DropReason::NatExhausted)
-    }
-
-    /// The ports that a masquerade has for an inside address; `None` where all are others'.
-    fn ports(
-        &mut self,
-        zone: SwitchId,
-        address: IpAddr,
-        guest: IpAddr,
-        by: &Masquerade,
-    ) -> Option<RangeInclusive<u16>> {
-        if by.ports_each == 0 {
-            return Some(by.ports.clone());
-        }
-        let (bindings, hash) = (&self.bindings, self.hash.hash_one(guest));
-        let lives = |owner| bindings.of(zone.0, owner) > 0;
-        self.blocks.of((zone.0, address, guest), (&by.ports, by.ports_each), hash, lives)
     }
 
     pub fn tick(&mut self, now: Instant, timeouts: &Timeouts) {

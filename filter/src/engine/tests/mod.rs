@@ -5,6 +5,7 @@ mod carriers;
 mod carry;
 mod change;
 mod content;
+mod decided;
 mod evasion;
 mod files;
 mod fragments;

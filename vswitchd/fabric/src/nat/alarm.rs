@@ -13,7 +13,7 @@ use weir_wire::{Instant, InterfaceId, PortId, SwitchId, Vid};
 
 use super::bindings::{ANYBODY, BINDINGS_MAX};
 use super::ends::Ends;
-use super::{Masquerade, Nat};
+use super::{Nat, Terms};
 use crate::stages::Walk;
 
 /// The same is told of a place again after this time.
@@ -100,7 +100,7 @@ impl Nat {
         now: Instant,
         scarce: Scarce,
         (zone, ends): (SwitchId, &Ends),
-        by: Option<&Masquerade>,
+        by: Option<&Terms>,
     ) {
         let own = scarce == Scarce::Share || scarce == Scarce::Ports && by.is_some_and(|by| by.ports_each > 0);
         let guest = own.then_some(ends.source.0);
@@ -112,7 +112,7 @@ impl Nat {
 }
 
 /// What there is too little of, and what can be done about it.
-fn text(scarce: Scarce, ends: &Ends, by: Option<&Masquerade>) -> String {
+fn text(scarce: Scarce, ends: &Ends, by: Option<&Terms>) -> String {
     let protocol = match ends.protocol {
         PROTOCOL_TCP => "tcp".to_owned(),
         PROTOCOL_UDP => "udp".to_owned(),
@@ -134,7 +134,7 @@ fn text(scarce: Scarce, ends: &Ends, by: Option<&Masquerade>) -> String {
         ),
         (Scarce::Ports, Some(by)) => {
             let (first, last) = (by.ports.start(), by.ports.end());
-            let outside = by.addresses.first().map(ToString::to_string).unwrap_or_default();
+            let outside = by.address.map(|address| address.to_string()).unwrap_or_default();
             let whom = if by.endpoint_independent || remote == ANYBODY {
                 String::new()
             } else {

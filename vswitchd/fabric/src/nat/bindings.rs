@@ -95,7 +95,9 @@ pub(super) fn hash(seed: u64, way: Way, at: At) -> u64 {
     fold(fold(a ^ k, b ^ l) ^ kind ^ l, fold(c ^ l, d ^ k) ^ k).max(1)
 }
 
+/// Two cache lines: its names, and the rest.
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub(super) struct Binding {
     pub names: Names,
     /// Tells it from others that stood in the same place.
@@ -322,16 +324,28 @@ impl Bindings {
 
     /// Whether these names can be given: nobody inside or outside has them, or has not used them for their time.
     pub fn is_free(&mut self, now: Instant, names: &Names, timeouts: &Timeouts) -> bool {
-        for way in [Way::Out, Way::In] {
-            let at = names.at(way);
-            let Some(place) = self.exact(way, at, self.hash(way, at)) else { continue };
-            let over = self.all.get(place as usize).and_then(Option::as_ref).is_some_and(|b| b.is_over(now, timeouts));
-            if !over {
-                return false;
-            }
+        self.is_free_by(Way::Out, now, names, timeouts) && self.is_free_by(Way::In, now, names, timeouts)
+    }
+
+    /// The same where it is known that nobody inside has them.
+    pub fn is_free_outside(&mut self, now: Instant, names: &Names, timeouts: &Timeouts) -> bool {
+        self.is_free_by(Way::In, now, names, timeouts)
+    }
+
+    fn is_free_by(&mut self, way: Way, now: Instant, names: &Names, timeouts: &Timeouts) -> bool {
+        let at = names.at(way);
+        let Some(place) = self.exact(way, at, self.hash(way, at)) else { return true };
+        let over = self.all.get(place as usize).and_then(Option::as_ref).is_some_and(|b| b.is_over(now, timeouts));
+        if over {
             self.remove(place as usize);
         }
-        true
+        over
+    }
+
+    /// Takes room for all bindings there may be, so that none has to wait until many are moved; what is not used is not
+    /// touched.
+    pub fn reserve(&mut self) {
+        self.all.reserve_exact(BINDINGS_MAX.saturating_sub(self.all.len()));
     }
 
     /// Adds a binding whose names are free; `false` where there is no room.

@@ -15,7 +15,7 @@ use super::ends::{End, Ends, Side, asking_side, read, write};
 use super::errors::{QUOTE, Quoted, quoted};
 use super::family::{header_v4, header_v6, other_protocol, to_v4, to_v6};
 use super::prefix::{embed, extract};
-use super::{Exit, Masquerade, Nat};
+use super::{Exit, Nat, Terms};
 use crate::router::Prefix;
 
 /// What is sent to its prefix goes to IPv4 servers.
@@ -70,14 +70,15 @@ impl Nat {
     ) -> Option<Result<(), DropReason>> {
         let (_, destination) = packet.addresses()?;
         let (by, server) = self.beyond(exit.zone, destination)?;
-        let masquerade = Masquerade {
+        let terms = Terms {
             interface: by.interface,
-            addresses: vec![by.address],
+            address: Some(by.address),
             ports: by.ports.clone(),
+            endpoint_independent: false,
             limit_each: by.limit_each,
-            ..Masquerade::default()
+            ports_each: 0,
         };
-        Some(self.leave64(now, exit.zone, packet, (server, masquerade), timeouts))
+        Some(self.leave64(now, exit.zone, packet, (server, terms), timeouts))
     }
 
     fn leave64(
@@ -85,7 +86,7 @@ impl Nat {
         now: Instant,
         zone: SwitchId,
         packet: &mut Packet,
-        (server, by): (Ipv4Addr, Masquerade),
+        (server, by): (Ipv4Addr, Terms),
         timeouts: &Timeouts,
     ) -> Result<(), DropReason> {
         let Some(ends) = read(packet) else {

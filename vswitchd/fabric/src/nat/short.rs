@@ -2,12 +2,13 @@
 //! [`Nat::inward`] and [`Nat::outward`], which would decide the same.
 
 use weir_filter::Memo;
+use weir_filter::spec::Timeouts;
 use weir_wire::numbers::ETHERTYPE_IPV4;
-use weir_wire::{Instant, Packet, SwitchId};
+use weir_wire::{DropReason, Instant, Packet, SwitchId};
 
 use super::bindings::{At, Way};
-use super::ends::{End, Ends, Side, write};
-use super::{Exit, Nat, Renaming};
+use super::ends::{End, Ends, Side};
+use super::{Exit, Nat, Rename, Renaming};
 use crate::path::Bound;
 
 /// Remembered of packets that keep their source.
@@ -20,7 +21,7 @@ const BOUND: u32 = 2;
 pub(crate) struct Inward {
     /// The binding; `None` where addresses are joined one to one.
     place: Option<u32>,
-    inside: End,
+    rename: Rename,
 }
 
 /// The ends of a packet that [`Packet::parse_common`] has parsed: of TCP or UDP, with its headers at hand.
@@ -113,22 +114,21 @@ impl Nat {
     #[inline]
     pub fn inward_known(&mut self, now: Instant, zone: SwitchId, packet: &mut Packet, hash: u64) -> Option<Inward> {
         let ends = ends(packet)?;
-        let inward = match self.bindings.place(Way::In, ends.inward(zone), hash) {
+        let (place, inside) = match self.bindings.place(Way::In, ends.inward(zone), hash) {
             Some(place) => {
                 let names = self.bindings.names(place)?;
                 let other_family = names.inside.0.is_ipv4() != ends.destination.0.is_ipv4();
                 if other_family || self.is_outside(zone, names.inside.0) || self.bindings.is_attended(place) {
                     return None;
                 }
-                Inward { place: Some(place), inside: names.inside }
+                (Some(place), names.inside)
             }
             None => match self.joined_outside(zone, ends.destination.0) {
-                Some(joined) if !self.is_outside(zone, joined.inside) => {
-                    Inward { place: None, inside: (joined.inside, ends.destination.1) }
-                }
+                Some(joined) if !self.is_outside(zone, joined.inside) => (None, (joined.inside, ends.destination.1)),
                 Some(_) | None => return None,
             },
         };
+        let inward = Inward { place, rename: Rename::new(packet, Side::Destination, inside) };
         self.inward_again(now, packet, &inward).then_some(inward)
     }
 
@@ -138,7 +138,31 @@ impl Nat {
         if let Some(place) = inward.place {
             self.bindings.pass_at(now, Way::In, place, packet.headers.tcp_flags);
         }
-        write(packet, Side::Destination, inward.inside).is_some()
+        inward.rename.apply(packet)
+    }
+
+    /// Nothing is looked at in first packets but their ends.
+    #[inline]
+    pub fn names_plainly(&self) -> bool {
+        !self.helps
+    }
+
+    /// The name of the first packet of a flow when it leaves: what [`Nat::outward`] gives it where [`Nat::names_plainly`].
+    ///
+    /// # Errors
+    /// Why it has none and must not leave.
+    pub fn outward_first(
+        &mut self,
+        now: Instant,
+        exit: &Exit,
+        packet: &Packet,
+        timeouts: &Timeouts,
+    ) -> Result<Option<End>, DropReason> {
+        let Some(ends) = ends(packet) else { return Err(DropReason::NotRouted) };
+        match self.bindings.pass(now, Way::Out, ends.outward(exit.zone), packet.headers.tcp_flags) {
+            Some(names) => Ok(Some(names.outside)),
+            None => self.named_anew(now, exit, &ends, timeouts),
+        }
     }
 
     /// What a packet of a settled flow is renamed to when it leaves by this exit. Changes nothing.

@@ -62,8 +62,8 @@ impl Nat {
         if let Some(joined) = self.joined_inside(exit.zone, ends.source.0, Some(exit.to)) {
             return named((joined.outside, ends.source.1), "joined to it");
         }
-        let Some(by) = self.masquerade(exit, &ends) else { return Ok(None) };
-        let address = by.addresses.first().filter(|address| address.is_ipv4() == ends.destination.0.is_ipv4());
+        let Some(by) = self.terms(exit, &ends) else { return Ok(None) };
+        let address = by.address.filter(|address| address.is_ipv4() == ends.destination.0.is_ipv4());
         let address = address.ok_or(DropReason::NatExhausted)?;
         if by.limit_each > 0 && self.bindings.of(exit.zone.0, ends.source.0) >= by.limit_each {
             return Err(DropReason::NatLimit);

@@ -9,7 +9,7 @@
 
 use std::net::IpAddr;
 
-use weir_filter::{Carried, FlowName};
+use weir_filter::{Carried, FlowName, Why};
 use weir_wire::numbers::ETHERTYPE_IPV4;
 use weir_wire::{InterfaceId, Packet, PortId};
 
@@ -18,8 +18,8 @@ use super::hop::Hop;
 use super::neighbor::Found;
 use super::path::Path;
 use crate::bridge::Destination;
-use crate::nat::ends::{End, Side, write};
-use crate::nat::{Exit, Renaming};
+use crate::nat::ends::{End, Side};
+use crate::nat::{Exit, Rename, Renaming};
 use crate::path::Paths;
 use crate::router::walk::Departure;
 use crate::run::Run;
@@ -71,7 +71,7 @@ pub(crate) enum Zone {
 pub(crate) struct Edit {
     hop: usize,
     /// Its outside name.
-    source: Option<End>,
+    source: Option<Rename>,
 }
 
 fn slot(destination: IpAddr) -> usize {
@@ -131,7 +131,7 @@ impl NextHops {
     #[inline]
     pub fn edit(&self, edit: Edit, packet: &mut Packet) {
         if let Some(source) = edit.source {
-            write(packet, Side::Source, source);
+            source.apply(packet);
         }
         if let Some(known) = self.all.get(edit.hop) {
             known.hop.rewrite(packet);
@@ -165,21 +165,68 @@ impl Walk<'_> {
         if !joins || ttl(packet) <= next.hop.hops || !next.hop.takes(packet) {
             return false;
         }
-        let (nat, exit, mut renaming) = (&*self.nat, &next.exit, Renaming::None);
-        let carried = self.engine.carry_if(self.now, packet, name, next.to, &mut run.leaves, |memo| {
+        let (nat, exit, to, mut renaming) = (&*self.nat, next.exit, next.to, Renaming::None);
+        let carried = self.engine.carry_if(self.now, packet, name, to, &mut run.leaves, |memo| {
             if zone == Zone::Edge {
-                renaming = nat.recall(memo, exit, packet);
+                renaming = nat.recall(memo, &exit, packet);
             }
             renaming != Renaming::Unknown
         });
-        if carried != Carried::On {
-            return false;
-        }
-        run.to = next.to;
+        let source = match carried {
+            Carried::On => self.nat.rename(self.now, renaming, packet.headers.tcp_flags),
+            Carried::First => match self.begin_routed(packet, (name, zone), (&exit, to), run) {
+                Some(source) => source,
+                None => return false,
+            },
+            Carried::Unsettled => return false,
+        };
+        run.to = to;
         next.passed += 1;
-        let source = self.nat.rename(self.now, renaming, packet.headers.tcp_flags);
-        paths.edits.push(Edit { hop: at, source });
+        paths.edits.push(Edit { hop: at, source: source.map(|source| Rename::new(packet, Side::Source, source)) });
         true
+    }
+
+    /// Stops 4 to 6 for the first packet of a flow that leaves by this exit: adds its leave; its name outside, where it has
+    /// another one there. `None` says nothing about the packet, unless the run says why it ends.
+    #[inline(never)]
+    fn begin_routed(
+        &mut self,
+        packet: &Packet,
+        (name, zone): (&FlowName, Zone),
+        (exit, to): (&Exit, PortId),
+        run: &mut Run,
+    ) -> Option<Option<End>> {
+        let plainly = zone == Zone::Plain || self.nat.names_plainly() && packet.headers.ether_type == ETHERTYPE_IPV4;
+        if !plainly || !packet.is_whole() || self.check_first_hop(packet).is_err() {
+            return None;
+        }
+        let begun = self.engine.begin_flow(self.now, packet, (exit.zone, name), to, self.pool, &mut run.leaves);
+        let named = begun.and_then(|()| {
+            if zone == Zone::Plain {
+                return Ok(None);
+            }
+            let timeouts = &self.engine.policy().settings().timeouts;
+            let named = self.nat.outward_first(self.now, exit, packet, timeouts);
+            named.map_err(|reason| {
+                // It had its leave, and cannot be named.
+                run.leaves.withdraw();
+                Why::reason(reason)
+            })
+        });
+        self.tell_shortage((packet.port, packet.vid));
+        match named {
+            Ok(source) => {
+                run.began = true;
+                Some(source)
+            }
+            Err(why) => {
+                if let Some(interface) = self.routers.interface_mut(exit.from) {
+                    interface.counters.received += 1;
+                }
+                run.refused = Some(why);
+                None
+            }
+        }
     }
 
     /// Where packets of this way to this destination go, if that is one port and no question is open.

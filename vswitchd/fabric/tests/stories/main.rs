@@ -18,6 +18,7 @@ mod links;
 mod marking;
 mod mirroring;
 mod multicast;
+mod openings;
 mod policy_routing;
 mod routing;
 mod routing_limits;
