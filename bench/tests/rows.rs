@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use weir_bench::e2e::run::run;
 use weir_bench::e2e::scenario::Scenario;
-use weir_bench::e2e::switches::{Kind, OvsProfile};
+use weir_bench::e2e::switches::Kind;
 use weir_bench::e2e::trial::Effort;
 use weir_tests::lab::{Failure, binaries, skip_unless_root};
 
@@ -68,9 +68,7 @@ fn latency_is_measured_at_a_share_of_what_is_carried() -> Result<(), Failure> {
 }
 
 #[test]
-fn every_frame_of_new_flows_opens_one_at_all_switches() -> Result<(), Failure> {
-    for name in ["vv-64-new", "nat-64-new"] {
-        runs(name, &[Kind::Ovs(OvsProfile::Conntrack)], 1e3)?;
-    }
-    Ok(())
+fn every_frame_of_new_flows_opens_one() -> Result<(), Failure> {
+    runs("vv-64-new", &[], 1e3)?;
+    runs("nat-64-new", &[], 1e3)
 }

@@ -28,7 +28,7 @@ impl Switch {
              other_config:pmd-cpu-mask={core} other_config:n-handler-threads=1 other_config:n-revalidator-threads=1{}",
             if profile == OvsProfile::Sleepy { " other_config:pmd-maxsleep=100" } else { "" }
         );
-        self.shell(&format!("ovs-vsctl --db={db} {settings}"))?;
+        self.shell(&format!("ovs-vsctl --timeout=30 --db={db} {settings}"))?;
         self.spawn(
             PROGRAM,
             &[
@@ -38,7 +38,7 @@ impl Switch {
                 format!("--log-file={folder}/ovs.log"),
             ],
         )?;
-        self.shell(&format!("ovs-vsctl --db={db} add-br br0 -- set bridge br0 datapath_type=netdev"))?;
+        self.shell(&format!("ovs-vsctl --timeout=30 --db={db} add-br br0 -- set bridge br0 datapath_type=netdev"))?;
         for number in 0..self.guests {
             let port = format!("v{number}");
             let of = match self.hosts {
@@ -47,7 +47,7 @@ impl Switch {
             };
             let mtu = (scenario.frame - ETHERNET).max(MTU);
             self.shell(&format!(
-                "ovs-vsctl --db={db} add-port br0 {port} -- set Interface {port} type={of} mtu_request={mtu}"
+                "ovs-vsctl --timeout=30 --db={db} add-port br0 {port} -- set Interface {port} type={of} mtu_request={mtu}"
             ))?;
         }
         if scenario.kind == Measured::NewFlows {
