@@ -6,7 +6,7 @@ use weir_proto::v1;
 use crate::Format;
 use crate::connect::Connection;
 use crate::failure::Failure;
-use crate::port::{rate, rates, share};
+use crate::rate::{bits, limits, share};
 use crate::table::{Table, print, print_applied, print_json};
 
 /// What can be done with groups.
@@ -84,10 +84,10 @@ pub async fn run(command: Command, daemon: &Connection, format: Format) -> Resul
             if fields.is_empty() {
                 return Err(Failure::usage("nothing to set; see vswitchctl group set --help"));
             }
-            let (guarantee_bits, peak_bits) = (rate("--guarantee", guarantee)?, rate("--peak", peak)?);
+            let (guarantee_bits, peak_bits) = (bits("--guarantee", guarantee)?, bits("--peak", peak)?);
             let share = v1::Share { guarantee_bits, peak_bits, weight: weight.unwrap_or(1) };
             let share = shares.then_some(share);
-            let (in_bits, out_bits) = (rate("--rate-in", rate_in)?, rate("--rate-out", rate_out)?);
+            let (in_bits, out_bits) = (bits("--rate-in", rate_in)?, bits("--rate-out", rate_out)?);
             let burst = burst.unwrap_or_default();
             let wanted = v1::Rate { in_bits, out_bits, burst, ..v1::Rate::default() };
             let rate = (in_bits.is_some() || out_bits.is_some()).then_some(wanted);
@@ -123,7 +123,7 @@ pub async fn run(command: Command, daemon: &Connection, format: Format) -> Resul
 fn text(groups: &[v1::GroupRateStatus], members: &[v1::GroupMembers]) -> String {
     let mut table = Table::new(&["GROUP", "RATE", "SHARE", "PORTS", "ALSO", "AMONG THEM"]);
     for group in groups {
-        let rate = group.rate.as_ref().map(rates).unwrap_or_default();
+        let rate = group.rate.as_ref().map(limits).unwrap_or_default();
         let part = group.share.as_ref().map(share).unwrap_or_default();
         let known = members.iter().find(|known| known.group == group.group).cloned().unwrap_or_default();
         let also = [known.addresses, known.macs, known.dhcp_hosts].concat().join(", ");

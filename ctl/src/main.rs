@@ -27,6 +27,7 @@ mod policy;
 mod policy_route;
 mod port;
 mod quota;
+mod rate;
 mod replay;
 mod route;
 mod router;

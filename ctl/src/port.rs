@@ -8,6 +8,7 @@ use crate::Format;
 use crate::attach;
 use crate::connect::Connection;
 use crate::failure::Failure;
+use crate::rate;
 use crate::switching::PortOptions;
 use crate::table::{Table, bytes, count, print, print_applied, print_json};
 
@@ -308,7 +309,8 @@ impl Settings {
         }
         if self.rate_in.is_some() || self.rate_out.is_some() {
             fields.push("rate");
-            let (in_bits, out_bits) = (rate("--rate-in", self.rate_in)?, rate("--rate-out", self.rate_out)?);
+            let (in_bits, out_bits) =
+                (rate::bits("--rate-in", self.rate_in)?, rate::bits("--rate-out", self.rate_out)?);
             spec.rate = (in_bits.is_some() || out_bits.is_some()).then(|| v1::Rate {
                 in_bits,
                 out_bits,
@@ -319,27 +321,14 @@ impl Settings {
         if self.guarantee.is_some() || self.peak.is_some() || self.weight.is_some() {
             fields.push("share");
             spec.share = Some(v1::Share {
-                guarantee_bits: rate("--guarantee", self.guarantee)?,
-                peak_bits: rate("--peak", self.peak)?,
+                guarantee_bits: rate::bits("--guarantee", self.guarantee)?,
+                peak_bits: rate::bits("--peak", self.peak)?,
                 weight: self.weight.unwrap_or(1),
             });
         }
         fields.extend(self.switching.put(spec)?);
         Ok(fields.into_iter().map(str::to_owned).collect())
     }
-}
-
-/// Bits a second as people write them: "64k", "500m", "1.5g".
-pub(crate) fn rate(option: &str, text: Option<String>) -> Result<Option<u64>, Failure> {
-    let Some(text) = text.filter(|text| text != "none") else { return Ok(None) };
-    let wrong = || Failure::usage(format!("{option} {text}: write bits a second, as in 64000, 500m or 1.5g"));
-    let unit = [('t', 1e12), ('g', 1e9), ('m', 1e6), ('k', 1e3)];
-    let lower = text.to_ascii_lowercase();
-    let (number, unit) =
-        unit.iter().find_map(|&(letter, unit)| Some((lower.strip_suffix(letter)?, unit))).unwrap_or((&lower, 1.0));
-    let number: f64 = number.parse().map_err(|_| wrong())?;
-    let bits = number * unit;
-    if (1.0..=1e13).contains(&bits) { Ok(Some(bits.round() as u64)) } else { Err(wrong()) }
 }
 
 /// Runs a command.
@@ -453,8 +442,8 @@ pub fn detail(port: &v1::PortStatus) -> String {
         ("mtu".into(), port.mtu.to_string()),
         ("vlan".into(), vlan(spec.vlan.as_ref())),
         ("flags".into(), flags(&spec)),
-        ("rate".into(), spec.rate.as_ref().map(rates).unwrap_or_default()),
-        ("share".into(), spec.share.as_ref().map(share).unwrap_or_default()),
+        ("rate".into(), spec.rate.as_ref().map(rate::limits).unwrap_or_default()),
+        ("share".into(), spec.share.as_ref().map(rate::share).unwrap_or_default()),
     ];
     lines.extend(port.details.iter().map(|d| (d.name.clone(), d.value.clone())));
     let moved = |packets: u64, octets: u64| format!("{packets} packets, {octets} bytes");
@@ -471,18 +460,6 @@ pub fn detail(port: &v1::PortStatus) -> String {
     lines.retain(|(_, value)| !value.is_empty());
     let width = lines.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
     lines.iter().map(|(name, value)| format!("{name:<width$}  {value}\n")).collect()
-}
-
-pub(crate) fn rates(rate: &v1::Rate) -> String {
-    let part = |way: &str, bits: Option<u64>| bits.map(|bits| format!("{way} {}bit/s", crate::table::count(bits)));
-    [part("in", rate.in_bits), part("out", rate.out_bits)].into_iter().flatten().collect::<Vec<_>>().join(", ")
-}
-
-pub(crate) fn share(share: &v1::Share) -> String {
-    let part = |name: &str, bits: Option<u64>| bits.map(|bits| format!("{name} {}bit/s", crate::table::count(bits)));
-    let weight = Some(format!("weight {}", share.weight));
-    let parts = [part("guarantee", share.guarantee_bits), part("peak", share.peak_bits), weight];
-    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 fn vlan(vlan: Option<&v1::Vlan>) -> String {

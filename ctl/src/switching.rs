@@ -237,7 +237,7 @@ fn storm(option: &str, text: Option<String>) -> Result<Option<v1::StormLimit>, F
                 let wrong = |_| Failure::usage(format!("{option} {part}: write frames a second as in 1000pps"));
                 limit.packets = packets.parse().map_err(wrong)?;
             }
-            None => limit.bits = crate::port::rate(option, Some(part.to_owned()))?,
+            None => limit.bits = crate::rate::bits(option, Some(part.to_owned()))?,
         }
     }
     Ok(Some(limit))
