@@ -2,8 +2,8 @@
 //!
 //! Most flows are opened between ends that have opened others, to the same service. What rules can tell apart of a first
 //! packet ([`Policy::asked`]) is all that its verdict rests on, so a packet that is the same to the rules has the same
-//! verdict, for as long as the policy stands. Nothing else is answered from here: quotas, blocked sources, schedules,
-//! counters and the candidate are asked for each flow.
+//! verdict, for as long as the policy stands; a schedule that opens or closes makes another one. Nothing else is answered
+//! from here: quotas, blocked sources, counters and the candidate are asked for each flow.
 //!
 //! Limit: [`PLACES`] answers, each in the one place that its hash names; another one takes its place.
 
