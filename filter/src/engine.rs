@@ -31,7 +31,7 @@ use std::sync::Arc;
 use weir_wire::{DropReason, Epoch, Instant, Packet, Pool, PortId, RuleId, SwitchId};
 
 use crate::event::{Events, FlowRecord, Signature};
-use crate::flow::table::{Sighting, Table};
+use crate::flow::table::Table;
 use crate::frag::Fragments;
 use crate::inspect::{Direction, Findings, StreamMemory};
 use crate::policy::Policy;
@@ -220,8 +220,6 @@ pub struct Engine {
     marks: bool,
     holding: Holding,
     sampling: Sampling,
-    /// The flow that was carried last.
-    carried: Sighting,
 }
 
 impl Engine {
@@ -254,7 +252,6 @@ impl Engine {
             marks: false,
             holding: Holding::default(),
             sampling: Sampling::default(),
-            carried: Sighting::default(),
         }
     }
 

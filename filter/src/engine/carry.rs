@@ -16,6 +16,7 @@ use super::policy::pair;
 use super::{Cleared, Engine, Exits, Why};
 use crate::flow::Memo;
 use crate::flow::key::{self, Key};
+use crate::flow::table::{Hint, IsTcp};
 use crate::flow::tcp::Segment;
 use crate::inspect::Direction;
 
@@ -26,6 +27,8 @@ pub struct FlowName {
     hash: u64,
     /// 1 where the end that stands first sent it. A whole word, so that a copy is made of whole words.
     from_low: u64,
+    /// Where [`Engine::fetch`] has found it.
+    hint: Hint,
 }
 
 /// What [`Engine::carry`] made of a packet.
@@ -94,6 +97,18 @@ impl FlowName {
     pub(super) fn is_from_low(&self) -> bool {
         self.from_low != 0
     }
+
+    /// Of a packet of which only the hash is known; with it the guard brings near what it will look up.
+    pub fn of_hash(hash: u64) -> FlowName {
+        FlowName { hash, ..FlowName::default() }
+    }
+
+    /// What [`Engine::fetch`] looks for.
+    #[inline]
+    pub(super) fn wanted(&mut self) -> (u64, IsTcp, &mut Hint) {
+        let is_tcp = if self.key.is_tcp() { IsTcp::Yes } else { IsTcp::No };
+        (self.hash, is_tcp, &mut self.hint)
+    }
 }
 
 impl Engine {
@@ -134,12 +149,8 @@ impl Engine {
         if name.hash == 0 {
             return Carried::Unsettled;
         }
-        let found = self.table.find_again(&name.key, name.hash, &self.carried).or_else(|| {
-            let slot = self.table.find(&name.key, name.hash)?;
-            self.carried = self.table.sighting(slot, name.hash);
-            Some(slot)
-        });
-        let Some(slot) = found else {
+        let found = self.table.find_at(&name.key, name.hint);
+        let Some(slot) = found.or_else(|| self.table.find(&name.key, name.hash)) else {
             // Where rules mark packets, or handshakes are done in a guest's place, the first ones too take the way on which
             // that is done.
             return if self.marks || !self.proxies.is_idle() { Carried::Unsettled } else { Carried::First };

@@ -1,11 +1,9 @@
 //! Stop 4: fragments wait until they are whole, and a packet finds its flow.
 
-use weir_wire::numbers::PROTOCOL_TCP;
-use weir_wire::{DropReason, Fragment, Instant, Packet, Pool, SwitchId};
+use weir_wire::{DropReason, Fragment, Instant, Packet, Pool, PortId, SwitchId};
 
-use super::{Engine, Entered, Place, Ticket, Why};
+use super::{Engine, Entered, FlowName, Place, Ticket, Why};
 use crate::flow::key::{self, Belongs, Key};
-use crate::flow::table::IsTcp;
 use crate::frag::Taken;
 use crate::inspect::Direction;
 
@@ -21,19 +19,17 @@ impl Engine {
         }
     }
 
-    /// Reads what [`Engine::enter`] will look up for a burst whose packets are prepared, so that its cache misses
-    /// overlap; also of flows that will have to make room. Packets without a hash are passed over. Changes nothing.
+    /// Reads what [`Engine::carry`] and [`Engine::enter`] will look up for a burst whose flows have these names, so that its
+    /// cache misses overlap, and notes in the names where the flows stand; also reads what has to make room for new flows of
+    /// `port`, by which the burst came. Names without a hash are passed over. Changes nothing else.
     #[inline]
-    pub fn fetch(&self, burst: &[Packet]) {
-        let wanted = |packet: &Packet| match packet.headers.protocol {
-            PROTOCOL_TCP => (packet.hash, IsTcp::Yes),
-            _ => (packet.hash, IsTcp::No),
-        };
-        let missing = self.table.warm(burst.iter().filter(|packet| packet.hash != 0).map(wanted));
-        let (true, Some(first)) = (missing > 0, burst.first()) else { return };
-        let too_many = missing.saturating_sub(self.room_of(first.port));
+    pub fn fetch(&self, names: &mut [FlowName], port: Option<PortId>) {
+        self.table.touch(names.iter().map(FlowName::hash).filter(|&hash| hash != 0));
+        let missing = self.table.warm(names.iter_mut().map(FlowName::wanted).filter(|&(hash, ..)| hash != 0));
+        let (true, Some(port)) = (missing > 0, port) else { return };
+        let too_many = missing.saturating_sub(self.room_of(port));
         if too_many > 0 {
-            self.table.warm_victims(first.port, too_many);
+            self.table.warm_victims(port, too_many);
         }
     }
 

@@ -28,13 +28,11 @@ pub enum IsTcp {
     No,
 }
 
-/// Where a flow was found, for the next packet of it.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Sighting {
-    /// 0 where none was.
-    hash: u64,
-    slot: u32,
-    generation: u32,
+/// A place of the table where a flow may stand: what [`Table::warm`] has found by the hash alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hint {
+    /// The place, plus one; 0 where there is none. A whole word, so that what holds it is copied in whole words.
+    place: u64,
 }
 
 /// The flows that one port has opened.
@@ -132,29 +130,27 @@ impl Table {
         key.hash(&self.seed)
     }
 
-    /// Reads what packets with these hashes will need, so that they find it in the caches: first the index for all, then
-    /// the flows, with their connections where it is TCP. The steps are short and have no branch on what they read, so
-    /// that the processor waits for many of them at the same time. Packets of the flow of
-    /// the one before them are passed over. Returns how many will not be found.
+    /// Reads the index where these hashes most likely stand: before [`Table::warm`], so that the processor waits for many of
+    /// them at the same time.
     #[inline]
-    pub fn warm(&self, packets: impl Iterator<Item = (u64, IsTcp)> + Clone) -> usize {
-        let (index, _) = packets.clone().fold((0, 0), |(seen, before), (hash, _)| match hash == before {
-            true => (seen, before),
-            false => (seen ^ self.index.touch(hash), hash),
-        });
-        std::hint::black_box(index);
-        let (seen, missing, _) = packets.fold((0, 0, 0), |(seen, missing, before), (hash, tcp)| {
-            if hash == before {
-                return (seen, missing, before);
-            }
+    pub fn touch(&self, hashes: impl Iterator<Item = u64>) {
+        std::hint::black_box(hashes.fold(0, |seen, hash| seen ^ self.index.touch(hash)));
+    }
+
+    /// Finds places by hashes, and reads the flows there as far as packets will need them, with their connections where it
+    /// is TCP. The steps are short and have no branch on what they read. Returns how many have no place.
+    #[inline]
+    pub fn warm<'h>(&self, wanted: impl Iterator<Item = (u64, IsTcp, &'h mut Hint)>) -> usize {
+        let (seen, missing) = wanted.fold((0, 0), |(seen, missing), (hash, tcp, hint)| {
             let candidate = self.index.candidate(hash);
+            hint.place = candidate.map_or(0, |slot| u64::from(slot) + 1);
             let missing = missing + usize::from(candidate.is_none());
             match self.flows.get(candidate.unwrap_or(0) as usize) {
                 Some(flow) => {
                     let connection = if tcp == IsTcp::Yes { flow.tcp.first_word() } else { 0 };
-                    (seen ^ flow.generation ^ flow.packets[0] as u32 ^ connection, missing, hash)
+                    (seen ^ flow.generation ^ flow.packets[0] as u32 ^ connection, missing)
                 }
-                None => (seen, missing, hash),
+                None => (seen, missing),
             }
         });
         std::hint::black_box(seen);
@@ -190,19 +186,12 @@ impl Table {
         self.index.find(hash, |slot| self.flows.get(slot as usize).is_some_and(|flow| flow.key == *key))
     }
 
-    /// The flow of this key, where it is the one that was found before.
+    /// The flow of this key, where it stands in the place that was found by its hash.
     #[inline]
-    pub fn find_again(&self, key: &Key, hash: u64, before: &Sighting) -> Option<u32> {
-        if before.hash != hash {
-            return None;
-        }
-        self.get(before.slot, before.generation).filter(|flow| flow.key == *key).map(|_| before.slot)
-    }
-
-    /// What finds the flow at this place again.
-    #[inline]
-    pub fn sighting(&self, slot: u32, hash: u64) -> Sighting {
-        Sighting { hash, slot, generation: self.at(slot).generation }
+    pub fn find_at(&self, key: &Key, hint: Hint) -> Option<u32> {
+        let slot = hint.place.checked_sub(1)? as u32;
+        // A place that is free has no key that a packet has.
+        self.flows.get(slot as usize).filter(|flow| flow.key == *key).map(|_| slot)
     }
 
     /// The flow at this place, while it is still the same.
@@ -445,6 +434,21 @@ mod tests {
         assert_eq!(add(&mut table, 2, 0), Ok(slot));
         assert!(table.get(slot, generation).is_none());
         assert_eq!(table.at(slot).number, 2);
+    }
+
+    #[test]
+    fn a_hint_finds_the_flow_that_stands_there_now_and_no_other() {
+        let mut table = Table::new(4, 1);
+        let (first, second) = (table.hash(&key(1)), table.hash(&key(2)));
+        let slot = add(&mut table, 1, 0).unwrap();
+        let [mut hint, mut none] = [Hint::default(); 2];
+        assert_eq!(table.warm([(first, IsTcp::Yes, &mut hint), (second, IsTcp::No, &mut none)].into_iter()), 1);
+        assert_eq!(table.find_at(&key(1), hint), Some(slot));
+        assert_eq!((table.find_at(&key(2), hint), table.find_at(&key(1), none)), (None, None));
+        table.remove(slot);
+        assert_eq!(table.find_at(&key(1), hint), None);
+        assert_eq!(add(&mut table, 2, 0), Ok(slot));
+        assert_eq!((table.find_at(&key(1), hint), table.find_at(&key(2), hint)), (None, Some(slot)));
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub(crate) type Admission = Result<SwitchId, DropReason>;
 
 /// What the first pass leaves for the last. A few plain fields, which are written where they stay: a value that is put together
 /// in one place and moved to another is read in one piece just after it was written in several, and the processor waits for it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Lane {
     pub onward: Onward,
     /// The switch it is on; of those that were admitted.
@@ -45,7 +45,7 @@ pub(crate) struct Lane {
 }
 
 /// How a packet goes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Onward {
     /// It is of a common kind.
     Common,
@@ -53,6 +53,7 @@ pub(crate) enum Onward {
     /// destination.
     Edge,
     /// Any other that was admitted.
+    #[default]
     Long,
     /// It may not come in.
     Refused(DropReason),
@@ -63,17 +64,21 @@ pub(crate) enum Onward {
 impl Lane {
     /// Of a packet of a common kind.
     #[inline]
-    pub fn common(is_edge: bool, switch: SwitchId, path: u32, name: u32) -> Lane {
-        Lane { onward: if is_edge { Onward::Edge } else { Onward::Common }, switch, path, name }
+    pub fn common(&mut self, is_edge: bool, switch: SwitchId, path: u32, name: u32) {
+        self.onward = if is_edge { Onward::Edge } else { Onward::Common };
+        self.switch = switch;
+        self.path = path;
+        self.name = name;
     }
 
-    fn long(switch: SwitchId) -> Lane {
-        Lane { onward: Onward::Long, switch, path: 0, name: 0 }
+    fn long(&mut self, switch: SwitchId) {
+        self.onward = Onward::Long;
+        self.switch = switch;
     }
 
     /// Of a packet that was not admitted.
-    fn outside(onward: Onward) -> Lane {
-        Lane { onward, switch: SwitchId(0), path: 0, name: 0 }
+    fn outside(&mut self, onward: Onward) {
+        self.onward = onward;
     }
 }
 
@@ -101,11 +106,14 @@ impl Fabric {
         let mut paths = std::mem::take(&mut self.paths);
         let mut walk = self.walk(now, pool, out);
         lanes.clear();
-        lanes.extend(burst.iter_mut().enumerate().map(|(at, packet)| walk.arrive(at, packet, &mut paths, origin)));
+        lanes.resize(burst.len(), Lane::default());
+        for (at, (packet, lane)) in burst.iter_mut().zip(&mut lanes).enumerate() {
+            walk.arrive(at, packet, lane, &mut paths, origin);
+        }
         if !paths.bound.is_empty() {
             walk.translate_burst(burst, &lanes, &mut paths);
         }
-        walk.engine.fetch(burst);
+        walk.engine.fetch(&mut paths.names, burst.first().map(|packet| packet.port));
         walk.cross(burst, &lanes, &mut paths, origin);
         paths.settle(walk.bridge, walk.routers);
         if !walk.routers.is_quiet() {
@@ -161,23 +169,30 @@ pub(crate) struct Walk<'a> {
 impl Walk<'_> {
     /// Stop 3, the door of the switch, and the name of the flow.
     #[inline]
-    fn arrive(&mut self, at: usize, packet: &mut Packet, paths: &mut Paths, origin: &dyn Origin) -> Lane {
+    fn arrive(&mut self, at: usize, packet: &mut Packet, lane: &mut Lane, paths: &mut Paths, origin: &dyn Origin) {
         if let Some((path, name, switch)) = paths.follow(at, packet) {
-            return Lane::common(switch.is_zone() && !self.nat.is_idle(), switch, path, name);
+            return lane.common(switch.is_zone() && !self.nat.is_idle(), switch, path, name);
         }
-        self.arrive_first(at, packet, paths, origin)
+        self.arrive_first(at, packet, lane, paths, origin)
     }
 
     /// The same for a packet that is not of the flow of the one before it.
     #[inline]
-    fn arrive_first(&mut self, at: usize, packet: &mut Packet, paths: &mut Paths, origin: &dyn Origin) -> Lane {
+    fn arrive_first(
+        &mut self,
+        at: usize,
+        packet: &mut Packet,
+        lane: &mut Lane,
+        paths: &mut Paths,
+        origin: &dyn Origin,
+    ) {
         // What goes to many is looked at more closely, and what goes through a tunnel changes at the door.
         let special = self.bridge.special;
         let closely = packet.dst_mac().is_multicast() || special.tunnels && self.bridge.is_tunnel(packet.port);
         if closely || !packet.parse_common() {
             paths.interrupt();
             if !packet.is_whole() && !origin.fill(packet, self.pool) {
-                return self.bring_nothing(packet);
+                return lane.outside(self.bring_nothing(packet));
             }
             return match self.admit(packet, Parsed::No) {
                 Ok(switch) => {
@@ -185,10 +200,11 @@ impl Walk<'_> {
                         self.bridge.mark(packet);
                     }
                     self.engine.prepare(packet, switch);
-                    Lane::long(switch)
+                    paths.names.push(FlowName::of_hash(packet.hash));
+                    lane.long(switch)
                 }
-                Err(DropReason::ReservedAddress) if self.takes(packet) => Lane::outside(Onward::Taken),
-                Err(reason) => Lane::outside(Onward::Refused(reason)),
+                Err(DropReason::ReservedAddress) if self.takes(packet) => lane.outside(Onward::Taken),
+                Err(reason) => lane.outside(Onward::Refused(reason)),
             };
         }
         let path = match paths.find(packet) {
@@ -200,7 +216,7 @@ impl Walk<'_> {
                 }
                 Err(reason) => {
                     paths.interrupt();
-                    return Lane::outside(Onward::Refused(reason));
+                    return lane.outside(Onward::Refused(reason));
                 }
             },
         };
@@ -212,8 +228,8 @@ impl Walk<'_> {
             // Every one of them is looked at.
             paths.interrupt();
             return match packet.is_whole() || origin.fill(packet, self.pool) {
-                true => Lane::long(switch),
-                false => Lane::outside(Onward::Refused(DropReason::NoBuffer)),
+                true => lane.long(switch),
+                false => lane.outside(Onward::Refused(DropReason::NoBuffer)),
             };
         }
         let is_edge = switch.is_zone() && !self.nat.is_idle();
@@ -232,7 +248,7 @@ impl Walk<'_> {
         if inward != 0 {
             paths.bound.push(Bound { at, hash: inward, again: false });
         }
-        Lane::common(is_edge, switch, path as u32, name)
+        lane.common(is_edge, switch, path as u32, name)
     }
 
     /// Gives the packets of a burst that come to routers which translate their inside destinations, as far as bindings
@@ -262,11 +278,11 @@ impl Walk<'_> {
 
     /// A packet that cannot be made whole.
     #[cold]
-    fn bring_nothing(&mut self, packet: &Packet) -> Lane {
+    fn bring_nothing(&mut self, packet: &Packet) -> Onward {
         let counters = self.counters(packet.port);
         counters.received += 1;
         counters.received_bytes += packet.len() as u64;
-        Lane::outside(Onward::Refused(DropReason::NoBuffer))
+        Onward::Refused(DropReason::NoBuffer)
     }
 
     /// The door of the switch: headers, VLAN, source address.

@@ -104,7 +104,7 @@ fn step(world: &mut World, random: &mut Random, specs: &[Spec]) -> u64 {
 fn send(world: &mut World, mut packet: Packet, to: u16, flood: bool) -> u64 {
     assert_eq!(packet.offload, Offload::default());
     world.engine.prepare(&mut packet, SWITCH);
-    world.engine.fetch(std::slice::from_ref(&packet));
+    world.engine.fetch(&mut [FlowName::of_hash(packet.hash)], Some(packet.port));
     let explained = world.engine.trace(world.now, &packet, SWITCH, PortId(to));
     assert!(!explained.is_empty());
     let entered = world.engine.enter(world.now, packet, SWITCH, &mut world.pool);
