@@ -14,6 +14,9 @@ macro_rules! buffers {
             /// All of them, in the order of their numbers.
             pub const ALL: &'static [Buffer] = &[$(Buffer::$variant),+];
 
+            /// The keywords that select one of them.
+            pub(crate) const KEYWORDS: &'static [&'static str] = &[$($name $(, $alias)*),+];
+
             /// The keyword that selects it.
             pub const fn name(self) -> &'static str {
                 match self { $(Buffer::$variant => $name),+ }

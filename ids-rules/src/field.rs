@@ -13,6 +13,9 @@ macro_rules! fields {
             /// All of them, in the order of their numbers.
             pub const ALL: &'static [Field] = &[$(Field::$variant),+];
 
+            /// The keywords that compare one of them.
+            pub(crate) const KEYWORDS: &'static [&'static str] = &[$($name $(, $alias)*),+];
+
             /// The keyword that compares it.
             pub const fn name(self) -> &'static str {
                 match self { $(Field::$variant => $name),+ }

@@ -39,6 +39,7 @@ pub use buffer::Buffer;
 pub use builtin::{BUILTIN_NAMES, builtin};
 pub use diagnostic::{Diagnostic, Kind, Severity};
 pub use field::Field;
+pub use keywords::keywords;
 pub use port::PortSet;
 pub use rule::Rule;
 pub use rule_set::{RuleSet, Source, Summary};

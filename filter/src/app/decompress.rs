@@ -66,6 +66,18 @@ pub enum Status {
     Bomb,
 }
 
+/// What was wrong with a body's codings; the worst of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fault {
+    /// Nothing.
+    #[default]
+    None,
+    /// Bytes did not fit the coding that was named for them.
+    Broken,
+    /// They ask for more memory than they get.
+    Memory,
+}
+
 /// Layers of codings, undone one after the other.
 #[derive(Debug)]
 pub struct Decompressor {
@@ -105,6 +117,11 @@ impl Decompressor {
         Status::Bomb
     }
 
+    /// What was wrong so far.
+    pub fn fault(&self) -> Fault {
+        self.layers.iter().map(|layer| layer.fault).max().unwrap_or_default()
+    }
+
     /// No more bytes follow: what the layers still hold comes out.
     pub fn finish(&mut self, sink: &mut dyn FnMut(&[u8])) {
         for nth in 0..self.layers.len() {
@@ -137,6 +154,7 @@ struct Layer {
     head: Vec<u8>,
     produced: bool,
     tries: u8,
+    fault: Fault,
 }
 
 enum Engine {
@@ -290,7 +308,7 @@ fn inflate_into(inflate: &mut Decompress, mut bytes: &[u8], sink: &mut dyn FnMut
 
 impl Layer {
     fn new(coding: Coding) -> Layer {
-        Layer { coding, engine: Engine::new(coding), head: Vec::new(), produced: false, tries: 0 }
+        Layer { coding, engine: Engine::new(coding), head: Vec::new(), produced: false, tries: 0, fault: Fault::None }
     }
 
     /// Takes bytes. `false`: the sink takes no more.
@@ -299,7 +317,11 @@ impl Layer {
         if keep {
             self.head.extend_from_slice(bytes);
         }
-        match self.step(bytes, sink) {
+        let step = self.step(bytes, sink);
+        if matches!(step, Step::Error) {
+            self.fault = self.fault.max(self.reason());
+        }
+        match step {
             Step::All => true,
             Step::Stopped => false,
             Step::End => {
@@ -312,6 +334,14 @@ impl Layer {
             }
             Step::Error => self.retry(sink),
         }
+    }
+
+    /// Why the coding that was named does not fit.
+    fn reason(&self) -> Fault {
+        // LZMA's header has the size of its dictionary behind a byte.
+        let asked = self.head.get(1..5).and_then(|size| size.first_chunk()).map_or(0, |&size| u32::from_le_bytes(size));
+        let memory = self.coding == Coding::Lzma && asked as usize > LZMA_MEMORY;
+        if memory { Fault::Memory } else { Fault::Broken }
     }
 
     fn step(&mut self, bytes: &[u8], sink: &mut dyn FnMut(&[u8]) -> bool) -> Step {
@@ -416,6 +446,26 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn what_does_not_fit_its_name_is_told() {
+        let text = text();
+        let fault = |coding: Coding, bytes: &[u8]| {
+            let mut decompressor = Decompressor::new(&[coding], Limits::default());
+            decompressor.write(bytes, &mut |_| {});
+            decompressor.fault()
+        };
+        assert_eq!(fault(Coding::Gzip, &gzip(&text)), Fault::None);
+        assert_eq!(fault(Coding::Deflate, &deflate(&text)), Fault::None);
+        assert_eq!(fault(Coding::Deflate, &zlib(&text)), Fault::Broken);
+        assert_eq!(fault(Coding::Gzip, b"plain text"), Fault::Broken);
+        // A stored block, then one of a kind that there is not.
+        let broken = [&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0xfa, 0xff][..], b"hello\x07"].concat();
+        assert_eq!(fault(Coding::Gzip, &broken), Fault::Broken);
+        // A dictionary of 256 MiB.
+        let large = [&[0x5d, 0, 0, 0, 0x10][..], &[0xff; 8], &[0; 40]].concat();
+        assert_eq!(fault(Coding::Lzma, &large), Fault::Memory);
     }
 
     #[test]

@@ -53,6 +53,10 @@ pub struct Opening {
     reason: Vec<u8>,
     shared: Option<bool>,
     screen: Option<Screen>,
+    /// What was odd in the last step, and ended nothing.
+    odd: Option<&'static str>,
+    /// A side has spoken before it was asked.
+    confused: bool,
 }
 
 #[derive(Debug, Default)]
@@ -126,6 +130,11 @@ impl Opening {
                 self.result = Some(result);
                 self.stage = match result {
                     0 => Stage::ClientInit,
+                    2.. => {
+                        // RFC 6143, 7.1.3 knows two results.
+                        self.odd = Some("rfb.unknown_security_result");
+                        if minor(self.client_version) >= 8 { Stage::Reason } else { Stage::Over }
+                    }
                     _ if minor(self.client_version) >= 8 => Stage::Reason,
                     _ => Stage::Over,
                 };
@@ -165,7 +174,10 @@ impl Opening {
             1 => Stage::ClientInit,
             2 => Stage::Challenge,
             // Others have an exchange of their own.
-            _ => Stage::Over,
+            _ => {
+                self.odd = Some("rfb.unimplemented_security_type");
+                Stage::Over
+            }
         };
     }
 }
@@ -190,7 +202,12 @@ impl Parser for Rfb {
             match opening.speaker() {
                 None => return Fed::Finished,
                 // It speaks before it is asked: its bytes wait.
-                Some(speaker) if speaker != way => return Fed::Wait { used, need: 0 },
+                Some(speaker) if speaker != way => {
+                    if !std::mem::replace(&mut opening.confused, true) {
+                        self.list.anomaly(Anomaly("rfb.confused_state"));
+                    }
+                    return Fed::Wait { used, need: 0 };
+                }
                 Some(_) => {}
             }
             let mut ahead = reader;
@@ -202,6 +219,9 @@ impl Parser for Rfb {
                     return Fed::Failed;
                 }
                 Some(Ok(())) => reader = ahead,
+            }
+            if let Some(name) = self.list.last_mut().and_then(|opening| opening.odd.take()) {
+                self.list.anomaly(Anomaly(name));
             }
         }
         Fed::Used(input.bytes.len())
@@ -349,6 +369,21 @@ mod tests {
         assert_eq!(talk.number(0, Field::RfbSecType, Direction::Original, 0), Some(2));
         assert_eq!(talk.number(0, Field::RfbSecResult, Direction::Reply, 0), Some(0));
         assert_eq!(talk.value(0, Buffer::RfbName, Direction::Reply, 0), Some(b"host".to_vec()));
+    }
+
+    #[test]
+    fn what_is_not_in_the_standard_is_noted() {
+        let shown = |script: &[(Direction, &[u8])]| run(start, &Settings::default(), script, 0).shown();
+        let odd = |nth: usize, said: &'static [u8]| {
+            let mut script = SCRIPT[..=nth].to_vec();
+            script[nth].1 = said;
+            shown(&script)
+        };
+        assert!(odd(3, b"\x13").contains("[\"rfb.unimplemented_security_type\"]"));
+        assert!(odd(6, b"\0\0\0\x07").contains("[\"rfb.unknown_security_result\"]"));
+        assert!(odd(6, b"\0\0\0\x01").contains(" []"));
+        let ahead = [SCRIPT[0], (Direction::Reply, b"RFB 003.008\n")];
+        assert!(shown(&ahead).contains("[\"rfb.confused_state\"]"), "{}", shown(&ahead));
     }
 
     #[test]

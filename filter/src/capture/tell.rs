@@ -248,6 +248,7 @@ impl Teller {
                 .map(|(exception, policy)| eve::Applied { target: exception.name(), policy: policy.name() }),
             rule: None,
             tcp,
+            icmp_answer: eve::icmp_answer(&flow.tuple).filter(|_| flow.facts.packets[1] > 0),
         };
         eve::flow(&mut json, &line);
         json.end();

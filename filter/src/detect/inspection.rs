@@ -149,13 +149,25 @@ impl Inspection {
         waiting >= LOOK_AT || side.concluded || self.app.is_over() || self.app.identity().flow == Found::Failed
     }
 
-    /// Takes note of transactions that have come to their end in a direction.
+    /// Takes note of transactions that have come to their end in a direction whose bytes wait. The bytes of one direction
+    /// may be understood only with those of the other: an answer tells what an odd request speaks.
     fn conclude(&mut self, way: Direction) {
         self.sides[way as usize].waits = true;
         // Commands of FTP are too short to be looked at one by one.
         if self.app.identity().flow == Found::Protocol(AppProtocol::Ftp) {
             return;
         }
+        for way in [way, opposite(way)] {
+            let newest = self.newest_complete(way);
+            let side = &mut self.sides[way as usize];
+            if side.waits && newest > side.transactions {
+                (side.transactions, side.concluded) = (newest, true);
+            }
+        }
+    }
+
+    /// The number behind that of the newest transaction that is complete in a direction; 0 where none is.
+    fn newest_complete(&self, way: Direction) -> u64 {
         let mut newest = 0;
         for nth in 0..self.app.parsers() {
             let Some(parser) = self.app.parser(nth) else { continue };
@@ -167,10 +179,7 @@ impl Inspection {
                 }
             }
         }
-        let side = &mut self.sides[way as usize];
-        if newest > side.transactions {
-            (side.transactions, side.concluded) = (newest, true);
-        }
+        newest
     }
 
     /// Bytes of a stream that are to be given again before the fresh ones, where they are at hand.

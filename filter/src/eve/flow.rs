@@ -2,6 +2,8 @@
 
 use weir_wire::Instant;
 
+use crate::capture::{counterpart_v4, counterpart_v6};
+use crate::event::Tuple;
 use crate::json::Json;
 
 use super::timestamp;
@@ -42,6 +44,8 @@ pub struct FlowLine<'l> {
     pub rule: Option<&'l str>,
     /// TCP.
     pub tcp: Option<TcpLine>,
+    /// ICMP: type and code with which the responder answered, if it did.
+    pub icmp_answer: Option<(u8, u8)>,
 }
 
 /// TCP at a flow's end.
@@ -55,6 +59,16 @@ pub struct TcpLine {
     pub regions: [u16; 2],
     /// Bytes before the first hole were lost.
     pub gaps: [bool; 2],
+}
+
+/// Type and code of what answers the ICMP message that a flow began with; `None` where nothing does, or it is not ICMP.
+pub fn icmp_answer(tuple: &Tuple) -> Option<(u8, u8)> {
+    let kind = match tuple.protocol {
+        1 => counterpart_v4(tuple.source_port)?,
+        58 => counterpart_v6(tuple.source_port)?,
+        _ => return None,
+    };
+    u8::try_from(kind).ok().map(|kind| (kind, 0))
 }
 
 /// The objects "flow" and "tcp".
@@ -85,6 +99,9 @@ pub fn flow(json: &mut Json<'_>, line: &FlowLine<'_>) {
             json.text("rule", rule);
         }
     });
+    if let Some((kind, code)) = line.icmp_answer {
+        json.number("response_icmp_type", kind).number("response_icmp_code", code);
+    }
     if let Some(tcp) = &line.tcp {
         json.nested("tcp", |json| tcp_fields(json, tcp));
     }

@@ -22,7 +22,7 @@ use crate::json::Json;
 
 pub use alert::{action_name, alert, signature, verdict};
 pub use encode::{base64, community_id, printable, timestamp};
-pub use flow::{Applied, FlowLine, TcpLine, flow};
+pub use flow::{Applied, FlowLine, TcpLine, flow, icmp_answer};
 pub use packet::{drop_line, packet_fields};
 pub use record::{
     alert_transaction, anomaly_fields, app_fields, directed, file_fields, flow_fields, metadata_field, object_name,

@@ -209,6 +209,11 @@ const NAMED: &[Named] = &[
     ("tls.alpn_count", "tls.alpn_count", &[AppProtocol::Tls], Value::Optional),
 ];
 
+/// The keywords that the protocol answers.
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    NAMED.iter().map(|(name, ..)| *name)
+}
+
 /// Whether a keyword is one that the protocol answers.
 pub(super) fn is_named(keyword: &str) -> bool {
     NAMED.iter().any(|(name, ..)| *name == keyword)

@@ -57,6 +57,11 @@ const SNORT_NAMES: &[(&str, Buffer)] = &[
     ("sip_header", Buffer::SipRequestLine),
 ];
 
+/// Keywords that name a buffer by another name than its own.
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    [MODIFIERS, OLDER_NAMES, SNORT_NAMES].into_iter().flatten().map(|(name, _)| *name)
+}
+
 /// Applies a keyword that names a buffer; `None` where it names none.
 pub(super) fn apply(draft: &mut Draft, option: RuleOption<'_>) -> Option<Result<(), Fault>> {
     let name = option.name.text;

@@ -29,6 +29,7 @@ use crate::rule::Value;
 pub(crate) use numbers::{bounds, exclusive_bounds, number};
 pub(crate) use requires::requires;
 pub(crate) use table::is_keyword;
+pub use table::keywords;
 
 /// Whether options are in Snort 3's dialect, where it is not the header that shows it.
 pub(crate) fn is_snort(options: &[RuleOption<'_>]) -> bool {

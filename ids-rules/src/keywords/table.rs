@@ -27,6 +27,16 @@ pub(crate) fn is_keyword(keyword: &str) -> bool {
     find(keyword).is_some() || Buffer::from_keyword(keyword).is_some() || Field::from_keyword(keyword).is_some()
 }
 
+/// Every keyword that a rule may use, each once, sorted.
+pub fn keywords() -> Vec<&'static str> {
+    let own = KEYWORDS.iter().map(|(name, _)| *name);
+    let named = app::names().chain(buffers::names());
+    let mut all: Vec<_> = own.chain(named).chain(Buffer::KEYWORDS.iter().chain(Field::KEYWORDS).copied()).collect();
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
 const KEYWORDS: &[(&str, Apply)] = &[
     ("msg", meta::msg),
     ("sid", meta::sid),

@@ -1,7 +1,7 @@
 //! DNP3 over TCP (IEEE 1815): link frames, the fragments they carry, and the headers of their objects.
 //!
 //! Each application fragment is a transaction. A fragment has at most [`FRAGMENT`] bytes; [`UNANSWERED`] requests without
-//! a response are a flood, with which the parsing ends. Of an object's points the count is told, not the values.
+//! a response are a flood, with which the parsing ends. Of a fragment's points the first [`object::SHOWN`] are told.
 
 use weir_ids_rules::{AppProtocol, Buffer, Field};
 
@@ -15,6 +15,7 @@ use crate::json::Json;
 
 mod link;
 mod object;
+mod point;
 #[cfg(test)]
 mod tests;
 
@@ -104,11 +105,7 @@ impl Dnp3 {
     }
 
     fn push(&mut self, way: Direction, link: Link, bytes: Vec<u8>) {
-        let objects_at = match bytes.get(1) {
-            Some(&(function::RESPONSE | function::UNSOLICITED)) => 4,
-            _ => 2,
-        };
-        let (objects, odd) = object::read(bytes.get(objects_at..).unwrap_or_default());
+        let (objects, odd) = object::read(behind_header(&bytes));
         let complete = odd.is_none();
         self.list.push(Fragment { way, link, bytes, objects, complete });
         if let Some(name) = odd {
@@ -177,6 +174,15 @@ impl Parser for Dnp3 {
     fn transactions_mut(&mut self) -> &mut dyn Transactions {
         &mut self.list
     }
+}
+
+/// The objects of a fragment: what follows control and function, and the indications of a response.
+fn behind_header(bytes: &[u8]) -> &[u8] {
+    let at = match bytes.get(1) {
+        Some(&(function::RESPONSE | function::UNSOLICITED)) => 4,
+        _ => 2,
+    };
+    bytes.get(at..).unwrap_or_default()
 }
 
 impl Fragment {
@@ -250,9 +256,10 @@ impl Transaction for Fragment {
                 json.number("sequence", control & 0xf);
             });
             json.number("function_code", self.function().unwrap_or(0));
+            let (bytes, mut room) = (behind_header(&self.bytes), object::SHOWN);
             json.array("objects", |list| {
                 self.objects.iter().for_each(|object| {
-                    list.item(|json| object.log(json));
+                    list.item(|json| object.log(bytes, &mut room, json));
                 });
             });
             json.flag("complete", self.complete);

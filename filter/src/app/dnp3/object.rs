@@ -1,5 +1,6 @@
 //! Object headers of DNP3 (IEEE 1815, 4.2.2.7 and 11): group, variation, qualifier, range.
 
+use super::point;
 use crate::app::read::Reader;
 use crate::json::Json;
 
@@ -8,6 +9,9 @@ const OBJECTS: usize = 256;
 
 /// Points of an object.
 const POINTS: u32 = 16384;
+
+/// Points of a fragment that EVE shows.
+pub const SHOWN: usize = 512;
 
 /// An object's header.
 #[derive(Debug)]
@@ -20,6 +24,8 @@ pub struct Object {
     start: u32,
     stop: u32,
     count: u32,
+    /// Where its points stand behind the fragment's header; `None` where there are none.
+    points: Option<usize>,
 }
 
 /// Reads the objects of a fragment, and what ended the reading before its end. Headers without points (requests to read)
@@ -41,14 +47,18 @@ pub fn read(bytes: &[u8]) -> (Vec<Object>, Option<&'static str>) {
         if reader.is_empty() {
             break;
         }
-        match bits(group, variation) {
+        match point::bits(group, variation) {
             // A request names points without their values: the next header follows.
             Some(_) if looks_like_header(reader.rest(), prefix) => {}
             Some(bits) => {
                 let size =
                     if bits < 8 { (count as usize * bits).div_ceil(8) } else { count as usize * (bits / 8 + prefix) };
+                let at = bytes.len() - reader.len();
                 if reader.take(size).is_none() {
                     return (objects, Some("dnp3.malformed"));
+                }
+                if let Some(object) = objects.last_mut() {
+                    object.points = Some(at);
                 }
             }
             None => return (objects, Some("dnp3.unknown_object")),
@@ -64,7 +74,7 @@ fn looks_like_header(bytes: &[u8], prefix: usize) -> bool {
 
 fn header(reader: &mut Reader<'_>) -> Option<Object> {
     let (group, variation, qualifier) = (reader.u8()?, reader.u8()?, reader.u8()?);
-    let mut object = Object { group, variation, qualifier, start: 0, stop: 0, count: 0 };
+    let mut object = Object { group, variation, qualifier, start: 0, stop: 0, count: 0, points: None };
     match qualifier & 0xf {
         0 => (object.start, object.stop) = (reader.u8()?.into(), reader.u8()?.into()),
         1 => (object.start, object.stop) = (reader.le16()?.into(), reader.le16()?.into()),
@@ -92,39 +102,34 @@ fn prefix_size(qualifier: u8) -> usize {
     }
 }
 
-/// Bits of a point; `None` where they are not known.
-fn bits(group: u8, variation: u8) -> Option<usize> {
-    Some(match (group, variation) {
-        (60, _) => 0,
-        (1 | 10 | 80, 1) | (3, 1) => 1,
-        (1 | 10 | 3, 2) | (2, 1) | (11, 1) | (4, 1) => 8,
-        (2 | 11 | 4, 2) => 56,
-        (2 | 4, 3) => 24,
-        (12, 1) => 88,
-        (20 | 21, 1) | (30, 1) | (32, 1) | (40, 1) | (42, 1) => 40,
-        (20 | 21, 2) | (30, 2) | (32, 2) | (40, 2) | (42, 2) => 24,
-        (20, 5) | (30, 3) => 32,
-        (20, 6) | (30, 4) => 16,
-        (22, 1) => 40,
-        (22, 2) => 24,
-        (30, 5) | (40, 3) => 40,
-        (30, 6) | (40, 4) => 72,
-        (32, 3) | (42, 3) => 88,
-        (32, 4) | (42, 4) => 72,
-        (41, 1) => 40,
-        (41, 2) => 24,
-        (41, 3) => 40,
-        (50, 1) | (51, 1 | 2) => 48,
-        (52, 1 | 2) => 16,
-        _ => return None,
-    })
-}
-
 impl Object {
-    /// Writes what EVE shows of it.
-    pub fn log(&self, json: &mut Json<'_>) {
+    /// Writes what EVE shows of it; `bytes` are what it was read from. At most `room` points are shown, which it lessens.
+    pub fn log(&self, bytes: &[u8], room: &mut usize, json: &mut Json<'_>) {
         json.number("group", self.group).number("variation", self.variation).number("qualifier", self.qualifier);
         json.number("prefix_code", self.qualifier >> 4 & 7).number("range_code", self.qualifier & 0xf);
         json.number("start", self.start).number("stop", self.stop).number("count", self.count);
+        let Some(at) = self.points.filter(|_| *room > 0) else { return };
+        let kind = (self.group, self.variation);
+        let bits = point::bits(self.group, self.variation).unwrap_or(0);
+        if bits == 0 {
+            return;
+        }
+        // Points that are parts of a byte have no index before them.
+        let prefix = if bits < 8 { 0 } else { prefix_size(self.qualifier) };
+        let bytes = bytes.get(at..).unwrap_or_default();
+        let shown = (self.count as usize).min(*room);
+        *room -= shown;
+        json.array("points", |list| {
+            for nth in 0..shown {
+                let place = nth * (bits + prefix * 8);
+                let before = bytes.get(place / 8..).unwrap_or_default().iter().take(prefix);
+                let named = before.rev().fold(0u64, |value, &byte| value << 8 | u64::from(byte));
+                let index = if prefix > 0 { named } else { u64::from(self.start) + nth as u64 };
+                list.item(|json| {
+                    json.number("prefix", named).number("index", index);
+                    point::log(kind, bytes, place + prefix * 8, json);
+                });
+            }
+        });
     }
 }

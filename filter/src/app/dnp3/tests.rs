@@ -45,6 +45,18 @@ fn an_exchange_is_the_same_in_any_cut() {
 }
 
 #[test]
+fn points_are_told_with_their_index() {
+    // Analog inputs 5 and 6 by range, then one control by its index.
+    let answer = [0xc0, 0xc0, 129, 0, 0, 30, 4, 0, 5, 6, 1, 0, 0xff, 0xff];
+    let order = [0xc0, 0xc1, 5, 12, 1, 0x17, 1, 9, 3, 1, 100, 0, 0, 0, 100, 0, 0, 0, 0];
+    let script = [(Direction::Original, frame(MASTER, &order)), (Direction::Reply, frame(OUTSTATION, &answer))];
+    let shown = all_cuts(start, &Settings::default(), &borrowed(&script));
+    let points = "\"points\":[{\"prefix\":0,\"index\":5,\"value\":1},{\"prefix\":0,\"index\":6,\"value\":-1}]";
+    assert!(shown.contains(points), "{shown}");
+    assert!(shown.contains("\"points\":[{\"prefix\":9,\"index\":9,\"op_type\":3,"), "{shown}");
+}
+
+#[test]
 fn the_checksum_is_that_of_the_standard() {
     assert_eq!(link::checksum(&[0x05, 0x64, 0x05, 0xc0, 0x01, 0x00, 0x00, 0x04]), 0x21e9);
 }

@@ -1,7 +1,7 @@
 //! A message's body: its codings undone, kept for rules as a file, or as the parts of a form.
 
 use super::multipart::{Multipart, Part};
-use crate::app::decompress::{Coding, Decompressor, Status};
+use crate::app::decompress::{Coding, Decompressor, Fault, Status};
 use crate::app::file::{Content, File, Files, Hashed, Limits};
 use crate::app::{Anomaly, decompress};
 
@@ -114,6 +114,11 @@ impl Body {
         if status == Status::Bomb {
             note(Anomaly("http.compression_bomb"));
             self.mark_opaque("a body that unfolds to too much");
+        }
+        match decompressor.fault() {
+            Fault::None => {}
+            Fault::Broken => note(Anomaly("http.gzip_decompression_failed")),
+            Fault::Memory => note(Anomaly("http.lzma_memlimit_reached")),
         }
         self.decompressor = Some(decompressor);
     }

@@ -42,7 +42,8 @@ fn coding(word: &[u8], note: &mut dyn FnMut(&'static str)) -> Option<Coding> {
     } else if clean == b"br" {
         (Some(Coding::Brotli), &[b"br"])
     } else {
-        (None, &[b"inflate", b"none", b"identity"])
+        // "identity" names no coding of a body (RFC 9110, 8.4.1).
+        (None, &[b"inflate", b"none"])
     };
     if !plain.contains(&clean.as_slice()) {
         note("http.abnormal_ce_header");

@@ -89,6 +89,13 @@ pub fn content_range(value: &[u8]) -> Option<(u64, u64, Option<u64>)> {
     Some((first.trim().parse().ok()?, last.trim().parse().ok()?, whole.trim().parse().ok()))
 }
 
+/// `bytes */3`: no part of it, but how long it is.
+pub fn is_range_of_nothing(value: &[u8]) -> bool {
+    let text = std::str::from_utf8(value).unwrap_or_default().trim();
+    let whole = text.strip_prefix("bytes").and_then(|rest| rest.trim_start().strip_prefix("*/"));
+    whole.is_some_and(|whole| whole.parse::<u64>().is_ok())
+}
+
 const TO_SERVER: Direction = Direction::Original;
 const TO_CLIENT: Direction = Direction::Reply;
 const LINE: u8 = Progress::Headers as u8;

@@ -160,7 +160,9 @@ impl Http1 {
             }
             // More than white space follows: it has fields, the version is only missing.
             exchange.is_09 = false;
+            self.note(self.asked, "http.request_line_missing_protocol");
         }
+        let Some(exchange) = self.asked_mut() else { return Step::Fail };
         exchange.request.progress = Progress::Headers;
         self.asking = State::Headers;
         Step::On(0)

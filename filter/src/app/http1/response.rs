@@ -3,7 +3,7 @@
 use weir_ids_rules::AppProtocol;
 
 use super::body::Plan;
-use super::exchange::{Exchange, content_range};
+use super::exchange::{Exchange, content_range, is_range_of_nothing};
 use super::head::{self, Next, Reader};
 use super::line::{self, ChunkLength, Method, Version, contains_nocase, starts_with_nocase};
 use super::message::{Added, Message, Progress, oddities};
@@ -330,7 +330,11 @@ impl Http1 {
         }
         if !exchange.response.body.has_begun() {
             let name = exchange.response_name().map(<[u8]>::to_vec);
-            let range = exchange.response.field(b"content-range").and_then(content_range);
+            let named = exchange.response.field(b"content-range");
+            let range = named.and_then(content_range);
+            if range.is_none() && named.is_some_and(|value| !is_range_of_nothing(value)) {
+                mark.note(Anomaly("http.range_invalid"));
+            }
             exchange.response.body.begin(&Plan { keep, name: name.as_deref(), boundary: None, range });
         }
         exchange.response.body.take(bytes, &mut |event| mark.note(event));

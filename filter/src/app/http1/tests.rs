@@ -172,6 +172,35 @@ fn odd_framing_is_told() {
 }
 
 #[test]
+fn what_is_odd_about_bodies_is_told() {
+    for (response, event) in [
+        (
+            &b"HTTP/1.1 200 ok\r\nContent-Encoding: gzip\r\nContent-Length: 5\r\n\r\nplain"[..],
+            "gzip_decompression_failed",
+        ),
+        (b"HTTP/1.1 200 ok\r\nContent-Encoding: identity\r\nContent-Length: 2\r\n\r\nok", "abnormal_ce_header"),
+        (b"HTTP/1.1 206 ok\r\nContent-Range: bytes 5-x/7\r\nContent-Length: 2\r\n\r\nok", "range_invalid"),
+        (b"HTTP/1.1 416 no\r\nContent-Range: bytes */7\r\nContent-Length: 2\r\n\r\nok", ""),
+        (b"HTTP/1.1 206 ok\r\nContent-Range: bytes 5-6/7\r\nContent-Length: 2\r\n\r\nok", ""),
+    ] {
+        let talk = respond(response);
+        let expected: Vec<String> = [event].iter().filter(|e| !e.is_empty()).map(|e| format!("http.{e}")).collect();
+        assert_eq!(talk.events(0), expected, "{}", String::from_utf8_lossy(response));
+    }
+}
+
+#[test]
+fn a_version_that_is_missing_before_fields_is_told() {
+    let mut talk = Talk::new();
+    talk.say(ASK, b"GET /a\r\nHost: b\r\n\r\n", false);
+    assert_eq!(talk.events(0), ["http.request_line_missing_protocol"]);
+    assert_eq!(talk.buffer(0, Buffer::HttpHost, ASK), "b");
+    let mut old = Talk::new();
+    old.say(ASK, b"GET /a\r\n", true);
+    assert_eq!(old.events(0), [""; 0]);
+}
+
+#[test]
 fn a_response_without_a_request_stands_alone() {
     let mut talk = Talk::new();
     talk.say(ANSWER, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", false);

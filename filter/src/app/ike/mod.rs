@@ -90,6 +90,15 @@ impl Parser for Ike {
             self.chosen.clone_from(&first.attributes);
         }
         let mut odd: Vec<&'static str> = message.odd.clone();
+        // A server chooses one of what it was offered: a proposal, in version 1 a transform of it.
+        let offers = if message.header.major == 1 {
+            message.proposals.iter().map(|proposal| proposal.transforms.len()).sum()
+        } else {
+            message.proposals.len()
+        };
+        if way == Direction::Reply && offers > 1 {
+            odd.push("ike.multiple_server_proposal");
+        }
         if message.header.major == 2 {
             odd.extend(message.proposals.iter().flat_map(Proposal::weaknesses));
         }

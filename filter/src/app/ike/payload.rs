@@ -143,6 +143,9 @@ impl Message {
             }
             next = following;
         }
+        if next == kind::NONE && !reader.is_empty() {
+            message.odd.push("ike.payload_extra_data");
+        }
         message.payloads.insert(0, header.next);
         if header.major == 1 {
             message.payloads.retain(|&kind| kind != kind::NONE);

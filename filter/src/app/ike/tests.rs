@@ -70,6 +70,20 @@ fn attributes_of_version_one_are_named() {
 }
 
 #[test]
+fn a_server_that_does_not_choose_and_bytes_behind_the_last_payload_are_noted() {
+    let twice = payload(0, &[proposal(), proposal()].concat());
+    let said = message(33, 0x20, 34, &twice);
+    for (way, odd) in [(Direction::Original, false), (Direction::Reply, true)] {
+        let shown = run(start, &Settings::default(), &[(way, &said)], 0).shown();
+        assert_eq!(shown.contains("ike.multiple_server_proposal"), odd, "{shown}");
+        assert!(!shown.contains("ike.payload_extra_data"));
+    }
+    let more = message(40, 0x20, 34, &[payload(0, b"nonce"), vec![1, 2, 3]].concat());
+    let shown = run(start, &Settings::default(), &[(Direction::Original, &more)], 0).shown();
+    assert!(shown.contains("[\"ike.payload_extra_data\"]"), "{shown}");
+}
+
+#[test]
 fn probes_need_the_length_to_be_right() {
     let tuple = crate::app::exercise::tuple(17);
     let bytes = version_two();

@@ -1,5 +1,7 @@
 //! What EVE shows of a message: the object `email`.
 
+use md5::{Digest, Md5};
+
 use super::{Message, split_addresses};
 use crate::json::Json;
 
@@ -44,6 +46,12 @@ pub fn write(message: &Message, json: &mut Json<'_>) {
         }
     }
     list(json, "received", message.values(b"received"));
+    if let Some(hash) = message.body_md5() {
+        json.hex("body_md5", &hash, "");
+    }
+    if let Some(subject) = message.value(b"subject", 0) {
+        json.hex("subject_md5", &Md5::digest(subject), "");
+    }
 }
 
 fn list<'v>(json: &mut Json<'_>, name: &str, values: impl Iterator<Item = &'v [u8]>) {

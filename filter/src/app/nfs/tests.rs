@@ -90,6 +90,14 @@ fn version_2_and_4_are_understood() {
 }
 
 #[test]
+fn a_version_that_does_not_exist_is_noted() {
+    let known = call(1, 3, 0, &[]);
+    let talk = run(start, &Settings::default(), &[(Original, &known), (Original, &call(2, 9, 0, &[]))], 0);
+    assert!(talk.shown().contains("nfs.non_existing_version"), "{}", talk.shown());
+    assert!(!run(start, &Settings::default(), &[(Original, &known)], 0).shown().contains("version\"]"));
+}
+
+#[test]
 fn after_a_loss_the_next_call_is_found() {
     let conversation = conversation();
     let mut talk = crate::app::exercise::Talk::new(start, Settings::default());

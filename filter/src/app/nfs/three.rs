@@ -88,6 +88,7 @@ impl Nfs {
     /// A call; how many bytes of a file follow.
     pub(super) fn call(&mut self, call: &Call<'_>, settings: &Settings) -> u64 {
         if !(2..=4).contains(&call.version) {
+            self.list.anomaly(Anomaly("nfs.non_existing_version"));
             return 0;
         }
         let read = if call.version == 4 { self.compound(call, settings) } else { self.procedure(call, settings) };

@@ -104,7 +104,15 @@ impl Quic {
     /// One packet of a datagram. `None`: nothing that follows it can be read.
     fn packet(&mut self, way: Direction, reader: &mut Reader<'_>) -> Option<()> {
         let whole = reader.rest();
-        let header = Header::read(reader)?;
+        let Some(header) = Header::read(reader) else {
+            // The header of a version that is known is cut short, or lies about a length.
+            if let Some(version) =
+                Header::announced(whole).filter(|_| !self.sides.get(way as usize).is_none_or(|s| s.done))
+            {
+                self.note(way, version, "quic.error_on_header");
+            }
+            return None;
+        };
         if header.is_google() {
             let hello = google::hello(&header, reader.rest());
             self.google(way, &header, hello);
@@ -127,7 +135,7 @@ impl Quic {
         let head = whole.get(..before)?;
         let Some(mut plain) = self.keys.as_ref().and_then(|keys| keys.open(way, head, body)) else {
             if !self.sides.get(way as usize)?.done {
-                self.note("quic.error_on_data");
+                self.note(way, header.version, "quic.failed_decrypt");
             }
             return Some(());
         };
@@ -137,10 +145,15 @@ impl Quic {
 
     fn frames(&mut self, way: Direction, version: u32, plain: Vec<u8>) {
         let Some(side) = self.sides.get_mut(way as usize).filter(|side| !side.done) else { return };
-        let mut came = false;
+        let (mut came, mut beyond) = (false, false);
         for (offset, bytes) in packet::crypto_frames(&plain) {
+            beyond |= offset.saturating_add(bytes.len() as u64) > HELLO as u64;
             came |= side.add(offset, bytes);
         }
+        if beyond {
+            self.note(way, version, "quic.crypto_frag_too_long");
+        }
+        let Some(side) = self.sides.get_mut(way as usize) else { return };
         if !came {
             return;
         }
@@ -153,7 +166,7 @@ impl Quic {
         side.done = true;
         side.bytes = Vec::new();
         side.waiting = Vec::new();
-        let Some(hello) = hello else { return self.note("quic.error_on_data") };
+        let Some(hello) = hello else { return self.note(way, version, "quic.error_on_data") };
         let fingerprint = match way {
             Direction::Original => ja3(&hello),
             Direction::Reply => ja3s(&hello),
@@ -168,7 +181,11 @@ impl Quic {
         }
     }
 
-    fn note(&mut self, name: &'static str) {
+    /// What is odd belongs to a transaction: where there is none in its direction, one that knows the version alone.
+    fn note(&mut self, way: Direction, version: u32, name: &'static str) {
+        if self.list.last_mut().is_none_or(|newest| newest.way != way) {
+            self.list.push(Greeting { way, version, hello: None, fingerprint: String::new(), google: None });
+        }
         self.list.anomaly(Anomaly(name));
     }
 }

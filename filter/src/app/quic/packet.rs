@@ -77,6 +77,13 @@ impl<'b> Header<'b> {
         Some(Header { kind, version, destination })
     }
 
+    /// The version that is known with which bytes begin as a long header does.
+    pub fn announced(bytes: &[u8]) -> Option<u32> {
+        let mut reader = Reader::new(bytes);
+        reader.u8().filter(|first| first & 0x80 != 0)?;
+        reader.be32().filter(|&version| is_known(version) && !GOOGLE.contains(&version))
+    }
+
     /// The header of Google's versions up to 43: flags, identifier, version, number.
     fn public(flags: u8, reader: &mut Reader<'b>) -> Option<Header<'b>> {
         if flags & 0x01 == 0 || flags & 0x08 == 0 {

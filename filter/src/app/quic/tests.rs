@@ -108,6 +108,30 @@ fn the_hello_of_googles_version_is_told() {
 }
 
 #[test]
+fn packets_that_cannot_be_read_are_noted() {
+    let hello = initial(packet::VERSION_1, ASK, &crypto(0, &client_hello()));
+    let noted = |packets: &[&[u8]]| {
+        let mut parser = start(&Settings::default(), &tuple(17));
+        for packet in packets {
+            feed(&mut *parser, ASK, packet);
+        }
+        let list = parser.transactions();
+        let all = (0..list.len()).flat_map(|nth| list.get(nth).unwrap().0.anomalies.iter().map(|one| one.0));
+        all.collect::<Vec<_>>()
+    };
+    assert_eq!(noted(&[&hello]), [""; 0]);
+    let mut changed = hello.clone();
+    *changed.last_mut().unwrap() ^= 1;
+    assert_eq!(noted(&[&changed]), ["quic.failed_decrypt"]);
+    // An identifier of 21 bytes.
+    let mut long = hello;
+    long[5] = 21;
+    assert_eq!(noted(&[&long]), ["quic.error_on_header"]);
+    let beyond = initial(packet::VERSION_1, ASK, &[&[6, 0x80, 1, 0, 0, 1][..], &[7]].concat());
+    assert_eq!(noted(&[&beyond]), ["quic.crypto_frag_too_long"]);
+}
+
+#[test]
 fn a_storm_of_changed_packets_breaks_nothing() {
     let mut seed = 0x0dd0_57a7_1234_9876u64;
     let mut chance = || {

@@ -359,14 +359,21 @@ impl Smb {
 
     /// A whole record. `None`: it is none.
     fn record(&mut self, way: Direction, record: &[u8], settings: &Settings) -> Option<()> {
-        match record.first_chunk::<4>() {
-            Some(b"\xffSMB") => self.record1(way, record, settings),
-            Some(b"\xfeSMB") => self.record2(way, record, settings),
-            Some(b"\xfdSMB" | b"\xfcSMB") => Some(()),
-            Some(_) => None,
+        // Which bit says that it is an answer (MS-CIFS 2.2.3.1, MS-SMB2 2.2.1).
+        let (read, answers) = match record.first_chunk::<4>() {
+            Some(b"\xffSMB") => (self.record1(way, record, settings), record.get(9).map(|flags| flags & 0x80 != 0)),
+            Some(b"\xfeSMB") => (self.record2(way, record, settings), record.get(16).map(|flags| flags & 1 != 0)),
+            Some(b"\xfdSMB" | b"\xfcSMB") => return Some(()),
+            Some(_) => return None,
             // An empty record says nothing.
-            None => Some(()),
-        }
+            None => return Some(()),
+        };
+        match (way, answers) {
+            (Direction::Original, Some(true)) => self.list.anomaly(Anomaly("smb.response_to_server")),
+            (Direction::Reply, Some(false)) => self.list.anomaly(Anomaly("smb.request_to_client")),
+            (Direction::Original | Direction::Reply, _) => false,
+        };
+        read
     }
 
     /// The start of a long record that carries bytes of a file; those that are still to come are left to the stream.

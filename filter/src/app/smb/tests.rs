@@ -237,6 +237,23 @@ fn who_logs_in_is_read() {
 }
 
 #[test]
+fn records_that_go_the_wrong_way_are_told() {
+    for (way, reply, odd) in [
+        (Direction::Original, false, ""),
+        (Direction::Original, true, "smb.response_to_server"),
+        (Direction::Reply, false, "smb.request_to_client"),
+    ] {
+        let script = [
+            (Direction::Original, two(3, false, 1, &[9, 0, 0, 0, 0x48, 0, 0, 0])),
+            (way, two(3, reply, 2, &[9, 0, 0, 0, 0x48, 0, 0, 0])),
+        ];
+        let shown = shown(&script);
+        assert_eq!(shown.contains("_to_"), !odd.is_empty(), "{shown}");
+        assert!(shown.contains(odd), "{shown}");
+    }
+}
+
+#[test]
 fn broken_records_are_told_and_frames_of_nothing_end_it() {
     let bad = framed(b"\xffSMB\x72\0\0\0\0\x18\x43\x48");
     let talk = run(start, &Settings::default(), &[(Original, &opened()[0].1[..]), (Original, &bad)], 0);

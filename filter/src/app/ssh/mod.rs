@@ -128,6 +128,9 @@ fn start(_settings: &Settings, _tuple: &Tuple) -> Box<dyn Parser> {
 enum Step {
     Done,
     Wait(usize),
+    /// Odd, but the reading goes on.
+    Note(&'static str),
+    /// The reading ends.
     Odd(&'static str),
 }
 
@@ -147,7 +150,7 @@ impl Ssh {
             }
             side.long_banner = true;
             reader.take(bytes.len());
-            return Step::Odd("ssh.long_banner");
+            return Step::Note("ssh.long_banner");
         };
         reader.take(length);
         if std::mem::take(&mut side.long_banner) {
@@ -155,7 +158,7 @@ impl Ssh {
         }
         match side.banner(text) {
             false => Step::Odd("ssh.invalid_banner"),
-            true if text.len() >= BANNER => Step::Odd("ssh.long_banner"),
+            true if text.len() >= BANNER => Step::Note("ssh.long_banner"),
             true => Step::Done,
         }
     }
@@ -185,6 +188,11 @@ impl Ssh {
             side.offered(record.get(..body).unwrap_or_default(), way);
             *reader = ahead;
             return Step::Done;
+        }
+        if kind == message::KEXINIT && side.offers.is_empty() {
+            side.skip = length - 2;
+            *reader = ahead;
+            return Step::Note("ssh.long_kex_record");
         }
         if kind == message::NEWKEYS {
             side.progress = progress::ENCRYPTED;
@@ -220,8 +228,8 @@ impl Parser for Ssh {
                 Step::Done if connection.is_encrypted() => return Fed::Finished,
                 Step::Done => {}
                 Step::Wait(need) => return Fed::Wait { used: input.bytes.len() - reader.len(), need },
-                Step::Odd("ssh.long_banner") => {
-                    self.list.anomaly(Anomaly("ssh.long_banner"));
+                Step::Note(name) => {
+                    self.list.anomaly(Anomaly(name));
                 }
                 Step::Odd(name) => {
                     self.list.anomaly(Anomaly(name));

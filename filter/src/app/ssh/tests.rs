@@ -79,6 +79,15 @@ fn a_banner_without_an_end_is_cut_and_noted() {
 }
 
 #[test]
+fn offers_that_are_too_long_are_noted_and_passed_over() {
+    let mut parser = start(&Settings::default(), &tuple());
+    let said = [b"SSH-2.0-x\r\n".to_vec(), record(message::KEXINIT, &[1; KEXINIT + 1]), kexinit()].concat();
+    assert_eq!(feed(&mut *parser, Direction::Original, &said), Fed::Used(said.len()));
+    assert_eq!(parser.transactions().get(0).unwrap().0.anomalies, [Anomaly("ssh.long_kex_record")]);
+    assert!(value(&*parser, Buffer::SshHassh, Direction::Original).is_some());
+}
+
+#[test]
 fn bytes_that_are_no_record_fail() {
     let mut parser = start(&Settings::default(), &tuple());
     assert_eq!(feed(&mut *parser, Direction::Original, b"SSH-2.0-x\r\n\xff\xff\xff\xff\x00\x14"), Fed::Failed);

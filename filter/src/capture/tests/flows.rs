@@ -53,6 +53,26 @@ fn an_icmp_error_belongs_to_the_flow_it_quotes() {
 }
 
 #[test]
+fn a_flow_of_icmp_tells_what_answered() {
+    let echo = |kind: u8| {
+        let mut message = vec![kind, 0, 0, 0, 0, 7, 0, 1];
+        let sum = !weir_wire::checksum::sum(&message).fold();
+        message[2..4].copy_from_slice(&sum.to_be_bytes());
+        message
+    };
+    for answered in [false, true] {
+        let mut lab = Lab::new(&[], false);
+        lab.packet(&ipv4(CLIENT, SERVER, 1, &echo(8)));
+        if answered {
+            lab.packet(&ipv4(SERVER, CLIENT, 1, &echo(0)));
+        }
+        lab.end();
+        let told = ["\"event_type\":\"flow\"", "\"icmp_type\":8", "\"response_icmp_type\":0,\"response_icmp_code\":0"];
+        assert_eq!(lab.count(&told), usize::from(answered), "{}", lab.lines);
+    }
+}
+
+#[test]
 fn a_table_finds_what_it_holds_after_any_removals() {
     let mut lab = Lab::new(&[], false);
     let mut table = Table::new(10_000, 7);

@@ -30,6 +30,26 @@ fn rules_on_payloads_look_once_a_request_is_complete_with_a_packet_that_goes_its
 }
 
 #[test]
+fn a_request_of_an_unknown_method_is_looked_at_once_its_answer_tells_what_it_is() {
+    let mut lab = Lab::ruled(
+        "alert tcp any any -> any any (flow:established,to_server; content:\"secret\"; content:\"GeT\"; http_method; sid:1;)\n\
+         alert tcp any any -> any any (flow:established,to_server; content:\"secret\"; content:\"PuT\"; http_method; sid:2;)\n\
+         alert http any any -> any any (flow:established,to_server; content:\"secret\"; http.uri; content:\"/a\"; sid:3;)",
+    );
+    opened(&mut lab);
+    let asked = b"GeT /a HTTP/1.1\r\nHost: secret\r\n\r\n";
+    let answered = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+    let (after, end) = (101 + asked.len() as u32, 501 + answered.len() as u32);
+    lab.packet(&tcp(true, PSH | ACK, 101, 501, asked));
+    lab.packet(&tcp(false, PSH | ACK, 501, after, answered));
+    assert_eq!(lab.alerts(), [], "nothing is known of it");
+    lab.packet(&tcp(true, ACK, after, end, b""));
+    assert_eq!(lab.alerts(), [1, 3]);
+    lab.end();
+    assert_eq!(lab.alerts(), []);
+}
+
+#[test]
 fn what_waits_is_looked_at_when_there_is_much_of_it_and_at_the_end() {
     for (sent, told) in [(300, &[][..]), (3000, &[1])] {
         let mut lab = Lab::ruled("alert tcp any any -> any any (flow:to_server; content:\"secret\"; sid:1;)");
