@@ -338,7 +338,7 @@ impl Layer {
 
     /// Why the coding that was named does not fit.
     fn reason(&self) -> Fault {
-        // LZMA's header has the size of its dictionary behind a byte.
+        // LZMA's header has the size of its dictionary behind a byte. A smaller one always fits.
         let asked = self.head.get(1..5).and_then(|size| size.first_chunk()).map_or(0, |&size| u32::from_le_bytes(size));
         let memory = self.coding == Coding::Lzma && asked as usize > LZMA_MEMORY;
         if memory { Fault::Memory } else { Fault::Broken }
@@ -463,8 +463,9 @@ mod tests {
         // A stored block, then one of a kind that there is not.
         let broken = [&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0xfa, 0xff][..], b"hello\x07"].concat();
         assert_eq!(fault(Coding::Gzip, &broken), Fault::Broken);
-        // A dictionary of 256 MiB.
-        let large = [&[0x5d, 0, 0, 0, 0x10][..], &[0xff; 8], &[0; 40]].concat();
+        // A dictionary of 8 MiB, of which more is used than there is room for.
+        let mut large = Vec::new();
+        lzma_rs::lzma_compress(&mut &vec![7; 2 * LZMA_MEMORY][..], &mut large).unwrap();
         assert_eq!(fault(Coding::Lzma, &large), Fault::Memory);
     }
 
