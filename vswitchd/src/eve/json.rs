@@ -223,7 +223,7 @@ fn flow(record: &FlowRecord, number: u64, clocks: &Clocks, naming: &Naming<'_>) 
             exception: None,
             rule: Some(&rule),
             tcp: None,
-            icmp_answer: weir_filter::eve::icmp_answer(&record.tuple).filter(|_| record.packets[1] > 0),
+            icmp_answer: eve::icmp_answer(&record.tuple).filter(|_| record.packets[1] > 0),
         },
     );
     json.end();

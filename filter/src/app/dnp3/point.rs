@@ -79,8 +79,8 @@ fn layout(group: u8, variation: u8) -> Option<Layout> {
         (20 | 22 | 23, 2 | 4) | (21, 2 | 4) => &[QUALITY, COUNTER, COUNT_16],
         (20, 5 | 7) | (21, 9 | 11) => &[COUNT_32],
         (20, 6 | 8) | (21, 10 | 12) => &[COUNT_16],
-        (21 | 22 | 23, 5 | 7) => &[QUALITY, COUNTER, COUNT_32, TIME],
-        (21 | 22 | 23, 6 | 8) => &[QUALITY, COUNTER, COUNT_16, TIME],
+        (21..=23, 5 | 7) => &[QUALITY, COUNTER, COUNT_32, TIME],
+        (21..=23, 6 | 8) => &[QUALITY, COUNTER, COUNT_16, TIME],
         (30..=33, _) => return analog(group, variation),
         (34, 1) => &[&[("deadband_value", Unsigned(2))]],
         (34, 2) => &[&[("deadband_value", Unsigned(4))]],
@@ -199,7 +199,7 @@ mod tests {
         for group in 0..=255 {
             for variation in 0..=255 {
                 let bits = bits(group, variation).unwrap_or(0);
-                assert!(bits < 8 || bits % 8 == 0, "{group},{variation}: {bits}");
+                assert!(bits < 8 || bits.is_multiple_of(8), "{group},{variation}: {bits}");
             }
         }
         assert_eq!((bits(12, 1), bits(32, 4), bits(60, 2), bits(70, 1)), (Some(88), Some(72), Some(0), None));
