@@ -98,8 +98,9 @@ struct RunArgs {
     /// Never sleep: lowest latency at the price of one busy CPU.
     #[arg(long)]
     poll: bool,
-    /// The longest time to go on polling after the last packet, in microseconds. Packets that follow each other more closely
-    /// than this are awaited awake, which takes a whole CPU; where fewer come the worker sleeps.
+    /// The longest time to poll for a packet, in microseconds. Packets that follow each other more closely than this are
+    /// awaited awake, which takes a whole CPU. Those up to forty times as far apart, at a steady pace, are met awake and slept
+    /// for in between; where fewer come the worker sleeps.
     #[arg(long, value_name = "MICROSECONDS", default_value_t = 50, conflicts_with = "poll")]
     poll_window: u64,
     /// Run the worker on this CPU only.

@@ -77,6 +77,9 @@ const EVENT_BATCHES: usize = 256;
 const PUNTS_WAITING: usize = 256;
 /// The token of the wake-up descriptor among the ports' in epoll.
 const WAKE: u64 = u64::MAX;
+/// How often, and how long, a worker sleeps before it begins, to find out what waking takes.
+const WAKINGS: usize = 8;
+const WAKING: Duration = Duration::from_micros(100);
 /// The longest sleep; links and timers are looked at that often at least.
 const LONGEST_SLEEP: Duration = Duration::from_secs(10);
 
@@ -219,6 +222,8 @@ impl Worker {
         {
             tracing::warn!("worker {} cannot be pinned to CPU {cpu}: {error}; it runs on any", self.index);
         }
+        clock::be_punctual();
+        self.learn_waking();
         let mut last_work = clock::monotonic();
         let mut busy_since = None;
         loop {
@@ -232,7 +237,8 @@ impl Worker {
             }
             if received > 0 {
                 (last_work, busy_since) = (now, Some(now));
-            } else if !self.settings.always_poll && now.since(last_work) >= self.window.length {
+                self.window.arrived(now);
+            } else if !self.settings.always_poll && self.window.is_over(now, last_work) {
                 self.sleep(now);
                 last_work = clock::monotonic();
             } else {
@@ -243,6 +249,21 @@ impl Worker {
         let now = clock::monotonic();
         self.networks.iter_mut().for_each(|network| network.end(now));
         self.report().stats
+    }
+
+    /// Finds out what waking takes here, before there is anything to do.
+    fn learn_waking(&mut self) {
+        let mut tokens = std::mem::take(&mut self.tokens);
+        for _ in 0..WAKINGS {
+            let due = clock::monotonic().after(WAKING);
+            // What rings meanwhile rings on.
+            if self.epoll.wait(&mut tokens, Some(WAKING)).is_err() || !tokens.is_empty() {
+                break;
+            }
+            self.window.timer_ended(due, clock::monotonic(), None);
+        }
+        tokens.clear();
+        self.tokens = tokens;
     }
 
     /// One turn; returns how many packets came in.
@@ -293,7 +314,8 @@ impl Worker {
     /// Turns all notifications on, looks once more, and sleeps until something comes.
     fn sleep(&mut self, now: Instant) {
         let mut ready = self.fleet.bell(self.index).rung.load(Ordering::Acquire);
-        let mut wake = now.after(LONGEST_SLEEP);
+        let ahead = self.window.wake_ahead(now);
+        let mut wake = ahead.unwrap_or(Instant(u64::MAX)).min(now.after(LONGEST_SLEEP));
         for network in &mut self.networks {
             let (network_ready, due) = network.arm(now, &self.epoll);
             ready |= network_ready;
@@ -308,7 +330,12 @@ impl Worker {
             }
         }
         let woke = clock::monotonic();
-        self.window.adapt(ready, now, woke);
+        if !ready && tokens.is_empty() && woke >= wake {
+            self.window.timer_ended(wake, woke, ahead);
+        }
+        if ahead.is_none_or(|ahead| ahead != wake) {
+            self.window.adapt(ready, woke);
+        }
         self.tokens = tokens;
         // What woke us is served before anything else is looked after: its sender waits.
         self.rouse(woke);
