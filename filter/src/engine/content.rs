@@ -239,6 +239,23 @@ impl Engine {
         self.memory.refuse_files(*files_refused);
     }
 
+    /// Both ends have closed the connection and know it of each other: nobody reads what may still come. Its inspection
+    /// ends here, not a minute later with the flow: many short connections would else fill the memory, and the caches, of
+    /// those that live. What waits for the verdict on a file waits on.
+    #[cold]
+    pub(super) fn close_inspection(&mut self, now: Instant, slot: u32) {
+        let flow = self.table.at_mut(slot);
+        let Some(inspect) = flow.inspect.as_mut() else { return };
+        if inspect.is_watched() {
+            return inspect.give_back(&mut self.memory);
+        }
+        // Nothing that is done meanwhile asks the table.
+        let mut flow = std::mem::take(flow);
+        self.finish(now, &mut flow);
+        *self.table.at_mut(slot) = flow;
+        self.settle(slot);
+    }
+
     /// Whether a flow's inspection can be paid for.
     #[inline]
     fn course(&self, slot: u32) -> Course {

@@ -258,13 +258,11 @@ impl Engine {
         }
         if let Some(tcp) = tcp {
             flow.tcp = tcp;
-            if tcp.state() == State::TimeWait
-                && let Some(inspect) = flow.inspect.as_mut()
-            {
-                // Nothing can follow: many short connections would else fill the memory of those that live.
-                inspect.give_back(&mut self.memory);
+            if tcp.state() == State::TimeWait && flow.inspect.is_some() {
+                self.close_inspection(p.now, slot);
             }
         }
+        let flow = self.table.at_mut(slot);
         let first_answer = direction == Direction::Reply && !flow.answered;
         flow.answered |= first_answer;
         if first_answer && !flow.half_open {

@@ -370,17 +370,20 @@ impl FlowInspect {
         let (tells, store, mut found) = (memory.tells, memory.store(), detect::Findings::default());
         let step =
             Step { view: &view, way, packet: true, established: seen.established, stream, flow: &facts, end: false };
-        let plain = Arc::clone(&memory.shared.settings);
-        if self.scan.is_some() {
-            memory.shared.settings = memory.scanning();
-        }
+        // Counted references are dear where every packet takes one.
+        let plain = self.scan.is_some().then(|| {
+            let scanning = memory.scanning();
+            std::mem::replace(&mut memory.shared.settings, scanning)
+        });
         let shared = &mut memory.shared;
         let says = grown.is_some() || (packet.tcp().is_none() && !packet.payload().is_empty());
         let (watch, scan) = (self.watch.as_deref_mut(), self.scan.as_deref_mut());
         let mut told = Told { findings, tells, beside: Beside { watch, scan, says, infected: false }, store };
         self.inspection.step(&step, shared, &mut found, &mut told);
         let infected = told.beside.infected;
-        memory.shared.settings = plain;
+        if let Some(plain) = plain {
+            memory.shared.settings = plain;
+        }
         memory.announce(seen.now);
         conclude(&found, findings);
         self.passed |= found.flow == Some(FlowVerdict::Pass);

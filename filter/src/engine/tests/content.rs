@@ -3,6 +3,7 @@
 use weir_ids_rules::{RuleSet, Source, Variables};
 
 use super::*;
+use crate::event::Inspection;
 use crate::inspect::RuleSetProgram;
 use crate::spec::OnFailure;
 
@@ -57,6 +58,31 @@ fn a_connection_that_is_over_holds_nothing_while_it_is_remembered() {
     world.send(&seg(B4, 80, A4, 1000, TCP_ACK | TCP_FIN, 1901, 1102, b""), B, A).unwrap();
     world.send(&seg(A4, 1000, B4, 80, TCP_ACK, 1102, 1902, b""), A, B).unwrap();
     assert_eq!((world.engine.flow_count(), world.engine.memory.used), (1, 0));
+    assert_eq!(world.engine.flows(1, |_| true)[0].inspection, Inspection::Settled);
+    // What is said again reaches nobody who reads it; what opens the next connection is read from its start.
+    assert_eq!(world.send(&seg(B4, 80, A4, 1000, TCP_ACK | TCP_FIN, 1901, 1102, b""), B, A), Ok(()));
+    let evil = seg(A4, 1000, B4, 80, TCP_ACK, 70_001, 90_001, b"evil");
+    assert_eq!(world.send(&seg(A4, 1000, B4, 80, TCP_SYN, 70_000, 0, b""), A, B), Ok(()));
+    assert_eq!(world.send(&seg(B4, 80, A4, 1000, TCP_SYN | TCP_ACK, 90_000, 70_001, b""), B, A), Ok(()));
+    assert_eq!(world.send(&evil, A, B), Err(DropReason::Inspection));
+}
+
+#[test]
+fn what_waits_for_more_is_told_when_both_ends_have_closed() {
+    let mut world = World::new(&inspecting(&program(
+        r#"alert http any any -> any any (msg:"x"; http.uri; content:"never"; sid:3;)"#,
+    )));
+    world.handshake(A, 1000, B, 80).unwrap();
+    let ask = b"GET /unfinished HTTP/1.1\r\nHost: b\r\n\r\n";
+    world.send(&seg(A4, 1000, B4, 80, TCP_ACK, 101, 501, ask), A, B).unwrap();
+    let next = 101 + ask.len() as u32;
+    world.send(&seg(A4, 1000, B4, 80, TCP_ACK | TCP_FIN, next, 501, b""), A, B).unwrap();
+    world.send(&seg(B4, 80, A4, 1000, TCP_ACK | TCP_FIN, 501, next + 1, b""), B, A).unwrap();
+    world.send(&seg(A4, 1000, B4, 80, TCP_ACK, next + 1, 502, b""), A, B).unwrap();
+    assert!(world.events().contains(&"http".to_owned()), "a request without an answer");
+    world.pass_time(61);
+    world.tick();
+    assert_eq!(world.events(), ["flow closed closed"]);
 }
 
 #[test]
