@@ -74,7 +74,8 @@ pub fn prefetch_write(at: *const u8) {
 
 /// Bytes that are brought near of one piece: a frame of the usual length.
 const NEAR_MAX: usize = 1536;
-const LINE: usize = 64;
+/// A cache line.
+pub const LINE: usize = 64;
 
 /// Asks for a piece of memory that will be read.
 #[inline]

@@ -21,6 +21,7 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
 use super::chain::DESCRIPTORS_MAX;
+use super::copy::{LINE, prefetch_write};
 use super::descriptor::{self, Descriptor};
 use super::dirty_log::DirtyLog;
 use super::features::{self, Agreed};
@@ -363,7 +364,14 @@ impl Virtqueue for PackedRing {
     fn look(&mut self, most: u16, mut each: impl FnMut(u16, Descriptor) -> bool) -> Result<(), RingFault> {
         let mut slot = self.next_available.slot;
         let mut expected = self.next_available.available();
-        for _ in 0..most.min(self.size) {
+        let most = most.min(self.size);
+        // The guest has just written them, and they will be written as used: all lines are on their way before the first
+        // is waited for.
+        for ahead in (0..most).step_by(LINE / descriptor::LEN) {
+            let slot = self.next_available.after(ahead, self.size).slot;
+            prefetch_write(self.descriptors.wrapping_add(usize::from(slot) * descriptor::LEN));
+        }
+        for _ in 0..most {
             let half = u64::from_le(self.half(slot).load(Ordering::Acquire));
             let (flags, id) = ((half >> 48) as u16, (half >> 32) as u16);
             if flags & (AVAILABLE | USED) != expected {

@@ -160,7 +160,6 @@ impl Source<'_> {
         let mut waits = keeps_order && !self.held.is_empty();
         let mut done = ring.completing();
         burst.reserve(staged.len());
-        staged.iter().take(NEAR).for_each(Staged::bring_near);
         for (count, &Staged { host, len, head }) in staged.iter().enumerate() {
             if let Some(next) = staged.get(count + NEAR) {
                 next.bring_near();
@@ -311,6 +310,9 @@ fn stage<R: Virtqueue>(
             && let Some(host) = window.find(descriptor.address, descriptor.len)
         {
             *slot = Staged { host, len: descriptor.len, head };
+            if slots.len() >= AHEAD - NEAR {
+                slot.bring_near();
+            }
         }
         true
     });

@@ -16,6 +16,7 @@
 
 use std::sync::atomic::{AtomicU16, Ordering, fence};
 
+use super::copy::{LINE, prefetch, prefetch_write};
 use super::descriptor::{self, Descriptor};
 use super::dirty_log::DirtyLog;
 use super::features::{self, Agreed};
@@ -55,6 +56,9 @@ impl Drop for SplitCompletions<'_> {
         self.ring.next_used = self.next;
     }
 }
+
+/// Bytes of an entry of the used ring.
+const USED_LEN: usize = 8;
 
 /// A running ring.
 #[derive(Debug)]
@@ -285,7 +289,18 @@ impl Virtqueue for SplitRing {
 
     #[inline]
     fn look(&mut self, most: u16, mut each: impl FnMut(u16, Descriptor) -> bool) -> Result<(), RingFault> {
-        for ahead in 0..self.waiting(most)?.min(most) {
+        let most = self.waiting(most)?.min(most);
+        // The guest has just written them: all lines are on their way before the first is waited for. What heads say now
+        // is a hint; each is read once more, and checked then.
+        for head in (0..most).map_while(|ahead| self.head(ahead).ok()) {
+            prefetch(self.descriptors.wrapping_add(usize::from(head) * descriptor::LEN));
+        }
+        // So are those in which it will read that they are used.
+        for ahead in (0..most).step_by(LINE / USED_LEN) {
+            let slot = usize::from(self.next_used.wrapping_add(ahead)) & self.mask;
+            prefetch_write(self.used.wrapping_add(2 + 4 * slot).cast());
+        }
+        for ahead in 0..most {
             let head = self.head(ahead)?;
             if !each(head, self.descriptor(head)?) {
                 break;

@@ -99,7 +99,6 @@ impl Sink<'_> {
         let staged = self.stage(ring, wanted, &mut staged)?;
         let mut sent = 0;
         let mut done = ring.completing();
-        staged.iter().take(NEAR).for_each(|place| bring_near_to_write(place.host, BROUGHT));
         for (at, (packet, &Staged { host, len, head })) in packets.iter().zip(staged).enumerate() {
             if let Some(place) = staged.get(at + NEAR) {
                 bring_near_to_write(place.host, BROUGHT);
@@ -150,6 +149,9 @@ impl Sink<'_> {
             let host = window.find(descriptor.address, descriptor.len).filter(|_| descriptor.is_lone_writable());
             let (Some(host), Some(slot)) = (host, slots.next()) else { return false };
             *slot = Staged { host, len: descriptor.len, head };
+            if count < NEAR {
+                bring_near_to_write(host, BROUGHT);
+            }
             count += 1;
             true
         })?;
