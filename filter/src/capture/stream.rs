@@ -352,6 +352,14 @@ impl Bytes {
         Ready { text, at: self.at.saturating_sub(text.len() as u64), fresh: text.len(), gap: 0 }
     }
 
+    /// No more is expected: gives back the room of what was handed on, unless rules have yet to look at some of it.
+    pub fn release(&mut self) {
+        if self.fresh == 0 && self.waiting == 0 && self.held.is_empty() {
+            self.text = Vec::new();
+            self.spans = VecDeque::new();
+        }
+    }
+
     /// What [`Bytes::ready`] gave was inspected.
     pub fn handed_on(&mut self, upto: u64, lookback: usize, rules: Rules) {
         let beyond = self.next.saturating_sub(upto).min(self.fresh as u64) as usize;

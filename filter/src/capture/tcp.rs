@@ -285,11 +285,22 @@ impl Core {
             self.judge(flow, view, &show, fate);
         }
         let closed = flow.session.as_ref().is_some_and(|session| session.state == super::session::State::Closed);
-        if closed && !inline {
+        if closed {
             for way in [Direction::Original, Direction::Reply] {
-                self.deliver(flow, view, way, Upto::All, false, fate);
+                if !inline {
+                    self.deliver(flow, view, way, Upto::All, false, fate);
+                }
             }
+            self.release(flow);
         }
+    }
+
+    /// A connection is over: what it took for its bytes serves the next ones, long before the flow is forgotten.
+    fn release(&mut self, flow: &mut Flow) {
+        let Some(session) = &mut flow.session else { return };
+        let before = session.memory();
+        session.sides.iter_mut().for_each(|side| side.bytes.release());
+        self.reassembly = (self.reassembly + session.memory()).saturating_sub(before);
     }
 
     /// Hands bytes of a direction on. Whether there were any.

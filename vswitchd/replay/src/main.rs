@@ -17,8 +17,14 @@ mod stats;
 use std::process::ExitCode;
 
 use arguments::Task;
+use weir_ports::huge_heap::{self, HugeHeap};
+
+/// Flows and rules lie all over the heap.
+#[global_allocator]
+static ALLOCATOR: HugeHeap = HugeHeap;
 
 fn main() -> ExitCode {
+    huge_heap::prepare();
     let arguments = match arguments::parse(std::env::args_os().skip(1)) {
         Ok(arguments::Parsed::Run(arguments)) => arguments,
         Ok(arguments::Parsed::Help) => {

@@ -128,3 +128,24 @@ fn bytes_of_a_flow_are_kept_where_somebody_hears_of_them() {
     let (memory, lab) = memory_of_http("[alert, drop]");
     assert_eq!((memory, lab.lines.as_str()), (0, ""));
 }
+
+#[test]
+fn a_closed_connection_gives_its_bytes_back_after_rules_have_looked_at_them() {
+    for ips in [false, true] {
+        let mut lab = Lab::ruled("alert tcp any any -> any any (content:\"the last word\"; sid:1;)");
+        lab.capture.core.settings.ips = ips;
+        lab.capture.core.settings.stream.inline = ips;
+        lab.packet(&tcp(true, SYN, 100, 0, b""));
+        lab.packet(&tcp(false, SYN | ACK, 200, 101, b""));
+        lab.packet(&tcp(true, ACK, 101, 201, b""));
+        lab.packet(&tcp(true, ACK | PSH, 101, 201, &[b'a'; 1000]));
+        lab.packet(&tcp(true, ACK | PSH | FIN, 1101, 201, b"this is the last word"));
+        assert!(lab.capture.core.reassembly >= 1021);
+        lab.packet(&tcp(false, ACK | FIN, 201, 1123, b""));
+        lab.packet(&tcp(true, ACK, 1123, 202, b""));
+        assert_eq!((lab.capture.core.reassembly, lab.capture.core.flows.len()), (0, 1));
+        assert_eq!(lab.alerts(), [1]);
+        lab.end();
+        assert_eq!((lab.alerts(), lab.capture.core.reassembly), (vec![], 0));
+    }
+}
