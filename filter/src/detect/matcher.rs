@@ -4,8 +4,9 @@
 //! in bitmaps by their hash, and only where bytes of the text hit these, patterns are compared. Of patterns of seven
 //! bytes or more only every fourth place of the text is looked at ([`grams`]). For shorter ones every place is: they are
 //! entered by four bytes, or by two ([`table`]), and [`super::shorts`] says of many places at once where it is worth to
-//! look. The windows are those that ordinary traffic is least likely to have ([`super::commonness`]). Patterns that can
-//! only lie in a few places are not searched for but looked for there ([`super::placed`]).
+//! look; where there are no more than [`FEW`] patterns, the long ones are entered there as well. The windows are those
+//! that ordinary traffic is least likely to have ([`super::commonness`]). Patterns that can only lie in a few places are
+//! not searched for but looked for there ([`super::placed`]).
 //!
 //! The search keeps no state: to find patterns that began in earlier bytes it looks at as many bytes less one behind
 //! the new ones as its longest pattern has. Windows are looked up with letters in either case; what is compared last is
@@ -27,6 +28,8 @@ use grams::Grams;
 use table::FOLDS;
 pub use table::{CROWD, Entries, Table, hash, key, pairs_from};
 
+/// Patterns up to which the filter in front of short ones serves all of them. No crowd of them is too large.
+const FEW: usize = CROWD;
 /// Bytes of text in a block: the places worth comparing are noted for all of it before the first is compared.
 pub const BLOCK: usize = 256;
 /// Bytes of a row, which are looked up at once.
@@ -111,6 +114,11 @@ impl Literals {
 impl Matcher {
     /// A search for `patterns`, numbered from 0. `None` where there are none, one is empty, or too many are alike.
     pub fn new(patterns: &[Pattern<'_>]) -> Option<Matcher> {
+        Matcher::with_few(patterns, FEW)
+    }
+
+    /// The same, where so many patterns are few.
+    fn with_few(patterns: &[Pattern<'_>], few: usize) -> Option<Matcher> {
         if patterns.is_empty() || patterns.iter().any(|pattern| pattern.bytes.is_empty()) {
             return None;
         }
@@ -118,11 +126,13 @@ impl Matcher {
         let (mut grams, mut fours, mut pairs) = (grams::Entries::default(), Entries::default(), Entries::default());
         let mut short = Vec::new();
         let mut longest = 0;
+        // A filter for few lets so little through that the windows of long patterns would only cost more.
+        let few = searched.len() <= few && Shorts::is_to_be_had();
         for &number in &searched {
             let Some(Pattern { bytes, .. }) = patterns.get(number as usize) else { continue };
             longest = longest.max(bytes.len());
             let offset = match bytes.len() {
-                grams::SHORTEST.. => {
+                grams::SHORTEST.. if !few => {
                     grams.enter(number, bytes);
                     continue;
                 }

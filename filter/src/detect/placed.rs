@@ -90,18 +90,10 @@ impl Placed {
         }
         for &start in starts {
             let Some(area) = text.get(start..).filter(|_| start + self.reach > fresh) else { continue };
-            for &Spot { at: spot, first, second } in &self.spots {
-                let Some(&byte) = area.get(usize::from(spot)) else { break };
-                let next = area.get(usize::from(spot) + 1).copied().unwrap_or(0);
-                if first & bit(byte) == 0 || second & bit(next) == 0 {
-                    continue;
-                }
-                let key = at_spot(spot, key(&[byte, next]));
-                if !self.table.may_have(key) {
-                    continue;
-                }
+            for entry_at in self.worth_a_look(area).of() {
+                let Some((at, key)) = self.key_at(area, entry_at) else { continue };
                 for entry in self.table.of(key).iter().filter(|entry| entry.key == key) {
-                    if let Some(end) = literals.stands(entry.pattern, text, start + usize::from(spot), fresh) {
+                    if let Some(end) = literals.stands(entry.pattern, text, start + at, fresh) {
                         hit(entry.pattern as usize, end);
                     }
                 }
@@ -109,9 +101,62 @@ impl Placed {
         }
     }
 
+    /// The place of a spot in a text, and the key of what stands there; `None` behind the text's end.
+    #[inline(always)]
+    fn key_at(&self, area: &[u8], spot: usize) -> Option<(usize, u32)> {
+        let spot = self.spots.get(spot)?;
+        let at = usize::from(spot.at);
+        let (&byte, next) = (area.get(at)?, area.get(at + 1).copied().unwrap_or(0));
+        Some((at, at_spot(spot.at, key(&[byte, next]))))
+    }
+
+    /// The spots of a text where a pattern may begin. What stands there cannot be foretold, so that there is no branch by
+    /// it: first the bytes are asked, then the table.
+    #[inline]
+    fn worth_a_look(&self, area: &[u8]) -> Places {
+        let (mut likely, mut worth) = (Places::default(), Places::default());
+        for (nth, spot) in self.spots.iter().enumerate() {
+            let at = usize::from(spot.at);
+            let Some(&byte) = area.get(at) else { break };
+            let next = area.get(at + 1).copied().unwrap_or(0);
+            likely.push_if((spot.first & bit(byte) != 0) & (spot.second & bit(next) != 0), nth);
+        }
+        for nth in likely.of() {
+            let key = self.key_at(area, nth).map_or(0, |(_, key)| key);
+            worth.push_if(self.table.may_have(key), nth);
+        }
+        worth
+    }
+
     /// Bytes of memory.
     pub fn memory(&self) -> usize {
         size_of_val::<[Spot]>(&self.spots) + self.table.memory()
+    }
+}
+
+/// Numbers of spots, collected without a branch.
+struct Places {
+    list: [u8; SPOTS],
+    count: usize,
+}
+
+impl Default for Places {
+    #[inline(always)]
+    fn default() -> Places {
+        Places { list: [0; SPOTS], count: 0 }
+    }
+}
+
+impl Places {
+    #[inline(always)]
+    fn push_if(&mut self, wanted: bool, spot: usize) {
+        self.list.get_mut(self.count).into_iter().for_each(|slot| *slot = spot as u8);
+        self.count += usize::from(wanted);
+    }
+
+    #[inline(always)]
+    fn of(&self) -> impl Iterator<Item = usize> {
+        self.list.iter().take(self.count).map(|&spot| usize::from(spot))
     }
 }
 

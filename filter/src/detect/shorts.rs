@@ -59,6 +59,14 @@ impl Shorts {
         sorted.chunks(each).map(Shorts::new).collect()
     }
 
+    /// The processor has what the filter is made of.
+    pub fn is_to_be_had() -> bool {
+        #[cfg(target_arch = "x86_64")]
+        return pulp::x86::V3::try_new().is_some();
+        #[cfg(not(target_arch = "x86_64"))]
+        false
+    }
+
     /// A filter for some of them; `None` without vector instructions.
     fn new(patterns: &[&[u8]]) -> Option<Shorts> {
         if cfg!(not(target_arch = "x86_64")) {

@@ -27,9 +27,14 @@ fn oracle(patterns: &[Vec<u8>], text: &[u8], fresh: usize) -> Vec<(usize, usize)
 
 /// A search for patterns that may lie anywhere.
 fn anywhere(patterns: &[Vec<u8>]) -> Option<Matcher> {
+    anywhere_of(patterns, FEW)
+}
+
+/// The same, where so many patterns are few.
+fn anywhere_of(patterns: &[Vec<u8>], few: usize) -> Option<Matcher> {
     let lower: Vec<Vec<u8>> = patterns.iter().map(|pattern| pattern.to_ascii_lowercase()).collect();
     let all: Vec<Pattern<'_>> = lower.iter().map(|bytes| Pattern { bytes, caseless: true, area: Area::ALL }).collect();
-    Matcher::new(&all)
+    Matcher::with_few(&all, few)
 }
 
 fn found(matcher: &Matcher, text: &[u8], fresh: usize) -> Vec<(usize, usize)> {
@@ -53,10 +58,12 @@ fn it_finds_what_an_automaton_finds() {
             .collect();
         let n = random.below(60);
         let text = random.bytes(n, alphabet);
-        let Some(matcher) = anywhere(&patterns) else { panic!("{patterns:?}") };
         let fresh = random.below(n + 1) as usize;
         let expected = oracle(&patterns, &text, fresh);
-        assert_eq!(found(&matcher, &text, fresh), expected, "{patterns:?} in {text:?} from {fresh}");
+        for few in [0, FEW] {
+            let Some(matcher) = anywhere_of(&patterns, few) else { panic!("{patterns:?}") };
+            assert_eq!(found(&matcher, &text, fresh), expected, "{patterns:?} in {text:?} from {fresh}");
+        }
     }
 }
 
@@ -86,7 +93,10 @@ fn what_is_to_stand_there_in_its_case_is_found_in_no_other() {
         };
         let mut expected = oracle(&bytes, &text, 0);
         expected.retain(|hit| stands(hit) && (area == Area::ALL || hit.1 <= 10));
-        assert_eq!(found(&Matcher::new(&patterns).unwrap(), &text, 0), expected, "{patterns:?} in {text:?}");
+        for few in [0, FEW] {
+            let matcher = Matcher::with_few(&patterns, few).unwrap();
+            assert_eq!(found(&matcher, &text, 0), expected, "{patterns:?} in {text:?}");
+        }
     }
 }
 
@@ -132,13 +142,18 @@ fn patterns_with_few_places_are_found_there_and_nowhere_else() {
 fn cut_anywhere_each_hit_is_told_once() {
     let patterns = [b"abcd".to_vec(), b"bc".to_vec(), b"CDabcdE".to_vec(), b"x".to_vec()];
     let text = b"xABCDabcdabcdex";
-    let matcher = anywhere(&patterns).unwrap();
-    let whole = found(&matcher, text, 0);
-    assert_eq!(whole, oracle(&patterns, text, 0));
+    for matcher in [0, FEW].map(|few| anywhere_of(&patterns, few).unwrap()) {
+        cut_anywhere(&matcher, &patterns, text);
+    }
+}
+
+fn cut_anywhere(matcher: &Matcher, patterns: &[Vec<u8>], text: &[u8]) {
+    let whole = found(matcher, text, 0);
+    assert_eq!(whole, oracle(patterns, text, 0));
     for cut in 0..=text.len() {
         let behind = cut.saturating_sub(matcher.longest - 1);
-        let mut parts = found(&matcher, &text[..cut], 0);
-        let second = found(&matcher, &text[behind..], cut - behind);
+        let mut parts = found(matcher, &text[..cut], 0);
+        let second = found(matcher, &text[behind..], cut - behind);
         parts.extend(second.into_iter().map(|(p, end)| (p, end + behind)));
         parts.sort_unstable();
         assert_eq!(parts, whole, "{cut}");
@@ -178,7 +193,7 @@ fn patterns_that_are_too_much_alike_are_refused() {
 #[test]
 fn without_vector_instructions_the_same_is_found() {
     let mut random = Random(31);
-    for round in 0..200 {
+    for round in 0..400 {
         let alphabet: &[u8] = if round % 2 == 0 { b"ab" } else { b"abcdefgh\x00 .=" };
         let patterns: Vec<Vec<u8>> = (0..1 + random.below(300))
             .map(|_| {
@@ -189,7 +204,7 @@ fn without_vector_instructions_the_same_is_found() {
         let n = random.below(900);
         let text = random.bytes(n, alphabet);
         let fresh = random.below(n + 1) as usize;
-        let Some(mut matcher) = anywhere(&patterns) else { continue };
+        let Some(mut matcher) = anywhere_of(&patterns, [0, FEW][round / 2 % 2]) else { continue };
         let with = found(&matcher, &text, fresh);
         assert_eq!(with, oracle(&patterns, &text, fresh));
         matcher.shorts = None;
