@@ -103,6 +103,12 @@ impl FlowName {
         FlowName { hash, ..FlowName::default() }
     }
 
+    /// Where it stands, as far as that was found.
+    #[inline]
+    pub(super) fn hint(&self) -> Hint {
+        self.hint
+    }
+
     /// What [`Engine::fetch`] looks for.
     #[inline]
     pub(super) fn wanted(&mut self) -> (u64, IsTcp, &mut Hint) {
@@ -146,7 +152,7 @@ impl Engine {
         leaves: &mut Leaves,
         agrees: impl FnOnce(&mut Memo) -> bool,
     ) -> Carried {
-        if name.hash == 0 {
+        if name.hash == 0 || packet.hash != name.hash {
             return Carried::Unsettled;
         }
         let found = self.table.find_at(&name.key, name.hint);
@@ -179,6 +185,50 @@ impl Engine {
         flow.bytes[way] += packet.len() as u64;
         leaves.0 += 1;
         Carried::On
+    }
+
+    /// Stops 4 and 6 for packets that follow one which [`Engine::carry`] has just given its leave: of its flow, which is looked
+    /// up once, and by the same ports, `from` and `to`. Adds the leaves of those in front that may go; returns how many they
+    /// are, and their bytes.
+    #[inline]
+    pub fn carry_train<'a>(
+        &mut self,
+        now: Instant,
+        packets: impl Iterator<Item = &'a Packet>,
+        name: &FlowName,
+        (from, to): (PortId, PortId),
+        leaves: &mut Leaves,
+    ) -> (u32, u64) {
+        let Some(slot) = self.table.find_at(&name.key, name.hint) else { return (0, 0) };
+        let epoch = self.policy.epoch();
+        let flow = self.table.at_mut(slot);
+        let direction = flow.direction(name.is_from_low());
+        let heard = flow.answered || direction == Direction::Original;
+        if !flow.settled.has(direction) || flow.epoch != epoch || flow.ports != pair(direction, from, to) || !heard {
+            return (0, 0);
+        }
+        let (is_tcp, mut bytes, mut count) = (flow.key.is_tcp(), 0, 0);
+        for packet in packets {
+            if packet.hash != name.hash || packet.port != from {
+                break;
+            }
+            if is_tcp {
+                let moved = Segment::of_settled(packet).is_some_and(|segment| flow.tcp.carry(direction, &segment));
+                if !moved {
+                    break;
+                }
+            }
+            bytes += packet.len() as u64;
+            count += 1;
+        }
+        if count > 0 {
+            let way = direction as usize & 1;
+            flow.last = now;
+            flow.packets[way] += u64::from(count);
+            flow.bytes[way] += bytes;
+            leaves.0 += count as usize;
+        }
+        (count, bytes)
     }
 
     /// Stops 4 and 6 for a whole packet that [`Engine::carry`] has just called the first of its flow and that goes to

@@ -3,6 +3,7 @@
 use weir_wire::{DropReason, Fragment, Instant, Packet, Pool, PortId, SwitchId};
 
 use super::{Engine, Entered, FlowName, Place, Ticket, Why};
+use crate::flow::Memo;
 use crate::flow::key::{self, Belongs, Key};
 use crate::frag::Taken;
 use crate::inspect::Direction;
@@ -21,16 +22,24 @@ impl Engine {
 
     /// Reads what [`Engine::carry`] and [`Engine::enter`] will look up for a burst whose flows have these names, so that its
     /// cache misses overlap, and notes in the names where the flows stand; also reads what has to make room for new flows of
-    /// `port`, by which the burst came. Names without a hash are passed over. Changes nothing else.
+    /// `port`, by which the burst came. Names without a hash are passed over. Changes nothing else. Returns how many of the
+    /// flows begin, as far as that can be seen.
     #[inline]
-    pub fn fetch(&self, names: &mut [FlowName], port: Option<PortId>) {
+    pub fn fetch(&self, names: &mut [FlowName], port: Option<PortId>) -> usize {
         self.table.touch(names.iter().map(FlowName::hash).filter(|&hash| hash != 0));
         let missing = self.table.warm(names.iter_mut().map(FlowName::wanted).filter(|&(hash, ..)| hash != 0));
-        let (true, Some(port)) = (missing > 0, port) else { return };
+        let (true, Some(port)) = (missing > 0, port) else { return 0 };
         let too_many = missing.saturating_sub(self.room_of(port));
         if too_many > 0 {
             self.table.warm_victims(port, too_many);
         }
+        missing
+    }
+
+    /// What the caller remembers of the flows with these names, which were fetched: for what it reads beforehand itself.
+    #[inline]
+    pub fn remembered(&self, names: &[FlowName]) -> impl Iterator<Item = &[Memo; 2]> {
+        self.table.memos(names.iter().map(FlowName::hint))
     }
 
     /// Stop 4. `switch` and the packet's `vid` keep equal addresses on different switches and VLANs apart.

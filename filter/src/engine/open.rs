@@ -1,17 +1,17 @@
 //! The first packet of a flow.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use weir_wire::checksum::verify_l4;
 use weir_wire::numbers::{TCP_FIN, TCP_RST, TCP_SYN};
-use weir_wire::{DropReason, Instant, Packet, SwitchId};
+use weir_wire::{DropReason, Instant, Packet, PortId, SwitchId};
 
 use super::pass::{Passing, Refusal};
 use super::policy::ports_after;
 use super::quota::{Opening, is_half_open};
 use super::{Engine, Exits};
 use crate::flow::key::Key;
-use crate::flow::tcp::{Segment, Tcp};
+use crate::flow::tcp::{Phase, Segment, Tcp};
 use crate::flow::{Flow, UNKNOWN_PORT, Ways, idle};
 use crate::inspect::Direction::{self, Original, Reply};
 use crate::policy::{Decision, Subject};
@@ -20,8 +20,10 @@ use crate::suspects::Who;
 
 /// How a first packet meets its flow.
 struct Start {
-    /// The connection it opens; `None` where it is to be picked up in its midst.
+    /// The connection it opens; `None` of what is not TCP, or to be picked up in its midst.
     tcp: Option<Tcp>,
+    /// Its start was not seen.
+    midstream: bool,
     /// The ways the packet may be going, the likelier first.
     ways: &'static [Direction],
 }
@@ -31,14 +33,12 @@ struct Admitted {
     decision: Decision,
     /// The way it goes.
     way: Direction,
-    /// Who opens the flow.
-    source: IpAddr,
 }
 
-impl Start {
-    fn is_midstream(&self) -> bool {
-        self.tcp.is_none()
-    }
+/// Who opens a flow whose first packet the first end of the key sent, or the second, and which goes this way.
+#[inline]
+fn opener(key: &Key, from_low: bool, way: Direction) -> IpAddr {
+    key.end(from_low == (way == Original))
 }
 
 impl Engine {
@@ -72,41 +72,39 @@ impl Engine {
         }
         let start = self.start(p.now, p.packet, &key, accepts)?;
         let admitted = self.admitted(p, &key, from_low, &start)?;
-        if self.is_blocked(p.now, p.switch, p.packet.port, admitted.source) {
+        if self.is_blocked(p.now, p.switch, p.packet.port, opener(&key, from_low, admitted.way)) {
             return Err(DropReason::SourceBlocked.into());
         }
         if proxied && self.answers_syn(p, &key, from_low) {
             return Err(DropReason::SynProxied.into());
         }
-        self.begin(p, (key, from_low), start, admitted)
+        self.begin(p, (&key, from_low), &start, admitted)
     }
 
     /// The same for a SYN of our own, in the name of a client whose handshake is complete.
     pub(super) fn open_for_client(&mut self, p: &mut Passing<'_, '_>, key: Key, from_low: bool) -> Result<(), Refusal> {
         let start = self.start(p.now, p.packet, &key, None)?;
         let admitted = self.admitted(p, &key, from_low, &start)?;
-        self.begin(p, (key, from_low), start, admitted)
+        self.begin(p, (&key, from_low), &start, admitted)
     }
 
     /// A flow that may be begins.
     fn begin(
         &mut self,
         p: &mut Passing<'_, '_>,
-        (key, from_low): (Key, bool),
-        start: Start,
-        Admitted { decision, way, source }: Admitted,
+        (key, from_low): (&Key, bool),
+        start: &Start,
+        Admitted { decision, way }: Admitted,
     ) -> Result<(), Refusal> {
-        let midstream = start.is_midstream();
-        let tcp = match start.tcp {
-            Some(tcp) => tcp,
-            None => match Segment::of(p.packet) {
-                Some(segment) => Tcp::pick_up(way, &segment)?,
-                None => Tcp::default(),
-            },
+        let midstream = start.midstream;
+        let picked_up = match Segment::of(p.packet).filter(|_| midstream) {
+            Some(segment) => Some(Tcp::pick_up(way, &segment)?),
+            None => None,
         };
+        let tcp = start.tcp.as_ref().or(picked_up.as_ref());
+        let phase = || tcp.map_or(Phase::Handshake, Tcp::phase);
         let owner = p.packet.port;
-        let half_open = is_half_open(&key, &tcp);
-        self.within_quota(p.now, &Opening { key, owner, half_open })?;
+        self.within_quota(p.now, &Opening { key, owner, half_open: is_half_open(key, phase) })?;
         // Nobody looks into it, and its first packet says nothing but that it is there: it is settled as it is written.
         let is_plain = way == Original
             && !midstream
@@ -115,9 +113,13 @@ impl Engine {
             && self.proxies.is_idle();
         let ports = ports_after([UNKNOWN_PORT; 2], way, owner, &p.exits);
         let (now, epoch, length) = (p.now, self.policy.epoch(), p.packet.len() as u64);
-        let idle = idle(&key, &tcp, false, &self.policy.settings().timeouts);
-        let slot = self.admit(now, (owner, self.table.hash(&key), idle), |flow| {
-            (flow.key, flow.tcp, flow.decision) = (key, tcp, decision);
+        let idle = idle(key, phase, false, &self.policy.settings().timeouts);
+        let slot = self.admit(now, (owner, self.table.hash(key), idle), |flow| {
+            flow.key = *key;
+            flow.decision = decision;
+            if let Some(tcp) = tcp {
+                flow.tcp = *tcp;
+            }
             flow.initiator_is_low = from_low == (way == Original);
             (flow.midstream, flow.owner, flow.ports) = (midstream, owner, ports);
             (flow.epoch, flow.start, flow.last) = (epoch, now, now);
@@ -128,7 +130,8 @@ impl Engine {
         })?;
         self.shadow_stands(slot);
         self.quota_begins(slot);
-        self.suspect_begins(now, Who { switch: key.switch(), port: owner, address: source }, key.protocol());
+        let address = opener(key, from_low, way);
+        self.suspect_begins(now, Who { switch: key.switch(), port: owner, address }, key.protocol());
         if decision.log {
             let number = self.table.at(slot).number;
             self.teller.allow(now, p.packet, (p.switch, number), p.exits.sole(), decision.rule);
@@ -169,6 +172,43 @@ impl Engine {
         from_low: bool,
         start: &Start,
     ) -> Result<Admitted, Refusal> {
+        if let (Exits::One(to), [Original]) = (&p.exits, start.ways)
+            && self.shadow.is_none()
+            && !self.policy.hands_on()
+        {
+            let decision = self.word(p, (key, from_low), *to);
+            if !decision.refuses() {
+                self.count(p.now, decision.rule);
+                return Ok(Admitted { decision, way: Original });
+            }
+        }
+        self.admitted_by_any_way(p, key, from_low, start)
+    }
+
+    /// The policy's word on a packet that goes to this port and opens its flow, which the first end of the key opens or the
+    /// second. Nothing is counted.
+    #[inline]
+    fn word(&mut self, p: &Passing<'_, '_>, (key, from_low): (&Key, bool), to: PortId) -> Decision {
+        let from = p.packet.port;
+        let words = self.policy.words(p.packet, p.switch, (key, from_low), [from, to]);
+        if let Some(decision) = self.decided.known(&self.policy, &words) {
+            return decision;
+        }
+        let subject = Subject::of_flow(p.packet, p.switch, key.tuple(from_low), Original);
+        let decision = self.policy.judge(&subject.between([from, to]));
+        self.decided.remember(&words, decision);
+        decision
+    }
+
+    /// The same with everybody's word, by each way that it may be going, and for each port.
+    #[inline(never)]
+    fn admitted_by_any_way(
+        &mut self,
+        p: &mut Passing<'_, '_>,
+        key: &Key,
+        from_low: bool,
+        start: &Start,
+    ) -> Result<Admitted, Refusal> {
         let of = |way: Direction| Subject::of_flow(p.packet, p.switch, key.tuple(from_low == (way == Original)), way);
         let candidate = self.candidate(start, &p.exits, of);
         let mut refusal: Option<Decision> = None;
@@ -181,8 +221,7 @@ impl Engine {
                         self.note_shadow(p, (&subject, way), (decision, candidate), 0);
                     }
                     self.count_passed(p.now, || along(subject, way, p));
-                    let source = subject.tuple.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |tuple| tuple.source);
-                    return Ok(Admitted { decision, way, source });
+                    return Ok(Admitted { decision, way });
                 }
                 Err(decision) => refusal = refusal.or(Some(decision)),
             }
@@ -195,7 +234,7 @@ impl Engine {
         if decision.action == Action::Reject {
             self.replies.refuse(p.now, p.packet, p.pool);
         }
-        if let Some(&way) = start.ways.first().filter(|_| !start.is_midstream()) {
+        if let Some(&way) = start.ways.first().filter(|_| !start.midstream) {
             let subject = of(way);
             if let Some(tuple) = subject.tuple {
                 let who = Who { switch: p.switch, port: p.packet.port, address: tuple.source };
@@ -222,17 +261,17 @@ impl Engine {
     /// How the packet meets its flow, before anybody asked whether it may.
     fn start(&self, now: Instant, packet: &Packet, key: &Key, accepts: Option<Tcp>) -> Result<Start, DropReason> {
         if accepts.is_some() {
-            return Ok(Start { tcp: accepts, ways: &[Reply] });
+            return Ok(Start { tcp: accepts, midstream: false, ways: &[Reply] });
         }
         if !key.is_tcp() {
-            return Ok(Start { tcp: Some(Tcp::default()), ways: &[Original] });
+            return Ok(Start { tcp: None, midstream: false, ways: &[Original] });
         }
         let segment = Segment::of(packet).ok_or(DropReason::TcpState)?;
         if segment.flags & (TCP_SYN | TCP_FIN | TCP_RST) != 0 && !verify_l4(packet) {
             return Err(DropReason::BadL4Checksum);
         }
         if segment.is_open() {
-            return Ok(Start { tcp: Some(Tcp::open(&segment)), ways: &[Original] });
+            return Ok(Start { tcp: Some(Tcp::open(&segment)), midstream: false, ways: &[Original] });
         }
         if !self.takes_up(now, key.switch()) {
             return Err(DropReason::TcpMidstream);
@@ -240,7 +279,8 @@ impl Engine {
         Tcp::pick_up(Original, &segment)?;
         // Servers have the lower port, as a rule.
         let from_server = packet.ports().is_some_and(|(source, destination)| source < destination);
-        Ok(Start { tcp: None, ways: if from_server { &[Reply, Original] } else { &[Original, Reply] } })
+        let ways: &[Direction] = if from_server { &[Reply, Original] } else { &[Original, Reply] };
+        Ok(Start { tcp: None, midstream: true, ways })
     }
 
     /// Whether connections are taken up in their midst: for a while after the start, and after packets of their switch

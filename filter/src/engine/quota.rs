@@ -11,7 +11,7 @@ use weir_wire::{DropReason, Instant, PortId};
 use super::Engine;
 use crate::event::Notice;
 use crate::flow::key::Key;
-use crate::flow::tcp::{Phase, Tcp};
+use crate::flow::tcp::Phase;
 use crate::flow::{Flow, UNKNOWN_PORT};
 use crate::policy::{Policy, Quota};
 
@@ -45,8 +45,8 @@ impl Standing {
 
 /// A flow that is to begin.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Opening {
-    pub key: Key,
+pub(super) struct Opening<'a> {
+    pub key: &'a Key,
     /// The port that opens it.
     pub owner: PortId,
     /// It will wait half-open.
@@ -120,11 +120,11 @@ impl Engine {
     /// Whether a port may open another flow. A port at its own limit of flows gives up one that nobody has answered, where
     /// it has one.
     #[inline]
-    pub(super) fn within_quota(&mut self, now: Instant, flow: &Opening) -> Result<(), DropReason> {
+    pub(super) fn within_quota(&mut self, now: Instant, flow: &Opening<'_>) -> Result<(), DropReason> {
         if self.policy.accounts().of(flow.owner).is_empty() { Ok(()) } else { self.within_accounts(now, flow) }
     }
 
-    fn within_accounts(&mut self, now: Instant, flow: &Opening) -> Result<(), DropReason> {
+    fn within_accounts(&mut self, now: Instant, flow: &Opening<'_>) -> Result<(), DropReason> {
         let policy = std::sync::Arc::clone(&self.policy);
         let accounts = policy.accounts();
         let places = accounts.of(flow.owner);
@@ -165,7 +165,7 @@ impl Engine {
         Ok(())
     }
 
-    fn tell_limit(&mut self, now: Instant, flow: &Opening, place: usize, (which, limit): (usize, u32)) {
+    fn tell_limit(&mut self, now: Instant, flow: &Opening<'_>, place: usize, (which, limit): (usize, u32)) {
         let Some(account) = self.policy.accounts().list().get(place) else { return };
         let Some(standing) = self.quotas.accounts.get_mut(place) else { return };
         let Some(quiet) = standing.quiet.get_mut(which).filter(|quiet| now >= **quiet) else { return };
@@ -185,7 +185,7 @@ impl Engine {
     #[inline]
     pub(super) fn quota_begins(&mut self, slot: u32) {
         let flow = self.table.at_mut(slot);
-        let half = is_half_open(&flow.key, &flow.tcp);
+        let half = is_half_open(&flow.key, || flow.tcp.phase());
         let (owner, responder) = (flow.owner, flow.ports[1]);
         flow.half_open = half;
         if half {
@@ -274,6 +274,7 @@ impl Engine {
     }
 }
 
-pub(super) fn is_half_open(key: &Key, tcp: &Tcp) -> bool {
-    key.is_tcp() && tcp.phase() == Phase::Handshake
+/// Whether a flow waits half-open whose connection is in this phase.
+pub(super) fn is_half_open(key: &Key, phase: impl FnOnce() -> Phase) -> bool {
+    key.is_tcp() && phase() == Phase::Handshake
 }

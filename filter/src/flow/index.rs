@@ -1,6 +1,7 @@
 //! From a hash to a flow's place in the table: buckets of eight, two choices, growth one bucket at a time.
 //!
-//! A bucket is one cache line: eight 16-bit tags and eight places. A flow stands in one of two buckets that its hash
+//! A bucket is one cache line: eight 16-bit tags, eight places, and of each what says where it goes when the bucket is split:
+//! no split reads what the places stand for. A flow stands in one of two buckets that its hash
 //! names: in the first, where that had room when it came, so that most are found by reading one line. Where both are
 //! full, another flow moves to its other bucket, and what does not find room even so goes to a small stash. The number
 //! of buckets grows with the flows by *linear hashing* (Litwin, 1980): each step splits one bucket in two, so no packet
@@ -24,7 +25,13 @@ struct Bucket {
     slots: [u32; WAYS],
     /// Upper bits of the hash, one in each byte pair of two words, so that four are compared at once.
     tags: [u64; 2],
+    /// Of the half of the hash that names this bucket the bits from [`HOMES`] on: one of them says which of two buckets is
+    /// the flow's when this one is split.
+    homes: [u16; WAYS],
 }
+
+/// The lowest bit of a hash's half that buckets hold, and the first that they do not.
+const HOMES: std::ops::Range<u32> = 8..24;
 
 /// One in each byte pair.
 const ONES: u64 = 0x0001_0001_0001_0001;
@@ -71,8 +78,9 @@ impl Bucket {
         (empty != 0).then(|| empty.trailing_zeros() as usize & (WAYS - 1))
     }
 
-    fn set(&mut self, way: usize, tag: u16, slot: u32) {
+    fn set(&mut self, way: usize, (tag, home): (u16, u16), slot: u32) {
         self.slots[way] = slot + 1;
+        self.homes[way] = home;
         let shift = way % 4 * 16;
         let word = &mut self.tags[way / 4];
         *word = *word & !(0xffff << shift) | u64::from(tag) << shift;
@@ -135,6 +143,12 @@ impl Index {
     #[inline]
     pub fn touch(&self, hash: u64) -> u32 {
         self.bucket(self.address(hash as u32)).slots[0]
+    }
+
+    /// Reads both buckets of a hash, for what most likely stands in none of them and will be added.
+    #[inline]
+    pub fn touch_both(&self, hash: u64) -> u32 {
+        self.pair(hash).into_iter().fold(0, |seen, at| seen ^ self.bucket(at).slots[0])
     }
 
     /// The first place whose tag fits this hash; reads the second bucket where the first has none. Also without a branch on
@@ -211,7 +225,23 @@ impl Index {
 
     /// Into the first bucket that has room; `false` where both are full.
     fn place(&mut self, hash: u64, slot: u32) -> bool {
-        self.pair(hash).into_iter().any(|at| put(&mut self.buckets[at], hash, slot))
+        self.pair(hash).into_iter().any(|at| self.put(at, hash, slot))
+    }
+
+    /// Into one of its buckets; `false` where that is full.
+    #[inline]
+    fn put(&mut self, at: usize, hash: u64, slot: u32) -> bool {
+        let Some(way) = self.buckets[at].empty_way() else { return false };
+        let home = self.home(at, hash);
+        self.buckets[at].set(way, (tag(hash), home), slot);
+        true
+    }
+
+    /// What a bucket holds of the half of the hash that names it.
+    #[inline]
+    fn home(&self, at: usize, hash: u64) -> u16 {
+        let half = if self.address(hash as u32) == at { hash as u32 } else { (hash >> 32) as u32 };
+        (half >> HOMES.start) as u16
     }
 
     /// Moves one flow of a full bucket to its other bucket, and takes its place.
@@ -224,8 +254,9 @@ impl Index {
                 let other_hash = hash_of(other);
                 let [a, b] = self.pair(other_hash);
                 let to = if a == at { b } else { a };
-                if to != at && put(&mut self.buckets[to], other_hash, other) {
-                    self.buckets[at].set(way, tag(hash), slot);
+                if to != at && self.put(to, other_hash, other) {
+                    let home = self.home(at, hash);
+                    self.buckets[at].set(way, (tag(hash), home), slot);
                     return true;
                 }
             }
@@ -237,28 +268,42 @@ impl Index {
     fn split(&mut self, hash_of: &impl Fn(u32) -> u64) {
         let new = self.buckets.len();
         let level = self.mask as usize + 1;
-        let old = new - level;
+        let (old, bit) = (new - level, level.trailing_zeros());
         self.buckets.push(Bucket::default());
         if self.buckets.len() == level * 2 {
             self.mask = self.mask << 1 | 1;
         }
+        if !HOMES.contains(&bit) {
+            return self.share_out(old, new, hash_of);
+        }
+        let (all, rest) = self.buckets.split_at_mut(new);
+        let (from, to) = (&mut all[old], &mut rest[0]);
+        // Each goes to the same way, without a branch: which of them move cannot be guessed.
+        (to.tags, to.homes) = (from.tags, from.homes);
+        for (way, home) in to.homes.iter().enumerate() {
+            let moves = u32::from(home >> (bit - HOMES.start) & 1).wrapping_neg();
+            to.slots[way] = from.slots[way] & moves;
+            from.slots[way] &= !moves;
+        }
+    }
+
+    /// The same where buckets do not hold the bit that says so: the table is very small or very large.
+    #[cold]
+    fn share_out(&mut self, old: usize, new: usize, hash_of: &impl Fn(u32) -> u64) {
         for way in 0..WAYS {
             let Some(slot) = self.buckets[old].slots[way].checked_sub(1) else {
                 continue;
             };
             let hash = hash_of(slot);
-            if !self.pair(hash).contains(&old) {
+            if self.pair(hash).contains(&old) {
+                // Maybe by its other half from here on.
+                self.buckets[old].homes[way] = self.home(old, hash);
+            } else {
                 self.buckets[old].slots[way] = 0;
-                put(&mut self.buckets[new], hash, slot);
+                self.put(new, hash, slot);
             }
         }
     }
-}
-
-fn put(bucket: &mut Bucket, hash: u64, slot: u32) -> bool {
-    let Some(way) = bucket.empty_way() else { return false };
-    bucket.set(way, tag(hash), slot);
-    true
 }
 
 #[cfg(test)]
@@ -321,7 +366,7 @@ mod tests {
     fn every_way_is_found_by_its_tag() {
         let mut bucket = Bucket::default();
         for way in 0..WAYS {
-            bucket.set(way, 0x8000 + 0x101 * way as u16, 1);
+            bucket.set(way, (0x8000 + 0x101 * way as u16, 7), 1);
         }
         for way in 0..WAYS {
             assert_ne!(bucket.fitting(0x8000 + 0x101 * way as u16) & 1 << way, 0);

@@ -187,6 +187,18 @@ impl Key {
         Vid((self.rest >> 36) as u16 & 0xfff)
     }
 
+    /// It names ports of TCP or UDP.
+    #[inline]
+    pub(crate) fn has_ports(&self) -> bool {
+        matches!(self.class().0, TCP | UDP)
+    }
+
+    /// The address of its first end (`true`) or of the second.
+    #[inline]
+    pub(crate) fn end(&self, low: bool) -> IpAddr {
+        address(if low { self.low } else { self.high }, self.class().1)
+    }
+
     fn class(&self) -> (u64, bool) {
         let class = self.rest >> 32 & 15;
         if class >= V6 { (class - V6, true) } else { (class, false) }

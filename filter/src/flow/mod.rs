@@ -139,7 +139,7 @@ impl Flow {
         if self.blocked || self.decision.refuses() {
             return timeouts.blocked;
         }
-        idle(&self.key, &self.tcp, self.answered, timeouts)
+        idle(&self.key, || self.tcp.phase(), self.answered, timeouts)
     }
 
     /// How dear it is by its state.
@@ -236,11 +236,11 @@ impl Flow {
     }
 }
 
-/// How long a flow that is allowed may be silent.
+/// How long a flow that is allowed may be silent; `phase` is that of its connection.
 #[inline]
-pub(crate) fn idle(key: &Key, tcp: &Tcp, answered: bool, timeouts: &Timeouts) -> Duration {
+pub(crate) fn idle(key: &Key, phase: impl FnOnce() -> Phase, answered: bool, timeouts: &Timeouts) -> Duration {
     match key.protocol() {
-        _ if key.is_tcp() => match tcp.phase() {
+        _ if key.is_tcp() => match phase() {
             Phase::Handshake => timeouts.tcp_handshake,
             Phase::Established if answered => timeouts.tcp_established,
             // Picked up in its midst, and only one side has been heard: anybody can make that up.

@@ -14,7 +14,7 @@ use super::expire::Wheel;
 use super::index::{Full, Index};
 use super::key::{Key, Seed};
 use super::list::{Link, Linked, List, Which};
-use super::{Flow, Standing};
+use super::{Flow, Memo, Standing};
 
 /// Flows looked at for the one that was silent longest.
 const LOOKS: usize = 16;
@@ -155,6 +155,12 @@ impl Table {
         });
         std::hint::black_box(seen);
         missing
+    }
+
+    /// What the caller remembers of the flows at places that [`Table::warm`] has found.
+    #[inline]
+    pub fn memos(&self, hints: impl Iterator<Item = Hint>) -> impl Iterator<Item = &[Memo; 2]> {
+        hints.filter_map(|hint| self.flows.get(hint.place.checked_sub(1)? as usize)).map(|flow| &flow.memos)
     }
 
     /// Flows that can still be added.

@@ -16,13 +16,15 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU8;
 use std::sync::Arc;
 
-use weir_wire::{Epoch, RuleId, SwitchId};
+use weir_wire::{Epoch, Packet, PortId, RuleId, SwitchId};
 
 use crate::content::Content;
+use crate::flow::key::Key;
 pub use crate::inspect::RuleSetProgram;
 use crate::scan;
 pub use quota::{Account, Accounts, Quota, SynProxy};
 pub use tables::Subject;
+pub(crate) use tables::Words;
 
 use expand::Then;
 use spec::{Action, Mode, OnFailure, Settings};
@@ -272,6 +274,13 @@ impl Policy {
     #[inline]
     pub fn asked(&self, subject: &Subject) -> Subject {
         self.tables.asked(*subject)
+    }
+
+    /// What the rules can tell apart of the first packet of the flow with this key, which the first end sent or the second,
+    /// between these ports, in words. [`Policy::judge`] says the same of all for which they are equal.
+    #[inline]
+    pub(crate) fn words(&self, packet: &Packet, switch: SwitchId, key: (&Key, bool), ports: [PortId; 2]) -> Words {
+        self.tables.words(packet, switch, key, ports)
     }
 
     /// Some rule hands flows on to the next tier.

@@ -12,6 +12,7 @@ use weir_wire::{MacAddr, Packet, PortId, SwitchId, Vid};
 
 use super::sets::{ALL, BLOCK, Intervals, Row, Rows};
 use crate::event::Tuple;
+use crate::flow::key::Key;
 use crate::inspect::Direction;
 
 /// What rules are asked about: a packet, or a flow's first packet as a later one of its packets shows it.
@@ -225,7 +226,36 @@ pub(super) struct Tables {
 /// Things a rule may ask for.
 const DIMENSIONS: usize = 13;
 
+/// As much of the first packet of a flow as rules can tell apart, for the policy that made it.
+pub type Words = [u64; 8];
+
 impl Tables {
+    /// What rules can ask of the first packet of the flow with this key, which the first end sent or the second, between these
+    /// ports. Of packets with equal words [`Tables::asked`] makes equal subjects.
+    #[inline]
+    pub fn words(
+        &self,
+        packet: &Packet,
+        switch: SwitchId,
+        (key, from_low): (&Key, bool),
+        [from, to]: [PortId; 2],
+    ) -> Words {
+        // Its VLAN stands with the packet.
+        let mut mask = !(0xfff << 36);
+        if key.has_ports() {
+            let (source, destination) = if from_low { (0xffff_0000, 0xffff) } else { (0xffff, 0xffff_0000) };
+            mask &= if self.source_port.is_one() { !source } else { u64::MAX };
+            mask &= if self.destination_port.is_one() { !destination } else { u64::MAX };
+        }
+        let vid = if self.vlan.is_one() { 0 } else { packet.vid.0 };
+        let [places, port, vid, switch] = [from.0, to.0, vid, switch.0].map(u64::from);
+        let link = places << 48 | port << 32 | vid << 16 | u64::from(packet.headers.ether_type);
+        let mac = |MacAddr([a, b, c, d, e, f])| u64::from_be_bytes([a, b, c, d, e, f, 0, 0]);
+        let macs = if self.names_macs() { [packet.src_mac(), packet.dst_mac()].map(mac) } else { [0; 2] };
+        let [a, b, c, d, rest] = key.words();
+        [a, b, c, d, rest & mask, link, macs[0] | switch, macs[1] | u64::from(from_low)]
+    }
+
     /// A subject without what no rule asks for.
     #[inline]
     pub fn asked(&self, mut subject: Subject) -> Subject {

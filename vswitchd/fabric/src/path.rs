@@ -46,12 +46,15 @@ pub(crate) struct Paths {
     all: Vec<Path>,
     /// Next hops of packets that are routed.
     pub hops: NextHops,
-    /// What is to be changed in the packets of the run at hand, one for each where they are routed.
+    /// What is to be changed in the packets of the run at hand where they are routed: one for those that follow each other
+    /// in one flow.
     pub edits: Vec<Edit>,
     /// Packets for outside addresses, whose binding is to be looked for.
     pub bound: Vec<Bound>,
     /// The names of the packets' flows; those that follow each other in one flow share theirs.
     pub names: Vec<FlowName>,
+    /// Many of the packets begin their flows.
+    pub opens_many: bool,
     /// Those from here on have the same source, and nothing has been learned since the first of them.
     fresh: usize,
     /// The packet that came in last, where it followed one of its own flow.
@@ -67,7 +70,7 @@ pub(crate) struct Bound {
     pub at: usize,
     /// Under this hash its binding is looked for.
     pub hash: u64,
-    /// It is of the same flow as the one before it here.
+    /// It is of the same flow as the one before it here, whose name it shares.
     pub again: bool,
 }
 
@@ -85,14 +88,14 @@ struct Last {
 pub(crate) enum Known {
     /// Its name, among [`Paths::names`], and its hash.
     Name(u32, u64),
-    /// That it is for an outside address: the hash of its binding, and its place among those.
-    Outside(u64, usize),
+    /// That it is for an outside address: the hash of its binding, its place among those, and its name.
+    Outside(u64, usize, u32),
 }
 
 impl Known {
     fn hash(&self) -> u64 {
         match self {
-            Known::Name(_, hash) | Known::Outside(hash, _) => *hash,
+            Known::Name(_, hash) | Known::Outside(hash, _, _) => *hash,
         }
     }
 }
@@ -113,9 +116,9 @@ impl Paths {
         Some(at)
     }
 
-    /// The way of a packet that follows another one of its flow, and its flow's name; none yet of one for an outside address,
-    /// which is put among the others. `at` is its place in the burst. Finds its headers, counts it and gives it its VLAN and
-    /// its hash.
+    /// The way of a packet that follows another one of its flow, and its flow's name; an empty one yet of one for an outside
+    /// address, which is put among the others. `at` is its place in the burst. Finds its headers, counts it and gives it its
+    /// VLAN and its hash.
     #[inline]
     pub fn follow(&mut self, at: usize, packet: &mut Packet) -> Option<(u32, u32, SwitchId)> {
         let last = self.last.as_mut().filter(|last| last.path >= self.fresh && last.port == packet.port)?;
@@ -131,13 +134,17 @@ impl Paths {
                 packet.hash = *hash;
                 *name
             }
-            Known::Outside(hash, place) => {
+            Known::Outside(hash, place, name) => {
                 let again = *place + 1 == self.bound.len();
                 *place = self.bound.len();
                 self.bound.push(Bound { at, hash: *hash, again });
                 packet.hash = 0;
-                self.names.push(FlowName::default());
-                (self.names.len() - 1) as u32
+                if !again {
+                    // It is looked up anew, and what comes of it written anew.
+                    self.names.push(FlowName::default());
+                    *name = (self.names.len() - 1) as u32;
+                }
+                *name
             }
         };
         Some((last.path as u32, name, path.switch))

@@ -22,6 +22,8 @@ pub(crate) struct Run {
     pub bytes: u64,
     /// Some of them were the first of their flows.
     pub began: bool,
+    /// They are routed: what is changed in them stands among the edits.
+    pub routed: bool,
     /// Why the packet behind them ends, where that is known.
     pub refused: Option<Why>,
 }
@@ -42,10 +44,11 @@ impl Walk<'_> {
         if count == 0 {
             return;
         }
-        let (edits, hops) = (&paths.edits, &paths.hops);
-        let carried = rest.take(leaves.len()).enumerate().map(|(at, mut packet)| {
-            if let Some(edit) = edits.get(at) {
-                hops.edit(*edit, &mut packet);
+        let mut edits = paths.edits.iter().flat_map(|edit| std::iter::repeat_n(edit, edit.packets as usize));
+        let hops = &paths.hops;
+        let carried = rest.take(leaves.len()).map(|mut packet| {
+            if let Some(edit) = edits.next() {
+                hops.edit(edit, &mut packet);
             }
             packet
         });
@@ -58,15 +61,15 @@ impl Walk<'_> {
         self.count_sent(to, count, bytes);
     }
 
-    /// The packets at the front whose flows are settled, or begin on a switch, and which leave by the same port: stops 4
-    /// to 6 for them, and their leave. Those that are bridged leave as they are, those that are routed with their edits.
+    /// The packets at the front whose flows are settled or begin, and which leave by the same port: stops 4 to 6 for them,
+    /// and their leave. Those that are bridged leave as they are, those that are routed with their edits.
     pub(crate) fn run(&mut self, packets: &[Packet], lanes: &[Lane], paths: &mut Paths) -> Run {
-        let mut run = Run::default();
-        for (packet, lane) in packets.iter().zip(lanes) {
+        let (mut run, mut at) = (Run::default(), 0);
+        while let (Some([packet, behind @ ..]), Some(lane)) = (packets.get(at..), lanes.get(at)) {
             let carried = match lane.onward {
-                Onward::Edge => self.carry_routed(packet, (lane, Zone::Edge), paths, &mut run),
+                Onward::Edge => self.carry_routed((packet, behind), (lane, Zone::Edge), paths, &mut run),
                 Onward::Common if lane.switch.is_zone() => {
-                    self.carry_routed(packet, (lane, Zone::Plain), paths, &mut run)
+                    self.carry_routed((packet, behind), (lane, Zone::Plain), paths, &mut run)
                 }
                 Onward::Common => self.carry_bridged(packet, lane, paths, &mut run),
                 Onward::Long | Onward::Refused(_) | Onward::Taken => false,
@@ -75,8 +78,42 @@ impl Walk<'_> {
                 break;
             }
             run.bytes += packet.len() as u64;
+            at += 1;
+            if lanes.get(at).is_some_and(|next| next.follows(lane)) {
+                at += self.carry_train((behind, lanes.get(at..).unwrap_or(&[])), (packet.port, lane), paths, &mut run);
+            }
         }
         run
+    }
+
+    /// The packets of one flow that follow the one which has just joined the run: how many of them join it too.
+    #[inline]
+    fn carry_train(
+        &mut self,
+        (packets, lanes): (&[Packet], &[Lane]),
+        (from, lane): (PortId, &Lane),
+        paths: &mut Paths,
+        run: &mut Run,
+    ) -> usize {
+        let both = packets.iter().zip(lanes);
+        let train = both.take_while(|(_, next)| next.follows(lane)).map(|(packet, _)| packet);
+        let Some(name) = paths.names.get(lane.name as usize) else { return 0 };
+        let (ends, leaves) = ((from, run.to), &mut run.leaves);
+        let (count, bytes) = if run.routed {
+            let Some((edit, next)) = paths.hops.last_of(&mut paths.edits) else { return 0 };
+            let train = train.take_while(|packet| next.lets(packet));
+            let carried = self.engine.carry_train(self.now, train, name, ends, leaves);
+            next.passed += u64::from(carried.0);
+            edit.packets += carried.0;
+            carried
+        } else if paths.is_fast(lane.path as usize) {
+            // Each of them may be the one that is offered.
+            return 0;
+        } else {
+            self.engine.carry_train(self.now, train, name, ends, leaves)
+        };
+        run.bytes += bytes;
+        count as usize
     }
 
     /// Stops 4 to 6 for a packet of a settled flow on a switch: adds its leave to the run.
@@ -85,7 +122,7 @@ impl Walk<'_> {
         let path = lane.path as usize;
         let destination = paths.destination(path, packet, self.now_s, self.bridge, self.to);
         let Some((to, Tagging::Untagged)) = destination else { return false };
-        if !(run.leaves.is_empty() || run.to == to && paths.edits.is_empty()) {
+        if !(run.leaves.is_empty() || run.to == to && !run.routed) {
             return false;
         }
         let Some(name) = paths.names.get(lane.name as usize) else { return false };

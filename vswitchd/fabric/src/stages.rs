@@ -14,7 +14,7 @@
 //! router (`router/local.rs`), or the numbers of fragments, of packets to unknown neighbours and of those that await the
 //! verdict on a file, which are held.
 
-use weir_filter::{Cleared, Engine, Entered, FlowName, Inspected, Ticket, Why};
+use weir_filter::{Cleared, Engine, Entered, Inspected, Ticket, Why};
 use weir_wire::{DropReason, Fragment, Instant, Nowhere, Origin, Packet, Pool, PortId, SwitchId};
 
 use crate::bridge::{Bridge, Destination, Kind, Parsed};
@@ -27,6 +27,9 @@ use crate::router::{Routers, is_routable};
 use crate::serve::Serving;
 use crate::vlan::Tagging;
 use crate::{Fabric, Strays, coarse};
+
+/// Where more than one of this many packets begins a flow, what the others need to begin theirs is read beforehand.
+const MANY: usize = 4;
 
 /// What the door of a switch says.
 pub(crate) type Admission = Result<SwitchId, DropReason>;
@@ -71,6 +74,12 @@ impl Lane {
         self.name = name;
     }
 
+    /// It is of the flow and way of another, which came in before it with none between that is not.
+    #[inline]
+    pub fn follows(&self, other: &Lane) -> bool {
+        self.name == other.name && self.onward == other.onward
+    }
+
     fn long(&mut self, switch: SwitchId) {
         self.onward = Onward::Long;
         self.switch = switch;
@@ -113,7 +122,11 @@ impl Fabric {
         if !paths.bound.is_empty() {
             walk.translate_burst(burst, &lanes, &mut paths);
         }
-        walk.engine.fetch(&mut paths.names, burst.first().map(|packet| packet.port));
+        let begin = walk.engine.fetch(&mut paths.names, burst.first().map(|packet| packet.port));
+        paths.opens_many = begin * MANY > burst.len();
+        if lanes.first().is_some_and(|lane| lane.onward == Onward::Edge) {
+            walk.nat.touch_remembered(walk.engine.remembered(&paths.names));
+        }
         walk.cross(burst, &lanes, &mut paths, origin);
         paths.settle(walk.bridge, walk.routers);
         if !walk.routers.is_quiet() {
@@ -240,7 +253,7 @@ impl Walk<'_> {
                 self.engine.name(packet, switch, room);
                 Known::Name(name, packet.hash)
             }
-            _ => Known::Outside(inward, paths.bound.len()),
+            _ => Known::Outside(inward, paths.bound.len(), name),
         };
         if !special.marks {
             paths.note(packet, path, known);
@@ -255,23 +268,22 @@ impl Walk<'_> {
     /// are known, and names their flows.
     fn translate_burst(&mut self, burst: &mut [Packet], lanes: &[Lane], paths: &mut Paths) {
         self.nat.touch(&paths.bound);
-        let mut before: Option<(Inward, FlowName)> = None;
+        let mut before: Option<(Inward, u64)> = None;
         let Paths { bound, names, .. } = paths;
         for Bound { at, hash, again } in bound.drain(..) {
             let (Some(packet), Some(lane)) = (burst.get_mut(at), lanes.get(at)) else { continue };
             let Some(name) = names.get_mut(lane.name as usize).filter(|_| lane.onward == Onward::Edge) else {
                 continue;
             };
-            if again && let Some((inward, known)) = &before {
+            if again && let Some((inward, hash)) = &before {
                 if self.nat.inward_again(self.now, packet, inward) {
-                    packet.hash = known.hash();
-                    *name = *known;
+                    packet.hash = *hash;
                 }
                 continue;
             }
             before = self.nat.inward_known(self.now, lane.switch, packet, hash).map(|inward| {
                 self.engine.name(packet, lane.switch, name);
-                (inward, *name)
+                (inward, packet.hash)
             });
         }
     }
@@ -313,8 +325,7 @@ impl Walk<'_> {
         let mut run = self.run(burst, lanes, paths);
         let (count, bytes) = (run.leaves.len(), run.bytes);
         if count == burst.len() {
-            let edits = paths.edits.drain(..);
-            burst.iter_mut().zip(edits).for_each(|(packet, edit)| paths.hops.edit(edit, packet));
+            paths.hops.edit_all(paths.edits.drain(..), burst);
             if self.out.push_all(run.to, burst, &mut run.leaves) {
                 self.count_sent(run.to, count as u64, bytes);
                 return self.send_what_began(run.began);

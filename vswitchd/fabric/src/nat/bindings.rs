@@ -24,6 +24,8 @@ use crate::router::neighbor::Seeded;
 pub const BINDINGS_MAX: usize = 1 << 20;
 /// How many are looked at to find one that makes room.
 const LOOKED_AT: usize = 32;
+/// As many as a core has at hand anyway.
+const IN_CACHE: usize = 2048;
 /// How many are looked at in a tick.
 const SWEPT_PER_TICK: usize = 4096;
 
@@ -111,6 +113,8 @@ pub(super) struct Binding {
     pub expects: Option<IpAddr>,
     /// A conversation that speaks of addresses.
     pub ftp: Option<Box<Ftp>>,
+    /// Of its look-ups, by way.
+    hashes: [u64; 2],
 }
 
 impl Binding {
@@ -190,9 +194,40 @@ impl Bindings {
         std::hint::black_box(index);
         let bindings = hashes.fold(0, |seen, hash| {
             let place = self.index.candidate(hash).unwrap_or(0) as usize / 2;
-            self.all.get(place).map_or(seen, |binding| seen ^ binding.as_ref().map_or(0, |b| b.used.0))
+            seen ^ self.first_words(place)
         });
         std::hint::black_box(bindings);
+    }
+
+    /// Reads the bindings at these places; nothing where all of them together are few.
+    #[inline]
+    pub fn touch_places(&self, places: impl Iterator<Item = u32>) {
+        if self.all.len() > IN_CACHE {
+            std::hint::black_box(places.fold(0, |seen, place| seen ^ self.first_words(place as usize)));
+        }
+    }
+
+    /// A word of either line of a binding.
+    #[inline]
+    fn first_words(&self, place: usize) -> u64 {
+        let binding = self.all.get(place).and_then(Option::as_ref);
+        binding.map_or(0, |binding| binding.used.0 ^ u64::from(binding.names.zone))
+    }
+
+    /// Reads what adding this many bindings will need of the index: their own places, by the hashes of their look-ups, and
+    /// those of the bindings that make room for them.
+    pub fn touch_room(&self, hashes: impl Iterator<Item = u64>, count: usize) {
+        let own = hashes.fold(0, |seen, hash| seen ^ self.index.touch_both(hash));
+        let over = (self.len() + count).saturating_sub(BINDINGS_MAX).min(count);
+        let next = self.all.iter().skip(self.hand + 1).take(over).flatten();
+        let seen = next.flat_map(|binding| binding.hashes).fold(own, |seen, hash| seen ^ self.index.touch(hash));
+        std::hint::black_box(seen);
+    }
+
+    /// The hash of the look-up of a binding.
+    #[inline]
+    pub fn hash_of(&self, way: Way, names: &Names) -> u64 {
+        self.hash(way, names.at(way))
     }
 
     /// Bindings of an inside address.
@@ -324,17 +359,14 @@ impl Bindings {
 
     /// Whether these names can be given: nobody inside or outside has them, or has not used them for their time.
     pub fn is_free(&mut self, now: Instant, names: &Names, timeouts: &Timeouts) -> bool {
-        self.is_free_by(Way::Out, now, names, timeouts) && self.is_free_by(Way::In, now, names, timeouts)
+        let mut is_free = |way| self.is_free_by(way, (names, self.hash_of(way, names)), now, timeouts);
+        is_free(Way::Out) && is_free(Way::In)
     }
 
-    /// The same where it is known that nobody inside has them.
-    pub fn is_free_outside(&mut self, now: Instant, names: &Names, timeouts: &Timeouts) -> bool {
-        self.is_free_by(Way::In, now, names, timeouts)
-    }
-
-    fn is_free_by(&mut self, way: Way, now: Instant, names: &Names, timeouts: &Timeouts) -> bool {
-        let at = names.at(way);
-        let Some(place) = self.exact(way, at, self.hash(way, at)) else { return true };
+    /// The same of one side, where the hash of that look-up is known.
+    #[inline]
+    pub fn is_free_by(&mut self, way: Way, (names, hash): (&Names, u64), now: Instant, timeouts: &Timeouts) -> bool {
+        let Some(place) = self.exact(way, names.at(way), hash) else { return true };
         let over = self.all.get(place as usize).and_then(Option::as_ref).is_some_and(|b| b.is_over(now, timeouts));
         if over {
             self.remove(place as usize);
@@ -350,26 +382,33 @@ impl Bindings {
 
     /// Adds a binding whose names are free; `false` where there is no room.
     pub fn add(&mut self, now: Instant, names: Names, way: Way, timeouts: &Timeouts) -> bool {
+        let hashes = [Way::Out, Way::In].map(|way| self.hash_of(way, &names));
+        self.add_known(now, (&names, hashes), way, timeouts)
+    }
+
+    /// The same where the hashes of its look-ups are known.
+    pub fn add_known(
+        &mut self,
+        now: Instant,
+        (names, hashes): (&Names, [u64; 2]),
+        way: Way,
+        timeouts: &Timeouts,
+    ) -> bool {
         if self.len() >= BINDINGS_MAX && !self.make_room(now, timeouts) {
             return false;
         }
-        self.changes = self.changes.wrapping_add(1);
-        let place = self.free.pop().unwrap_or(self.all.len() as u32);
-        if place as usize >= self.all.len() {
-            self.all.push(None);
+        let place = self.free.last().copied().unwrap_or(self.all.len() as u32);
+        if !self.enlist(place, hashes) {
+            return false;
         }
+        self.changes = self.changes.wrapping_add(1);
         let mut heard = [false; 2];
         heard[way as usize & 1] = true;
-        if let Some(slot) = self.all.get_mut(place as usize) {
-            let mark = self.changes;
-            *slot = Some(Binding { names, mark, used: now, heard, finished: [false; 2], expects: None, ftp: None });
-        }
-        if !self.enlist(place, &names) {
-            if let Some(slot) = self.all.get_mut(place as usize) {
-                *slot = None;
-            }
-            self.free.push(place);
-            return false;
+        let (mark, finished) = (self.changes, [false; 2]);
+        let binding = Binding { names: *names, mark, used: now, heard, finished, expects: None, ftp: None, hashes };
+        match self.free.pop().and_then(|place| self.all.get_mut(place as usize)) {
+            Some(slot) => *slot = Some(binding),
+            None => self.all.push(Some(binding)),
         }
         self.open += usize::from(names.remote == ANYBODY);
         *self.owners.entry((names.zone, names.inside.0)).or_default() += 1;
@@ -377,13 +416,13 @@ impl Bindings {
     }
 
     /// Puts a binding into the index under both ways; `false` leaves the index as it was.
-    fn enlist(&mut self, place: u32, names: &Names) -> bool {
-        let (all, seed) = (&self.all, self.seed);
-        let hash_of = |slot: u32| {
-            let way = if slot & 1 == 0 { Way::Out } else { Way::In };
-            all.get(slot as usize / 2).and_then(Option::as_ref).map_or(1, |b| hash(seed, way, b.names.at(way)))
+    fn enlist(&mut self, place: u32, [out, back]: [u64; 2]) -> bool {
+        let all = &self.all;
+        let hash_of = |slot: u32| match all.get(slot as usize / 2).and_then(Option::as_ref) {
+            Some(binding) => binding.hashes[slot as usize & 1],
+            // The one that is being put there.
+            None => out,
         };
-        let [out, back] = [Way::Out, Way::In].map(|way| hash(seed, way, names.at(way)));
         if self.index.insert(out, place * 2, hash_of).is_err() {
             return false;
         }
@@ -448,8 +487,7 @@ impl Bindings {
         let Some(binding) = self.all.get_mut(place).and_then(Option::take) else { return };
         self.changes = self.changes.wrapping_add(1);
         for way in [Way::Out, Way::In] {
-            let hash = self.hash(way, binding.names.at(way));
-            self.index.remove(hash, place as u32 * 2 + way as u32);
+            self.index.remove(binding.hashes[way as usize], place as u32 * 2 + way as u32);
         }
         self.open -= usize::from(binding.names.remote == ANYBODY);
         let owner = (binding.names.zone, binding.names.inside.0);

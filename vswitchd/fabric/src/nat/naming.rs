@@ -122,12 +122,12 @@ impl Nat {
         };
         // What has no ports has one name only.
         let others = if source.1 == 0 && destination.1 == 0 { None } else { Some(ports) };
-        let Some(names) = self.free_name((now, timeouts), others, named) else {
+        let Some((names, hashes)) = self.free_name((now, timeouts), others, named) else {
             self.counters.exhausted += 1;
             self.run_short(now, Scarce::Ports, (zone, ends), Some(by));
             return Err(DropReason::NatExhausted);
         };
-        if !self.bindings.add(now, names, Way::Out, timeouts) {
+        if !self.bindings.add_known(now, (&names, hashes), Way::Out, timeouts) {
             self.counters.full += 1;
             self.run_short(now, Scarce::Room, (zone, ends), Some(by));
             return Err(DropReason::NatExhausted);
@@ -139,28 +139,29 @@ impl Nat {
     }
 
     /// The first free one of the names of a flow: by its own port, or else by others of these ports, in an order of its own;
-    /// by its own alone where there are none.
+    /// by its own alone where there are none. With the hashes of its look-ups.
     fn free_name(
         &mut self,
         (now, timeouts): (Instant, &Timeouts),
         ports: Option<RangeInclusive<u16>>,
         named: impl Fn(u16) -> Names,
-    ) -> Option<Names> {
-        let Names { inside, remote, .. } = named(0);
-        let open = remote == ANYBODY;
+    ) -> Option<(Names, [u64; 2])> {
+        let any = named(0);
+        let Names { inside, remote, .. } = any;
+        // Inside it is looked for by the same, whatever its name outside.
+        let out = self.bindings.hash_of(Way::Out, &any);
         let mut is_free = |port| {
             let names = named(port);
+            let back = self.bindings.hash_of(Way::In, &names);
+            let mut free = |way, hash| self.bindings.is_free_by(way, (&names, hash), now, timeouts);
             // No binding names the flow, so only its outside name can be somebody's, unless it is to be known by all.
-            let free = match open {
-                true => self.bindings.is_free(now, &names, timeouts),
-                false => self.bindings.is_free_outside(now, &names, timeouts),
-            };
-            free.then_some(names)
+            let is_free = free(Way::In, back) && (remote != ANYBODY || free(Way::Out, out));
+            is_free.then_some((names, [out, back]))
         };
         if ports.as_ref().is_none_or(|ports| ports.contains(&inside.1))
-            && let Some(names) = is_free(inside.1)
+            && let Some(named) = is_free(inside.1)
         {
-            return Some(names);
+            return Some(named);
         }
         let ports = ports?;
         let (first, last) = (u32::from(*ports.start()), u32::from(*ports.end()));

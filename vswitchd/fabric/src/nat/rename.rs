@@ -9,10 +9,12 @@ use weir_wire::numbers::{ETHERTYPE_IPV4, PROTOCOL_TCP};
 use weir_wire::{Checksum, Packet, checksum};
 
 use super::ends::{End, Side, write};
+use crate::router::hop::Hop;
 
 /// Where IPv4 addresses and ports stand in a packet that [`Packet::parse_common`] has parsed, for either side.
 const PLACES: [(usize, usize); 2] = [(26, 34), (30, 36)];
-/// Where the header's checksum stands, and those of UDP and TCP.
+/// Where the time to live stands, the header's checksum, and those of UDP and TCP.
+const TTL: usize = 22;
 const HEADER_SUM: usize = 24;
 const UDP_SUM: usize = 40;
 const TCP_SUM: usize = 50;
@@ -33,6 +35,22 @@ struct Known {
     /// What checksums grow by: those of addresses alone, those of ports too.
     by_address: u16,
     by_both: u16,
+}
+
+/// How the transport's checksum of a packet stands.
+#[derive(Clone, Copy, Debug)]
+struct Sum {
+    /// It is to be completed.
+    partial: bool,
+    is_tcp: bool,
+}
+
+impl Sum {
+    #[inline]
+    fn of(packet: &Packet) -> Sum {
+        let partial = matches!(packet.offload.checksum, Checksum::Partial { .. });
+        Sum { partial, is_tcp: packet.headers.protocol == PROTOCOL_TCP }
+    }
 }
 
 /// What the sum of words grows by when one of them is replaced.
@@ -68,6 +86,18 @@ impl Rename {
             None => write(packet, self.side, self.to).is_some(),
         }
     }
+
+    /// The same for one that then leaves by this hop: what both change is changed at once.
+    #[inline]
+    pub fn apply_leaving(&self, packet: &mut Packet, hop: &Hop) {
+        match &self.known {
+            Some(known) if !hop.clamps(packet) => known.apply_leaving(self.side, packet, hop),
+            Some(_) | None => {
+                self.apply(packet);
+                hop.rewrite(packet);
+            }
+        }
+    }
 }
 
 impl Known {
@@ -82,19 +112,48 @@ impl Known {
 
     #[inline]
     fn apply(&self, side: Side, packet: &mut Packet) -> bool {
-        let partial = matches!(packet.offload.checksum, Checksum::Partial { .. });
-        let is_tcp = packet.headers.protocol == PROTOCOL_TCP;
+        let end = Sum::of(packet);
         let frame = packet.buffer.bytes_mut();
         let Some(head) = frame.first_chunk_mut::<42>() else { return false };
-        let (at, port_at) = PLACES[side as usize & 1];
-        head[at..at + 4].copy_from_slice(&self.address);
-        head[port_at..port_at + 2].copy_from_slice(&self.port);
+        self.put(side, head);
         if let Some(field) = head[HEADER_SUM..].first_chunk_mut() {
             follow(field, self.by_address);
         }
-        let sum_at = if is_tcp { TCP_SUM } else { UDP_SUM };
-        let Some(field) = frame.get_mut(sum_at..).and_then(<[u8]>::first_chunk_mut::<2>) else { return false };
-        match (partial, is_tcp, u16::from_be_bytes(*field)) {
+        self.put_sum(end, frame).is_some()
+    }
+
+    #[inline]
+    fn apply_leaving(&self, side: Side, packet: &mut Packet, hop: &Hop) {
+        packet.vid = hop.vid;
+        let end = Sum::of(packet);
+        let frame = packet.buffer.bytes_mut();
+        let Some(head) = frame.first_chunk_mut::<42>() else { return };
+        head[..6].copy_from_slice(&hop.destination.0);
+        head[6..12].copy_from_slice(&hop.source.0);
+        self.put(side, head);
+        let before = u16::from_be_bytes([head[TTL], head[TTL + 1]]);
+        head[TTL] = head[TTL].saturating_sub(hop.hops);
+        let after = u16::from_be_bytes([head[TTL], head[TTL + 1]]);
+        let sum = checksum::update(u16::from_be_bytes([head[HEADER_SUM], head[HEADER_SUM + 1]]), before, after);
+        let sum = checksum::update(sum, u16::MAX, self.by_address);
+        head[HEADER_SUM..HEADER_SUM + 2].copy_from_slice(&sum.to_be_bytes());
+        self.put_sum(end, frame);
+    }
+
+    /// Address and port.
+    #[inline]
+    fn put(&self, side: Side, head: &mut [u8; 42]) {
+        let (at, port_at) = PLACES[side as usize & 1];
+        head[at..at + 4].copy_from_slice(&self.address);
+        head[port_at..port_at + 2].copy_from_slice(&self.port);
+    }
+
+    /// The checksum of UDP or TCP.
+    #[inline]
+    fn put_sum(&self, end: Sum, frame: &mut [u8]) -> Option<()> {
+        let sum_at = if end.is_tcp { TCP_SUM } else { UDP_SUM };
+        let field = frame.get_mut(sum_at..)?.first_chunk_mut::<2>()?;
+        match (end.partial, end.is_tcp, u16::from_be_bytes(*field)) {
             // The plain sum of addresses and length.
             (true, _, sum) => *field = (!checksum::update(!sum, u16::MAX, self.by_address)).to_be_bytes(),
             // RFC 768: a UDP datagram over IPv4 may have no checksum, and zero is not one.
@@ -107,7 +166,7 @@ impl Known {
                 }
             }
         }
-        true
+        Some(())
     }
 }
 
@@ -155,6 +214,36 @@ mod tests {
             }
         }
         assert!(renamed > 100, "{renamed}");
+    }
+
+    #[test]
+    fn a_packet_that_is_renamed_and_leaves_at_once_is_what_it_is_one_after_the_other() {
+        let mut pool = Pool::default();
+        let mac = |n| weir_wire::MacAddr([2, 0, 0, 0, 0, n]);
+        let hop = Hop {
+            switch: weir_wire::SwitchId(1),
+            vid: weir_wire::Vid(7),
+            source: mac(8),
+            destination: mac(9),
+            hops: 2,
+            mtu: 1500,
+            clamp: Some(1280),
+        };
+        let ends = build::Ends::ipv4(1, 2);
+        let syn = TcpFields { source_port: 1000, destination_port: 80, flags: 2, ..TcpFields::default() };
+        let data = TcpFields { flags: 16, ..syn };
+        let mss = [2, 4, 0xff, 0xff];
+        let frames = [tcp(ends, syn, &mss, b""), tcp(ends, data, &[], b"abc"), udp(ends, (1000, 80), b"abcd")];
+        for (frame, port) in frames.iter().flat_map(|frame| (0..=u16::MAX).step_by(251).map(move |port| (frame, port)))
+        {
+            let [mut quick, mut slow] = [(); 2].map(|()| packet(frame, PortId(1), &mut pool).unwrap());
+            let rename = Rename::new(&quick, Side::Source, ("203.0.113.9".parse().unwrap(), port));
+            rename.apply_leaving(&mut quick, &hop);
+            assert!(rename.apply(&mut slow));
+            hop.rewrite(&mut slow);
+            assert_eq!((quick.bytes(), quick.vid), (slow.bytes(), slow.vid), "{port}");
+            assert_ne!(quick.bytes(), frame.as_slice());
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use weir_filter::Memo;
 use weir_filter::spec::Timeouts;
-use weir_wire::numbers::ETHERTYPE_IPV4;
+use weir_wire::numbers::{ETHERTYPE_IPV4, TCP_FIN, TCP_RST, TCP_SYN};
 use weir_wire::{DropReason, Instant, Packet, SwitchId};
 
 use super::bindings::{At, Way};
@@ -109,6 +109,12 @@ impl Nat {
         self.bindings.touch(packets.iter().filter(|bound| !bound.again).map(|bound| bound.hash));
     }
 
+    /// Reads the bindings that flows remember, of which packets are about to leave.
+    #[inline]
+    pub fn touch_remembered<'a>(&self, memos: impl Iterator<Item = &'a [Memo; 2]>) {
+        self.bindings.touch_places(memos.flatten().filter_map(|memo| memo.what.checked_sub(BOUND)));
+    }
+
     /// Gives a packet for an outside address its inside destination, if that is known, and returns what to do with the next
     /// one of its flow. `None` leaves the packet as it was.
     #[inline]
@@ -129,14 +135,21 @@ impl Nat {
             },
         };
         let inward = Inward { place, rename: Rename::new(packet, Side::Destination, inside) };
-        self.inward_again(now, packet, &inward).then_some(inward)
+        if let Some(place) = place {
+            self.bindings.pass_at(now, Way::In, place, packet.headers.tcp_flags);
+        }
+        inward.rename.apply(packet).then_some(inward)
     }
 
-    /// The same for a packet that follows one of its flow in the same burst.
+    /// The same for a packet that follows one of its flow in the same burst: of use to its binding is only that it opens or
+    /// ends a connection.
     #[inline]
     pub fn inward_again(&mut self, now: Instant, packet: &mut Packet, inward: &Inward) -> bool {
-        if let Some(place) = inward.place {
-            self.bindings.pass_at(now, Way::In, place, packet.headers.tcp_flags);
+        let flags = packet.headers.tcp_flags;
+        if flags & (TCP_FIN | TCP_RST | TCP_SYN) != 0
+            && let Some(place) = inward.place
+        {
+            self.bindings.pass_at(now, Way::In, place, flags);
         }
         inward.rename.apply(packet)
     }
@@ -163,6 +176,20 @@ impl Nat {
             Some(names) => Ok(Some(names.outside)),
             None => self.named_anew(now, exit, &ends, timeouts),
         }
+    }
+
+    /// Reads what naming the flows of these packets will need, should they begin and leave by this exit: the places of
+    /// their names inside and, by their own ports, outside.
+    #[inline(never)]
+    pub fn touch_first(&self, exit: &Exit, packets: &[Packet]) {
+        let Some(first) = packets.first().and_then(ends) else { return };
+        let outside = self.terms(exit, &first).and_then(|terms| terms.address);
+        let hashes = packets.iter().filter_map(ends).flat_map(|ends| {
+            let back = outside.map(|outside| Ends { source: (outside, ends.source.1), ..ends });
+            let out = self.bindings.hash(Way::Out, ends.outward(exit.zone));
+            [Some(out), back.map(|back| self.bindings.hash(Way::In, back.outward(exit.zone)))]
+        });
+        self.bindings.touch_room(hashes.flatten(), packets.len());
     }
 
     /// What a packet of a settled flow is renamed to when it leaves by this exit. Changes nothing.

@@ -113,11 +113,16 @@ impl Hop {
             (L3::Arp | L3::Other, _) | (_, None) => {}
         }
         if let Some(mtu) = self.clamp
-            && packet.headers.protocol == PROTOCOL_TCP
-            && packet.headers.tcp_flags & TCP_SYN != 0
+            && self.clamps(packet)
         {
             clamp(packet, mtu);
         }
+    }
+
+    /// Whether it lowers what a packet announces.
+    #[inline]
+    pub fn clamps(&self, packet: &Packet) -> bool {
+        self.clamp.is_some() && packet.headers.protocol == PROTOCOL_TCP && packet.headers.tcp_flags & TCP_SYN != 0
     }
 }
 

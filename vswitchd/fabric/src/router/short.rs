@@ -1,5 +1,5 @@
-//! The short way of routed packets: the next hop of a destination is found once a burst, a binding of address
-//! translation once for each packet, and a packet of a settled flow is changed where it lies.
+//! The short way of routed packets: the next hop of a destination is found once a burst, what address translation changes
+//! once for the packets of a flow that follow each other, and a packet of a settled flow is changed where it lies.
 //!
 //! What is found holds until a packet takes the long way, which may teach the tables something else: a route, a
 //! neighbour or a binding that changes takes effect at the next burst at the latest, as it does for everybody else. The
@@ -31,14 +31,22 @@ const SLOTS: usize = 64;
 
 /// The next hop of the packets of one way to one destination.
 #[derive(Debug)]
-struct NextHop {
+pub(crate) struct NextHop {
     path: usize,
     destination: IpAddr,
     hop: Hop,
     exit: Exit,
     to: PortId,
     /// Packets that took it.
-    passed: u64,
+    pub passed: u64,
+}
+
+impl NextHop {
+    /// A packet leaves by it as it is: its time is not over, and it is not too long.
+    #[inline]
+    pub fn lets(&self, packet: &Packet) -> bool {
+        ttl(packet) > self.hop.hops && self.hop.takes(packet)
+    }
 }
 
 /// The next hops of one burst.
@@ -47,13 +55,11 @@ pub(crate) struct NextHops {
     all: Vec<NextHop>,
     /// By bits of the destination: the place of the last one found, plus one.
     slots: [u16; SLOTS],
-    /// The flow that took one last, its way, and the place of that next hop.
-    latest: Option<(FlowName, usize, usize)>,
 }
 
 impl Default for NextHops {
     fn default() -> NextHops {
-        NextHops { all: Vec::new(), slots: [0; SLOTS], latest: None }
+        NextHops { all: Vec::new(), slots: [0; SLOTS] }
     }
 }
 
@@ -66,11 +72,13 @@ pub(crate) enum Zone {
     Edge,
 }
 
-/// What is changed in a packet when it leaves a router.
+/// What is changed in packets of one flow when they leave a router.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Edit {
-    hop: usize,
-    /// Its outside name.
+    /// How many follow each other that it is for.
+    pub packets: u32,
+    hop: u32,
+    /// Their outside name.
     source: Option<Rename>,
 }
 
@@ -103,7 +111,6 @@ impl NextHops {
 
     /// What was found may not be true any more.
     pub fn forget(&mut self) {
-        self.latest = None;
         if !self.all.is_empty() {
             self.slots = [0; SLOTS];
         }
@@ -124,18 +131,33 @@ impl NextHops {
             count(exit.to, |counters| &mut counters.forwarded);
         }
         self.slots = [0; SLOTS];
-        self.latest = None;
     }
 
     /// Makes a packet one that leaves its router.
     #[inline]
-    pub fn edit(&self, edit: Edit, packet: &mut Packet) {
-        if let Some(source) = edit.source {
-            source.apply(packet);
+    pub fn edit(&self, edit: &Edit, packet: &mut Packet) {
+        let Some(NextHop { hop, .. }) = self.all.get(edit.hop as usize) else { return };
+        match &edit.source {
+            Some(source) => source.apply_leaving(packet, hop),
+            None => hop.rewrite(packet),
         }
-        if let Some(known) = self.all.get(edit.hop) {
-            known.hop.rewrite(packet);
+    }
+
+    /// The same for all packets of a burst, in which the edits stand for one part after the other.
+    #[inline]
+    pub fn edit_all(&self, edits: impl Iterator<Item = Edit>, burst: &mut [Packet]) {
+        let mut rest = burst.iter_mut();
+        for edit in edits {
+            rest.by_ref().take(edit.packets as usize).for_each(|packet| self.edit(&edit, packet));
         }
+    }
+
+    /// The last of the edits, and the next hop it is for.
+    #[inline]
+    pub fn last_of<'a>(&'a mut self, edits: &'a mut [Edit]) -> Option<(&'a mut Edit, &'a mut NextHop)> {
+        let edit = edits.last_mut()?;
+        let next = self.all.get_mut(edit.hop as usize)?;
+        Some((edit, next))
     }
 }
 
@@ -148,21 +170,21 @@ fn ttl(packet: &Packet) -> u8 {
 
 impl Walk<'_> {
     /// Stops 4 to 6 for a packet of a settled flow to a router: adds its leave to the run, and what is changed in it.
-    /// `false` says nothing about the packet.
+    /// `false` says nothing about the packet. `behind` are those that came in after it.
     #[inline]
     pub(crate) fn carry_routed(
         &mut self,
-        packet: &Packet,
+        (packet, behind): (&Packet, &[Packet]),
         (lane, zone): (&Lane, Zone),
         paths: &mut Paths,
         run: &mut Run,
     ) -> bool {
-        let Some(name) = paths.names.get(lane.name as usize).copied() else { return false };
-        let name = &name;
-        let Some(at) = self.next_hop((lane.path as usize, name), packet, paths) else { return false };
-        let Some(next) = paths.hops.all.get_mut(at) else { return false };
-        let joins = run.leaves.is_empty() || run.to == next.to && run.leaves.len() == paths.edits.len();
-        if !joins || ttl(packet) <= next.hop.hops || !next.hop.takes(packet) {
+        let Some(at) = self.next_hop(lane.path as usize, packet, paths) else { return false };
+        let Paths { names, hops, edits, opens_many, .. } = paths;
+        let Some(name) = names.get(lane.name as usize) else { return false };
+        let Some(next) = hops.all.get_mut(at) else { return false };
+        let joins = run.leaves.is_empty() || run.to == next.to && run.routed;
+        if !joins || !next.lets(packet) {
             return false;
         }
         let (nat, exit, to, mut renaming) = (&*self.nat, next.exit, next.to, Renaming::None);
@@ -174,15 +196,21 @@ impl Walk<'_> {
         });
         let source = match carried {
             Carried::On => self.nat.rename(self.now, renaming, packet.headers.tcp_flags),
-            Carried::First => match self.begin_routed(packet, (name, zone), (&exit, to), run) {
-                Some(source) => source,
-                None => return false,
-            },
+            Carried::First => {
+                if zone == Zone::Edge && *opens_many && !run.began {
+                    self.nat.touch_first(&exit, behind);
+                }
+                match self.begin_routed(packet, (name, zone), (&exit, to), run) {
+                    Some(source) => source,
+                    None => return false,
+                }
+            }
             Carried::Unsettled => return false,
         };
-        run.to = to;
+        (run.to, run.routed) = (to, true);
         next.passed += 1;
-        paths.edits.push(Edit { hop: at, source: source.map(|source| Rename::new(packet, Side::Source, source)) });
+        let source = source.map(|source| Rename::new(packet, Side::Source, source));
+        edits.push(Edit { packets: 1, hop: at as u32, source });
         true
     }
 
@@ -231,21 +259,10 @@ impl Walk<'_> {
 
     /// Where packets of this way to this destination go, if that is one port and no question is open.
     #[inline]
-    fn next_hop(&mut self, (path, name): (usize, &FlowName), packet: &Packet, paths: &mut Paths) -> Option<usize> {
-        if let Some((flow, way, at)) = &paths.hops.latest
-            && *way == path
-            && flow == name
-        {
-            return Some(*at);
-        }
+    fn next_hop(&mut self, path: usize, packet: &Packet, paths: &mut Paths) -> Option<usize> {
         let (_, destination) = packet.addresses()?;
-        match paths.hops.find(path, destination) {
-            Some(at) => {
-                paths.hops.latest = (name.hash() != 0).then_some((*name, path, at));
-                Some(at)
-            }
-            None => self.find_next_hop(path, packet, destination, paths),
-        }
+        let known = paths.hops.find(path, destination);
+        known.or_else(|| self.find_next_hop(path, packet, destination, paths))
     }
 
     #[inline(never)]
