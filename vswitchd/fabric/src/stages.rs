@@ -14,7 +14,7 @@
 //! router (`router/local.rs`), or the numbers of fragments, of packets to unknown neighbours and of those that await the
 //! verdict on a file, which are held.
 
-use weir_filter::{Cleared, Engine, Entered, Inspected, Ticket, Why};
+use weir_filter::{Cleared, Engine, Entered, FlowName, Inspected, Ticket, Why};
 use weir_wire::{DropReason, Fragment, Instant, Nowhere, Origin, Packet, Pool, PortId, SwitchId};
 
 use crate::bridge::{Bridge, Destination, Kind, Parsed};
