@@ -20,7 +20,7 @@ use weir_wire::{DropReason, Fragment, Instant, Nowhere, Origin, Packet, Pool, Po
 use crate::bridge::{Bridge, Destination, Kind, Parsed};
 use crate::egress::Egress;
 use crate::first_hop::{Bindings, is_dhcp};
-use crate::nat::{Inward, Nat};
+use crate::nat::Nat;
 use crate::path::{Bound, Known, Paths};
 use crate::rewrite::rewrite;
 use crate::router::{Routers, is_routable};
@@ -262,30 +262,6 @@ impl Walk<'_> {
             paths.bound.push(Bound { at, hash: inward, again: false });
         }
         lane.common(is_edge, switch, path as u32, name)
-    }
-
-    /// Gives the packets of a burst that come to routers which translate their inside destinations, as far as bindings
-    /// are known, and names their flows.
-    fn translate_burst(&mut self, burst: &mut [Packet], lanes: &[Lane], paths: &mut Paths) {
-        self.nat.touch(&paths.bound);
-        let mut before: Option<(Inward, u64)> = None;
-        let Paths { bound, names, .. } = paths;
-        for Bound { at, hash, again } in bound.drain(..) {
-            let (Some(packet), Some(lane)) = (burst.get_mut(at), lanes.get(at)) else { continue };
-            let Some(name) = names.get_mut(lane.name as usize).filter(|_| lane.onward == Onward::Edge) else {
-                continue;
-            };
-            if again && let Some((inward, hash)) = &before {
-                if self.nat.inward_again(self.now, packet, inward) {
-                    packet.hash = *hash;
-                }
-                continue;
-            }
-            before = self.nat.inward_known(self.now, lane.switch, packet, hash).map(|inward| {
-                self.engine.name(packet, lane.switch, name);
-                (inward, packet.hash)
-            });
-        }
     }
 
     /// A packet that cannot be made whole.

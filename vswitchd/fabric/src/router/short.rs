@@ -19,11 +19,11 @@ use super::neighbor::Found;
 use super::path::Path;
 use crate::bridge::Destination;
 use crate::nat::ends::{End, Side};
-use crate::nat::{Exit, Rename, Renaming};
-use crate::path::Paths;
+use crate::nat::{Exit, Inward, Rename, Renaming};
+use crate::path::{Bound, Paths};
 use crate::router::walk::Departure;
 use crate::run::Run;
-use crate::stages::{Lane, Walk};
+use crate::stages::{Lane, Onward, Walk};
 use crate::vlan::Tagging;
 
 /// Entries by a few bits of the destination.
@@ -169,6 +169,30 @@ fn ttl(packet: &Packet) -> u8 {
 }
 
 impl Walk<'_> {
+    /// Gives the packets of a burst that come to routers which translate their inside destinations, as far as bindings
+    /// are known, and names their flows.
+    pub(crate) fn translate_burst(&mut self, burst: &mut [Packet], lanes: &[Lane], paths: &mut Paths) {
+        self.nat.touch(&paths.bound);
+        let mut before: Option<(Inward, u64)> = None;
+        let Paths { bound, names, .. } = paths;
+        for Bound { at, hash, again } in bound.drain(..) {
+            let (Some(packet), Some(lane)) = (burst.get_mut(at), lanes.get(at)) else { continue };
+            let Some(name) = names.get_mut(lane.name as usize).filter(|_| lane.onward == Onward::Edge) else {
+                continue;
+            };
+            if again && let Some((inward, hash)) = &before {
+                if self.nat.inward_again(self.now, packet, inward) {
+                    packet.hash = *hash;
+                }
+                continue;
+            }
+            before = self.nat.inward_known(self.now, lane.switch, packet, hash).map(|inward| {
+                self.engine.name(packet, lane.switch, name);
+                (inward, packet.hash)
+            });
+        }
+    }
+
     /// Stops 4 to 6 for a packet of a settled flow to a router: adds its leave to the run, and what is changed in it.
     /// `false` says nothing about the packet. `behind` are those that came in after it.
     #[inline]

@@ -1,0 +1,46 @@
+//! What a burst will need of the bindings, read before it is needed: the processor waits for many of its cache misses at the
+//! same time, since nothing here rests on what is read. Nothing is changed.
+
+use super::{BINDINGS_MAX, Bindings};
+
+/// As many bindings as a core has at hand anyway.
+const IN_CACHE: usize = 2048;
+
+impl Bindings {
+    /// Reads what look-ups with these hashes will need: the index, then the bindings. Changes nothing.
+    #[inline]
+    pub fn touch(&self, hashes: impl Iterator<Item = u64> + Clone) {
+        let index = hashes.clone().fold(0, |seen, hash| seen ^ self.index.touch(hash));
+        std::hint::black_box(index);
+        let bindings = hashes.fold(0, |seen, hash| {
+            let place = self.index.candidate(hash).unwrap_or(0) as usize / 2;
+            seen ^ self.first_words(place)
+        });
+        std::hint::black_box(bindings);
+    }
+
+    /// Reads the bindings at these places; nothing where all of them together are few.
+    #[inline]
+    pub fn touch_places(&self, places: impl Iterator<Item = u32>) {
+        if self.all.len() > IN_CACHE {
+            std::hint::black_box(places.fold(0, |seen, place| seen ^ self.first_words(place as usize)));
+        }
+    }
+
+    /// A word of either line of a binding.
+    #[inline]
+    fn first_words(&self, place: usize) -> u64 {
+        let binding = self.all.get(place).and_then(Option::as_ref);
+        binding.map_or(0, |binding| binding.used.0 ^ u64::from(binding.names.zone))
+    }
+
+    /// Reads what adding this many bindings will need of the index: their own places, by the hashes of their look-ups, and
+    /// those of the bindings that make room for them.
+    pub fn touch_room(&self, hashes: impl Iterator<Item = u64>, count: usize) {
+        let own = hashes.fold(0, |seen, hash| seen ^ self.index.touch_both(hash));
+        let over = (self.len() + count).saturating_sub(BINDINGS_MAX).min(count);
+        let next = self.all.iter().skip(self.hand + 1).take(over).flatten();
+        let seen = next.flat_map(|binding| binding.hashes).fold(own, |seen, hash| seen ^ self.index.touch(hash));
+        std::hint::black_box(seen);
+    }
+}
