@@ -117,6 +117,8 @@ pub(super) struct Binding {
     hashes: [u64; 2],
 }
 
+const _: () = assert!(size_of::<Option<Binding>>() == 128);
+
 impl Binding {
     fn idle(&self, timeouts: &Timeouts) -> Duration {
         let answered = self.heard == [true; 2];
