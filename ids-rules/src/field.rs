@@ -31,7 +31,7 @@ macro_rules! fields {
 
 fields! {
     DnsOpcode "dns.opcode", DnsRcode "dns.rcode", DnsRrtype "dns.rrtype",
-    TlsCertChainLength "tls.cert_chain_len",
+    TlsCertChainLength "tls.cert_chain_len", TlsAlpnCount "tls.alpn_count",
     Http2FrameType "http2.frametype", Http2ErrorCode "http2.errorcode", Http2Priority "http2.priority",
     Http2Window "http2.window", Http2SizeUpdate "http2.size_update",
     DcerpcOpnum "dcerpc.opnum" | "dce_opnum", SmbVersion "smb.version",

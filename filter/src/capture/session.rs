@@ -470,7 +470,10 @@ impl Session {
         if !sender.reset {
             return if segment.has(SYN) { Outcome::Refused } else { NO_DATA };
         }
-        events.set(Event::StreamSuspectedRstInject);
+        // A side that is told of a connection it does not know refuses that, and opens its own again.
+        if !segment.has(SYN) {
+            events.set(Event::StreamSuspectedRstInject);
+        }
         sender.reset = false;
         self.state = self.before_reset;
         self.dispatch(segment, settings, events)

@@ -174,8 +174,6 @@ enum Value {
     Some,
     /// It has one, and `!` before it negates.
     Negatable,
-    /// It may have one.
-    Optional,
 }
 
 const NAMED: &[Named] = &[
@@ -206,7 +204,6 @@ const NAMED: &[Named] = &[
     ("ftpbounce", "ftpbounce", &[AppProtocol::Ftp], Value::None),
     ("ike.chosen_sa_attribute", "ike.chosen_sa_attribute", &[AppProtocol::Ike], Value::Some),
     ("http2.settings", "http2.settings", &[AppProtocol::Http2], Value::Some),
-    ("tls.alpn_count", "tls.alpn_count", &[AppProtocol::Tls], Value::Optional),
 ];
 
 /// The keywords that the protocol answers.
@@ -229,7 +226,6 @@ pub(super) fn named(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fau
             None
         }
         Value::Some | Value::Negatable => Some(required(option)?),
-        Value::Optional => option.value,
     };
     let (negated, argument) = match argument {
         Some(text) if *value == Value::Negatable => match text.strip_prefix("!") {

@@ -24,14 +24,16 @@ pub(super) fn find(keyword: &str) -> Option<Apply> {
 
 /// Whether a keyword is known, for `requires: keyword`.
 pub(crate) fn is_keyword(keyword: &str) -> bool {
-    find(keyword).is_some() || Buffer::from_keyword(keyword).is_some() || Field::from_keyword(keyword).is_some()
+    let buffer = Buffer::from_keyword(keyword).is_some_and(|buffer| buffer != Buffer::Payload);
+    find(keyword).is_some() || buffer || Field::from_keyword(keyword).is_some()
 }
 
 /// Every keyword that a rule may use, each once, sorted.
 pub fn keywords() -> Vec<&'static str> {
-    let own = KEYWORDS.iter().map(|(name, _)| *name);
-    let named = app::names().chain(buffers::names());
-    let mut all: Vec<_> = own.chain(named).chain(Buffer::KEYWORDS.iter().chain(Field::KEYWORDS).copied()).collect();
+    // The payload is what is looked at without a keyword.
+    let of_buffers = Buffer::KEYWORDS.iter().filter(|name| **name != Buffer::Payload.name());
+    let of_traffic = of_buffers.chain(Field::KEYWORDS).copied().chain(app::names()).chain(buffers::names());
+    let mut all: Vec<_> = KEYWORDS.iter().map(|(name, _)| *name).chain(of_traffic).collect();
     all.sort_unstable();
     all.dedup();
     all
@@ -177,6 +179,8 @@ const KEYWORDS: &[(&str, Apply)] = &[
     ("luajit", app::lua),
     ("luaxform", app::lua),
     ("service", app::service),
+    // Marks are for NFQUEUE, which is not used.
+    ("nfq_set_mark", app::nothing),
     ("rem", app::nothing),
     ("gname", app::nothing),
 ];

@@ -360,8 +360,13 @@ impl Transaction for Connection {
     }
 
     fn number(&self, field: Field, way: Direction, nth: usize) -> Option<u64> {
-        let chain = self.side(way).chain.len();
-        (field == Field::TlsCertChainLength && nth == 0 && chain > 0).then_some(chain as u64)
+        let side = self.side(way);
+        match field {
+            _ if nth > 0 => None,
+            Field::TlsCertChainLength => Some(side.chain.len() as u64).filter(|&length| length > 0),
+            Field::TlsAlpnCount => side.hello.as_ref().map(|hello| hello.alpns.len() as u64),
+            _ => None,
+        }
     }
 
     fn special(&self, keyword: &str, argument: &str, way: Direction) -> Option<bool> {

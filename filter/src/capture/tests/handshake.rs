@@ -109,6 +109,20 @@ fn a_reset_is_believed_where_the_receiver_would_believe_it() {
 }
 
 #[test]
+fn a_side_that_refuses_an_older_connection_opens_its_own_again() {
+    let mut lab = Lab::new(&[], false);
+    lab.packet(&tcp(true, SYN, 100, 0, b""));
+    lab.packet(&tcp(false, ACK, 900, 7777, b""));
+    lab.packet(&tcp(true, RST, 7777, 0, b""));
+    lab.packet(&tcp(true, SYN, 100, 0, b""));
+    lab.packet(&tcp(false, SYN | ACK, 500, 101, b""));
+    lab.packet(&tcp(true, ACK, 101, 501, b""));
+    lab.end();
+    assert_eq!(lab.count(&["suspected_rst_inject"]), 0, "{}", lab.lines);
+    assert_eq!(lab.count(&["\"tcp\"", "\"state\":\"established\""]), 1, "{}", lab.lines);
+}
+
+#[test]
 fn a_connection_met_in_its_middle_follows_the_policy() {
     let middle = tcp(true, PSH | ACK, 5000, 6000, b"hello");
     let mut lab = Lab::new(&[], false);
