@@ -128,16 +128,7 @@ impl Opening {
             Stage::Result => {
                 let result = reader.be32()?;
                 self.result = Some(result);
-                self.stage = match result {
-                    0 => Stage::ClientInit,
-                    2.. => {
-                        // RFC 6143, 7.1.3 knows two results.
-                        self.odd = Some("rfb.unknown_security_result");
-                        if minor(self.client_version) >= 8 { Stage::Reason } else { Stage::Over }
-                    }
-                    _ if minor(self.client_version) >= 8 => Stage::Reason,
-                    _ => Stage::Over,
-                };
+                self.stage = self.behind_result(result);
             }
             Stage::Reason => {
                 let length = reader.be32()? as usize;
@@ -164,6 +155,18 @@ impl Opening {
             Stage::Over => {}
         }
         Some(Ok(()))
+    }
+
+    /// What follows a result; RFC 6143, 7.1.3 knows two.
+    fn behind_result(&mut self, result: u32) -> Stage {
+        if result > 1 {
+            self.odd = Some("rfb.unknown_security_result");
+        }
+        match result {
+            0 => Stage::ClientInit,
+            _ if minor(self.client_version) >= 8 => Stage::Reason,
+            _ => Stage::Over,
+        }
     }
 
     fn choose(&mut self, security: u32) {

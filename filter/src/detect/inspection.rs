@@ -252,6 +252,7 @@ impl Inspection {
         if step.established && !std::mem::replace(&mut self.established, true) {
             // What came before (data of a SYN) was nothing yet to rules on established flows.
             self.sides.iter_mut().for_each(Side::search_anew);
+            self.judge_anew();
         }
         self.speak(false);
         self.hear(&step, sink);
@@ -274,6 +275,18 @@ impl Inspection {
         self.keep(shared);
         self.log(&step, shared.settings.keep_files > 0, sink);
         findings.settled = self.is_settled();
+    }
+
+    /// Rules are asked again about the transactions that there are.
+    fn judge_anew(&mut self) {
+        for nth in 0..self.app.parsers() {
+            let Some(parser) = self.app.parser_mut(nth) else { continue };
+            let all = parser.transactions_mut();
+            for index in 0..all.len() {
+                let Some((mark, _)) = all.get_mut(index) else { continue };
+                mark.detection.iter_mut().for_each(|memory| memory.renumber(&Some));
+            }
+        }
     }
 
     /// Takes the rules for what the flow speaks, where that has changed. `sealed`: all that follows is encrypted.

@@ -50,6 +50,31 @@ fn a_request_of_an_unknown_method_is_looked_at_once_its_answer_tells_what_it_is(
 }
 
 #[test]
+fn a_request_that_comes_with_the_opening_is_judged_once_the_connection_stands() {
+    let mut lab = Lab::ruled(
+        "alert http any any -> any any (flow:established,to_server; http.uri; content:\"/secret\"; sid:1;)\n\
+         alert http any any -> any any (flow:established,to_server; http.uri; content:\"/other\"; sid:2;)",
+    );
+    let asked = b"GET /secret HTTP/1.0\r\nAccept: a\r\n\r\n";
+    let answered = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+    // The opening has a cookie (RFC 7413, 4.1.1), and the server takes what comes with it.
+    let mut opening = [&4000u16.to_be_bytes()[..], &80u16.to_be_bytes(), &100u32.to_be_bytes(), &[0; 4]].concat();
+    opening.extend([0x80, SYN, 0xff, 0xff, 0, 0, 0, 0, 34, 10, 1, 2, 3, 4, 5, 6, 7, 8, 1, 1]);
+    opening.extend(asked);
+    let pseudo = weir_wire::checksum::pseudo_ipv4(CLIENT, SERVER, 6, opening.len() as u32);
+    let sum = !pseudo.and(weir_wire::checksum::sum(&opening)).fold();
+    opening[16..18].copy_from_slice(&sum.to_be_bytes());
+    lab.packet(&ipv4(CLIENT, SERVER, 6, &opening));
+    let (after, end) = (101 + asked.len() as u32, 501 + answered.len() as u32);
+    lab.packet(&tcp(false, SYN | ACK, 500, after, b""));
+    lab.packet(&tcp(true, ACK, after, 501, b""));
+    lab.packet(&tcp(false, PSH | ACK, 501, after, answered));
+    lab.packet(&tcp(true, ACK, after, end, b""));
+    lab.end();
+    assert_eq!(lab.alerts(), [1]);
+}
+
+#[test]
 fn what_waits_is_looked_at_when_there_is_much_of_it_and_at_the_end() {
     for (sent, told) in [(300, &[][..]), (3000, &[1])] {
         let mut lab = Lab::ruled("alert tcp any any -> any any (flow:to_server; content:\"secret\"; sid:1;)");
