@@ -203,22 +203,7 @@ impl Walk<'_> {
         let special = self.bridge.special;
         let closely = packet.dst_mac().is_multicast() || special.tunnels && self.bridge.is_tunnel(packet.port);
         if closely || !packet.parse_common() {
-            paths.interrupt();
-            if !packet.is_whole() && !origin.fill(packet, self.pool) {
-                return lane.outside(self.bring_nothing(packet));
-            }
-            return match self.admit(packet, Parsed::No) {
-                Ok(switch) => {
-                    if special.marks {
-                        self.bridge.mark(packet);
-                    }
-                    self.engine.prepare(packet, switch);
-                    paths.names.push(FlowName::of_hash(packet.hash));
-                    lane.long(switch)
-                }
-                Err(DropReason::ReservedAddress) if self.takes(packet) => lane.outside(Onward::Taken),
-                Err(reason) => lane.outside(Onward::Refused(reason)),
-            };
+            return self.arrive_closely(packet, lane, paths, origin);
         }
         let path = match paths.find(packet) {
             Some(path) => path,
@@ -262,6 +247,26 @@ impl Walk<'_> {
             paths.bound.push(Bound { at, hash: inward, again: false });
         }
         lane.common(is_edge, switch, path as u32, name)
+    }
+
+    /// The same for a packet that is of no common kind: it takes the long way.
+    fn arrive_closely(&mut self, packet: &mut Packet, lane: &mut Lane, paths: &mut Paths, origin: &dyn Origin) {
+        paths.interrupt();
+        if !packet.is_whole() && !origin.fill(packet, self.pool) {
+            return lane.outside(self.bring_nothing(packet));
+        }
+        match self.admit(packet, Parsed::No) {
+            Ok(switch) => {
+                if self.bridge.special.marks {
+                    self.bridge.mark(packet);
+                }
+                self.engine.prepare(packet, switch);
+                paths.names.push(FlowName::of_hash(packet.hash));
+                lane.long(switch)
+            }
+            Err(DropReason::ReservedAddress) if self.takes(packet) => lane.outside(Onward::Taken),
+            Err(reason) => lane.outside(Onward::Refused(reason)),
+        }
     }
 
     /// A packet that cannot be made whole.
