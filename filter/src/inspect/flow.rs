@@ -410,13 +410,18 @@ impl FlowInspect {
                 findings.judgement = Judgement::Limit;
             }
         }
-        if findings.denial.is_some() && matches!(findings.judgement, Judgement::Pass | Judgement::Limit) {
-            findings.judgement = Judgement::Deny;
-        }
-        if infected && !matches!(findings.judgement, Judgement::Drop | Judgement::Reject | Judgement::Deny) {
-            findings.judgement = Judgement::Infected;
-        }
+        outrank(findings, infected);
         memory.work = memory.shared.work();
+    }
+}
+
+/// Sites that are denied and files that are infected outrank what rules let pass.
+fn outrank(findings: &mut Findings, infected: bool) {
+    if findings.denial.is_some() && matches!(findings.judgement, Judgement::Pass | Judgement::Limit) {
+        findings.judgement = Judgement::Deny;
+    }
+    if infected && !matches!(findings.judgement, Judgement::Drop | Judgement::Reject | Judgement::Deny) {
+        findings.judgement = Judgement::Infected;
     }
 }
 
