@@ -106,7 +106,7 @@ impl Group {
         let needs = Needs { stream: !stream.is_empty(), packets: !short.is_empty(), lookback: lookback as u32 };
         let short = (short.len() > packet.len()).then(|| Lane::new(&short, pattern));
         Group {
-            stream: Lane::new(&stream, pattern),
+            stream: Lane::for_long_texts(&stream, pattern),
             packet: if short.is_some() { Lane::for_long_texts(&packet, pattern) } else { Lane::new(&packet, pattern) },
             short,
             rules: rules.into(),
