@@ -408,6 +408,15 @@ route = [{ to = "0.0.0.0/0", via = "10.9.0.1" }]
     reach(&a, "10.2.0.2")
 }
 
+/// All threads of a process are stopped.
+fn stands_still(pid: u32) -> bool {
+    let Ok(tasks) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return false };
+    tasks.flatten().all(|task| {
+        let status = std::fs::read_to_string(task.path().join("status")).unwrap_or_default();
+        status.lines().any(|line| line.starts_with("State:") && line.contains("T (stopped)"))
+    })
+}
+
 #[test]
 fn a_probe_tells_of_a_guard_that_has_no_time() -> Result<(), Failure> {
     if skip_unless_root() {
@@ -435,6 +444,8 @@ fn a_probe_tells_of_a_guard_that_has_no_time() -> Result<(), Failure> {
     reach(&a, "10.0.0.2")?;
     // The whole daemon stands still, as where the host has no processor for it.
     signal("-STOP")?;
+    // On a busy host it takes a while until all threads have heard of it.
+    wait_for("a daemon that stands still", SOON, || stands_still(daemon.pid().ok()?).then_some(()))?;
     let lost = ping(&a, "10.0.0.2", 2);
     signal("-CONT")?;
     assert_eq!(lost?.lost(), 2, "nothing goes on without it");
