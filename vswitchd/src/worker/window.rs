@@ -82,6 +82,8 @@ impl Window {
     /// Woken by the timer at `woke` that was set to `due`, for a packet that is expected or for anything else.
     pub fn timer_ended(&mut self, due: Instant, woke: Instant, ahead: Option<Instant>) {
         let late = (woke.since(due).as_nanos() as u64).min(WAKING_MAX);
+        // One that was held up says little of the others.
+        let late = if self.waking == 0 { late } else { late.min(2 * self.waking) };
         self.waking = if self.waking == 0 { late } else { self.waking - self.waking / 8 + late / 8 };
         if ahead == Some(due) {
             let Pace { last, gap, deviation } = self.pace;
@@ -93,6 +95,8 @@ impl Window {
     /// Woken by something else, or something was `ready` before falling asleep. What counts is how long after the last
     /// packet that was, whatever part of it was polled.
     pub fn adapt(&mut self, ready: bool, woke: Instant) {
+        // Where it seems to take too long for a timer to pay, no timer tells that it does not any more: so it is forgotten.
+        self.waking -= self.waking / 128;
         let apart = woke.since(self.pace.last).saturating_sub(Duration::from_nanos(self.waking));
         if ready || apart < self.longest {
             self.length = (self.length * 2).max(SHORTEST_WINDOW).min(self.longest);
@@ -157,6 +161,24 @@ mod tests {
         assert_eq!(window.wake_ahead(due.after(LONGEST)), None, "one that did not come is not waited for again");
         window.arrived(due);
         assert!(window.is_over(due.after(SHORTEST_WINDOW), due));
+    }
+
+    #[test]
+    fn what_held_up_the_first_timers_is_forgotten() {
+        let (mut window, mut now) = after([]);
+        for _ in 0..8 {
+            window.timer_ended(Instant(0), Instant(1_000_000), None);
+        }
+        for n in 0..2000 {
+            now = now.after(Duration::from_micros(100));
+            window.arrived(now);
+            if window.wake_ahead(now).is_some() {
+                assert!(n > 16, "once the pace is known");
+                return;
+            }
+            window.adapt(false, now);
+        }
+        panic!("it is never tried again");
     }
 
     #[test]
