@@ -4,9 +4,14 @@
 
 mod lab;
 
+use std::net::UdpSocket;
+use std::os::fd::AsRawFd;
+use std::time::Duration;
+
 use lab::{Cable, Space, eventually, everything_passes, is_quiet, privileged, tcp_both_ways};
-use weir_ports::{PortErrorKind, TapConfig, TapPort, XdpConfig, XdpMode, XdpPort};
-use weir_wire::DropReason;
+use weir_ports::event::Epoll;
+use weir_ports::{Armed, Port, PortErrorKind, TapConfig, TapPort, XdpConfig, XdpMode, XdpPort};
+use weir_wire::{DropReason, Offload, Packet, Pool, PortId};
 
 /// A namespace that stands for the host: it holds the switch's ends.
 struct Host(Space);
@@ -191,4 +196,54 @@ fn a_device_that_is_deleted_under_load_comes_back_when_it_is_made_again() {
     });
     tcp_both_ways(&a, &b, "10.77.0.2", 1 << 20);
     cable.cut();
+}
+
+/// Descriptors that a port waits for.
+fn waited_for(port: &XdpPort) -> usize {
+    let path = format!("/proc/self/fdinfo/{}", port.event_fd().as_raw_fd());
+    std::fs::read_to_string(path).unwrap().lines().filter(|line| line.starts_with("tfd:")).count()
+}
+
+#[test]
+fn a_busy_port_asks_to_be_told_again_before_it_sleeps() {
+    if !privileged("a_busy_port_asks_to_be_told_again_before_it_sleeps") {
+        return;
+    }
+    let (host, a) = (Host::new(), Space::new());
+    host.veth("left", &a, 1, 1500);
+    let mut port = XdpPort::open(host.config("left"), None).unwrap();
+    eventually("the link is up", || {
+        port.on_event();
+        port.link()
+    });
+    let (mut pool, mut burst) = (Pool::default(), Vec::new());
+    let mut receive = |port: &mut XdpPort| {
+        let received = port.rx(PortId(1), &mut pool, &mut burst, 64);
+        burst.drain(..).for_each(|packet| pool.give(packet.buffer));
+        received
+    };
+    while receive(&mut port) > 0 || port.arm() == Armed::Ready {}
+    let asleep = waited_for(&port);
+    port.disarm();
+    let mut pool = Pool::default();
+    for round in 0..10 {
+        assert_eq!(waited_for(&port), if round < 8 { asleep } else { asleep - 1 }, "{round}");
+        let packet = |_| Packet::new(pool.copy(&[0xa5; 60]).unwrap(), PortId(2), Offload::default());
+        let mut packets: Vec<Packet> = (0..32).map(packet).collect();
+        port.tx(&mut pool, &mut packets);
+        port.flush();
+    }
+    while receive(&mut port) > 0 || port.arm() == Armed::Ready {}
+    assert_eq!(waited_for(&port), asleep);
+    // Whoever is there is asked for.
+    a.run(|| UdpSocket::bind("0.0.0.0:0").unwrap().send_to(b"hello", "10.77.0.9:9")).unwrap();
+    eventually("the sleeper is woken", || {
+        let mut tokens = Vec::new();
+        let epoll = Epoll::new().unwrap();
+        epoll.add(port.event_fd(), 7).unwrap();
+        epoll.wait(&mut tokens, Some(Duration::ZERO)).unwrap();
+        tokens == [7]
+    });
+    port.disarm();
+    assert!(receive(&mut port) > 0);
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::XdpPort;
 use super::attachment::{self, Attachment, MTU_IN_CHUNK};
 use super::fast_path::Lane;
+use super::listen::Listening;
 use super::program::{Hook, Pieces};
 use crate::PortError;
 use crate::event::EventFd;
@@ -29,12 +30,8 @@ pub(super) enum Hold {
 
 impl XdpPort {
     pub(super) fn keep(&mut self, attachment: Attachment) {
-        for (token, socket) in attachment.sockets.iter().enumerate() {
-            if let Err(e) = self.epoll.add(socket.as_fd(), token as u64) {
-                self.problem = format!("cannot wait for queue {token}: {e}");
-            }
-        }
         self.hold = Hold::Attached(attachment);
+        self.listening = Listening::No;
     }
 
     /// Lets go of the device. Closing waits for the kernel, so it is done elsewhere.
@@ -42,10 +39,8 @@ impl XdpPort {
         // Their chunks go with it.
         self.heads.clear();
         if let Hold::Attached(attachment) = std::mem::replace(&mut self.hold, Hold::Nothing) {
-            for socket in &attachment.sockets {
-                // A socket that could not be added is not in the set.
-                drop(self.epoll.remove(socket.as_fd()));
-            }
+            // A socket that is not in the set need not be taken out.
+            attachment.sockets.iter().for_each(|socket| drop(self.epoll.remove(socket.as_fd())));
             let closing = std::thread::Builder::new().name("xdp-close".into());
             // Without a thread the attachment was dropped with the closure, here.
             drop(closing.spawn(move || drop(attachment)));

@@ -24,6 +24,7 @@ mod attachment;
 pub mod fast_path;
 mod fast_program;
 mod hold;
+mod listen;
 pub mod load;
 mod mapping;
 pub mod patch;
@@ -48,6 +49,7 @@ use crate::vhost_user::held::{HOLD_OVER, Held};
 use crate::{Armed, Counters, Pieces, Port, PortError, PortErrorKind, Status, clock, discard, fill_all};
 use fast_path::{FastPath, Lane, Passed};
 use hold::Hold;
+use listen::Listening;
 use socket::Kicked;
 
 /// A port that is polled looks for changes of its device once in so many turns.
@@ -124,6 +126,7 @@ pub struct XdpPort {
     timer: TimerFd,
     done: Arc<EventFd>,
     epoll: Epoll,
+    listening: Listening,
     hold: Hold,
     /// Received frames whose rest is still in its chunk.
     heads: Held,
@@ -170,6 +173,7 @@ impl XdpPort {
             timer,
             done,
             epoll,
+            listening: Listening::No,
             hold: Hold::Nothing,
             heads: Held::default(),
             departure: Departure::new(Capabilities::default(), 1500),
@@ -278,6 +282,7 @@ impl Port for XdpPort {
 
     fn flush(&mut self) {
         self.kick();
+        self.stop_listening_when_busy();
     }
 
     fn arm(&mut self) -> Armed {
@@ -287,6 +292,9 @@ impl Port for XdpPort {
             self.problem = format!("cannot set a timer: {e}");
             return Armed::Ready;
         }
+        if !self.listen() {
+            return Armed::Ready;
+        }
         match &self.hold {
             Hold::Attached(held) if held.sockets.iter().any(socket::Socket::has_received) => Armed::Ready,
             _ => Armed::Idle,
@@ -294,7 +302,7 @@ impl Port for XdpPort {
     }
 
     fn disarm(&mut self) {
-        // The kernel wakes a sleeper by itself; there is nothing to turn off.
+        self.awake();
     }
 
     fn event_fd(&self) -> BorrowedFd<'_> {
