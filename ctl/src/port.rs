@@ -152,6 +152,9 @@ pub struct Settings {
     /// Do not learn addresses from it.
     #[arg(long, num_args = 0..=1, default_missing_value = "true")]
     no_learning: Option<bool>,
+    /// Do not join segments of one TCP connection that are sent to it together.
+    #[arg(long, num_args = 0..=1, default_missing_value = "true")]
+    no_gro: Option<bool>,
     /// Learn at most this many addresses from it; 0 for no limit of its own.
     #[arg(long, value_name = "NUMBER")]
     fdb_limit: Option<u32>,
@@ -297,6 +300,7 @@ impl Settings {
             (self.isolated, "isolated", &mut spec.isolated),
             (self.down, "down", &mut spec.down),
             (self.no_learning, "no_learning", &mut spec.no_learning),
+            (self.no_gro, "no_gro", &mut spec.no_gro),
         ] {
             if let Some(value) = given {
                 fields.push(field);
@@ -450,6 +454,8 @@ pub fn detail(port: &v1::PortStatus) -> String {
     lines.push(("received".into(), moved(counters.rx_packets, counters.rx_bytes)));
     lines.push(("sent".into(), moved(counters.tx_packets, counters.tx_bytes)));
     lines.push(("cut on the way out".into(), counters.tx_cut.to_string()));
+    let joined = format!("{} frames, to {} super-segments", counters.tx_joined, counters.tx_supers);
+    lines.push(("joined on the way out".into(), joined));
     for (when, counts) in [
         ("refused on arrival", &counters.rx_dropped),
         ("dropped on the way", &counters.dropped),
@@ -475,6 +481,7 @@ fn vlan(vlan: Option<&v1::Vlan>) -> String {
 }
 
 fn flags(spec: &v1::PortSpec) -> String {
-    let flags = [("down", spec.down), ("isolated", spec.isolated), ("no learning", spec.no_learning)];
+    let flags =
+        [("down", spec.down), ("isolated", spec.isolated), ("no learning", spec.no_learning), ("no GRO", spec.no_gro)];
     flags.iter().filter(|(_, on)| *on).map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
 }

@@ -66,7 +66,11 @@ fn disagreement(lan: &Lan) -> Result<Option<String>, Failure> {
     let mut sums = vec![
         ("packets in and out of the switch".to_owned(), came, went),
         ("received, in all and by port".to_owned(), total("received"), of_ports("rx_packets")),
-        ("sent, in all and by port".to_owned(), total("sent"), of_ports("tx_packets") + tx_dropped),
+        (
+            "sent, in all and by port".to_owned(),
+            total("sent"),
+            of_ports("tx_packets") + of_ports("tx_joined") + tx_dropped,
+        ),
         ("dropped, in all and by reason".to_owned(), total("dropped") + tx_dropped + rx_dropped, dropped),
     ];
     for host in lan.hosts.iter().filter(|host| host.attach == Attach::Tap) {

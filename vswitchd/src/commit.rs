@@ -359,8 +359,9 @@ impl Controller {
         self.board.announce(Arc::clone(&names));
         let carriages = state::carriages(&desired, &ids);
         let wires = state::wires(&desired, &ids);
+        let no_gro = state::no_gro(&desired, &ids);
         let whole = Transaction::of(Arc::clone(&policy));
-        let whole = Transaction { steps, add_ports, remove_ports, carriages, wires, ..whole };
+        let whole = Transaction { steps, add_ports, remove_ports, carriages, wires, no_gro, ..whole };
         let applied = self.apply(whole, (current, &changes), &regrouped, (&desired, &ids)).await?;
         self.send_home(&desired, &regrouped.networks).await?;
         self.outlets.keep(&outlets);

@@ -246,6 +246,11 @@ pub fn carriages(desired: &Config, ids: &Ids) -> Vec<(PortId, Carriage)> {
     carried.filter(|(_, carriage)| !carriage.is_free()).collect()
 }
 
+/// Ports toward which segments are not joined.
+pub fn no_gro(desired: &Config, ids: &Ids) -> Vec<PortId> {
+    desired.ports.iter().filter(|port| !port.gro).filter_map(|port| ids.port(&port.name)).collect()
+}
+
 fn vlan_mode(vlan: Option<&config::Vlan>) -> VlanMode {
     match vlan {
         None => VlanMode::Access(Vid(0)),

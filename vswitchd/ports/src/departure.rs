@@ -3,10 +3,11 @@
 //! Every port may send through here, so that counting is the same for all: one packet of the fabric counts once, as
 //! sent or as one drop, however many frames it was cut into.
 
+use weir_wire::join::join;
 use weir_wire::segment::complete;
-use weir_wire::{Capabilities, DropReason, Packet, Pool, Segmentation};
+use weir_wire::{Capabilities, DropReason, Nowhere, Packet, Pool, Segmentation};
 
-use crate::Counters;
+use crate::{Counters, FromPort, Port};
 
 /// Ethernet header and two VLAN tags: what a frame may have beside the L3 packet that the MTU speaks of.
 pub(crate) const L2_MAX: usize = 14 + 8;
@@ -16,12 +17,14 @@ pub(crate) const L2_MAX: usize = 14 + 8;
 pub(crate) struct Departure {
     capabilities: Capabilities,
     mtu: u32,
+    /// Segments that are sent together are joined, where super-segments are taken.
+    gro: bool,
     pieces: Vec<Packet>,
 }
 
 impl Departure {
     pub(crate) fn new(capabilities: Capabilities, mtu: u32) -> Departure {
-        Departure { capabilities, mtu, pieces: Vec::new() }
+        Departure { capabilities, mtu, gro: false, pieces: Vec::new() }
     }
 
     pub(crate) fn capabilities(&self) -> Capabilities {
@@ -34,6 +37,47 @@ impl Departure {
 
     pub(crate) fn set_mtu(&mut self, mtu: u32) {
         self.mtu = mtu;
+    }
+
+    pub(crate) fn set_capabilities(&mut self, capabilities: Capabilities) {
+        self.capabilities = capabilities;
+    }
+
+    pub(crate) fn set_gro(&mut self, on: bool) {
+        self.gro = on;
+    }
+
+    /// "on", where segments that are sent together are joined, or why they are not.
+    pub(crate) fn describe_gro(&self) -> String {
+        match (self.gro, self.capabilities.tso4, self.capabilities.tso6) {
+            (false, ..) => "off",
+            (true, true, true) => "on",
+            (true, true, false) => "IPv4",
+            (true, false, true) => "IPv6",
+            (true, false, false) => "on, but the other side takes no super-segments",
+        }
+        .to_owned()
+    }
+
+    /// Joins segments of one connection that are sent together. Packets that are not whole have their rest at `origin`.
+    #[inline]
+    pub(crate) fn join(
+        &self,
+        origin: Option<&dyn Port>,
+        pool: &mut Pool,
+        packets: &mut Vec<Packet>,
+        counters: &mut Counters,
+    ) {
+        let Capabilities { checksum, tso4, tso6, .. } = self.capabilities;
+        if packets.len() < 2 || !self.gro || !checksum || !(tso4 || tso6) {
+            return;
+        }
+        let joined = match origin {
+            Some(origin) => join(packets, self.capabilities, self.mtu, &FromPort(origin), pool),
+            None => join(packets, self.capabilities, self.mtu, &Nowhere, pool),
+        };
+        counters.tx_joined += joined.frames;
+        counters.tx_supers += joined.supers;
     }
 
     /// A packet leaves by this port as it is.

@@ -58,6 +58,10 @@ pub struct Counters {
     pub tx_bytes: u64,
     /// Frames that super-segments were cut into, in addition to the ones counted in `tx_packets`.
     pub tx_cut: u64,
+    /// Frames that were joined to one before them, in addition to the ones counted in `tx_packets` and `tx_dropped`.
+    pub tx_joined: u64,
+    /// Super-segments that they have made.
+    pub tx_supers: u64,
     /// Notifications sent to the other side.
     pub kicks: u64,
     /// Frames that never became packets: refused on arrival, by reason. Not part of `rx_packets`.
@@ -113,6 +117,13 @@ pub trait Port: Send {
         packet.is_whole()
     }
 
+    /// Copies the rest of a packet that came in by this port since the last [`Port::release`]. `false` where nothing is known
+    /// of it.
+    fn copy_rest(&self, packet: &Packet, to: &mut [u8]) -> bool {
+        let _: &Packet = packet;
+        to.is_empty()
+    }
+
     /// Where the rest of a packet stands that came in by this port since the last [`Port::release`].
     fn rest(&self, packet: &Packet) -> Option<Pieces<'_>> {
         let _: &Packet = packet;
@@ -124,6 +135,12 @@ pub trait Port: Send {
 
     /// Ends a turn: publishes indices and notifies the other side once if it asked to be.
     fn flush(&mut self);
+
+    /// Joins segments of one connection that are sent together, where the other side takes super-segments (GRO). Ports whose
+    /// other side takes none do nothing.
+    fn set_gro(&mut self, on: bool) {
+        let _: bool = on;
+    }
 
     /// Lets the other side see that there is something behind this port, or that there is nothing: the port is one end of
     /// a wire, and `up` says whether the other end has a link. Does not change what [`Port::link`] says. Ports that
@@ -186,6 +203,10 @@ pub struct FromPort<'a>(pub &'a dyn Port);
 impl Origin for FromPort<'_> {
     fn fill(&self, packet: &mut Packet, pool: &mut Pool) -> bool {
         self.0.fill(packet, pool)
+    }
+
+    fn copy_rest(&self, packet: &Packet, to: &mut [u8]) -> bool {
+        self.0.copy_rest(packet, to)
     }
 }
 

@@ -245,6 +245,7 @@ impl Port for MemPort {
             crate::discard(pool, packets, &mut self.counters, DropReason::LinkDown);
             return;
         }
+        self.departure.join(None, pool, packets, &mut self.counters);
         let lane = &self.shared.to_peer;
         let mut queue = lane.lock();
         self.departure.send(pool, packets, &mut self.counters, |packet| {
@@ -257,6 +258,10 @@ impl Port for MemPort {
         if std::mem::take(&mut self.sent) && self.shared.to_peer.wake() {
             self.counters.kicks += 1;
         }
+    }
+
+    fn set_gro(&mut self, on: bool) {
+        self.departure.set_gro(on);
     }
 
     fn arm(&mut self) -> Armed {

@@ -22,7 +22,7 @@ use weir_wire::{Capabilities, DropReason, MacAddr, Packet, Pool, PortId};
 use crate::departure::Departure;
 use crate::event::Epoll;
 use crate::netdev::{LinkWatch, Netdev};
-use crate::{Armed, Counters, Port, PortError, Status, discard};
+use crate::{Armed, Counters, Port, PortError, Status, discard, fill_all};
 use queue::{Queue, Received};
 
 /// Empty reads are skipped for at most this many turns.
@@ -206,6 +206,32 @@ impl TapPort {
         }
         burst.len() - before
     }
+
+    /// Sends packets; those that are not whole have their rest at `origin`.
+    fn put_out(&mut self, origin: Option<&dyn Port>, pool: &mut Pool, packets: &mut Vec<Packet>) {
+        if !self.link {
+            discard(pool, packets, &mut self.counters, DropReason::LinkDown);
+            return;
+        }
+        self.departure.join(origin, pool, packets, &mut self.counters);
+        if let Some(origin) = origin {
+            // What was joined was copied where it is to stand; what is left is wanted whole.
+            fill_all(origin, pool, packets, |_| false);
+        }
+        let count = self.queues.len() as u64;
+        let (queues, mut failed) = (&mut self.queues, false);
+        self.departure.send(pool, packets, &mut self.counters, |packet| {
+            let Some(queue) = queues.get((packet.hash % count.max(1)) as usize) else {
+                return Err(DropReason::LinkDown);
+            };
+            let sent = queue.send(packet);
+            failed |= sent == Err(DropReason::LinkDown);
+            sent
+        });
+        if failed {
+            self.look();
+        }
+    }
 }
 
 fn object(config: &TapConfig) -> String {
@@ -229,23 +255,15 @@ impl Port for TapPort {
     }
 
     fn tx(&mut self, pool: &mut Pool, packets: &mut Vec<Packet>) {
-        if !self.link {
-            discard(pool, packets, &mut self.counters, DropReason::LinkDown);
-            return;
-        }
-        let count = self.queues.len() as u64;
-        let (queues, mut failed) = (&mut self.queues, false);
-        self.departure.send(pool, packets, &mut self.counters, |packet| {
-            let Some(queue) = queues.get((packet.hash % count.max(1)) as usize) else {
-                return Err(DropReason::LinkDown);
-            };
-            let sent = queue.send(packet);
-            failed |= sent == Err(DropReason::LinkDown);
-            sent
-        });
-        if failed {
-            self.look();
-        }
+        self.put_out(None, pool, packets);
+    }
+
+    fn tx_from(&mut self, origin: &dyn Port, pool: &mut Pool, packets: &mut Vec<Packet>) {
+        self.put_out(Some(origin), pool, packets);
+    }
+
+    fn set_gro(&mut self, on: bool) {
+        self.departure.set_gro(on);
     }
 
     fn flush(&mut self) {
@@ -313,6 +331,7 @@ impl Port for TapPort {
                 ("mac".into(), mac),
                 ("queues".into(), self.queues.len().to_string()),
                 ("offloads".into(), device::describe(self.capabilities())),
+                ("gro".into(), self.departure.describe_gro()),
                 ("lifetime".into(), lifetime.into()),
             ],
         }

@@ -57,6 +57,7 @@ pub(super) fn spread(whole: Transaction, staying: &[PortId], places: Places<'_>)
     whole.remove_ports.into_iter().for_each(|id| parts.at(places.was(id)).remove_ports.push(id));
     whole.carriages.into_iter().for_each(|(id, rate)| parts.at(places.after.of(id)).carriages.push((id, rate)));
     whole.wires.into_iter().for_each(|wire| parts.at(places.after.of(wire[0])).wires.push(wire));
+    whole.no_gro.into_iter().for_each(|id| parts.at(places.after.of(id)).no_gro.push(id));
     Spread { parts: parts.all, moving }
 }
 

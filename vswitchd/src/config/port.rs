@@ -27,6 +27,9 @@ pub struct Port {
     /// Learn addresses from it.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub learning: bool,
+    /// Join segments of one TCP connection that are sent to it together, where it takes super-segments.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub gro: bool,
     /// Learned addresses at most on this port; 0 for no limit of its own.
     #[serde(default, skip_serializing_if = "is_default")]
     pub fdb_limit: u32,

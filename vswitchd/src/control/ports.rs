@@ -20,7 +20,7 @@ use crate::refusal::Refusal;
 use crate::worker::View;
 
 /// What [`set_field`] knows.
-const FIELDS: [&str; 15] = [
+const FIELDS: [&str; 16] = [
     "switch",
     "groups",
     "attachment",
@@ -28,6 +28,7 @@ const FIELDS: [&str; 15] = [
     "isolated",
     "down",
     "no_learning",
+    "no_gro",
     "fdb_limit",
     "rate",
     "share",
@@ -203,6 +204,8 @@ pub(super) fn counters(counted: &Counted) -> v1::PortCounters {
         tx_packets: port.tx_packets,
         tx_bytes: port.tx_bytes,
         tx_cut: port.tx_cut,
+        tx_joined: port.tx_joined,
+        tx_supers: port.tx_supers,
         kicks: port.kicks,
         rx_dropped: drops(&port.rx_dropped),
         dropped: drops(&fabric.dropped),
@@ -256,6 +259,7 @@ fn set_field(port: &mut Port, wanted: &Port, field: &str) -> Result<(), Refusal>
         "isolated" => port.isolated = wanted.isolated,
         "down" => port.down = wanted.down,
         "no_learning" => port.learning = wanted.learning,
+        "no_gro" => port.gro = wanted.gro,
         "fdb_limit" => port.fdb_limit = wanted.fdb_limit,
         "rate" => port.rate = wanted.rate,
         "share" => port.share = wanted.share,

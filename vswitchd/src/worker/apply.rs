@@ -38,6 +38,9 @@ impl Network {
         }
         self.set_carriages(now, transaction.carriages);
         self.set_wires(transaction.wires);
+        for (id, slot) in self.ports.entries() {
+            slot.port.set_gro(!transaction.no_gro.contains(&id));
+        }
         // What the steps have ended was of the policy before.
         self.tell();
         let epoch = transaction.policy.epoch();

@@ -36,6 +36,8 @@ pub struct Transaction {
     pub carriages: Vec<(PortId, Carriage)>,
     /// Pairs of ports that are each other's other side.
     pub wires: Vec<[PortId; 2]>,
+    /// Ports toward which segments are not joined.
+    pub no_gro: Vec<PortId>,
     /// The policy compiled for the state after the change.
     pub policy: Arc<Policy>,
 }
@@ -50,6 +52,7 @@ impl Transaction {
             adopt: Vec::new(),
             carriages: Vec::new(),
             wires: Vec::new(),
+            no_gro: Vec::new(),
             policy,
         }
     }

@@ -11,6 +11,7 @@ pub mod checksum;
 pub mod drop;
 pub mod fields;
 pub mod ids;
+pub mod join;
 pub mod mac;
 pub mod numbers;
 pub mod offload;

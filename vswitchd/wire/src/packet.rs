@@ -83,6 +83,9 @@ pub trait Origin {
     /// Brings the rest of a packet, so that its buffer holds it whole. `false` where no buffer is free or the rest is
     /// gone; the packet stays as it was.
     fn fill(&self, packet: &mut Packet, pool: &mut Pool) -> bool;
+
+    /// Copies the rest of a packet to `to`, which is as long; the packet stays as it was. `false` where it is gone.
+    fn copy_rest(&self, packet: &Packet, to: &mut [u8]) -> bool;
 }
 
 /// The origin of packets that are whole.
@@ -92,6 +95,10 @@ pub struct Nowhere;
 impl Origin for Nowhere {
     fn fill(&self, packet: &mut Packet, _: &mut Pool) -> bool {
         packet.is_whole()
+    }
+
+    fn copy_rest(&self, _: &Packet, to: &mut [u8]) -> bool {
+        to.is_empty()
     }
 }
 

@@ -230,7 +230,7 @@ impl Place {
 }
 
 /// Computes an IPv4 header's checksum.
-fn fill_ipv4(header: &mut [u8]) -> Option<()> {
+pub(crate) fn fill_ipv4(header: &mut [u8]) -> Option<()> {
     header.get_mut(10..12)?.fill(0);
     let checksum = !checksum::sum(header).fold();
     header.get_mut(10..12)?.copy_from_slice(&checksum.to_be_bytes());

@@ -269,6 +269,14 @@ impl Port for UplinkPort {
         self.tap.tx(pool, packets);
     }
 
+    fn tx_from(&mut self, origin: &dyn Port, pool: &mut Pool, packets: &mut Vec<Packet>) {
+        self.tap.tx_from(origin, pool, packets);
+    }
+
+    fn set_gro(&mut self, on: bool) {
+        self.tap.set_gro(on);
+    }
+
     fn flush(&mut self) {
         self.tap.flush();
     }

@@ -100,6 +100,12 @@ impl Held {
         copied
     }
 
+    /// Copies the rest of a packet; see [`Port::copy_rest`](crate::Port::copy_rest).
+    pub fn copy_rest(&self, packet: &Packet, to: &mut [u8]) -> bool {
+        let pieces = self.rest(packet.rest.slot, packet.rest.len).filter(|_| to.len() == packet.rest.len as usize);
+        pieces.is_some_and(|pieces| gather(pieces, to))
+    }
+
     /// The chains that are held, in the order they came.
     pub fn chains(&self) -> &[(u16, u16)] {
         &self.chains

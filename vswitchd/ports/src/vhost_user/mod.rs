@@ -221,10 +221,12 @@ impl VhostUserPort {
         ways.to_guest.clear();
         ways.from_guest.clear();
         ways.link = false;
-        self.departure = Departure::new(Capabilities::default(), u32::from(self.config.mtu));
+        self.departure.set_capabilities(Capabilities::default());
+        self.departure.set_mtu(u32::from(self.config.mtu));
         let Some(session) = &self.session else { return };
         let mtu = session.mtu.unwrap_or(self.config.mtu).min(self.config.mtu);
-        self.departure = Departure::new(session.agreed.capabilities(), u32::from(mtu));
+        self.departure.set_capabilities(session.agreed.capabilities());
+        self.departure.set_mtu(u32::from(mtu));
         for ring in session.rings.iter().filter(|r| r.is_running()) {
             let passes = session.may_pass(ring);
             if ring.index % 2 == 1 {
@@ -285,18 +287,28 @@ impl Port for VhostUserPort {
     }
 
     fn tx(&mut self, pool: &mut Pool, packets: &mut Vec<Packet>) {
+        self.departure.join(None, pool, packets, &mut self.counters);
         self.put_out(None, pool, packets);
     }
 
     fn tx_from(&mut self, origin: &dyn Port, pool: &mut Pool, packets: &mut Vec<Packet>) {
+        self.departure.join(Some(origin), pool, packets, &mut self.counters);
         let departure = &self.departure;
         // What has to be finished, to be cut or to be summed up, is wanted whole.
         fill_all(origin, pool, packets, |packet| departure.takes(packet));
         self.put_out(Some(origin), pool, packets);
     }
 
+    fn set_gro(&mut self, on: bool) {
+        self.departure.set_gro(on);
+    }
+
     fn fill(&self, packet: &mut Packet, pool: &mut Pool) -> bool {
         self.held.fill(packet, pool)
+    }
+
+    fn copy_rest(&self, packet: &Packet, to: &mut [u8]) -> bool {
+        self.held.copy_rest(packet, to)
     }
 
     fn rest(&self, packet: &Packet) -> Option<Pieces<'_>> {

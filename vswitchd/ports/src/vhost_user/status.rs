@@ -45,6 +45,7 @@ impl VhostUserPort {
         ];
         let Some(session) = &self.session else { return details };
         details.push(("features".to_string(), session.agreed.names()));
+        details.push(("gro".to_string(), self.departure.describe_gro()));
         let memory = format!("{} MiB in {} regions", session.memory.size() >> 20, session.memory.len());
         details.push(("memory".to_string(), memory));
         details.push(("messages".to_string(), session.messages.to_string()));

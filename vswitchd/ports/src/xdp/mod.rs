@@ -272,6 +272,10 @@ impl Port for XdpPort {
         self.heads.fill(packet, pool)
     }
 
+    fn copy_rest(&self, packet: &Packet, to: &mut [u8]) -> bool {
+        self.heads.copy_rest(packet, to)
+    }
+
     fn rest(&self, packet: &Packet) -> Option<Pieces<'_>> {
         self.heads.rest(packet.rest.slot, packet.rest.len).map(Pieces)
     }
