@@ -4,15 +4,28 @@ use std::path::Path;
 
 use super::edge;
 use super::hosts::{self, Hosts};
-use super::scenario::{Kind as Measured, Ports, Scenario};
+use super::scenario::{Changed, Kind as Measured, Ports, Scenario};
 use super::switches::{ETHERNET, MTU, SWITCH_CORE};
 
-/// The change: one rule more, for somebody else.
-pub(super) const CHANGE: &str = "\n[[rule]]\nname = \"change\"\naction = \"drop\"\nprotocol = \"udp\"\n\
+/// A configuration before a change and after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Version {
+    Before,
+    After,
+}
+
+/// Files of rules in a switch's folder: those of a set that comes along, and one rule more.
+pub(super) const RULE_FILES: [&str; 2] = ["set.rules", "more.rules"];
+/// The rule more.
+pub(super) const RULE: &str = "alert tcp any any -> any any (msg:\"a change of the rules\"; \
+                               content:\"what no conversation of ours has\"; sid:9990001;)\n";
+
+/// One rule more in the policy, for somebody else.
+const CHANGE: &str = "\n[[rule]]\nname = \"change\"\naction = \"drop\"\nprotocol = \"udp\"\n\
                       from = { addresses = [\"172.31.255.0/24\"] }\n";
 
 /// Our own configuration.
-pub(super) fn weir_config(scenario: &Scenario, folder: &Path, hosts: Option<&Hosts>) -> String {
+pub(super) fn weir_config(scenario: &Scenario, folder: &Path, hosts: Option<&Hosts>, version: Version) -> String {
     let mut text = String::new();
     if scenario.workers > 1 {
         let cpus: Vec<usize> = (SWITCH_CORE..SWITCH_CORE + scenario.workers).collect();
@@ -24,13 +37,11 @@ pub(super) fn weir_config(scenario: &Scenario, folder: &Path, hosts: Option<&Hos
     for name in switches {
         text += &format!("[[switch]]\nname = \"{name}\"\ndefault = \"allow\"\n{inspect}");
     }
+    let changed = |what: Changed| version == Version::After && scenario.change == what;
     text += &scenario.edge.map(edge::weir_router).unwrap_or_default();
+    text += &edge::weir_routes(scenario.routes, changed(Changed::Routes));
     if let Some(set) = &scenario.inspect {
-        let source = match &scenario.rule_file {
-            Some(path) => format!("files = [\"{}\"]", path.display()),
-            None => format!("builtin = \"{set}\""),
-        };
-        text += &format!("\n[[rule_set]]\nname = \"{set}\"\n{source}\n");
+        text += &format!("\n[[rule_set]]\nname = \"{set}\"\n{}\n", rules(scenario, folder, set, version));
     }
     // The generators stand for many hosts each, with addresses of all of them.
     for number in 0..scenario.guests {
@@ -38,8 +49,9 @@ pub(super) fn weir_config(scenario: &Scenario, folder: &Path, hosts: Option<&Hos
         let attachment = attachment(scenario, folder, hosts, number);
         text += &format!(
             "\n[[port]]\nname = \"{port}\"\nswitch = \"{}\"\ngroups = [\"g{number}\"]\n\
-             guard = {{ on = false }}\n{attachment}\n",
+             guard = {{ on = false }}\ngro = {}\n{attachment}\n",
             switches.get(if pairs { number / 2 } else { number }).or(switches.first()).unwrap_or(&"lan"),
+            scenario.gro,
         );
     }
     // Rules that the traffic has to be compared with and that do not decide it.
@@ -52,19 +64,35 @@ pub(super) fn weir_config(scenario: &Scenario, folder: &Path, hosts: Option<&Hos
             1 + number * 7 % 4000
         );
     }
-    text
+    if version == Version::After && scenario.change == Changed::Policy { text + CHANGE } else { text }
+}
+
+/// Where the rules of the inspection come from.
+fn rules(scenario: &Scenario, folder: &Path, set: &str, version: Version) -> String {
+    let [all, more] = RULE_FILES.map(|name| folder.join(name));
+    let first = match (&scenario.rule_file, scenario.change) {
+        (Some(path), _) => path,
+        (None, Changed::RuleSet) => &all,
+        (None, Changed::Policy | Changed::Routes) => return format!("builtin = \"{set}\""),
+    };
+    match (version, scenario.change) {
+        (Version::After, Changed::RuleSet) => format!("files = [\"{}\", \"{}\"]", first.display(), more.display()),
+        _ => format!("files = [\"{}\"]", first.display()),
+    }
 }
 
 /// What joins a port of ours to its guest.
 fn attachment(scenario: &Scenario, folder: &Path, hosts: Option<&Hosts>, number: usize) -> String {
-    match (scenario.ports, hosts) {
+    let ports =
+        if scenario.ports == Ports::VethTap { [Ports::Veth, Ports::Tap][number.min(1)] } else { scenario.ports };
+    match (ports, hosts) {
         (Ports::Tap, Some(hosts)) => format!("tap = {{ name = \"eth0\", netns = \"{}\" }}", hosts.name(number)),
         (Ports::Veth, Some(hosts)) => {
             let end = hosts::ENDS[number.min(1)];
             let fast = scenario.fast_path;
             format!("xdp = {{ interface = \"{end}\", netns = \"{}\", fast_path = {fast} }}", hosts.middle())
         }
-        (Ports::VhostUser, _) | (_, None) => {
+        (Ports::VhostUser | Ports::VethTap, _) | (_, None) => {
             let mtu = if scenario.frame > ETHERNET + MTU {
                 format!(", mtu = {}", scenario.frame - ETHERNET)
             } else {

@@ -75,6 +75,16 @@ pub fn weir_router(edge: Edge) -> String {
     text
 }
 
+/// So many routes for addresses that nobody sends to; once `changed`, one of ten goes the other way.
+pub fn weir_routes(count: u32, changed: bool) -> String {
+    let route = |number: u32| {
+        let [_, a, b, c] = number.to_be_bytes();
+        let side = usize::from(changed && number.is_multiple_of(10));
+        format!("\n[[router.route]]\nto = \"100.{a}.{b}.{c}/32\"\nvia = \"{}\"\n", dotted(GUESTS[side]))
+    };
+    (0..count).map(route).collect()
+}
+
 /// The same of Open vSwitch: connections are tracked, and translated where that is asked for.
 pub fn ovs_flows(edge: Edge) -> String {
     let leave = |side: usize| {

@@ -55,12 +55,12 @@ impl Hosts {
         SocketAddr::from((ADDRESSES[side.min(1)], port))
     }
 
-    /// Joins the hosts to [`ENDS`] by pairs of devices.
+    /// Joins the first `count` hosts to [`ENDS`] by pairs of devices.
     ///
     /// # Errors
     /// Where the kernel makes none.
-    pub fn wire(&self, mtu: usize) -> Result<(), Failure> {
-        for (end, host) in ENDS.iter().zip(&self.both) {
+    pub fn wire(&self, count: usize, mtu: usize) -> Result<(), Failure> {
+        for (end, host) in ENDS.iter().zip(&self.both).take(count) {
             self.middle.veth(end, host, "eth0").map_err(|e| e.to_string())?;
             ip(&self.middle, &["link", "set", end, "mtu", &mtu.to_string()])?;
         }
@@ -90,11 +90,11 @@ impl Hosts {
         })
     }
 
-    /// Whether both of [`ENDS`] have an XDP program.
-    pub fn has_programs(&self) -> bool {
+    /// Whether the first `count` of [`ENDS`] have an XDP program.
+    pub fn has_programs(&self, count: usize) -> bool {
         let has =
             |end: &&str| self.middle.ip(&["link", "show", "dev", end]).is_ok_and(|said| said.contains("prog/xdp"));
-        ENDS.iter().all(has)
+        ENDS.iter().take(count).all(has)
     }
 
     fn command(&self, program: &str, arguments: &[&str]) -> Result<(), Failure> {

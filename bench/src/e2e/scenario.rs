@@ -38,6 +38,19 @@ pub enum Kind {
     Change,
 }
 
+/// What is changed while frames pass.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Changed {
+    /// The policy: one rule more.
+    #[default]
+    Policy,
+    /// The rule set of the inspection: one rule more.
+    RuleSet,
+    /// A tenth of the router's routes go to another gateway.
+    Routes,
+}
+
 /// What joins the guests to the switch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -49,6 +62,8 @@ pub enum Ports {
     Tap,
     /// Pairs of virtual Ethernet devices, whose far ends two hosts have.
     Veth,
+    /// The first host has the far end of a pair of virtual Ethernet devices, the second a TAP device.
+    VethTap,
 }
 
 /// A scenario.
@@ -83,6 +98,12 @@ pub struct Scenario {
     /// A router between the guests; absent: a switch.
     #[serde(default)]
     pub edge: Option<Edge>,
+    /// Routes of the router, for addresses that nobody sends to.
+    #[serde(default)]
+    pub routes: u32,
+    /// What a change changes.
+    #[serde(default)]
+    pub change: Changed,
     /// Rule set for inspection: "starter".
     #[serde(default)]
     pub inspect: Option<String>,
@@ -104,6 +125,9 @@ pub struct Scenario {
     /// Let settled flows between our AF_XDP ports pass in the kernel.
     #[serde(default)]
     pub fast_path: bool,
+    /// Our switch joins segments toward guests that take super-segments.
+    #[serde(skip, default = "yes")]
+    pub gro: bool,
     /// Never let the switch sleep.
     #[serde(default)]
     pub poll: bool,
@@ -120,6 +144,10 @@ pub struct Scenario {
     /// How many times the peers' figure is wanted.
     #[serde(default)]
     pub goals: Vec<Goal>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn one() -> usize {
@@ -184,9 +212,10 @@ impl Scenario {
         if self.kind == Kind::Stream && (self.ports == Ports::VhostUser || self.flows > 64) {
             return Err("streams are of hosts behind a tap or veth, at most 64".to_owned());
         }
-        if self.kind != Kind::Stream && self.ports == Ports::Tap {
+        if self.kind != Kind::Stream && matches!(self.ports, Ports::Tap | Ports::VethTap) {
             return Err("behind a tap streams are measured: kind = \"stream\"".to_owned());
         }
+        self.check_change()?;
         let known = matches!(self.kind, Kind::Rate | Kind::Stream);
         if self.ports == Ports::Veth && (!known || self.flows > 50_000 || self.edge.is_some()) {
             return Err("between veths the rate or streams of at most 50000 flows are measured, on a switch".to_owned());
@@ -205,6 +234,22 @@ impl Scenario {
         }
         if !(2..=64).contains(&self.guests) {
             return Err(format!("guests = {}: use 2 to 64", self.guests));
+        }
+        Ok(())
+    }
+
+    /// What is changed must be there.
+    fn check_change(&self) -> Result<(), Failure> {
+        let there = match self.change {
+            Changed::Policy => true,
+            Changed::RuleSet => self.inspect.is_some(),
+            Changed::Routes => self.routes > 0,
+        };
+        if !there || self.change != Changed::Policy && self.kind != Kind::Change {
+            return Err("a change of rule sets needs one, of routes some, and kind = \"change\"".to_owned());
+        }
+        if self.routes > 100_000 || self.routes > 0 && self.edge.is_none() {
+            return Err(format!("routes = {}: use up to 100000, with a router", self.routes));
         }
         Ok(())
     }
@@ -250,7 +295,14 @@ mod tests {
         assert!(read("about = \"x\"\nframe = 64\nflows = 1\nkind = \"latency\"\nload = 50").is_ok());
         assert!(read("about = \"x\"\nframe = 64\nflows = 1\nimix = true").is_err());
         assert!(read("about = \"x\"\nframe = 64\nflows = 1").is_ok());
+        let change = "about = \"x\"\nframe = 60\nflows = 1\nkind = \"change\"\nrate = 1\n";
+        assert!(read(change).is_ok());
+        assert!(read(&format!("{change}change = \"rule-set\"")).is_err());
+        assert!(read(&format!("{change}change = \"rule-set\"\ninspect = \"starter\"")).is_ok());
+        assert!(read(&format!("{change}change = \"routes\"\nroutes = 5")).is_err());
+        assert!(read(&format!("{change}change = \"routes\"\nroutes = 5\nedge = \"route\"")).is_ok());
         assert!(read("about = \"x\"\nframe = 1514\nflows = 1\nkind = \"stream\"").is_err());
+        assert!(read("about = \"x\"\nframe = 1514\nflows = 1\nports = \"veth-tap\"").is_err());
         assert!(read("about = \"x\"\nframe = 1514\nflows = 1\nkind = \"stream\"\nports = \"tap\"").is_ok());
     }
 }

@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::Failure;
-use super::configs::{CHANGE, weir_config};
+use super::configs::{RULE, RULE_FILES, Version, weir_config};
 use super::hosts::{self, Hosts};
-use super::scenario::{Kind as Measured, Ports, Scenario};
+use super::scenario::{Changed, Kind as Measured, Ports, Scenario};
 
 /// The core of the switch; the guests have the next one.
 pub const SWITCH_CORE: usize = 0;
@@ -38,6 +38,8 @@ pub enum Kind {
     Ovs(OvsProfile),
     /// Ours without inspection.
     Plain,
+    /// Ours with segments left as they come.
+    NoGro,
     /// The kernel's bridge, stateful by nftables.
     Bridge,
     /// A patch cable: by AF_XDP one that only moves descriptors, else our rings without a switch.
@@ -81,6 +83,7 @@ impl Kind {
         match name {
             "weir" => Some(Kind::Weir),
             "weir:plain" => Some(Kind::Plain),
+            "weir:no-gro" => Some(Kind::NoGro),
             "bridge:nft" => Some(Kind::Bridge),
             "xdp-patch" => Some(Kind::Patch(Cable::Xdp)),
             "ring-patch" => Some(Kind::Patch(Cable::Rings)),
@@ -97,6 +100,7 @@ impl Kind {
         match self {
             Kind::Weir => "weir",
             Kind::Plain => "weir:plain",
+            Kind::NoGro => "weir:no-gro",
             Kind::Bridge => "bridge:nft",
             Kind::Patch(Cable::Xdp) => "xdp-patch",
             Kind::Patch(Cable::Rings) => "ring-patch",
@@ -107,15 +111,20 @@ impl Kind {
         }
     }
 
+    /// Whether it is our switch, whatever it is told.
+    fn is_ours(&self) -> bool {
+        matches!(self, Kind::Weir | Kind::Plain | Kind::NoGro)
+    }
+
     /// Whether it uses nothing while nobody sends, so that others can be measured meanwhile.
     pub fn sleeps(&self, scenario: &Scenario) -> bool {
-        matches!(self, Kind::Weir | Kind::Plain | Kind::Bridge) && !scenario.poll
+        (self.is_ours() || *self == Kind::Bridge) && !scenario.poll
     }
 
     /// Why it cannot be measured here; `None` where it can.
     pub fn missing(&self) -> Option<String> {
         let (program, package) = match self {
-            Kind::Weir | Kind::Plain => return None,
+            Kind::Weir | Kind::Plain | Kind::NoGro => return None,
             Kind::Patch(cable) => {
                 let program = cable.program();
                 return (!program.exists()).then(|| format!("{} is not built (bench/run does it)", program.display()));
@@ -158,8 +167,14 @@ impl Switch {
         fs::create_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
         let hosts = if scenario.ports == Ports::VhostUser { None } else { Some(Hosts::new()?) };
         let mtu = scenario.frame - ETHERNET;
-        if let Some(hosts) = hosts.as_ref().filter(|_| scenario.ports == Ports::Veth || *kind == Kind::Bridge) {
-            hosts.wire(mtu.max(MTU))?;
+        let devices = match scenario.ports {
+            Ports::VethTap => 1,
+            Ports::Veth => 2,
+            Ports::Tap if *kind == Kind::Bridge => 2,
+            Ports::Tap | Ports::VhostUser => 0,
+        };
+        if let Some(hosts) = &hosts {
+            hosts.wire(devices, mtu.max(MTU))?;
         }
         let guests = scenario.guests;
         let mut switch =
@@ -167,6 +182,7 @@ impl Switch {
         match kind {
             Kind::Weir => switch.start_weir(scenario, binaries)?,
             Kind::Plain => switch.start_weir(&Scenario { inspect: None, ..scenario.clone() }, binaries)?,
+            Kind::NoGro => switch.start_weir(&Scenario { gro: false, ..scenario.clone() }, binaries)?,
             Kind::Bridge => {
                 let hosts = switch.hosts.as_ref().ok_or("the kernel's bridge needs hosts behind devices")?;
                 hosts.bridge(scenario.ports)?;
@@ -184,8 +200,8 @@ impl Switch {
         match &switch.hosts {
             Some(hosts) => {
                 hosts.settle(mtu.max(MTU))?;
-                if scenario.ports == Ports::Veth && *kind != Kind::Bridge {
-                    switch.wait_for_programs()?;
+                if *kind != Kind::Bridge {
+                    switch.wait_for_programs(devices)?;
                 }
             }
             None => switch.wait_for_sockets()?,
@@ -254,7 +270,7 @@ impl Switch {
         let log = log.map_err(|e| format!("the log: {e}"))?;
         let error = log.try_clone().map_err(|e| e.to_string())?;
         // Peers on devices run where those are; ours is told.
-        let mut command = match self.hosts.as_ref().filter(|_| !matches!(self.kind, Kind::Weir | Kind::Plain)) {
+        let mut command = match self.hosts.as_ref().filter(|_| !self.kind.is_ours()) {
             Some(hosts) => {
                 let mut command = Command::new("ip");
                 command.args(["netns", "exec", hosts.middle(), "taskset"]);
@@ -283,12 +299,14 @@ impl Switch {
     }
 
     fn start_weir(&mut self, scenario: &Scenario, binaries: &Path) -> Result<(), Failure> {
-        let config = weir_config(scenario, &self.folder, self.hosts.as_ref());
-        let path = self.folder.join("weir.toml");
-        fs::write(&path, &config).map_err(|e| format!("{}: {e}", path.display()))?;
+        let config = |version| weir_config(scenario, &self.folder, self.hosts.as_ref(), version);
+        let path = self.write("weir.toml", &config(Version::Before))?;
         if scenario.kind == Measured::Change {
-            let path = self.folder.join("changed.toml");
-            fs::write(&path, config.clone() + CHANGE).map_err(|e| format!("{}: {e}", path.display()))?;
+            self.write("changed.toml", &config(Version::After))?;
+        }
+        if scenario.change == Changed::RuleSet {
+            let set = scenario.inspect.as_deref().and_then(weir_ids_rules::builtin).unwrap_or_default();
+            RULE_FILES.into_iter().zip([set, RULE]).try_for_each(|(name, rules)| self.write(name, rules).map(drop))?;
         }
         let mut arguments = vec![
             "run".to_owned(),
@@ -306,6 +324,13 @@ impl Switch {
             arguments.push("--poll".to_owned());
         }
         self.spawn(&binaries.join("vswitchd").display().to_string(), &arguments)
+    }
+
+    /// Writes a file into its folder.
+    fn write(&self, name: &str, text: &str) -> Result<PathBuf, Failure> {
+        let path = self.folder.join(name);
+        fs::write(&path, text).map_err(|e| format!("{}: {e}", path.display()))?;
+        Ok(path)
     }
 
     fn start_testpmd(&mut self) -> Result<(), Failure> {
@@ -345,10 +370,10 @@ impl Switch {
         Ok(())
     }
 
-    /// Waits until the switch has attached its XDP programs.
-    fn wait_for_programs(&mut self) -> Result<(), Failure> {
+    /// Waits until the switch has attached its XDP programs to so many devices.
+    fn wait_for_programs(&mut self, devices: usize) -> Result<(), Failure> {
         let end = Instant::now() + START_WITHIN;
-        while !self.hosts.as_ref().is_some_and(Hosts::has_programs) {
+        while !self.hosts.as_ref().is_some_and(|hosts| hosts.has_programs(devices)) {
             self.still_starts(end)?;
         }
         Ok(())

@@ -11,7 +11,7 @@ use super::scenario::{Kind, Scenario};
 /// The lines between which the table stands in the README.
 const MARKS: [&str; 2] = ["<!-- figures: made by bench/run --readme -->", "<!-- end of figures -->"];
 /// The columns: a switch's name in the records, and its heading.
-const PEERS: [(&str, &str); 8] = [
+const PEERS: [(&str, &str); 9] = [
     ("testpmd", "testpmd io"),
     ("ovs-dpdk:l2", "OVS-DPDK"),
     ("ovs-dpdk:ct", "OVS-DPDK ct"),
@@ -20,6 +20,7 @@ const PEERS: [(&str, &str); 8] = [
     ("xdp-patch", "AF_XDP patch"),
     ("ring-patch", "our rings alone"),
     ("weir:plain", "Weir without inspection"),
+    ("weir:no-gro", "Weir without GRO"),
 ];
 
 /// The last record of a scenario and switch.
