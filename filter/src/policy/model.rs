@@ -3,7 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnetwork::IpNetwork;
-use weir_wire::{Epoch, MacAddr, PortId, RuleId, SwitchId, Vid};
+use weir_wire::build::{self, Ends};
+use weir_wire::{Epoch, MacAddr, Packet, Pool, PortId, RuleId, SwitchId, TcpFields, Vid};
 
 use super::spec::{Action, Icmp, Port, Rule, Side, Spec, Switch};
 use super::{Policy, Subject};
@@ -217,6 +218,125 @@ fn the_tables_answer_as_the_rules_do() {
         }
         assert!(decided > 0 || rules < 10, "seed {seed}");
     }
+}
+
+/// The first packet of a flow as it is asked about in words, which say what rules can tell apart of it.
+#[derive(Clone, Copy, Debug)]
+struct First {
+    ends: Ends,
+    ports: (u16, u16),
+    tcp: bool,
+    vid: u16,
+    switch: u16,
+    from: u16,
+    to: u16,
+}
+
+impl First {
+    fn packet(&self, pool: &mut Pool) -> Packet {
+        let (source_port, destination_port) = self.ports;
+        let frame = match self.tcp {
+            true => {
+                build::tcp(self.ends, TcpFields { source_port, destination_port, ..TcpFields::default() }, &[], b"")
+            }
+            false => build::udp(self.ends, self.ports, b""),
+        };
+        let mut packet = build::packet(&frame, PortId(self.from), pool).unwrap();
+        packet.vid = Vid(self.vid);
+        packet
+    }
+
+    /// Its words, and what a subject says of it.
+    fn asked(&self, policy: &Policy, pool: &mut Pool) -> (super::Words, Subject) {
+        let (packet, switch) = (self.packet(pool), SwitchId(self.switch));
+        let (key, from_low) = crate::flow::key::common(&packet, switch).unwrap();
+        let words = policy.words(&packet, switch, (&key, from_low), [PortId(self.from), PortId(self.to)]);
+        let subject = Subject::of_packet(&packet, switch, PortId(self.to));
+        pool.give(packet.buffer);
+        (words, subject)
+    }
+}
+
+#[test]
+fn words_hold_macs_and_vlans_where_rules_name_them_and_not_otherwise() {
+    let mac = |last| MacAddr([2, 0, 0, 0, 0, last]);
+    let with = |change: &dyn Fn(&mut Rule)| {
+        let mut rule = Rule { name: "r".into(), ..Rule::default() };
+        change(&mut rule);
+        Policy::compile(&Spec { rules: vec![rule], ..Spec::default() }, Epoch(1)).unwrap()
+    };
+    let plain = with(&|_| {});
+    let by_source = with(&|rule| rule.from.macs = vec![mac(9)]);
+    let by_destination = with(&|rule| rule.to.macs = vec![mac(9)]);
+    let by_vlan = with(&|rule| rule.vlans = vec![3..=7]);
+    let by_client = with(&|rule| rule.source_ports = vec![53..=53]);
+    let by_service = with(&|rule| rule.destination_ports = vec![53..=53]);
+    let all = [&plain, &by_source, &by_destination, &by_vlan, &by_client, &by_service];
+    let first = First { ends: Ends::ipv4(1, 2), ports: (1000, 80), tcp: true, vid: 4, switch: 1, from: 2, to: 3 };
+    let other_ends = |change: &dyn Fn(&mut Ends)| {
+        let mut ends = first.ends;
+        change(&mut ends);
+        First { ends, ..first }
+    };
+    // What differs, and for which of the policies it does.
+    let cases = [
+        ("source MAC", other_ends(&|ends| ends.source_mac = mac(9)), [false, true, true, false, false, false]),
+        (
+            "destination MAC",
+            other_ends(&|ends| ends.destination_mac = mac(9)),
+            [false, true, true, false, false, false],
+        ),
+        ("VLAN", First { vid: 8, ..first }, [false, false, false, true, false, false]),
+        ("client's port", First { ports: (1001, 80), ..first }, [false, false, false, false, true, false]),
+        ("service", First { ports: (1000, 81), ..first }, [false, false, false, false, false, true]),
+        ("switch", First { switch: 2, ..first }, [true; 6]),
+        ("sender's port", First { from: 5, ..first }, [true; 6]),
+        ("receiver's port", First { to: 5, ..first }, [true; 6]),
+        ("protocol", First { tcp: false, ..first }, [true; 6]),
+        ("source", First { ends: Ends { source: [10, 0, 0, 7].into(), ..first.ends }, ..first }, [true; 6]),
+    ];
+    let mut pool = Pool::default();
+    for (what, other, differs) in cases {
+        for (at, (policy, differs)) in all.into_iter().zip(differs).enumerate() {
+            let (words, other) = (first.asked(policy, &mut pool).0, other.asked(policy, &mut pool).0);
+            assert_eq!(words != other, differs, "{what}, policy {at}");
+        }
+    }
+}
+
+#[test]
+fn packets_with_equal_words_are_equal_to_the_rules() {
+    let (mut pool, mut again) = (Pool::default(), 0);
+    for seed in 0..40 {
+        let mut random = Random(seed);
+        let rules = [1, 3, 10, 70][random.below(4) as usize];
+        let policy = Policy::compile(&random.spec(rules), Epoch(seed)).unwrap();
+        let mut known: Vec<(super::Words, Subject)> = Vec::new();
+        for _ in 0..400 {
+            let mut ends = if random.one_in(2) { Ends::ipv4(1, 2) } else { Ends::ipv6(1, 2) };
+            (ends.source_mac, ends.destination_mac) = (random.mac(), random.mac());
+            let ends = if random.one_in(3) { ends.reversed() } else { ends };
+            let first = First {
+                ends,
+                ports: ([53, 80][random.below(2) as usize], [53, 443][random.below(2) as usize]),
+                tcp: random.one_in(2),
+                vid: random.below(3) as u16 * 3,
+                switch: random.below(2) as u16,
+                from: random.below(2) as u16 * 3,
+                to: random.below(2) as u16 * 3,
+            };
+            let (words, subject) = first.asked(&policy, &mut pool);
+            match known.iter().find(|(known, _)| *known == words) {
+                Some((_, other)) => {
+                    again += 1;
+                    assert_eq!(policy.asked(other), policy.asked(&subject), "seed {seed}");
+                    assert_eq!(policy.judge(other), policy.judge(&subject), "seed {seed}: {subject:?}");
+                }
+                None => known.push((words, subject)),
+            }
+        }
+    }
+    assert!(again > 1000, "{again}");
 }
 
 /// 10,000 rules between hosts of their own: as many different values as rules.
