@@ -5,7 +5,10 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use serde_json::Value;
-use weir_tests::lab::{Daemon, Failure, Namespace, Said, converse, ping, skip_unless_root, transfer};
+use weir_tests::lab::{
+    Daemon, Failure, Lan, Namespace, Said, converse, ping, skip_unless_root, switch_with_rules, tap, transfer,
+    vhost_user, wait_for, xdp,
+};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -219,5 +222,124 @@ fn what_cannot_be_is_refused_with_the_reason() -> Result<(), Failure> {
         return Err(Failure::new("workers are started while the daemon runs"));
     };
     assert!(said.to_string().contains("restart"), "{said}");
+    Ok(())
+}
+
+/// Three switches, of which two share a worker, with two hosts on each.
+fn three_networks() -> Result<(Daemon, Vec<(&'static str, [Namespace; 2], u16)>), Failure> {
+    let (mut config, mut all) = ("[settings]\nworkers = 2\n".to_owned(), Vec::new());
+    for (number, name) in ["red", "green", "blue"].into_iter().enumerate() {
+        let hosts = [Namespace::new(&format!("{name}1"))?, Namespace::new(&format!("{name}2"))?];
+        config += &format!("[[switch]]\nname = \"{name}\"\n");
+        for (at, host) in hosts.iter().enumerate() {
+            let tap = format!("tap = {{ name = \"eth0\", netns = \"{}\" }}", host.name());
+            config += &format!("[[port]]\nname = \"{name}{at}\"\nswitch = \"{name}\"\n{tap}\n");
+        }
+        all.push((name, hosts, number as u16));
+    }
+    let daemon = Daemon::start(&config)?;
+    for (_, hosts, number) in &all {
+        for (at, host) in hosts.iter().enumerate() {
+            host.address("eth0", &format!("10.{number}.0.{}/24", at + 1))?;
+        }
+        assert_eq!(ping(&hosts[0], &format!("10.{number}.0.2"), 2)?.lost(), 0);
+    }
+    Ok((daemon, all))
+}
+
+#[test]
+fn a_network_of_a_worker_that_has_too_much_to_do_goes_to_the_idle_one_and_nothing_is_lost() -> Result<(), Failure> {
+    if skip_unless_root() {
+        return Ok(());
+    }
+    let (daemon, all) = three_networks()?;
+    let before = places(&daemon)?;
+    let at = |places: &[(String, u64)], name: &str| places.iter().find(|(known, _)| known == name).map(|(_, at)| *at);
+    let crowded = |worker| before.iter().filter(|(_, at)| *at == worker).count() == 2;
+    let hot = [0, 1].into_iter().find(|&worker| crowded(worker)).ok_or_else(|| Failure::new(format!("{before:?}")))?;
+    let busy: Vec<_> = all.iter().filter(|(name, ..)| at(&before, name) == Some(hot)).collect();
+    assert_eq!(busy.len(), 2, "{before:?}");
+    let ended = std::sync::atomic::AtomicBool::new(false);
+    let after = std::thread::scope(|scope| -> Result<Vec<(String, u64)>, Failure> {
+        let load = |hosts: &[Namespace; 2], number: u16| -> Result<u32, Failure> {
+            let mut done = 0;
+            while !ended.load(std::sync::atomic::Ordering::Relaxed) {
+                // Every byte is compared, whoever forwards it.
+                transfer(&hosts[0], &hosts[1], socket(&format!("10.{number}.0.2:7000"))?, 64 << 20)?;
+                done += 1;
+            }
+            Ok(done)
+        };
+        let loads: Vec<_> = busy.iter().map(|(_, hosts, number)| scope.spawn(move || load(hosts, *number))).collect();
+        let moved = wait_for("a network that moves", Duration::from_secs(90), || {
+            let now = places(&daemon).ok()?;
+            let apart = busy.iter().any(|(name, ..)| at(&now, name) != Some(hot));
+            apart.then_some(now)
+        });
+        // What was on its way when it moved arrives, too.
+        std::thread::sleep(Duration::from_millis(500));
+        ended.store(true, std::sync::atomic::Ordering::Relaxed);
+        for load in loads {
+            let done = load.join().map_err(|_| Failure::new("a transfer panicked"))??;
+            assert!(done > 0);
+        }
+        moved
+    })?;
+    let still = busy.iter().filter(|(name, ..)| at(&after, name) == Some(hot)).count();
+    assert_eq!(still, 1, "one of the two went: {before:?}, {after:?}");
+    // No frame ended in the switch, none vanished.
+    let stats = nothing_has_vanished(&daemon)?;
+    assert_eq!(stats["totals"]["dropped"].as_u64(), Some(0), "{}", stats["drops"]);
+    for (_, hosts, number) in &all {
+        assert_eq!(ping(&hosts[0], &format!("10.{number}.0.2"), 3)?.lost(), 0);
+    }
+    Ok(())
+}
+
+#[test]
+fn ports_of_all_kinds_go_from_worker_to_worker_under_load() -> Result<(), Failure> {
+    if skip_unless_root() {
+        return Ok(());
+    }
+    let head = format!("[settings]\nworkers = 2\nrebalance = false\n{}", switch_with_rules(""));
+    let lan = Lan::start(&head, &[xdp("xdp"), vhost_user("vhost"), tap("tap")])?;
+    let [xdp, vhost, tap] = &lan.hosts[..] else { unreachable!() };
+    for (from, to) in [(xdp, vhost), (vhost, tap), (tap, xdp)] {
+        assert_eq!(ping(&from.namespace, &to.address.to_string(), 2)?.lost(), 0, "{} to {}", from.name, to.name);
+    }
+    let mut session = converse(&xdp.namespace, &vhost.namespace, vhost.at(5000))?;
+    std::thread::scope(|scope| -> Result<(), Failure> {
+        let pairs = [(xdp, vhost, 7000), (vhost, xdp, 7001), (tap, vhost, 7002)];
+        let loads = pairs.map(|(from, to, port)| {
+            (scope.spawn(move || transfer(&from.namespace, &to.namespace, to.at(port), 48 << 20)), from, to)
+        });
+        for round in 0..16 {
+            move_lan(&lan.daemon, round % 2)?;
+            assert_eq!(session.say(b"still there?", PATIENCE)?, Said::Heard, "round {round}");
+        }
+        for (load, from, to) in loads {
+            let sent = load.join().map_err(|_| Failure::new("a transfer panicked"))??;
+            println!("{} to {}: {:.2} Gbit/s", from.name, to.name, sent.bits_per_second() / 1e9);
+        }
+        Ok(())
+    })?;
+    let stats = nothing_has_vanished(&lan.daemon)?;
+    assert_eq!(stats["totals"]["dropped"].as_u64(), Some(0), "{}", stats["drops"]);
+    // Ports that move with nothing going on are heard where they are.
+    for round in 0..4 {
+        move_lan(&lan.daemon, round % 2)?;
+        std::thread::sleep(Duration::from_millis(100));
+        for (from, to) in [(xdp, vhost), (vhost, tap), (tap, xdp)] {
+            assert_eq!(ping(&from.namespace, &to.address.to_string(), 1)?.lost(), 0, "{} to {}", from.name, to.name);
+        }
+    }
+    Ok(())
+}
+
+/// Hands the switch's network to a worker, and sees that it is there.
+fn move_lan(daemon: &Daemon, worker: u64) -> Result<(), Failure> {
+    daemon.ctl(&["worker", "move", "lan", &worker.to_string()])?;
+    let now = places(daemon)?;
+    assert_eq!(now, [("lan".to_owned(), worker)]);
     Ok(())
 }
