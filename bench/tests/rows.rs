@@ -72,3 +72,19 @@ fn every_frame_of_new_flows_opens_one() -> Result<(), Failure> {
     runs("vv-64-new", &[], 1e3)?;
     runs("nat-64-new", &[], 1e3)
 }
+
+#[test]
+fn segments_are_joined_on_their_way_to_a_host() -> Result<(), Failure> {
+    runs("gro-1", &[Kind::NoGro], 1e6)
+}
+
+#[test]
+fn frames_pass_a_guest_between_two_veths() -> Result<(), Failure> {
+    runs("pvp-64", &[], 1e3)
+}
+
+#[test]
+fn rule_sets_and_routes_change_while_frames_pass() -> Result<(), Failure> {
+    runs("change-rule-set", &[], 1.0)?;
+    runs("change-routes", &[], 1.0)
+}

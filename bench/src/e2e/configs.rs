@@ -32,8 +32,9 @@ pub(super) fn weir_config(scenario: &Scenario, folder: &Path, hosts: Option<&Hos
         text += &format!("[settings]\nworkers = {}\nworker_cpus = {cpus:?}\nrebalance = false\n", scenario.workers);
     }
     let inspect = scenario.inspect.as_ref().map(|set| format!("inspect = \"{set}\"\n")).unwrap_or_default();
-    let pairs = scenario.kind == Measured::Bursts;
-    let switches: &[&str] = if scenario.edge.is_some() || pairs { &["lan0", "lan1"] } else { &["lan"] };
+    let (pairs, through) = (scenario.kind == Measured::Bursts, scenario.ports == Ports::VethGuest);
+    let two = scenario.edge.is_some() || pairs || through;
+    let switches: &[&str] = if two { &["lan0", "lan1"] } else { &["lan"] };
     for name in switches {
         text += &format!("[[switch]]\nname = \"{name}\"\ndefault = \"allow\"\n{inspect}");
     }
@@ -44,13 +45,14 @@ pub(super) fn weir_config(scenario: &Scenario, folder: &Path, hosts: Option<&Hos
         text += &format!("\n[[rule_set]]\nname = \"{set}\"\n{}\n", rules(scenario, folder, set, version));
     }
     // The generators stand for many hosts each, with addresses of all of them.
-    for number in 0..scenario.guests {
+    for number in 0..if through { 4 } else { scenario.guests } {
         let port = format!("v{number}");
+        let on = if pairs { number / 2 } else { number % if through { 2 } else { scenario.guests } };
         let attachment = attachment(scenario, folder, hosts, number);
         text += &format!(
             "\n[[port]]\nname = \"{port}\"\nswitch = \"{}\"\ngroups = [\"g{number}\"]\n\
              guard = {{ on = false }}\ngro = {}\n{attachment}\n",
-            switches.get(if pairs { number / 2 } else { number }).or(switches.first()).unwrap_or(&"lan"),
+            switches.get(on).or(switches.first()).unwrap_or(&"lan"),
             scenario.gro,
         );
     }
@@ -83,18 +85,22 @@ fn rules(scenario: &Scenario, folder: &Path, set: &str, version: Version) -> Str
 
 /// What joins a port of ours to its guest.
 fn attachment(scenario: &Scenario, folder: &Path, hosts: Option<&Hosts>, number: usize) -> String {
-    let ports =
-        if scenario.ports == Ports::VethTap { [Ports::Veth, Ports::Tap][number.min(1)] } else { scenario.ports };
+    let ports = match scenario.ports {
+        Ports::VethTap => [Ports::Veth, Ports::Tap][number.min(1)],
+        // The guest's cards come first.
+        Ports::VethGuest => [Ports::VhostUser, Ports::Veth][usize::from(number > 1)],
+        same => same,
+    };
     match (ports, hosts) {
         (Ports::Tap, Some(hosts)) => format!("tap = {{ name = \"eth0\", netns = \"{}\" }}", hosts.name(number)),
         (Ports::Veth, Some(hosts)) => {
-            let end = hosts::ENDS[number.min(1)];
+            let end = hosts::ENDS[if number > 1 { number - 2 } else { number }.min(1)];
             let fast = scenario.fast_path;
             format!("xdp = {{ interface = \"{end}\", netns = \"{}\", fast_path = {fast} }}", hosts.middle())
         }
-        (Ports::VhostUser | Ports::VethTap, _) | (_, None) => {
-            let mtu = if scenario.frame > ETHERNET + MTU {
-                format!(", mtu = {}", scenario.frame - ETHERNET)
+        (Ports::VhostUser | Ports::VethTap | Ports::VethGuest, _) | (_, None) => {
+            let mtu = if scenario.link() > ETHERNET + MTU {
+                format!(", mtu = {}", scenario.link() - ETHERNET)
             } else {
                 String::new()
             };

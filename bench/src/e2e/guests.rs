@@ -22,10 +22,12 @@ const UDP: usize = 8;
 /// Where the time of departure stands in a frame: behind the UDP header.
 const STAMP: usize = ETHERNET + IPV4 + UDP;
 
-/// Bits of VIRTIO_NET_F_* and VIRTIO_F_* that the guests take: one buffer a frame, no offloads, which a generator of
-/// single frames has no use for.
+/// Bits of VIRTIO_NET_F_* and VIRTIO_F_* that the guests take: one buffer a frame; offloads only for super-segments, since
+/// a generator of single frames has no use for them.
 mod feature {
     pub const MRG_RXBUF: u64 = 1 << 15;
+    /// Super-segments of TCP over IPv4 both ways, with checksums left to be finished (CSUM, HOST_TSO4 and GUEST_*).
+    pub const TSO: u64 = 1 << 0 | 1 << 1 | 1 << 7 | 1 << 11;
     pub const VERSION_1: u64 = 1 << 32;
     pub const PROTOCOL: u64 = 1 << 30;
     /// VHOST_USER_PROTOCOL_F_MQ and _REPLY_ACK.
@@ -35,10 +37,19 @@ mod feature {
 /// Lengths of a simple Internet mix, as often as they come in twelve (RFC 6985 calls it "simple IMIX").
 pub const IMIX: [usize; 12] = [60, 590, 60, 60, 590, 60, 1514, 60, 590, 60, 590, 60];
 
+/// Longer frames are super-segments of TCP.
+pub const FRAME_MAX: usize = 9014;
+/// Entries of a ring of super-segments, and bytes of a buffer.
+const SUPER_RING: u16 = 256;
+const SUPER_BUFFER: u32 = 68 << 10;
+/// Data of each segment that one is to be cut into.
+const SEGMENT: u16 = 1460;
+const TCP: usize = 20;
+
 /// What is sent.
 #[derive(Clone, Copy, Debug)]
 pub struct Traffic {
-    /// Bytes of a frame; of a mix: of the largest.
+    /// Bytes of a frame, or of a super-segment; of a mix: of the largest.
     pub frame: usize,
     /// Frames of several lengths: [`IMIX`].
     pub imix: bool,
@@ -128,7 +139,7 @@ impl Guests {
                 guest.frontend.queue(ring).map(|queue| queue.request_call(false));
             }
             let queue = guest.frontend.queue(1).ok_or("the guest has no sending queue")?;
-            if !queue.load_frames(|id, room| write_frame(room, number, &traffic.of(id))) {
+            if !queue.load_frames(&marks(traffic.frame), |id, room| write_frame(room, number, &traffic.of(id))) {
                 return Err("the guest's sending queue cannot be loaded".to_owned());
             }
             both.push(guest);
@@ -324,10 +335,14 @@ impl Guests {
 /// A guest's side of a socket, for frames of a length.
 pub(super) fn frontend(socket: &Path, frame: usize, packed: bool) -> Result<Frontend, Failure> {
     let kinds = if packed { RING_KINDS } else { 0 };
-    let features = feature::MRG_RXBUF | feature::VERSION_1 | feature::PROTOCOL | kinds;
-    let buffer_len = if frame > 2000 { 16384 } else { 2048 };
+    let (offloads, ring_size, buffer_len) = match frame {
+        0..=2000 => (0, RING, 2048),
+        2001..=FRAME_MAX => (0, RING, 16384),
+        _ => (feature::TSO, SUPER_RING, SUPER_BUFFER),
+    };
+    let features = feature::MRG_RXBUF | feature::VERSION_1 | feature::PROTOCOL | kinds | offloads;
     let wanted = FrontendConfig {
-        ring_size: RING,
+        ring_size,
         features,
         protocol: feature::MQ_AND_REPLIES,
         buffer_len,
@@ -339,10 +354,23 @@ pub(super) fn frontend(socket: &Path, frame: usize, packed: bool) -> Result<Fron
     Frontend::connect(socket, wanted, &mut idle)
         .or_else(|_| Frontend::connect(socket, FrontendConfig { backing: Backing::Sealed, ..wanted }, &mut idle))
         .map_err(|e| format!("{}: {e}", socket.display()))
-        .and_then(|frontend| match packed && frontend.agreed.0 & RING_KINDS == 0 {
-            true => Err("the switch takes no packed rings".to_owned()),
-            false => Ok(frontend),
+        .and_then(|frontend| match frontend.agreed.0 {
+            agreed if packed && agreed & RING_KINDS == 0 => Err("the switch takes no packed rings".to_owned()),
+            agreed if agreed & offloads != offloads => Err("the switch takes no super-segments".to_owned()),
+            _ => Ok(frontend),
         })
+}
+
+/// The virtio-net header of frames of this length: of super-segments their kind, where the data begin, how much of them a
+/// segment has, and which checksum is to be finished.
+fn marks(frame: usize) -> [u8; 12] {
+    let mut header = [0; 12];
+    if frame > FRAME_MAX {
+        header[..2].copy_from_slice(&[1, 1]);
+        let numbers = [(ETHERNET + IPV4 + TCP) as u16, SEGMENT, (ETHERNET + IPV4) as u16, 16];
+        header[2..10].copy_from_slice(&numbers.map(u16::to_le_bytes).concat());
+    }
+    header
 }
 
 /// Writes a UDP frame of a guest to the other, or the answer to it; returns its length.
@@ -353,7 +381,8 @@ fn write_frame(room: &mut [u8], side: usize, traffic: &Traffic) -> usize {
     n
 }
 
-/// A UDP frame of a guest to the other, or the answer to it, of the first flow.
+/// A UDP frame of a guest to the other, or the answer to it, of the first flow; a super-segment of TCP where it is longer
+/// than frames are.
 pub(super) fn frame_of(side: usize, traffic: &Traffic) -> Vec<u8> {
     let (length, first) = (traffic.frame, side == 0);
     let mut frame = vec![0; length];
@@ -364,16 +393,37 @@ pub(super) fn frame_of(side: usize, traffic: &Traffic) -> Vec<u8> {
     let (here, there) = sent(traffic.edge, side);
     ip[0] = 0x45;
     ip[2..4].copy_from_slice(&((length - ETHERNET) as u16).to_be_bytes());
-    ip[8..10].copy_from_slice(&[64, 17]);
+    ip[8..10].copy_from_slice(&[64, if length > FRAME_MAX { 6 } else { 17 }]);
     ip[12..16].copy_from_slice(&here);
     ip[16..20].copy_from_slice(&there);
-    let sum: u32 = ip.as_chunks::<2>().0.iter().map(|&w| u32::from(u16::from_be_bytes(w))).sum();
-    ip[10..12].copy_from_slice(&(!((sum & 0xffff) + (sum >> 16)) as u16).to_be_bytes());
+    let checksum = !folded(ip);
+    ip[10..12].copy_from_slice(&checksum.to_be_bytes());
+    if length > FRAME_MAX {
+        let ends = folded(&ip[12..20]);
+        tcp(&mut frame[ETHERNET + IPV4..], ends);
+        set_flow(&mut frame, first, 0);
+        return frame;
+    }
     // No UDP checksum (RFC 768), so that ports can be changed alone.
     let length_udp = (length - ETHERNET - IPV4) as u16;
     frame[ETHERNET + IPV4 + 4..ETHERNET + IPV4 + 6].copy_from_slice(&length_udp.to_be_bytes());
     set_flow(&mut frame, first, 0);
     frame
+}
+
+/// The sum of words as checksums have it.
+fn folded(bytes: &[u8]) -> u16 {
+    let sum: u32 = bytes.as_chunks::<2>().0.iter().map(|&w| u32::from(u16::from_be_bytes(w))).sum();
+    ((sum & 0xffff) + (sum >> 16)) as u16
+}
+
+/// A segment in the midst of a connection, sent again and again; its checksum is the pseudo-header's sum, to be finished.
+fn tcp(segment: &mut [u8], ends: u16) {
+    let length = segment.len() as u16;
+    segment[4..12].copy_from_slice(&[0, 0, 0, 1, 0, 0, 0, 1]);
+    segment[12..16].copy_from_slice(&[0x50, 0x10, 0xff, 0xff]);
+    let pseudo = [ends, 6, length].map(u16::to_be_bytes).concat();
+    segment[16..18].copy_from_slice(&folded(&pseudo).to_be_bytes());
 }
 
 /// Flows there are: ports of the first guest by ports of the second.

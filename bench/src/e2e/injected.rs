@@ -1,5 +1,6 @@
 //! Frames for switches whose ports are network devices: made and counted in the kernel, in the hosts' namespaces.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use weir_ports::netns::NetNs;
@@ -7,6 +8,7 @@ use weir_ports::xdp::load::{FlowPort, Generator, Sink, Sunk};
 
 use super::Failure;
 use super::edge::GUESTS;
+use super::forwarder::Forwarder;
 use super::guests::{Traffic, frame_of};
 use super::hosts::Hosts;
 
@@ -33,11 +35,12 @@ pub struct Arrived {
 }
 
 /// A generator and a sink in each host.
-#[derive(Debug)]
 pub struct Injected {
     generators: [Generator; 2],
     sinks: [Sink; 2],
     traffic: Traffic,
+    /// The guest between them, where there is one.
+    guest: Option<Forwarder>,
 }
 
 impl Injected {
@@ -45,7 +48,7 @@ impl Injected {
     ///
     /// # Errors
     /// Where the kernel takes no such programs.
-    pub fn new(hosts: &Hosts, traffic: Traffic) -> Result<Injected, Failure> {
+    pub fn new(hosts: &Hosts, traffic: Traffic, guest: Option<Forwarder>) -> Result<Injected, Failure> {
         let make = |side: usize| -> Result<(Generator, Sink), Failure> {
             let ns = NetNs::open(Some(hosts.name(side))).map_err(|e| e.to_string())?;
             let port = if side == 0 { FlowPort::Source } else { FlowPort::Destination };
@@ -55,14 +58,21 @@ impl Injected {
             Ok((generator.map_err(|e| e.to_string())?, sink.map_err(|e| e.to_string())?))
         };
         let [(first, at_first), (second, at_second)] = [make(0)?, make(1)?];
-        Ok(Injected { generators: [first, second], sinks: [at_first, at_second], traffic })
+        Ok(Injected { generators: [first, second], sinks: [at_first, at_second], traffic, guest })
     }
 
     /// Sends every flow both ways, slowly, so that every flow and address is known; the error says what was missing.
     ///
     /// # Errors
     /// Where not all flows come through.
-    pub fn prime(&self) -> Result<(), Failure> {
+    pub fn prime(&mut self) -> Result<(), Failure> {
+        let mut guest = self.guest.take();
+        let primed = beside(guest.as_mut(), || self.prime_hosts());
+        self.guest = guest;
+        primed
+    }
+
+    fn prime_hosts(&self) -> Result<(), Failure> {
         let (start, flows) = (Instant::now(), self.traffic.flows);
         let mut best = Sunk::default();
         while start.elapsed() < LEARNING || (best.expected < u64::from(flows) && start.elapsed() < LEARNING * 4) {
@@ -89,7 +99,14 @@ impl Injected {
     ///
     /// # Errors
     /// What the kernel says.
-    pub fn flow(&self, time: Duration) -> Result<Arrived, Failure> {
+    pub fn flow(&mut self, time: Duration) -> Result<Arrived, Failure> {
+        let mut guest = self.guest.take();
+        let arrived = beside(guest.as_mut(), || self.flow_between_hosts(time));
+        self.guest = guest;
+        arrived
+    }
+
+    fn flow_between_hosts(&self, time: Duration) -> Result<Arrived, Failure> {
         let senders = if self.traffic.both_ways { &self.generators[..] } else { &self.generators[..1] };
         let (before, start) = (self.counts()?, Instant::now());
         let work = |generator: &Generator| {
@@ -121,6 +138,19 @@ impl Injected {
         }
         Ok(sum)
     }
+}
+
+/// Does something while the guest forwards.
+fn beside<T>(guest: Option<&mut Forwarder>, work: impl FnOnce() -> T) -> T {
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        if let Some(guest) = guest {
+            scope.spawn(|| guest.forward_until(&done));
+        }
+        let result = work();
+        done.store(true, Ordering::Relaxed);
+        result
+    })
 }
 
 fn sent(done: Result<std::io::Result<()>, weir_ports::PortError>) -> Result<(), Failure> {

@@ -10,6 +10,7 @@ pub mod change;
 mod configs;
 pub mod distance;
 pub mod edge;
+pub mod forwarder;
 pub mod guests;
 pub mod hosts;
 pub mod injected;

@@ -6,7 +6,10 @@ use serde::Deserialize;
 
 use super::Failure;
 use super::edge::Edge;
-use super::guests::{FLOWS_MAX, IMIX};
+use super::guests::{FLOWS_MAX, FRAME_MAX, IMIX};
+
+/// The longest super-segment: 64 KiB of IP.
+const SUPER_MAX: usize = 65_535 + 14;
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -64,6 +67,9 @@ pub enum Ports {
     Veth,
     /// The first host has the far end of a pair of virtual Ethernet devices, the second a TAP device.
     VethTap,
+    /// As of `veth`, but between the two devices stands a guest with two vhost-user cards, each on a switch with one device
+    /// ("PVP"), which forwards what one card gets by the other.
+    VethGuest,
 }
 
 /// A scenario.
@@ -81,7 +87,8 @@ pub struct Scenario {
     /// What joins the guests to the switch.
     #[serde(default)]
     pub ports: Ports,
-    /// Bytes of a frame, without the frame check sequence; of a stream: of the largest that a link carries.
+    /// Bytes of a frame, without the frame check sequence; of a stream: of the largest that a link carries. More than 9014: of
+    /// a super-segment.
     pub frame: usize,
     /// Frames of several lengths, as on the Internet: 7 of 60 bytes to 4 of 590 and one of 1514.
     #[serde(default)]
@@ -183,8 +190,9 @@ impl Scenario {
     }
 
     fn check(&self) -> Result<(), Failure> {
-        if !(60..=9014).contains(&self.frame) {
-            return Err(format!("frame = {}: use 60 to 9014 bytes", self.frame));
+        let between_rings = self.ports == Ports::VhostUser && self.kind == Kind::Rate && self.edge.is_none();
+        if !(60..=if between_rings { SUPER_MAX } else { FRAME_MAX }).contains(&self.frame) {
+            return Err(format!("frame = {}: use 60 to 9014 bytes; rates of guests on rings: {SUPER_MAX}", self.frame));
         }
         let most = if self.kind == Kind::NewFlows { FLOWS_MAX } else { 4_000_000 };
         if !(1..=most).contains(&self.flows) {
@@ -217,7 +225,9 @@ impl Scenario {
         }
         self.check_change()?;
         let known = matches!(self.kind, Kind::Rate | Kind::Stream);
-        if self.ports == Ports::Veth && (!known || self.flows > 50_000 || self.edge.is_some()) {
+        if matches!(self.ports, Ports::Veth | Ports::VethGuest)
+            && (!known || self.flows > 50_000 || self.edge.is_some())
+        {
             return Err("between veths the rate or streams of at most 50000 flows are measured, on a switch".to_owned());
         }
         if self.kind == Kind::Bursts && self.guests != 4 {
@@ -252,6 +262,11 @@ impl Scenario {
             return Err(format!("routes = {}: use up to 100000, with a router", self.routes));
         }
         Ok(())
+    }
+
+    /// Bytes of the largest frame that links carry: super-segments are cut to the usual ones.
+    pub fn link(&self) -> usize {
+        if self.frame > FRAME_MAX { 1514 } else { self.frame }
     }
 
     /// Bytes of a frame, in the mean.

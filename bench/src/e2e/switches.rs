@@ -166,10 +166,10 @@ impl Switch {
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
         let hosts = if scenario.ports == Ports::VhostUser { None } else { Some(Hosts::new()?) };
-        let mtu = scenario.frame - ETHERNET;
+        let mtu = scenario.link() - ETHERNET;
         let devices = match scenario.ports {
             Ports::VethTap => 1,
-            Ports::Veth => 2,
+            Ports::Veth | Ports::VethGuest => 2,
             Ports::Tap if *kind == Kind::Bridge => 2,
             Ports::Tap | Ports::VhostUser => 0,
         };
@@ -187,7 +187,7 @@ impl Switch {
                 let hosts = switch.hosts.as_ref().ok_or("the kernel's bridge needs hosts behind devices")?;
                 hosts.bridge(scenario.ports)?;
             }
-            Kind::Testpmd => switch.start_testpmd()?,
+            Kind::Testpmd => switch.start_testpmd(scenario)?,
             Kind::Patch(cable) => {
                 let ends = match cable {
                     Cable::Xdp => hosts::ENDS.map(str::to_owned),
@@ -202,6 +202,9 @@ impl Switch {
                 hosts.settle(mtu.max(MTU))?;
                 if *kind != Kind::Bridge {
                     switch.wait_for_programs(devices)?;
+                }
+                if scenario.ports == Ports::VethGuest {
+                    switch.wait_for_sockets()?;
                 }
             }
             None => switch.wait_for_sockets()?,
@@ -333,12 +336,21 @@ impl Switch {
         Ok(path)
     }
 
-    fn start_testpmd(&mut self) -> Result<(), Failure> {
+    fn start_testpmd(&mut self, scenario: &Scenario) -> Result<(), Failure> {
         let [a, b] = self.sockets().map(|socket| socket.display().to_string());
-        let devices = match self.hosts {
-            Some(_) => AF_XDP.iter().map(|device| format!("--vdev {device} ")).collect(),
-            None => format!("--vdev net_vhost0,iface={a} --vdev net_vhost1,iface={b}"),
+        let tso = u8::from(scenario.link() != scenario.frame);
+        let rings = [format!("net_vhost0,iface={a},tso={tso}"), format!("net_vhost1,iface={b},tso={tso}")];
+        let [first, second] = AF_XDP.map(str::to_owned);
+        // Ports are patched two by two, in their order.
+        let devices = match scenario.ports {
+            Ports::VethGuest => {
+                let [near, far] = rings;
+                vec![first, near, far, second]
+            }
+            Ports::Veth | Ports::VethTap | Ports::Tap => vec![first, second],
+            Ports::VhostUser => rings.to_vec(),
         };
+        let devices: String = devices.iter().map(|device| format!("--vdev {device} ")).collect();
         let line = format!(
             "--lcores 0@{SWITCH_CORE},1@{SWITCH_CORE} --in-memory --no-pci --file-prefix weirbench -m 256 \
              {devices} -- --nb-cores=1 --forward-mode=io --auto-start \

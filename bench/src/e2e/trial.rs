@@ -7,10 +7,11 @@ use super::Failure;
 use super::bursts;
 use super::change;
 use super::distance::Distance;
+use super::forwarder::Forwarder;
 use super::guests::{Counted, Guests, Traffic};
 use super::injected::Injected;
 use super::mix::Mix;
-use super::scenario::{Kind, Scenario};
+use super::scenario::{Kind, Ports, Scenario};
 use super::search;
 use super::streams;
 use super::switches::{self, Switch};
@@ -107,7 +108,10 @@ impl<'s> Trial<'s> {
             if scenario.kind == Kind::Stream {
                 return Ok(Load::Streams);
             }
-            let injected = Injected::new(hosts, traffic)?;
+            let [near, far] = self.switch.sockets();
+            let through = scenario.ports == Ports::VethGuest;
+            let guest = through.then(|| Forwarder::connect([&near, &far], scenario.frame)).transpose()?;
+            let mut injected = Injected::new(hosts, traffic, guest)?;
             injected.prime()?;
             return Ok(Load::Injected(injected));
         }
@@ -273,7 +277,7 @@ fn new_flows(guests: &mut Guests, switch: &Switch, time: Duration) -> Result<Fig
     Ok(Figure { value: counted.rate(), cpu_ns: cpu.as_nanos() as f64 / counted.received as f64, tail_ns: [0.0; 2] })
 }
 
-fn injected_rate(injected: &Injected, switch: &Switch, time: Duration) -> Result<Figure, Failure> {
+fn injected_rate(injected: &mut Injected, switch: &Switch, time: Duration) -> Result<Figure, Failure> {
     injected.flow(time / 10)?;
     let before = switch.cpu_time();
     let arrived = injected.flow(time)?;

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::{AF_XDP, ETHERNET, Kind, MTU, OvsProfile, SWITCH_CORE, Switch};
 use crate::e2e::Failure;
 use crate::e2e::edge;
-use crate::e2e::scenario::{Kind as Measured, Scenario};
+use crate::e2e::scenario::{Kind as Measured, Ports, Scenario};
 
 pub(super) const PROGRAM: &str = "/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk";
 /// Connections that it may remember, so that none passes it unseen; memory is taken as they come.
@@ -38,16 +38,11 @@ impl Switch {
                 format!("--log-file={folder}/ovs.log"),
             ],
         )?;
-        self.shell(&format!("ovs-vsctl --timeout=30 --db={db} add-br br0 -- set bridge br0 datapath_type=netdev"))?;
-        for number in 0..self.guests {
-            let port = format!("v{number}");
-            let of = match self.hosts {
-                Some(_) => format!("dpdk options:dpdk-devargs=\"{}\"", AF_XDP[number.min(1)]),
-                None => "dpdkvhostuser".to_owned(),
-            };
-            let mtu = (scenario.frame - ETHERNET).max(MTU);
+        for (bridge, port, kind) in self.ovs_ports(scenario) {
+            let mtu = (scenario.link() - ETHERNET).max(MTU);
             self.shell(&format!(
-                "ovs-vsctl --timeout=30 --db={db} add-port br0 {port} -- set Interface {port} type={of} mtu_request={mtu}"
+                "ovs-vsctl --timeout=30 --db={db} --may-exist add-br {bridge} -- set bridge {bridge} datapath_type=netdev -- \
+                 add-port {bridge} {port} -- set Interface {port} type={kind} mtu_request={mtu}"
             ))?;
         }
         if scenario.kind == Measured::NewFlows {
@@ -58,6 +53,19 @@ impl Switch {
         let bridge = format!("unix:{folder}/br0.mgmt");
         self.tool("ovs-ofctl", &["-O", "OpenFlow15", "--names", "replace-flows", &bridge, &flows.display().to_string()])
             .map(drop)
+    }
+
+    /// Its ports: bridge, name, and of which kind.
+    fn ovs_ports(&self, scenario: &Scenario) -> Vec<(&'static str, String, String)> {
+        let rings = || "dpdkvhostuser".to_owned();
+        let device = |side: usize| format!("dpdk options:dpdk-devargs=\"{}\"", AF_XDP[side]);
+        if scenario.ports == Ports::VethGuest {
+            let of =
+                |(side, bridge)| [(bridge, format!("v{side}"), rings()), (bridge, format!("x{side}"), device(side))];
+            return [(0, "br0"), (1, "br1")].into_iter().flat_map(of).collect();
+        }
+        let kind = |number: usize| if self.hosts.is_some() { device(number.min(1)) } else { rings() };
+        (0..self.guests).map(|number| ("br0", format!("v{number}"), kind(number))).collect()
     }
 
     /// Lets a peer that tracks connections forget those it knows, so that its table is not full of them. Ours gives up the

@@ -11,10 +11,14 @@ use super::{Direction, Queue, WRITE};
 use crate::vhost_user::net_header;
 
 impl Queue {
-    /// Writes a frame into each buffer of a sending queue, behind an empty virtio-net header: `fill` is given the
+    /// Writes a frame into each buffer of a sending queue, behind this virtio-net header: `fill` is given the
     /// buffer's number and its room and returns the frame's length. `false` on a queue that has been used already, or
     /// receives.
-    pub fn load_frames(&mut self, mut fill: impl FnMut(u16, &mut [u8]) -> usize) -> bool {
+    pub fn load_frames(
+        &mut self,
+        marks: &[u8; net_header::LEN],
+        mut fill: impl FnMut(u16, &mut [u8]) -> usize,
+    ) -> bool {
         if self.direction == Direction::Receive || self.free.len() != usize::from(self.place.size) {
             return false;
         }
@@ -23,9 +27,7 @@ impl Queue {
             let room = (self.place.buffer_len as usize).saturating_sub(header);
             let len = {
                 let buffer = self.buffer(id);
-                if let Some(empty) = buffer.get_mut(..header) {
-                    empty.fill(0);
-                }
+                buffer.iter_mut().zip(marks.iter().take(header)).for_each(|(to, from)| *to = *from);
                 fill(id, buffer.get_mut(header..).unwrap_or_default()).min(room)
             };
             self.describe_loaded(id, (header + len) as u32);
