@@ -8,6 +8,7 @@ use weir_wire::{DropReason, Offload, Packet, Pool, PortId, SwitchId};
 
 use crate::fabric::{BURST, Bench};
 use crate::inspection::{self, Inspected, Text};
+use crate::joining;
 use crate::lists::{self, Asked};
 use crate::measure::{Figure, Rounds, timed};
 use crate::opening;
@@ -63,6 +64,10 @@ pub fn run(rounds: &Rounds, wanted: &str, mut each: impl FnMut(Figure)) -> Resul
         ("TCP 62 KiB, not inspected", |r, n| inspection::stream(r, n, 62 << 10, (Inspected::No, Text::Plain))),
         ("TCP 62 KiB, starter rules", |r, n| inspection::stream(r, n, 62 << 10, (Inspected::Starter, Text::Plain))),
         ("TCP 62 KiB, settled", |r, n| inspection::stream(r, n, 62 << 10, (Inspected::Settled, Text::Plain))),
+        ("GRO, datagrams", |r, n| joining::run(r, n, joining::Burst::Datagrams, 18)),
+        ("GRO, 64 connections, 100 B", |r, n| joining::run(r, n, joining::Burst::Strangers, 100)),
+        ("GRO, 1 connection, 100 B", |r, n| joining::run(r, n, joining::Burst::Train, 100)),
+        ("GRO, 1 connection, 1448 B", |r, n| joining::run(r, n, joining::Burst::Train, 1448)),
         ("content list of 500k names, one of them", |r, n| lists::look_up(r, n, Asked::Listed)),
         ("content list of 500k names, another", |r, n| lists::look_up(r, n, Asked::Other)),
         ("TCP 1448 B, starter rules, bait", |r, n| inspection::stream(r, n, 1448, (Inspected::Starter, Text::Baiting))),

@@ -9,6 +9,7 @@ pub mod e2e;
 pub mod fabric;
 pub mod inspection;
 pub mod instructions;
+pub mod joining;
 pub mod lists;
 pub mod measure;
 pub mod opening;

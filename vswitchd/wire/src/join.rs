@@ -41,7 +41,7 @@ pub struct Joined {
 struct Open {
     /// Its place, counted from one; 0 is none.
     place: u32,
-    /// Bytes of data of each segment.
+    /// Bytes of data of each segment, once a second one was looked at.
     size: u16,
     /// Segments that it consists of.
     count: u16,
@@ -64,9 +64,13 @@ pub fn join(
         let Some((before, [packet, ..])) = packets.split_at_mut_checked(at) else { break };
         if packet.headers.protocol == PROTOCOL_TCP {
             let slot = &mut open[packet.hash as usize % OPEN];
-            let may = is_joinable(packet, capabilities, mtu);
-            let head = before.get_mut((slot.place as usize).wrapping_sub(1)).filter(|_| may);
-            if let Some(head) = head.filter(|head| slot.follows(head, packet))
+            let head = before.get_mut((slot.place as usize).wrapping_sub(1)).filter(|head| head.hash == packet.hash);
+            // Most packets have nobody to be joined to, and are not looked at.
+            if let Some(head) = head
+                && packet.hash != 0
+                && is_joinable(packet, capabilities, mtu)
+                && slot.begins(head, capabilities, mtu)
+                && slot.follows(head, packet)
                 && slot.append(head, packet, origin, pool)
             {
                 joined.frames += 1;
@@ -79,10 +83,7 @@ pub fn join(
             // The order of a connection stands; without a hash it may be any.
             let ended = if packet.hash == 0 { &mut open[..] } else { std::slice::from_mut(slot) };
             ended.iter_mut().for_each(|slot| slot.close(before));
-            if may && packet.headers.tcp_flags & LAST == 0 {
-                let size = data_len(packet) as u16;
-                open[packet.hash as usize % OPEN] = Open { place: kept as u32 + 1, size, count: 1, fixed_id: false };
-            }
+            open[packet.hash as usize % OPEN] = Open { place: kept as u32 + 1, size: 0, count: 1, fixed_id: false };
         }
         if kept != at {
             packets.swap(kept, at);
@@ -126,6 +127,15 @@ fn is_joinable(packet: &Packet, capabilities: Capabilities, mtu: u32) -> bool {
 }
 
 impl Open {
+    /// Whether others can be joined to `head`.
+    fn begins(&mut self, head: &Packet, capabilities: Capabilities, mtu: u32) -> bool {
+        if self.count > 1 {
+            return true;
+        }
+        self.size = data_len(head) as u16;
+        head.headers.tcp_flags & LAST == 0 && is_joinable(head, capabilities, mtu)
+    }
+
     /// Whether `packet` continues the connection of `head`, as a segment of the same kind.
     #[inline]
     fn follows(&self, head: &Packet, packet: &Packet) -> bool {
