@@ -225,8 +225,11 @@ fn what_cannot_be_is_refused_with_the_reason() -> Result<(), Failure> {
     Ok(())
 }
 
+/// A switch and its two hosts: its name, and the second number of their addresses.
+type Island = (&'static str, [Namespace; 2], u16);
+
 /// Three switches, of which two share a worker, with two hosts on each.
-fn three_networks() -> Result<(Daemon, Vec<(&'static str, [Namespace; 2], u16)>), Failure> {
+fn three_networks() -> Result<(Daemon, Vec<Island>), Failure> {
     let (mut config, mut all) = ("[settings]\nworkers = 2\n".to_owned(), Vec::new());
     for (number, name) in ["red", "green", "blue"].into_iter().enumerate() {
         let hosts = [Namespace::new(&format!("{name}1"))?, Namespace::new(&format!("{name}2"))?];

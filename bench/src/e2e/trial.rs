@@ -71,7 +71,7 @@ enum Load {
     /// Two pairs of guests, each on a switch of its own.
     Pairs(Vec<Guests>),
     /// The kernel, frames of ours by the hosts' devices.
-    Injected(Injected),
+    Injected(Box<Injected>),
     /// Guests who have conversations.
     Mix(Box<Mix>),
     /// The hosts' own TCP.
@@ -113,7 +113,7 @@ impl<'s> Trial<'s> {
             let guest = through.then(|| Forwarder::connect([&near, &far], scenario.frame)).transpose()?;
             let mut injected = Injected::new(hosts, traffic, guest)?;
             injected.prime()?;
-            return Ok(Load::Injected(injected));
+            return Ok(Load::Injected(Box::new(injected)));
         }
         let [a, b] = self.switch.sockets();
         if scenario.kind == Kind::Mix {
