@@ -166,14 +166,15 @@ mod tests {
             Step::SetPort(PortId(2), PortConfig { switch: SwitchId(2), ..PortConfig::default() }),
             Step::SetServed(Vec::new()),
         ];
-        let whole =
-            Transaction { steps, remove_ports: vec![PortId(1)], ..Transaction::of(Arc::new(Policy::default())) };
+        let (remove_ports, no_gro) = (vec![PortId(1)], vec![PortId(0), PortId(2)]);
+        let whole = Transaction { steps, remove_ports, no_gro, ..Transaction::of(Arc::new(Policy::default())) };
         let spread = spread(whole, &[PortId(0)], Places { before: &before, after: &after, joined: &[] });
         assert_eq!(spread.moving, [(PortId(0), a, b)]);
         let [first, second] = [&spread.parts[&a], &spread.parts[&b]];
         assert_eq!(kinds(first), ["remove-port", "remove-switch", "set-switch", "set-port", "set-served"]);
         assert_eq!(first.remove_ports, [PortId(1)]);
         assert_eq!(kinds(second), ["set-port", "set-served"]);
+        assert_eq!((&first.no_gro[..], &second.no_gro[..]), (&[PortId(2)][..], &[PortId(0)][..]));
         assert!(Arc::ptr_eq(&first.policy, &second.policy));
     }
 
