@@ -2,7 +2,8 @@
 //!
 //! Rules that name an application protocol have groups of their own, taken when it is known that the flow speaks it.
 //! The others' groups go by protocol, direction and the server's port: one of the rules for any port, and one of those for the
-//! port. Both are one where that costs little memory, and for ports that much traffic goes to.
+//! port. Both are one where that costs little memory, and for ports that much traffic goes to. Rules that take any port of
+//! the server and few of the client (those on questions, met in answers) have groups by the client's port.
 
 use std::collections::HashMap;
 
@@ -143,13 +144,15 @@ fn lanes_of(rule: &Compiled, has_stream: bool) -> (bool, bool) {
     }
 }
 
-/// Which groups flows of one class and direction get, by the server's port.
+/// Which groups flows of one class and direction get, by their ports.
 #[derive(Debug, Default)]
 struct PortTable {
     /// Group of the rules for any port.
     common: Option<u32>,
-    /// The ranges of ports that have rules of their own; sorted.
+    /// The ranges of the server's ports that have rules of their own; sorted.
     special: Vec<Range>,
+    /// The same for the client's ports.
+    client: Vec<Range>,
 }
 
 /// A range of ports, up to the next one.
@@ -162,22 +165,32 @@ struct Range {
     merged: bool,
 }
 
+/// The range that a port lies in, where it has rules.
+fn range_of(ranges: &[Range], port: u16) -> Option<&Range> {
+    let after = ranges.partition_point(|range| range.first <= port);
+    after.checked_sub(1).and_then(|i| ranges.get(i)).filter(|range| range.group.is_some())
+}
+
 impl PortTable {
-    /// The groups for a port: of the rules for any port, and of those for this one.
+    /// The groups for a port of the server: of the rules for any port, and of those for this one.
     fn of_port(&self, port: u16) -> [Option<u32>; 2] {
-        let after = self.special.partition_point(|range| range.first <= port);
-        let range = after.checked_sub(1).and_then(|i| self.special.get(i)).filter(|range| range.group.is_some());
-        match range {
+        match range_of(&self.special, port) {
             Some(&Range { group, merged: true, .. }) => [group, None],
             Some(&Range { group, merged: false, .. }) => [self.common, group],
             None => [self.common, None],
         }
     }
+
+    /// The group for a port of the client.
+    fn of_client(&self, port: u16) -> Option<u32> {
+        range_of(&self.client, port).and_then(|range| range.group)
+    }
 }
 
-/// The groups of one direction of a flow, by number: those of its ports, and that of what it speaks.
+/// The groups of one direction of a flow, by number: those of the server's port, that of the client's, and that of what
+/// it speaks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Selection(pub [Option<u32>; 3]);
+pub struct Selection(pub [Option<u32>; 4]);
 
 /// All groups.
 #[derive(Debug, Default)]
@@ -211,13 +224,13 @@ impl Groups {
 
     /// The groups for a direction whose ports have `ports`, and whose protocol has `app`: one that holds the rules of
     /// both, where there is one.
-    pub fn join(&self, Selection([first, second, _]): Selection, app: Option<u32>) -> Selection {
+    pub fn join(&self, Selection([first, second, client, _]): Selection, app: Option<u32>) -> Selection {
         if let (Some(ports), None, Some(app)) = (first, second, app)
             && let Ok(at) = self.joined.binary_search_by_key(&(ports, app), |&(pair, _)| pair)
         {
-            return Selection([self.joined.get(at).map(|&(_, group)| group), None, None]);
+            return Selection([self.joined.get(at).map(|&(_, group)| group), None, client, None]);
         }
-        Selection([first, second, app])
+        Selection([first, second, client, app])
     }
 
     /// The group of the rules on the payload of what a flow speaks, for packets that go this way.
@@ -254,13 +267,13 @@ impl Groups {
         let Some(table) = self.tables.get(class).and_then(|t| t.get(direction as usize)) else {
             return Selection::default();
         };
-        let server_port = match tuple.protocol {
-            PROTOCOL_TCP | PROTOCOL_UDP if direction == Direction::Original => tuple.destination_port,
-            PROTOCOL_TCP | PROTOCOL_UDP => tuple.source_port,
-            _ => 0,
+        let (server, client) = match (tuple.protocol, direction) {
+            (PROTOCOL_TCP | PROTOCOL_UDP, Direction::Original) => (tuple.destination_port, tuple.source_port),
+            (PROTOCOL_TCP | PROTOCOL_UDP, Direction::Reply) => (tuple.source_port, tuple.destination_port),
+            _ => (0, 0),
         };
-        let [first, second] = table.of_port(server_port);
-        let groups = [first, second, None];
+        let [first, second] = table.of_port(server);
+        let groups = [first, second, table.of_client(client), None];
         let concerns = |number: &u32| {
             self.get(*number)
                 .is_some_and(|group| group.rules.len() > SMALL_GROUP || group.rules.iter().any(|&rule| rules(rule)))
@@ -310,7 +323,7 @@ struct Builder<'b> {
 impl Builder<'_> {
     fn table(&mut self, protocol: u8, direction: Direction) -> PortTable {
         let has_stream = protocol == PROTOCOL_TCP;
-        let (mut common, mut special) = (Vec::new(), Vec::new());
+        let (mut common, mut special, mut client) = (Vec::new(), Vec::new(), Vec::new());
         for (number, rule) in (0u32..).zip(self.rules) {
             let (in_stream, in_packet) = lanes_of(rule, has_stream);
             let found_here = in_stream || in_packet;
@@ -322,8 +335,19 @@ impl Builder<'_> {
                 continue;
             }
             let ports = server_ports(rule, direction);
-            if ports.iter().any(covers_much) { common.push(number) } else { special.push((number, ports)) }
+            if !ports.iter().any(covers_much) {
+                special.push((number, ports));
+            } else if let Some(ports) = client_ports(rule, protocol, direction) {
+                client.push((number, vec![ports]));
+            } else {
+                common.push(number);
+            }
         }
+        let by_client = by_port(&client, PLACES_PER_RULE * client.len() + 65_536).unwrap_or_else(|| {
+            common.extend(client.iter().map(|&(number, _)| number));
+            common.sort_unstable();
+            Vec::new()
+        });
         let budget = PLACES_PER_RULE * (common.len() + special.len()) + 65_536;
         let sets = by_port(&special, budget).unwrap_or_else(|| {
             common.extend(special.iter().map(|&(number, _)| number));
@@ -336,7 +360,11 @@ impl Builder<'_> {
         distinct.dedup();
         let merged_size: usize = distinct.iter().map(|rules| rules.len() + common.len()).sum();
         let few = merged_size <= 2 * (common.len() + special.len()) + 1024;
-        let mut table = PortTable { common: self.group(&common, has_stream), special: Vec::new() };
+        let mut table = PortTable { common: self.group(&common, has_stream), ..PortTable::default() };
+        let of_client = by_client.into_iter();
+        table.client = of_client
+            .map(|(first, rules)| Range { first, group: self.group(&rules, has_stream), merged: false })
+            .collect();
         let mut ends = sets.iter().skip(1).map(|&(first, _)| first - 1).collect::<Vec<u16>>();
         ends.push(u16::MAX);
         for ((first, mut rules), last) in sets.into_iter().zip(ends) {
@@ -420,6 +448,16 @@ fn server_ports(rule: &Compiled, direction: Direction) -> Vec<PortSet> {
         (Arrow::Forward, Direction::Original) => vec![PortSet::clone(ahead)],
         (Arrow::Forward, Direction::Reply) => vec![PortSet::clone(back)],
     }
+}
+
+/// The ports of the rule that the client's port must be one of, where these are few.
+fn client_ports(rule: &Compiled, protocol: u8, direction: Direction) -> Option<PortSet> {
+    let ports = match direction {
+        Direction::Original => &rule.source.ports,
+        Direction::Reply => &rule.destination.ports,
+    };
+    let few = rule.arrow == Arrow::Forward && matches!(protocol, PROTOCOL_TCP | PROTOCOL_UDP) && !covers_much(ports);
+    few.then(|| PortSet::clone(ports))
 }
 
 /// Whether a set of ports is so wide that its rule counts as one for any port.
