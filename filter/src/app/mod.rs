@@ -268,6 +268,10 @@ impl<T> List<T> {
     pub fn push(&mut self, transaction: T) {
         let mark = Mark { number: self.next, ..Mark::default() };
         self.next += 1;
+        if self.items.is_empty() {
+            // Most flows have one at a time, and there may be many flows.
+            self.items.reserve_exact(1);
+        }
         self.items.push_back((mark, transaction));
     }
 
@@ -333,7 +337,12 @@ impl<T: Transaction> Transactions for List<T> {
     }
 
     fn remove(&mut self, nth: usize) {
-        self.items.remove(nth);
+        if self.items.len() > 1 {
+            self.items.remove(nth);
+        } else if nth == 0 {
+            // The room serves the next flow's, which is read while it is near.
+            self.items = std::collections::VecDeque::new();
+        }
     }
 }
 

@@ -104,6 +104,18 @@ pub fn choose_in_payload(rule: &Rule) -> Option<Fast<'_>> {
     contents.map(|(_, content)| fast(content, Place::Payload)).max_by_key(strength)
 }
 
+/// The best of the payload's contents that can only lie in a few places, and that ordinary traffic does not have: in a
+/// packet it is looked for there at no cost, however long the packet is.
+pub fn choose_placed(rule: &Rule) -> Option<Fast<'_>> {
+    let contents = rule.sections.iter().filter(|s| s.buffer.is_payload() && is_searched(s)).flat_map(must_contain);
+    let ordinary = |bytes: &[u8]| (2..5).contains(&bytes.len()) && commonness::is_ordinary(bytes);
+    let rare = |bytes: &[u8]| bytes.len() < 5 || bytes.windows(4).any(|window| !ordinary(window));
+    contents
+        .map(|(_, content)| fast(content, Place::Payload))
+        .filter(|fast| placed::is_placed(&fast.pattern()) && !ordinary(&fast.bytes) && rare(&fast.bytes))
+        .max_by_key(strength)
+}
+
 fn is_searched(section: &Section) -> bool {
     !is_packet_header(section.buffer) && section.absent != Some(Absent::OrElse) && section.frame.is_none()
 }

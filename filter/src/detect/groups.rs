@@ -7,14 +7,13 @@
 
 use std::collections::HashMap;
 
-use weir_ids_rules::rule::{Arrow, Condition};
+use weir_ids_rules::rule::Arrow;
 use weir_ids_rules::{AppProtocol, PortSet};
 use weir_wire::numbers::{PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_TCP, PROTOCOL_UDP};
 
 use super::Direction;
-use super::asks::Ask;
-use super::compiled::{Compiled, Kind};
-use super::fast::Fast;
+use super::compiled::Compiled;
+use super::group::{Group, InPayload, lanes_of};
 use super::lane::Lane;
 use crate::event::Tuple;
 
@@ -46,103 +45,6 @@ const SMALL_GROUP: usize = 64;
 
 /// Protocols that carry application protocols.
 const APP_CLASSES: [u8; 2] = [PROTOCOL_TCP, PROTOCOL_UDP];
-
-/// Bytes of a short payload.
-const SHORT: usize = 512;
-
-/// Bytes of a stream that stay at hand behind what has been searched, where a rule may need them.
-pub const WINDOW: usize = 16 << 10;
-
-/// The rules of one group.
-#[derive(Debug, Default)]
-pub struct Group {
-    /// Found in the stream.
-    pub stream: Lane,
-    /// Found in the payload of each packet with more than [`SHORT`] bytes, or judged on each such packet.
-    pub packet: Lane,
-    /// The same for the others, with the rules for short payloads; `None` where there are no such rules.
-    pub short: Option<Lane>,
-    /// All of them.
-    pub rules: Box<[u32]>,
-    /// Those judged on packets that ask nothing of the payload.
-    pub plain: Box<[u32]>,
-    pub needs: Needs,
-}
-
-/// What a group must be shown.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Needs {
-    /// Streams.
-    pub stream: bool,
-    /// Packets by themselves.
-    pub packets: bool,
-    /// Bytes of a stream that the rules may need behind what has been searched.
-    pub lookback: u32,
-}
-
-impl Group {
-    fn new(rules: &[u32], all: &[Compiled], fast: &[Option<Fast<'_>>], has_stream: bool) -> Group {
-        let (mut stream, mut packet, mut short) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut plain, mut lookback) = (Vec::new(), 0);
-        let pattern = |n: u32| fast.get(n as usize)?.as_ref().map(Fast::pattern);
-        for &number in rules {
-            let Some(rule) = all.get(number as usize) else { continue };
-            let (in_stream, in_packet) = lanes_of(rule, has_stream);
-            if in_stream {
-                stream.push(number);
-                let alone = !rule.anchored && rule.payload.as_ref().is_some_and(|check| check.is_one_literal());
-                let longest = pattern(number).map_or(WINDOW, |pattern| pattern.bytes.len());
-                lookback = lookback.max(if alone { longest.max(64) } else { WINDOW });
-            }
-            if in_packet {
-                if rule.payload.is_none() {
-                    plain.push(number);
-                }
-                short.push(number);
-                if !is_short(rule) {
-                    packet.push(number);
-                }
-            }
-        }
-        let needs = Needs { stream: !stream.is_empty(), packets: !short.is_empty(), lookback: lookback as u32 };
-        let short = (short.len() > packet.len()).then(|| Lane::new(&short, pattern));
-        Group {
-            stream: Lane::for_long_texts(&stream, pattern),
-            packet: if short.is_some() { Lane::for_long_texts(&packet, pattern) } else { Lane::new(&packet, pattern) },
-            short,
-            rules: rules.into(),
-            plain: plain.into(),
-            needs,
-        }
-    }
-}
-
-impl Group {
-    /// The lane for a packet with so many bytes of payload.
-    pub fn of_packet(&self, payload: usize) -> &Lane {
-        self.short.as_ref().filter(|_| payload <= SHORT).unwrap_or(&self.packet)
-    }
-}
-
-/// Whether a rule takes payloads of few bytes only.
-fn is_short(rule: &Compiled) -> bool {
-    rule.asks.iter().any(|ask| match ask {
-        Ask::Header(Condition::PayloadSize(bounds)) => !bounds.negated && bounds.max <= SHORT as u64,
-        _ => false,
-    })
-}
-
-/// Whether a rule is found in streams, and in packets.
-fn lanes_of(rule: &Compiled, has_stream: bool) -> (bool, bool) {
-    match rule.kind {
-        Kind::Stream => (has_stream, !has_stream && rule.protocol != weir_ids_rules::rule::Protocol::TcpStream),
-        Kind::PacketAndStream => (has_stream, true),
-        Kind::Packet | Kind::App | Kind::ProtocolOnly => (false, true),
-        // Its payload's part is found here, the rest in transactions.
-        Kind::Transaction => (has_stream && rule.payload.is_some(), !has_stream && rule.payload.is_some()),
-        Kind::Ends | Kind::Oddities | Kind::Frame => (false, false),
-    }
-}
 
 /// Which groups flows of one class and direction get, by their ports.
 #[derive(Debug, Default)]
@@ -208,9 +110,9 @@ pub struct Groups {
 }
 
 impl Groups {
-    /// Builds the groups of `rules`; `fast` holds the fast pattern of each rule that is found in the payload.
-    pub fn new(rules: &[Compiled], fast: &[Option<Fast<'_>>]) -> Groups {
-        let mut builder = Builder { rules, fast, known: HashMap::new(), groups: Vec::new() };
+    /// Builds the groups of `rules`; `found` says by what each of them is found in the payload.
+    pub fn new(rules: &[Compiled], found: &InPayload<'_>) -> Groups {
+        let mut builder = Builder { rules, found: *found, known: HashMap::new(), groups: Vec::new() };
         let tables = CLASSES.map(|protocol| {
             [Direction::Original, Direction::Reply].map(|direction| builder.table(protocol, direction))
         });
@@ -314,7 +216,7 @@ impl Groups {
 
 struct Builder<'b> {
     rules: &'b [Compiled],
-    fast: &'b [Option<Fast<'b>>],
+    found: InPayload<'b>,
     /// Groups made so far, by their rules and whether they have a stream.
     known: HashMap<(Vec<u32>, bool), u32>,
     groups: Vec<Group>,
@@ -433,7 +335,7 @@ impl Builder<'_> {
             return Some(known);
         }
         let number = self.groups.len() as u32;
-        self.groups.push(Group::new(rules, self.rules, self.fast, has_stream));
+        self.groups.push(Group::new(rules, self.rules, self.found, has_stream));
         self.known.insert(key, number);
         Some(number)
     }

@@ -15,6 +15,7 @@ mod explain;
 mod fast;
 mod file_tests;
 mod frames;
+mod group;
 mod groups;
 mod growth;
 mod inspection;
@@ -57,7 +58,7 @@ use crate::event::{Signature, Tuple};
 pub use crate::inspect::Direction;
 
 pub use explain::Explanation;
-pub use groups::WINDOW;
+pub use group::WINDOW;
 pub use inspection::Inspection;
 pub use judge::oriented;
 pub use judge_tx::TxMemory;

@@ -13,6 +13,7 @@ use super::Direction;
 use super::asks::Ask;
 use super::compiled::{Compiled, Kind, Part};
 use super::fast::{self, Fast, Place};
+use super::group::InPayload;
 use super::groups::{Groups, Selection};
 use super::judge::{class_of, oriented};
 use super::marks::{self, MarkNames};
@@ -89,6 +90,7 @@ impl Program {
                 _ => fast::choose_in_payload(rule),
             })
             .collect();
+        let placed: Vec<Option<Fast<'_>>> = rules.iter().map(|rule| fast::choose_placed(rule)).collect();
         let numbered = (0u32..).zip(&compiled);
         let mut by_sid: Vec<_> = numbered.map(|(n, rule)| (rule.signature.gid, rule.signature.sid, n)).collect();
         by_sid.sort_unstable();
@@ -97,7 +99,7 @@ impl Program {
             ends: of_kind(Kind::Ends),
             oddities: of_kind(Kind::Oddities),
             frames: of_kind(Kind::Frame),
-            groups: Groups::new(&compiled, &in_payload),
+            groups: Groups::new(&compiled, &InPayload { fast: &in_payload, placed: &placed }),
             transactions: TxTables::new(&compiled, &fast),
             bits: names.bits.into_list(),
             counters: names.counters.into_list(),

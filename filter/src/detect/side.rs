@@ -12,7 +12,8 @@ use weir_ids_rules::AppProtocol;
 
 use super::check::{Outcome, Room};
 use super::compiled::Compiled;
-use super::groups::{Selection, WINDOW};
+use super::group::WINDOW;
+use super::groups::Selection;
 use super::later::Later;
 use super::program::Program;
 use super::scratch::{Candidate, Round};

@@ -1,0 +1,145 @@
+//! One group of rules on packets and streams: what is searched for in each.
+
+use std::collections::HashMap;
+
+use weir_ids_rules::rule::Condition;
+
+use super::asks::Ask;
+use super::compiled::{Compiled, Kind};
+use super::fast::Fast;
+use super::lane::Lane;
+use super::matcher::Pattern;
+use super::placed;
+
+/// Rules of a group that may be found by the same bytes in the same few places.
+const SHARED: usize = 16;
+
+/// Bytes of a short payload.
+const SHORT: usize = 512;
+
+/// Bytes of a stream that stay at hand behind what has been searched, where a rule may need them.
+pub const WINDOW: usize = 16 << 10;
+
+/// The rules of one group.
+#[derive(Debug, Default)]
+pub struct Group {
+    /// Found in the stream.
+    pub stream: Lane,
+    /// Found in the payload of each packet with more than [`SHORT`] bytes, or judged on each such packet.
+    pub packet: Lane,
+    /// The same for the others, with the rules for short payloads; `None` where there are no such rules.
+    pub short: Option<Lane>,
+    /// All of them.
+    pub rules: Box<[u32]>,
+    /// Those judged on packets that ask nothing of the payload.
+    pub plain: Box<[u32]>,
+    pub needs: Needs,
+}
+
+/// What a group must be shown.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Needs {
+    /// Streams.
+    pub stream: bool,
+    /// Packets by themselves.
+    pub packets: bool,
+    /// Bytes of a stream that the rules may need behind what has been searched.
+    pub lookback: u32,
+}
+
+/// By what each rule is found in a payload, by its number.
+#[derive(Clone, Copy, Debug)]
+pub struct InPayload<'f> {
+    /// Its fast pattern.
+    pub fast: &'f [Option<Fast<'f>>],
+    /// One that can only lie in a few places.
+    pub placed: &'f [Option<Fast<'f>>],
+}
+
+impl<'f> InPayload<'f> {
+    fn pattern(self, rule: u32) -> Option<Pattern<'f>> {
+        self.fast.get(rule as usize)?.as_ref().map(Fast::pattern)
+    }
+
+    /// The same for packets, of which only few places need to be looked at for a rule that is found there. What many
+    /// rules share, or is too short to tell much, would make candidates of them all.
+    fn in_packets(self, rules: &[u32]) -> impl Fn(u32) -> Option<Pattern<'f>> {
+        let near = move |rule: u32| self.placed.get(rule as usize)?.as_ref().map(Fast::pattern);
+        let mut crowds: HashMap<Pattern<'f>, usize> = HashMap::new();
+        rules.iter().filter_map(|&rule| near(rule)).for_each(|pattern| *crowds.entry(pattern).or_default() += 1);
+        move |rule| {
+            let tells = |pattern: &Pattern<'_>| {
+                let crowd = crowds.get(pattern).copied().unwrap_or(0);
+                crowd <= if pattern.bytes.len() < 2 { SHARED / 4 } else { SHARED }
+            };
+            let is_placed = |pattern: &Pattern<'_>| placed::is_placed(pattern);
+            self.pattern(rule).filter(is_placed).or_else(|| near(rule).filter(tells)).or_else(|| self.pattern(rule))
+        }
+    }
+}
+
+impl Group {
+    /// The group of `rules`, of all that there are. `found` says by what each of them is found in the payload.
+    pub fn new(rules: &[u32], all: &[Compiled], found: InPayload<'_>, has_stream: bool) -> Group {
+        let (mut stream, mut packet, mut short) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut plain, mut lookback) = (Vec::new(), 0);
+        let pattern = |n: u32| found.pattern(n);
+        for &number in rules {
+            let Some(rule) = all.get(number as usize) else { continue };
+            let (in_stream, in_packet) = lanes_of(rule, has_stream);
+            if in_stream {
+                stream.push(number);
+                let alone = !rule.anchored && rule.payload.as_ref().is_some_and(|check| check.is_one_literal());
+                let longest = pattern(number).map_or(WINDOW, |pattern| pattern.bytes.len());
+                lookback = lookback.max(if alone { longest.max(64) } else { WINDOW });
+            }
+            if in_packet {
+                if rule.payload.is_none() {
+                    plain.push(number);
+                }
+                short.push(number);
+                if !is_short(rule) {
+                    packet.push(number);
+                }
+            }
+        }
+        let needs = Needs { stream: !stream.is_empty(), packets: !short.is_empty(), lookback: lookback as u32 };
+        let short = (short.len() > packet.len()).then(|| Lane::new(&short, found.in_packets(&short)));
+        let placed = found.in_packets(&packet);
+        Group {
+            stream: Lane::for_long_texts(&stream, pattern),
+            packet: if short.is_some() { Lane::for_long_texts(&packet, placed) } else { Lane::new(&packet, placed) },
+            short,
+            rules: rules.into(),
+            plain: plain.into(),
+            needs,
+        }
+    }
+}
+
+impl Group {
+    /// The lane for a packet with so many bytes of payload.
+    pub fn of_packet(&self, payload: usize) -> &Lane {
+        self.short.as_ref().filter(|_| payload <= SHORT).unwrap_or(&self.packet)
+    }
+}
+
+/// Whether a rule takes payloads of few bytes only.
+fn is_short(rule: &Compiled) -> bool {
+    rule.asks.iter().any(|ask| match ask {
+        Ask::Header(Condition::PayloadSize(bounds)) => !bounds.negated && bounds.max <= SHORT as u64,
+        _ => false,
+    })
+}
+
+/// Whether a rule is found in streams, and in packets.
+pub fn lanes_of(rule: &Compiled, has_stream: bool) -> (bool, bool) {
+    match rule.kind {
+        Kind::Stream => (has_stream, !has_stream && rule.protocol != weir_ids_rules::rule::Protocol::TcpStream),
+        Kind::PacketAndStream => (has_stream, true),
+        Kind::Packet | Kind::App | Kind::ProtocolOnly => (false, true),
+        // Its payload's part is found here, the rest in transactions.
+        Kind::Transaction => (has_stream && rule.payload.is_some(), !has_stream && rule.payload.is_some()),
+        Kind::Ends | Kind::Oddities | Kind::Frame => (false, false),
+    }
+}
