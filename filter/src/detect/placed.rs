@@ -1,7 +1,8 @@
 //! Patterns that can only lie in a few places of a text: at its start, behind a header of known length.
 //!
 //! They are often short, and would be found everywhere if they were searched for. Instead the two bytes at each place
-//! where one may begin are looked up; the cost of a text is that of a few loads, however long it is.
+//! where one may begin are looked up; the cost of a text is that of a few loads, however long it is. The first [`NEAR`]
+//! places, where most such patterns lie, are asked with vector instructions where the processor has them.
 //!
 //! Limits: a pattern that may begin in more than [`PLACES`] places is searched for like others, and so is one that
 //! would make a place the [`SPOTS`]th, or that begins like [`CROWD`] others in the same place.
@@ -13,6 +14,11 @@ const PLACES: u32 = 32;
 /// Places looked at in a text.
 const SPOTS: usize = 96;
 
+/// Places that are asked at once.
+const NEAR: usize = 64;
+/// Of them so many in one vector.
+const LANES: usize = 8;
+
 /// The patterns of one search that lie in a few places.
 #[derive(Debug, Default)]
 pub struct Placed {
@@ -22,6 +28,88 @@ pub struct Placed {
     table: Table,
     /// No pattern ends farther from the start than this.
     reach: usize,
+    /// The first places, all at once.
+    near: Option<Box<Near>>,
+    /// Spots that lie there.
+    near_spots: usize,
+}
+
+/// What the first places of a text are asked, each by itself; nothing begins where a mask is empty.
+#[derive(Debug)]
+struct Near {
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code))]
+    first: [[u32; LANES]; NEAR / LANES],
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code))]
+    second: [[u32; LANES]; NEAR / LANES],
+    #[cfg(target_arch = "x86_64")]
+    vectors: pulp::x86::V3,
+}
+
+impl Near {
+    /// `None` without vector instructions, or where a loop over the spots is as fast.
+    #[cfg(target_arch = "x86_64")]
+    fn new(spots: &[Spot]) -> Option<Box<Near>> {
+        let vectors = pulp::x86::V3::try_new().filter(|_| spots.len() > LANES)?;
+        let mut near = Near { first: [[0; LANES]; NEAR / LANES], second: [[0; LANES]; NEAR / LANES], vectors };
+        for spot in spots {
+            let at = usize::from(spot.at);
+            let first = near.first.as_flattened_mut().get_mut(at);
+            first.into_iter().for_each(|mask| *mask = spot.first);
+            let second = near.second.as_flattened_mut().get_mut(at);
+            second.into_iter().for_each(|mask| *mask = spot.second);
+        }
+        Some(Box::new(near))
+    }
+
+    #[cfg(not(target_arch = "x86_64"))]
+    fn new(_spots: &[Spot]) -> Option<Box<Near>> {
+        None
+    }
+
+    /// Of the first places a bit each: whether a pattern may begin there.
+    #[cfg(target_arch = "x86_64")]
+    fn likely(&self, text: &[u8; NEAR + 1]) -> u64 {
+        self.vectors.vectorize(Likely { near: self, text })
+    }
+
+    #[cfg(not(target_arch = "x86_64"))]
+    fn likely(&self, _text: &[u8; NEAR + 1]) -> u64 {
+        u64::MAX
+    }
+}
+
+/// The question with vector instructions.
+#[cfg(target_arch = "x86_64")]
+struct Likely<'n> {
+    near: &'n Near,
+    text: &'n [u8; NEAR + 1],
+}
+
+#[cfg(target_arch = "x86_64")]
+impl pulp::NullaryFnOnce for Likely<'_> {
+    type Output = u64;
+
+    #[inline(always)]
+    fn call(self) -> u64 {
+        use std::arch::x86_64::{__m128i, __m256i};
+        let pulp::x86::V3 { avx, avx2, .. } = self.near.vectors;
+        let masks = |masks: [u32; LANES]| pulp::cast::<[u32; LANES], __m256i>(masks);
+        let lower = avx._mm256_set1_epi32(31);
+        let mut likely = 0;
+        for (nth, (&first, &second)) in self.near.first.iter().zip(&self.near.second).enumerate() {
+            let bytes = |from: usize| {
+                let eight = self.text.get(from..).and_then(<[u8]>::first_chunk::<LANES>);
+                let eight =
+                    pulp::cast::<[u64; 2], __m128i>([u64::from_le_bytes(eight.copied().unwrap_or_default()), 0]);
+                avx2._mm256_and_si256(avx2._mm256_cvtepu8_epi32(eight), lower)
+            };
+            let first = avx2._mm256_srlv_epi32(masks(first), bytes(nth * LANES));
+            let second = avx2._mm256_srlv_epi32(masks(second), bytes(nth * LANES + 1));
+            let both = avx2._mm256_slli_epi32::<31>(avx2._mm256_and_si256(first, second));
+            likely |= u64::from(avx._mm256_movemask_ps(avx._mm256_castsi256_ps(both)) as u8) << (nth * LANES);
+        }
+        likely
+    }
 }
 
 /// A place at which patterns may begin.
@@ -70,9 +158,11 @@ impl Placed {
             }
         }
         spots.sort_unstable_by_key(|spot| spot.at);
+        let near_spots = spots.partition_point(|spot| usize::from(spot.at) < NEAR);
+        let near = Near::new(spots.get(..near_spots).unwrap_or_default());
         // No key has more than a crowd, so there is a table.
         let table = entries.table().unwrap_or_default();
-        (Placed { spots: spots.into(), table, reach }, others)
+        (Placed { spots: spots.into(), table, reach, near, near_spots }, others)
     }
 
     /// Tells `hit` each pattern that stands in its place from one of `starts` on and ends behind `fresh`.
@@ -90,8 +180,8 @@ impl Placed {
         }
         for &start in starts {
             let Some(area) = text.get(start..).filter(|_| start + self.reach > fresh) else { continue };
-            for entry_at in self.worth_a_look(area).of() {
-                let Some((at, key)) = self.key_at(area, entry_at) else { continue };
+            for at in self.worth_a_look(area).of() {
+                let Some(key) = key_at(area, at) else { continue };
                 for entry in self.table.of(key).iter().filter(|entry| entry.key == key) {
                     if let Some(end) = literals.stands(entry.pattern, text, start + at, fresh) {
                         hit(entry.pattern as usize, end);
@@ -101,42 +191,49 @@ impl Placed {
         }
     }
 
-    /// The place of a spot in a text, and the key of what stands there; `None` behind the text's end.
-    #[inline(always)]
-    fn key_at(&self, area: &[u8], spot: usize) -> Option<(usize, u32)> {
-        let spot = self.spots.get(spot)?;
-        let at = usize::from(spot.at);
-        let (&byte, next) = (area.get(at)?, area.get(at + 1).copied().unwrap_or(0));
-        Some((at, at_spot(spot.at, key(&[byte, next]))))
-    }
-
-    /// The spots of a text where a pattern may begin. What stands there cannot be foretold, so that there is no branch by
+    /// The places of a text where a pattern may begin. What stands there cannot be foretold, so that there is no branch by
     /// it: first the bytes are asked, then the table.
     #[inline]
     fn worth_a_look(&self, area: &[u8]) -> Places {
         let (mut likely, mut worth) = (Places::default(), Places::default());
-        for (nth, spot) in self.spots.iter().enumerate() {
+        let mut from = 0;
+        if let (Some(near), Some(text)) = (&self.near, area.first_chunk()) {
+            from = self.near_spots;
+            let mut places = near.likely(text);
+            while places != 0 {
+                likely.push_if(true, places.trailing_zeros() as usize);
+                places &= places - 1;
+            }
+        }
+        for spot in self.spots.get(from..).unwrap_or_default() {
             let at = usize::from(spot.at);
             let Some(&byte) = area.get(at) else { break };
             let next = area.get(at + 1).copied().unwrap_or(0);
-            likely.push_if((spot.first & bit(byte) != 0) & (spot.second & bit(next) != 0), nth);
+            likely.push_if((spot.first & bit(byte) != 0) & (spot.second & bit(next) != 0), at);
         }
-        for nth in likely.of() {
-            let key = self.key_at(area, nth).map_or(0, |(_, key)| key);
-            worth.push_if(self.table.may_have(key), nth);
+        for at in likely.of() {
+            worth.push_if(self.table.may_have(key_at(area, at).unwrap_or(0)), at);
         }
         worth
     }
 
     /// Bytes of memory.
     pub fn memory(&self) -> usize {
-        size_of_val::<[Spot]>(&self.spots) + self.table.memory()
+        let near = self.near.as_ref().map_or(0, |_| size_of::<Near>());
+        size_of_val::<[Spot]>(&self.spots) + self.table.memory() + near
     }
 }
 
-/// Numbers of spots, collected without a branch.
+/// The key of what stands at a place of a text; `None` behind its end.
+#[inline(always)]
+fn key_at(area: &[u8], at: usize) -> Option<u32> {
+    let (&byte, next) = (area.get(at)?, area.get(at + 1).copied().unwrap_or(0));
+    Some(at_spot(at as u16, key(&[byte, next])))
+}
+
+/// Places of a text, collected without a branch.
 struct Places {
-    list: [u8; SPOTS],
+    list: [u16; SPOTS],
     count: usize,
 }
 
@@ -149,14 +246,14 @@ impl Default for Places {
 
 impl Places {
     #[inline(always)]
-    fn push_if(&mut self, wanted: bool, spot: usize) {
-        self.list.get_mut(self.count).into_iter().for_each(|slot| *slot = spot as u8);
+    fn push_if(&mut self, wanted: bool, at: usize) {
+        self.list.get_mut(self.count).into_iter().for_each(|slot| *slot = at as u16);
         self.count += usize::from(wanted);
     }
 
     #[inline(always)]
     fn of(&self) -> impl Iterator<Item = usize> {
-        self.list.iter().take(self.count).map(|&spot| usize::from(spot))
+        self.list.iter().take(self.count).map(|&at| usize::from(at))
     }
 }
 

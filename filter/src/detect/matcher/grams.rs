@@ -133,6 +133,10 @@ impl Grams {
     pub fn compare(&self, literals: &Literals, search: Searched<'_>, at: usize, hit: &mut dyn FnMut(usize, usize)) {
         let around = Around::of(search.text, at);
         for hash in [around.before(), around.behind()] {
+            // One of them as a rule; to ask again costs less than to look where its entries would be.
+            if !is_set(&self.sixes, hash) {
+                continue;
+            }
             let bounds = self.starts.get((hash >> self.shift) as usize..).and_then(<[u32]>::first_chunk::<2>);
             let entries = bounds.and_then(|&[from, to]| self.entries.get(from as usize..to as usize));
             for entry in entries.unwrap_or_default().iter().filter(|entry| entry.hash == hash) {
