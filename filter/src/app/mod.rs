@@ -38,6 +38,7 @@ pub mod imap;
 pub mod krb5;
 pub mod ldap;
 pub mod lines;
+mod list;
 pub mod mime;
 pub mod modbus;
 pub mod mqtt;
@@ -64,6 +65,7 @@ pub mod websocket;
 
 pub use core::{App, Chunk, Found, Identity, Outcome};
 use file::{Content, Files};
+pub use list::List;
 
 /// Bytes of one direction that a parser is given.
 #[derive(Clone, Copy, Debug)]
@@ -250,98 +252,11 @@ pub struct Mark {
     pub told: usize,
 }
 
-/// Live transactions of one flow.
-#[derive(Debug)]
-pub struct List<T> {
-    items: std::collections::VecDeque<(Mark, T)>,
-    next: u64,
-}
-
-impl<T> Default for List<T> {
-    fn default() -> List<T> {
-        List { items: std::collections::VecDeque::new(), next: 0 }
-    }
-}
-
-impl<T> List<T> {
-    /// Adds one. The caller keeps to [`Settings::transactions`].
-    pub fn push(&mut self, transaction: T) {
-        let mark = Mark { number: self.next, ..Mark::default() };
-        self.next += 1;
-        if self.items.is_empty() {
-            // Most flows have one at a time, and there may be many flows.
-            self.items.reserve_exact(1);
-        }
-        self.items.push_back((mark, transaction));
-    }
-
-    /// Live ones.
-    pub fn count(&self) -> usize {
-        self.items.len()
-    }
-
-    /// All, oldest first, for the parser.
-    pub fn iter_mut(&mut self) -> impl DoubleEndedIterator<Item = &mut T> {
-        self.items.iter_mut().map(|(_, transaction)| transaction)
-    }
-
-    /// The newest.
-    pub fn last_mut(&mut self) -> Option<&mut T> {
-        self.items.back_mut().map(|(_, transaction)| transaction)
-    }
-
-    /// The one of this number, where it is alive.
-    pub fn numbered_mut(&mut self, number: u64) -> Option<(&mut Mark, &mut T)> {
-        let at = self.items.binary_search_by_key(&number, |(mark, _)| mark.number).ok()?;
-        self.items.get_mut(at).map(|(mark, transaction)| (mark, transaction))
-    }
-
-    /// Number of the next one.
-    pub fn next_number(&self) -> u64 {
-        self.next
-    }
-
-    /// Notes an anomaly of the newest transaction; `false` where there is none.
-    pub fn anomaly(&mut self, anomaly: Anomaly) -> bool {
-        let Some((mark, _)) = self.items.back_mut() else { return false };
-        mark.note(anomaly);
-        true
-    }
-
-    /// All with their marks, oldest first.
-    pub fn marked_mut(&mut self) -> impl DoubleEndedIterator<Item = (&mut Mark, &mut T)> {
-        self.items.iter_mut().map(|(mark, transaction)| (mark, transaction))
-    }
-}
-
 impl Mark {
     /// Notes an anomaly, once.
     pub fn note(&mut self, anomaly: Anomaly) {
         if self.anomalies.len() < 64 && !self.anomalies.contains(&anomaly) {
             self.anomalies.push(anomaly);
-        }
-    }
-}
-
-impl<T: Transaction> Transactions for List<T> {
-    fn len(&self) -> usize {
-        self.items.len()
-    }
-
-    fn get(&self, nth: usize) -> Option<(&Mark, &dyn Transaction)> {
-        self.items.get(nth).map(|(mark, transaction)| (mark, transaction as &dyn Transaction))
-    }
-
-    fn get_mut(&mut self, nth: usize) -> Option<(&mut Mark, &mut dyn Transaction)> {
-        self.items.get_mut(nth).map(|(mark, transaction)| (mark, transaction as &mut dyn Transaction))
-    }
-
-    fn remove(&mut self, nth: usize) {
-        if self.items.len() > 1 {
-            self.items.remove(nth);
-        } else if nth == 0 {
-            // The room serves the next flow's, which is read while it is near.
-            self.items = std::collections::VecDeque::new();
         }
     }
 }

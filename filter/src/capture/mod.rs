@@ -362,8 +362,15 @@ impl Core {
             self.findings = Findings::default();
             return;
         }
-        let Some(mut inspection) = flow.inspection.take() else { return };
         let &Show { way, packet, stream, established, end } = show;
+        let alone = packet && stream.is_none() && !end;
+        let seen = flow.inspection.as_ref().filter(|_| alone);
+        if seen.is_some_and(|seen| seen.passes_bare(view, (way, established), &self.shared)) {
+            self.teller.of_packet(Some(flow));
+            self.findings = Findings::default();
+            return;
+        }
+        let Some(mut inspection) = flow.inspection.take() else { return };
         if stream.is_some_and(|bytes| bytes.at == 0 && bytes.fresh == 0) {
             // What announces a flow may be acknowledged, and read, only after the flow began.
             if let Some(expectation) = self.announced.take(&flow.tuple, view.time) {

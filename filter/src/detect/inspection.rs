@@ -4,6 +4,7 @@
 //! judged, then those on transactions; what matched is decided on and told; transactions that are finished are logged
 //! and forgotten.
 
+mod bare;
 mod replace;
 mod store;
 mod tell;
@@ -426,6 +427,7 @@ impl Inspection {
         // What was acknowledged is judged with the next packet that goes its way, as a passive observer sees it.
         if step.packet || step.end {
             transactions(&mut self.app, &mut judge, step, &side.payload_hits);
+            side.judged = Some((self.app.revision(), side.payload_hits.len()));
         }
         findings.undecided = judge.undecided;
         shared.overflows += judge.overflows;

@@ -51,6 +51,11 @@ pub struct Side {
     pub wants_packets: bool,
     /// Payloads are encrypted, and only rules that ask nothing of them are judged.
     pub sealed: bool,
+    /// A rule may take packets without payload.
+    pub asks_bare: bool,
+    /// What the application layer had read, and how many rules' payloads had matched, when transactions were judged last
+    /// with a packet.
+    pub judged: Option<(u64, usize)>,
     /// Rules on addresses alone were asked.
     pub ends_done: bool,
     pub lookback: usize,
@@ -108,8 +113,10 @@ impl Side {
         self.selection = program.groups.join(self.ports, app);
         self.sealed = *spoken == Spoken::Sealed;
         (self.wants_stream, self.wants_packets, self.lookback) = (false, false, 0);
+        let concerns = |&number: &u32| program.rule(number).is_some_and(|rule| rule.takes_ends(tuple));
+        let mut unsearched = program.groups.of(self.selection).flat_map(|group| &group.of_packet(0).always);
+        self.asks_bare = unsearched.any(concerns);
         if self.sealed {
-            let concerns = |&number: &u32| program.rule(number).is_some_and(|rule| rule.takes_ends(tuple));
             self.wants_packets = program.groups.of(self.selection).any(|group| group.plain.iter().any(concerns));
             return;
         }

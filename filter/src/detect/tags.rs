@@ -52,6 +52,11 @@ pub struct HostTags {
 }
 
 impl HostTags {
+    /// No host is tagged.
+    pub fn is_empty(&self) -> bool {
+        self.hosts.is_empty()
+    }
+
     /// A rule with this tag matched a packet with this tuple.
     pub fn set(&mut self, tag: &Tag, packet: &Tuple, now: Instant, session: &mut Option<Tagged>) {
         let host = match tag.of {
@@ -76,7 +81,7 @@ impl HostTags {
                 None => *session = None,
             }
         }
-        if self.hosts.is_empty() {
+        if self.is_empty() {
             return tells;
         }
         for host in [packet.source, packet.destination] {

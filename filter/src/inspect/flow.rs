@@ -360,11 +360,11 @@ impl FlowInspect {
         let start = side.stream.start();
         let end = self.wants_stream && side.stream.ends_with(packet);
         let grown_from = grown.map(|(from, _)| from).or_else(|| end.then(|| side.stream.next()));
-        let stream = grown_from.map(|from| {
-            let (text, at) = side.stream.bytes(from.saturating_sub(lookback));
-            let fresh = usize::try_from(from.saturating_sub(at)).unwrap_or(usize::MAX).min(text.len());
-            StreamBytes { text, at: at.saturating_sub(start), fresh, gap: 0, end, look: Look::Now }
-        });
+        let stream = grown_from.map(|from| bytes_from(side, (from, lookback), end));
+        let alone = stream.is_none() && !self.is_watched();
+        if alone && self.inspection.passes_bare(&view, (way, seen.established), &memory.shared) {
+            return;
+        }
         let stream_bytes = [0, 1].map(|side: usize| self.sides.get(side).map_or(0, |side| side.stream.length()));
         let facts = FlowFacts { stream_bytes, ..seen.flow };
         let (tells, store, mut found) = (memory.tells, memory.store(), detect::Findings::default());
@@ -451,6 +451,13 @@ pub(super) fn conclude(found: &detect::Findings, findings: &mut Findings) {
     if !findings.matched.iter().any(|told| Arc::ptr_eq(told, rule)) {
         findings.matched.insert(0, Arc::clone(rule));
     }
+}
+
+/// What became readable at a place, with so many bytes before it.
+fn bytes_from(side: &Side, (from, lookback): (u64, u64), end: bool) -> StreamBytes<'_> {
+    let (text, at) = side.stream.bytes(from.saturating_sub(lookback));
+    let fresh = usize::try_from(from.saturating_sub(at)).unwrap_or(usize::MAX).min(text.len());
+    StreamBytes { text, at: at.saturating_sub(side.stream.start()), fresh, gap: 0, end, look: Look::Now }
 }
 
 /// The packet as detection sees it.

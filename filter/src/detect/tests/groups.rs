@@ -78,3 +78,36 @@ fn a_short_content_in_its_place_is_found_there_only() {
     assert_eq!(flow.say(CLIENT, b"abcd\0"), []);
     assert_eq!(flow.say(CLIENT, b"abcd\0\x01"), [1]);
 }
+
+#[test]
+fn rules_on_a_port_of_the_client_are_found_in_answers_to_it() {
+    let program = program(
+        "alert udp any any -> any 40000 (content:\"needle\"; sid:1;)\n\
+         alert udp any any -> any 40001 (content:\"needle\"; sid:2;)\n\
+         alert udp any 40000 -> any any (content:\"needle\"; sid:3;)",
+    );
+    let mut flow = Conversation::new(&program, 17, 9999);
+    assert_eq!(flow.say(CLIENT, b"a needle"), [3]);
+    assert_eq!(flow.say(SERVER, b"a needle"), [1]);
+    let mut known = Conversation::new(&program, 17, 40001);
+    assert_eq!(known.say(CLIENT, b"a needle"), [2, 3]);
+}
+
+#[test]
+fn a_rule_on_long_packets_is_found_by_the_content_that_has_a_place() {
+    let program = program(
+        "alert udp any any -> any any (content:\"|16 e5|\"; depth:2; content:\"unmistakable\"; sid:1;)\n\
+         alert udp any any -> any any (content:\"|16 e5|\"; offset:70; depth:8; content:\"unmistakable\"; sid:2;)",
+    );
+    let mut flow = Conversation::new(&program, 17, 9999);
+    let with = |at: usize, text: &[u8]| {
+        let mut payload = vec![b'.'; 1400];
+        payload[at..at + 2].copy_from_slice(b"\x16\xe5");
+        payload[1380..1380 + text.len()].copy_from_slice(text);
+        payload
+    };
+    assert_eq!(flow.say(CLIENT, &with(0, b"unmistakable")), [1]);
+    assert_eq!(flow.say(CLIENT, &with(76, b"unmistakable")), [2]);
+    assert_eq!(flow.say(CLIENT, &with(77, b"unmistakable")), []);
+    assert_eq!(flow.say(CLIENT, &with(0, b"unmistakeable")), []);
+}

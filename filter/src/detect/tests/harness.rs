@@ -73,6 +73,12 @@ impl Conversation {
         self.step(way, payload, stream)
     }
 
+    /// A packet of TCP without payload would bring nothing.
+    pub fn passes_bare(&self, way: Direction) -> bool {
+        let view = View { tcp: Some(crate::decode::Tcp::default()), ..View::default() };
+        self.inspection.passes_bare(&view, (way, true), &self.shared)
+    }
+
     pub fn step(&mut self, way: Direction, payload: &[u8], stream: Option<StreamBytes<'_>>) -> Vec<u32> {
         let mut tuple = self.tuple;
         if way == SERVER {

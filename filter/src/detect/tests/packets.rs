@@ -93,3 +93,30 @@ fn thresholds_are_kept() {
         .collect();
     assert_eq!(told, [1, 0, 0, 0, 0, 0, 1, 0]);
 }
+
+#[test]
+fn packets_without_payload_are_passed_over_once_all_was_judged() {
+    let needle = "alert tcp any any -> any any (content:\"needle\"; sid:1;)";
+    let mut flow = Conversation::new(&program(needle), 6, 80);
+    assert!(!flow.passes_bare(CLIENT), "rules on addresses are asked with the first packet");
+    flow.say(CLIENT, b"");
+    assert!(flow.passes_bare(CLIENT) && !flow.passes_bare(SERVER));
+    flow.say(CLIENT, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert!(flow.passes_bare(CLIENT));
+    flow.say(SERVER, b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nneed");
+    assert!(!flow.passes_bare(CLIENT), "the answer may complete what rules ask of the request");
+    flow.say(CLIENT, b"");
+    assert!(flow.passes_bare(CLIENT) && flow.passes_bare(SERVER));
+}
+
+#[test]
+fn packets_without_payload_are_judged_where_a_rule_may_take_them() {
+    let sized = |port: u16| format!("alert tcp any any -> any {port} (dsize:0; sid:1;)");
+    let mut flow = Conversation::new(&program(&sized(80)), 6, 80);
+    assert_eq!(flow.say(CLIENT, b""), [1]);
+    assert!(!flow.passes_bare(CLIENT));
+    assert_eq!(flow.say(CLIENT, b""), [1]);
+    let mut other = Conversation::new(&program(&sized(81)), 6, 80);
+    assert_eq!(other.say(CLIENT, b""), []);
+    assert!(other.passes_bare(CLIENT));
+}
