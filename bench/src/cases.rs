@@ -13,6 +13,7 @@ use crate::lists::{self, Asked};
 use crate::measure::{Figure, Rounds, timed};
 use crate::opening;
 use crate::routing::{self, Edge};
+use crate::traffic::Between::{self, Many, Two};
 use crate::traffic::Flows;
 
 /// Runs the case with the name `wanted`, or every case whose name contains it, and hands its figure on.
@@ -27,23 +28,30 @@ pub fn run(rounds: &Rounds, wanted: &str, mut each: impl FnMut(Figure)) -> Resul
         ("parse IPv4 UDP", |r, n| parse(r, n, &udp(Ends::ipv4(1, 2), (1, 2), &[0; 18]))),
         ("parse IPv6 UDP tagged", |r, n| parse(r, n, &tagged(&udp(Ends::ipv6(1, 2), (1, 2), &[0; 18]), 7, 0))),
         ("bridge without IP", |r, n| bridge(r, n)),
-        ("forward 1 flow", |r, n| forward(r, n, 1, &few_rules())),
-        ("forward 1k flows", |r, n| forward(r, n, 1_000, &few_rules())),
-        ("forward 10k flows", |r, n| forward(r, n, 10_000, &few_rules())),
-        ("forward 100k flows", |r, n| forward(r, n, 100_000, &few_rules())),
-        ("forward 1M flows", |r, n| forward(r, n, 1_000_000, &few_rules())),
-        ("forward 10k flows, 10k rules", |r, n| forward(r, n, 10_000, &many_rules(10_000))),
+        ("forward 1 flow", |r, n| forward(r, n, 1, (Many, &few_rules()))),
+        ("forward 1k flows", |r, n| forward(r, n, 1_000, (Many, &few_rules()))),
+        ("forward 10k flows", |r, n| forward(r, n, 10_000, (Many, &few_rules()))),
+        ("forward 100k flows", |r, n| forward(r, n, 100_000, (Many, &few_rules()))),
+        ("forward 1M flows", |r, n| forward(r, n, 1_000_000, (Many, &few_rules()))),
+        ("forward 10k flows of two hosts", |r, n| forward(r, n, 10_000, (Two, &few_rules()))),
+        ("forward 100k flows of two hosts", |r, n| forward(r, n, 100_000, (Two, &few_rules()))),
+        ("forward 1M flows of two hosts", |r, n| forward(r, n, 1_000_000, (Two, &few_rules()))),
+        ("forward 10k flows, 10k rules", |r, n| forward(r, n, 10_000, (Many, &many_rules(10_000)))),
         ("open flows", |r, n| opening::open(r, n, opening::ROOMY, &few_rules())),
         ("open flows, 10k rules", |r, n| opening::open(r, n, opening::ROOMY, &many_rules(10_000))),
         ("open flows in a full table", |r, n| opening::open(r, n, opening::CROWDED, &few_rules())),
-        ("route 1 flow", |r, n| routing::forward(r, n, 1, Edge::Plain)),
-        ("route 10k flows", |r, n| routing::forward(r, n, 10_000, Edge::Plain)),
-        ("route 100k flows", |r, n| routing::forward(r, n, 100_000, Edge::Plain)),
-        ("route 1M flows", |r, n| routing::forward(r, n, 1_000_000, Edge::Plain)),
-        ("NAT 1 flow", |r, n| routing::forward(r, n, 1, Edge::Masquerade)),
-        ("NAT 10k flows", |r, n| routing::forward(r, n, 10_000, Edge::Masquerade)),
-        ("NAT 100k flows", |r, n| routing::forward(r, n, 100_000, Edge::Masquerade)),
-        ("NAT 1M flows", |r, n| routing::forward(r, n, 1_000_000, Edge::Masquerade)),
+        ("open flows in a full table of 1M", |r, n| opening::open(r, n, opening::VAST, &few_rules())),
+        ("route 1 flow", |r, n| routing::forward(r, n, 1, (Many, Edge::Plain))),
+        ("route 10k flows", |r, n| routing::forward(r, n, 10_000, (Many, Edge::Plain))),
+        ("route 100k flows", |r, n| routing::forward(r, n, 100_000, (Many, Edge::Plain))),
+        ("route 1M flows", |r, n| routing::forward(r, n, 1_000_000, (Many, Edge::Plain))),
+        ("NAT 1 flow", |r, n| routing::forward(r, n, 1, (Many, Edge::Masquerade))),
+        ("NAT 10k flows", |r, n| routing::forward(r, n, 10_000, (Many, Edge::Masquerade))),
+        ("NAT 100k flows", |r, n| routing::forward(r, n, 100_000, (Many, Edge::Masquerade))),
+        ("NAT 1M flows", |r, n| routing::forward(r, n, 1_000_000, (Many, Edge::Masquerade))),
+        ("NAT 10k flows of two hosts", |r, n| routing::forward(r, n, 10_000, (Two, Edge::Masquerade))),
+        ("NAT 100k flows of two hosts", |r, n| routing::forward(r, n, 100_000, (Two, Edge::Masquerade))),
+        ("NAT 1M flows of two hosts", |r, n| routing::forward(r, n, 1_000_000, (Two, Edge::Masquerade))),
         ("NAT open flows", |r, n| routing::open(r, n)),
         ("change a route of 1M, 100k bindings", |r, n| routing::change_route(r, n, 1_000_000, 100_000)),
         ("drop by policy", |r, n| refuse(r, n)),
@@ -127,8 +135,8 @@ fn bridge(rounds: &Rounds, name: &str) -> Result<Figure, String> {
     Ok(figure)
 }
 
-fn forward(rounds: &Rounds, name: &str, count: u32, policy: &Spec) -> Result<Figure, String> {
-    let (mut bench, mut flows) = (Bench::new(2, policy)?, Flows::new(count));
+fn forward(rounds: &Rounds, name: &str, count: u32, (between, policy): (Between, &Spec)) -> Result<Figure, String> {
+    let (mut bench, mut flows) = (Bench::new(2, policy)?, Flows::new(count, between));
     bench.open(&flows);
     let mut way = 0;
     let figure = rounds.measure(name, || {
@@ -148,7 +156,7 @@ fn forward(rounds: &Rounds, name: &str, count: u32, policy: &Spec) -> Result<Fig
 fn refuse(rounds: &Rounds, name: &str) -> Result<Figure, String> {
     let mut policy = few_rules();
     policy.rules.clear();
-    let (mut bench, mut flows) = (Bench::new(2, &policy)?, Flows::new(100_000));
+    let (mut bench, mut flows) = (Bench::new(2, &policy)?, Flows::new(100_000, Between::Many));
     bench.open(&flows);
     let figure = rounds.measure(name, || {
         for _ in 0..BURST {

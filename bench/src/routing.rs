@@ -13,10 +13,8 @@ use weir_wire::{Epoch, Instant, InterfaceId, MacAddr, Offload, Packet, Pool, Por
 use crate::fabric::BURST;
 use crate::measure::{Figure, Rounds, Step as Cost, timed};
 use crate::opening::Openings;
-use crate::traffic::{FRAME, shuffled};
+use crate::traffic::{Between, FRAME, HOSTS};
 
-/// Hosts on each side; flows share them.
-const HOSTS: u32 = 64;
 const ZONE: SwitchId = SwitchId(SwitchId::FIRST_ZONE);
 
 /// What the router does with what leaves it.
@@ -132,15 +130,19 @@ impl Bench {
     }
 
     /// Opens a flow both ways; returns its frames, there and back.
-    fn open(&mut self, flow: u32) -> Result<[Vec<u8>; 2], String> {
-        let host = (flow % HOSTS) as u8 + 1;
+    fn open(&mut self, flow: u32, between: Between) -> Result<[Vec<u8>; 2], String> {
+        let host = between.host(flow) + 1;
+        let ports = match between {
+            Between::Many => (1024 + (flow / HOSTS) as u16, 53),
+            Between::Two => (1024 + (flow % 60_000) as u16, 5000 + (flow / 60_000) as u16),
+        };
         let ends = Ends {
             source_mac: mac(1, host),
             destination_mac: mac(1, 254),
             source: address(1, host).into(),
             destination: address(2, host).into(),
         };
-        let out = udp(ends, (1024 + (flow / HOSTS) as u16, 53), &[0xa5; 18]);
+        let out = udp(ends, ports, &[0xa5; 18]);
         let [_, Some(left)] = self.send(&out, 1) else { return Err(format!("flow {flow} did not pass")) };
         let left = weir_wire::build::packet(&left, PortId(2), &mut self.pool).ok_or("what left cannot be read")?;
         let (Some((source, destination)), Some((from, to))) = (left.addresses(), left.ports()) else {
@@ -161,14 +163,14 @@ impl Bench {
 ///
 /// # Errors
 /// Where a packet did not arrive, or not under the name that it should have.
-pub fn forward(rounds: &Rounds, name: &str, count: u32, edge: Edge) -> Result<Figure, String> {
+pub fn forward(rounds: &Rounds, name: &str, count: u32, (between, edge): (Between, Edge)) -> Result<Figure, String> {
     let mut bench = Bench::new(edge)?;
     let mut frames = Vec::with_capacity(count as usize * 2 * FRAME);
     for flow in 0..count {
-        let opened = bench.open(flow).map_err(|error| format!("\"{name}\": {error}"))?;
+        let opened = bench.open(flow, between).map_err(|error| format!("\"{name}\": {error}"))?;
         opened.iter().for_each(|frame| frames.extend_from_slice(frame));
     }
-    let order = shuffled(count);
+    let order = between.order(count);
     let frame = |flow: u32, way: usize| {
         let at = (flow as usize * 2 + way) * FRAME;
         frames.get(at..at + FRAME).unwrap_or(&[])
@@ -232,7 +234,7 @@ pub fn open(rounds: &Rounds, name: &str) -> Result<Figure, String> {
 pub fn change_route(rounds: &Rounds, name: &str, routes: u32, bindings: u32) -> Result<Figure, String> {
     let mut bench = Bench::new(Edge::Masquerade)?;
     for flow in 0..bindings {
-        bench.open(flow).map_err(|error| format!("\"{name}\": {error}"))?;
+        bench.open(flow, Between::Many).map_err(|error| format!("\"{name}\": {error}"))?;
     }
     let target = |last: u8| {
         let way = NextHop { interface: InterfaceId(1), gateway: Some(address(2, last).into()) };

@@ -8,7 +8,34 @@ use weir_wire::build::frames::{Ends, udp};
 /// Bytes of each frame: the shortest that Ethernet carries, without its checksum.
 pub const FRAME: usize = 60;
 /// Hosts on each side; flows share them.
-const HOSTS: u32 = 64;
+pub(crate) const HOSTS: u32 = 64;
+
+/// Between whom flows are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Between {
+    /// 64 hosts on each side, flows in an order drawn at random.
+    Many,
+    /// One on each side, flows in turn, as those of the guests of `bench/run`.
+    Two,
+}
+
+impl Between {
+    /// The number of a flow's host on either side.
+    pub(crate) fn host(self, flow: u32) -> u8 {
+        match self {
+            Between::Many => (flow % HOSTS) as u8,
+            Between::Two => 0,
+        }
+    }
+
+    /// The flows in the order in which they have packets.
+    pub(crate) fn order(self, count: u32) -> Vec<u32> {
+        match self {
+            Between::Many => shuffled(count),
+            Between::Two => (0..count).collect(),
+        }
+    }
+}
 
 /// UDP frames of flows between hosts on port 1 and hosts on port 2, one there and one back for each flow.
 pub struct Flows {
@@ -19,15 +46,15 @@ pub struct Flows {
 
 impl Flows {
     /// `count` flows.
-    pub fn new(count: u32) -> Flows {
+    pub fn new(count: u32, between: Between) -> Flows {
         let mut bytes = Vec::with_capacity(count as usize * 2 * FRAME);
         for flow in 0..count {
-            let ends = ends(flow);
+            let ends = ends(flow, between);
             let ports = (1024 + (flow >> 12) as u16, 1024 + (flow & 0xfff) as u16);
             bytes.extend(udp(ends, ports, &[0xa5; 18]));
             bytes.extend(udp(ends.reversed(), (ports.1, ports.0), &[0xa5; 18]));
         }
-        Flows { bytes, order: shuffled(count), next: 0 }
+        Flows { bytes, order: between.order(count), next: 0 }
     }
 
     /// Flows there are.
@@ -48,9 +75,9 @@ impl Flows {
     }
 }
 
-fn ends(flow: u32) -> Ends {
-    let [_, a, b, c] = flow.to_be_bytes();
-    let host = (flow % HOSTS) as u8;
+fn ends(flow: u32, between: Between) -> Ends {
+    let [_, a, b, c] = if between == Between::Two { [0; 4] } else { flow.to_be_bytes() };
+    let host = between.host(flow);
     Ends {
         source_mac: MacAddr([2, 0, 0, 0, 1, host]),
         destination_mac: MacAddr([2, 0, 0, 0, 2, host]),
@@ -60,7 +87,7 @@ fn ends(flow: u32) -> Ends {
 }
 
 /// 0 to `count`, in an order drawn from a fixed seed (Fisher and Yates; SplitMix64).
-pub(crate) fn shuffled(count: u32) -> Vec<u32> {
+fn shuffled(count: u32) -> Vec<u32> {
     let mut order: Vec<u32> = (0..count).collect();
     let mut state = 1u64;
     for last in (1..order.len()).rev() {
