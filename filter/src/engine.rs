@@ -39,7 +39,7 @@ use crate::reject::Replies;
 use away::Away;
 pub use away::{FlowPlace, Offer};
 use budget::Budget;
-pub use carry::{Carried, FlowName, Leaves};
+pub use carry::{Begun, Carried, FlowName, Leaves};
 use decided::Decided;
 use end::Sweep;
 use exits::Exits;

@@ -27,8 +27,8 @@ pub mod suspects;
 mod testing;
 
 pub use engine::{
-    Carried, Cleared, Engine, Entered, FlowName, FlowPlace, Inspected, Leaves, Limits, Offer, Released, Ticket, Wait,
-    Why,
+    Begun, Carried, Cleared, Engine, Entered, FlowName, FlowPlace, Inspected, Leaves, Limits, Offer, Released, Ticket,
+    Wait, Why,
 };
 pub use event::{Event, Events};
 pub use flow::Memo;

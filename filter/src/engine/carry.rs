@@ -39,9 +39,16 @@ pub enum Carried {
     On,
     /// Its flow is not known: it may begin it.
     First,
+    /// It is the first that the flow's responder sends, and would have its leave otherwise: [`Engine::carry_answer`] gives
+    /// it.
+    Answer,
     /// Nothing is said about it: it takes the long way.
     Unsettled,
 }
+
+/// A flow that has just begun.
+#[derive(Clone, Copy, Debug)]
+pub struct Begun(u32);
 
 /// The guard's leave for packets that follow each other, from [`Engine::carry`]; one for each.
 #[derive(Debug, Default)]
@@ -165,14 +172,17 @@ impl Engine {
         let flow = self.table.at_mut(slot);
         let direction = flow.direction(name.is_from_low());
         let asked = pair(direction, packet.port, to);
-        // The first packet of the responder changes the flow's standing.
-        let heard = flow.answered || direction == Direction::Original;
-        if !flow.settled.has(direction) || flow.epoch != epoch || flow.ports != asked || !heard {
+        if !flow.settled.has(direction) || flow.epoch != epoch || flow.ports != asked {
             return Carried::Unsettled;
         }
         let way = direction as usize & 1;
         if !agrees(&mut flow.memos[way]) {
             return Carried::Unsettled;
+        }
+        // The first packet of the responder changes the flow's standing.
+        if !flow.answered && direction == Direction::Reply {
+            let is_plain = !flow.key.is_tcp() && flow.inspect.is_none();
+            return if is_plain { Carried::Answer } else { Carried::Unsettled };
         }
         if packet.headers.protocol == PROTOCOL_TCP {
             let moved = Segment::of_settled(packet).is_some_and(|segment| flow.tcp.carry(direction, &segment));
@@ -185,6 +195,26 @@ impl Engine {
         flow.bytes[way] += packet.len() as u64;
         leaves.0 += 1;
         Carried::On
+    }
+
+    /// Stops 4 and 6 for a packet of which [`Engine::carry`] has just said that it is its flow's first answer: adds its leave.
+    pub fn carry_answer(&mut self, now: Instant, packet: &Packet, name: &FlowName, leaves: &mut Leaves) -> bool {
+        let found = self.table.find_at(&name.key, name.hint);
+        let Some(slot) = found.or_else(|| self.table.find(&name.key, name.hash)) else { return false };
+        let flow = self.table.at_mut(slot);
+        let direction = flow.direction(name.is_from_low());
+        flow.last = now;
+        flow.packets[direction as usize & 1] += 1;
+        flow.bytes[direction as usize & 1] += packet.len() as u64;
+        self.moved_on(now, slot, direction);
+        leaves.0 += 1;
+        true
+    }
+
+    /// What the caller remembers of a flow that has just begun, of the way that it began.
+    #[inline]
+    pub fn memo_of(&mut self, Begun(slot): Begun) -> &mut Memo {
+        &mut self.table.at_mut(slot).memos[Direction::Original as usize & 1]
     }
 
     /// Stops 4 and 6 for packets that follow one which [`Engine::carry`] has just given its leave: of its flow, which is looked
@@ -244,14 +274,14 @@ impl Engine {
         to: PortId,
         pool: &mut Pool,
         leaves: &mut Leaves,
-    ) -> Result<(), Why> {
+    ) -> Result<Begun, Why> {
         self.started.get_or_insert(now);
         self.mark = None;
         let mut p = Passing { now, packet, switch, exits: Exits::One(to), pool };
         match self.open(&mut p, name.key, name.is_from_low(), None) {
-            Ok(()) => {
+            Ok(slot) => {
                 leaves.0 += 1;
-                Ok(())
+                Ok(Begun(slot))
             }
             Err(refusal) => {
                 self.tell_refusal(&p, &refusal);

@@ -10,6 +10,7 @@ use super::pass::{Passing, Refusal};
 use super::policy::ports_after;
 use super::quota::{Opening, is_half_open};
 use super::{Engine, Exits};
+use crate::event::Tuple;
 use crate::flow::key::Key;
 use crate::flow::tcp::{Phase, Segment, Tcp};
 use crate::flow::{Flow, UNKNOWN_PORT, Ways, idle};
@@ -54,10 +55,11 @@ impl Engine {
         let Flow { key, initiator_is_low, .. } = *self.table.at(slot);
         let from_low = initiator_is_low == (direction == Original);
         self.end(slot, "closed");
-        self.open(p, key, from_low, accepts)
+        self.open(p, key, from_low, accepts).map(drop)
     }
 
-    /// A packet of no known flow. `accepts`: a connection whose SYN went before and is accepted by this packet.
+    /// A packet of no known flow. `accepts`: a connection whose SYN went before and is accepted by this packet. Returns the
+    /// place of the flow that it has opened.
     #[inline(never)]
     pub(super) fn open(
         &mut self,
@@ -65,7 +67,7 @@ impl Engine {
         key: Key,
         from_low: bool,
         accepts: Option<Tcp>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<u32, Refusal> {
         let proxied = accepts.is_none() && self.policy.accounts().has_proxies();
         if proxied && self.takes_cookie(p, &key, from_low)? {
             return Err(DropReason::SynProxied.into());
@@ -85,17 +87,17 @@ impl Engine {
     pub(super) fn open_for_client(&mut self, p: &mut Passing<'_, '_>, key: Key, from_low: bool) -> Result<(), Refusal> {
         let start = self.start(p.now, p.packet, &key, None)?;
         let admitted = self.admitted(p, &key, from_low, &start)?;
-        self.begin(p, (&key, from_low), &start, admitted)
+        self.begin(p, (&key, from_low), &start, admitted).map(drop)
     }
 
-    /// A flow that may be begins.
+    /// A flow that may be begins; returns its place.
     fn begin(
         &mut self,
         p: &mut Passing<'_, '_>,
         (key, from_low): (&Key, bool),
         start: &Start,
         Admitted { decision, way }: Admitted,
-    ) -> Result<(), Refusal> {
+    ) -> Result<u32, Refusal> {
         let midstream = start.midstream;
         let picked_up = match Segment::of(p.packet).filter(|_| midstream) {
             Some(segment) => Some(Tcp::pick_up(way, &segment)?),
@@ -114,7 +116,9 @@ impl Engine {
         let ports = ports_after([UNKNOWN_PORT; 2], way, owner, &p.exits);
         let (now, epoch, length) = (p.now, self.policy.epoch(), p.packet.len() as u64);
         let idle = idle(key, phase, false, &self.policy.settings().timeouts);
-        let slot = self.admit(now, (owner, self.table.hash(key), idle), |flow| {
+        let hash = if p.packet.hash == 0 { self.table.hash(key) } else { p.packet.hash };
+        debug_assert_eq!(hash, self.table.hash(key), "the packet is of this flow");
+        let slot = self.admit(now, (owner, hash, idle), |flow| {
             flow.key = *key;
             flow.decision = decision;
             if let Some(tcp) = tcp {
@@ -136,7 +140,10 @@ impl Engine {
             let number = self.table.at(slot).number;
             self.teller.allow(now, p.packet, (p.switch, number), p.exits.sole(), decision.rule);
         }
-        if is_plain { Ok(()) } else { self.look_at_first(p, slot, (decision, way), midstream) }
+        if !is_plain {
+            self.look_at_first(p, slot, (decision, way), midstream)?;
+        }
+        Ok(slot)
     }
 
     /// The first packet of a flow that was added: what looks into it, and what it does to its flow.
@@ -177,10 +184,11 @@ impl Engine {
             && !self.policy.hands_on()
         {
             let decision = self.word(p, (key, from_low), *to);
-            if !decision.refuses() {
-                self.count(p.now, decision.rule);
-                return Ok(Admitted { decision, way: Original });
+            if decision.refuses() {
+                return Err(self.refused(p, decision, Some(key.tuple(from_low))));
             }
+            self.count(p.now, decision.rule);
+            return Ok(Admitted { decision, way: Original });
         }
         self.admitted_by_any_way(p, key, from_low, start)
     }
@@ -230,18 +238,21 @@ impl Engine {
         if let (Some(candidate), Some(&way)) = (candidate, start.ways.first()) {
             self.note_shadow(p, (&of(way), way), (decision, candidate), 1);
         }
+        let opens = start.ways.first().filter(|_| !start.midstream);
+        Err(self.refused(p, decision, opens.map(|&way| key.tuple(from_low == (way == Original)))))
+    }
+
+    /// A first packet may not leave; `opens` is what it was to open, where its start was seen.
+    fn refused(&mut self, p: &mut Passing<'_, '_>, decision: Decision, opens: Option<Tuple>) -> Refusal {
         self.count_packet(p.now, decision.rule, p.packet.len());
         if decision.action == Action::Reject {
             self.replies.refuse(p.now, p.packet, p.pool);
         }
-        if let Some(&way) = start.ways.first().filter(|_| !start.midstream) {
-            let subject = of(way);
-            if let Some(tuple) = subject.tuple {
-                let who = Who { switch: p.switch, port: p.packet.port, address: tuple.source };
-                self.came_to_nothing(p.now, who, &tuple);
-            }
+        if let Some(tuple) = opens {
+            let who = Who { switch: p.switch, port: p.packet.port, address: tuple.source };
+            self.came_to_nothing(p.now, who, &tuple);
         }
-        Err(Refusal { why: decision.why(), slot: None, wait: None })
+        Refusal { why: decision.why(), slot: None, wait: None }
     }
 
     /// The candidate's word on a first packet, by the same ways as the policy's.

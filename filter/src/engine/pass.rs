@@ -144,7 +144,7 @@ impl Engine {
         match self.look_up(&key, p.packet.hash, from_low) {
             Place::Known { slot, direction, .. } => self.known(p, slot, direction),
             _ if !opens => Err(DropReason::IcmpUnrelated.into()),
-            _ => self.open(p, key, from_low, None),
+            _ => self.open(p, key, from_low, None).map(drop),
         }
     }
 
@@ -262,23 +262,29 @@ impl Engine {
                 self.close_inspection(p.now, slot);
             }
         }
+        self.moved_on(p.now, slot, direction);
+    }
+
+    /// What becomes of a flow that a packet has gone through this way.
+    #[inline]
+    pub(super) fn moved_on(&mut self, now: Instant, slot: u32, direction: Direction) {
         let flow = self.table.at_mut(slot);
         let first_answer = direction == Direction::Reply && !flow.answered;
         flow.answered |= first_answer;
         if first_answer && !flow.half_open {
-            self.suspect_heard(p.now, slot);
+            self.suspect_heard(now, slot);
         }
         let flow = self.table.at_mut(slot);
         if flow.half_open && flow.tcp.phase() != Phase::Handshake {
             self.half_closed(slot);
-            self.suspect_heard(p.now, slot);
+            self.suspect_heard(now, slot);
         }
         let flow = self.table.at_mut(slot);
         let standing = flow.due_standing();
         if standing != flow.standing {
-            let due = p.now.after(flow.idle(&self.policy.settings().timeouts));
+            let due = now.after(flow.idle(&self.policy.settings().timeouts));
             self.table.set_standing(slot, standing);
-            self.table.hasten(p.now, slot, due);
+            self.table.hasten(now, slot, due);
         }
         let flow = self.table.at_mut(slot);
         flow.settle_ways();

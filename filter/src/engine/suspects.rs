@@ -85,8 +85,7 @@ impl Engine {
 
     /// A flow that nobody had answered came to nothing: refused, reset, unreachable, forgotten.
     pub(super) fn came_to_nothing(&mut self, now: Instant, who: Who, tuple: &Tuple) {
-        let detection = self.policy.settings().detection;
-        let found = self.prowlers.table.failed(now, who, tried(tuple), &detection);
+        let found = self.prowlers.table.failed(now, who, tried(tuple), &self.policy.settings().detection);
         self.tell_finding(now, found);
     }
 
@@ -119,8 +118,8 @@ impl Engine {
         }
         let (who, tuple) = flow.who();
         let Some(class) = class(tuple.protocol).filter(|_| !is_group(tuple.destination)) else { return };
-        let detection = self.policy.settings().detection;
-        let found = self.prowlers.table.pours(now, who, class, packets / seconds, &detection);
+        let detection = &self.policy.settings().detection;
+        let found = self.prowlers.table.pours(now, who, class, packets / seconds, detection);
         self.tell_finding(now, found);
     }
 
@@ -154,8 +153,16 @@ impl Engine {
         self.prowlers.table.blocked(now)
     }
 
+    #[inline]
     fn tell_finding(&mut self, now: Instant, found: Option<Finding>) {
-        let Some(Finding { who, kind, number, within, blocked_until }) = found else { return };
+        if let Some(found) = found {
+            self.tell_found(now, found);
+        }
+    }
+
+    #[cold]
+    fn tell_found(&mut self, now: Instant, found: Finding) {
+        let Finding { who, kind, number, within, blocked_until } = found;
         let seconds = within.as_secs().max(1);
         let did = match kind {
             Kind::PortScan => format!("tried about {number} ports in {seconds} s without success"),

@@ -350,9 +350,10 @@ impl Table {
     /// A flow that makes room for one of `port` in a full table: of the port that has opened most. Where that is `port`
     /// itself it pays with what it can spare; another port pays with any flow, the longest silent of a few at the end.
     pub fn victim_for(&mut self, port: PortId) -> Option<u32> {
-        let mut heaviest = port;
-        let mut most = self.opened_by(port);
-        for (number, share) in self.shares.iter().enumerate() {
+        let (mut heaviest, mut most) = (port, self.opened_by(port));
+        // Whoever has opened more than half of all has opened most.
+        let others = if most > self.len() / 2 { &[] } else { self.shares.as_slice() };
+        for (number, share) in others.iter().enumerate() {
             if share.len() > most {
                 (heaviest, most) = (PortId(number as u16), share.len());
             }

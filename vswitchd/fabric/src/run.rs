@@ -132,6 +132,11 @@ impl Walk<'_> {
                     self.engine.offer(packet, name, to);
                 }
             }
+            Carried::Answer => {
+                if !self.carry_answer(packet, name, run) {
+                    return false;
+                }
+            }
             Carried::First => {
                 if !self.begin_bridged(packet, (lane.switch, name), to, run) {
                     return false;
@@ -143,6 +148,15 @@ impl Walk<'_> {
         true
     }
 
+    /// Stops 4 to 6 for the first answer in a flow that is settled but for that: adds its leave to the run.
+    #[inline(never)]
+    pub(crate) fn carry_answer(&mut self, packet: &Packet, name: &FlowName, run: &mut Run) -> bool {
+        // Whose address the responder speaks by is looked at once, as for those who open flows.
+        packet.is_whole()
+            && self.check_first_hop(packet).is_ok()
+            && self.engine.carry_answer(self.now, packet, name, &mut run.leaves)
+    }
+
     /// The same for the first packet of a flow.
     fn begin_bridged(&mut self, packet: &Packet, name: (SwitchId, &FlowName), to: PortId, run: &mut Run) -> bool {
         // What is not whole cannot be inspected, what an appliance is told of goes its own way, and what the first hop
@@ -151,7 +165,7 @@ impl Walk<'_> {
             return false;
         }
         match self.engine.begin_flow(self.now, packet, name, to, self.pool, &mut run.leaves) {
-            Ok(()) => {
+            Ok(_) => {
                 run.began = true;
                 true
             }

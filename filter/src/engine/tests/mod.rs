@@ -174,8 +174,12 @@ impl World {
         let (name, mut leaves, to) = (self.name(packet), Leaves::default(), PortId(to));
         let fate = match self.engine.carry(self.now, packet, &name, to, &mut leaves) {
             Carried::On => Ok(()),
+            Carried::Answer => {
+                assert!(self.engine.carry_answer(self.now, packet, &name, &mut leaves));
+                Ok(())
+            }
             Carried::First => {
-                self.engine.begin_flow(self.now, packet, (SWITCH, &name), to, &mut self.pool, &mut leaves)
+                self.engine.begin_flow(self.now, packet, (SWITCH, &name), to, &mut self.pool, &mut leaves).map(drop)
             }
             Carried::Unsettled => return None,
         };

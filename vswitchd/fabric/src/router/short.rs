@@ -220,6 +220,12 @@ impl Walk<'_> {
         });
         let source = match carried {
             Carried::On => self.nat.rename(self.now, renaming, packet.headers.tcp_flags),
+            Carried::Answer => {
+                if !self.carry_answer(packet, name, run) {
+                    return false;
+                }
+                self.nat.rename(self.now, renaming, packet.headers.tcp_flags)
+            }
             Carried::First => {
                 if zone == Zone::Edge && *opens_many && !run.began {
                     self.nat.touch_first(&exit, behind);
@@ -253,7 +259,7 @@ impl Walk<'_> {
             return None;
         }
         let begun = self.engine.begin_flow(self.now, packet, (exit.zone, name), to, self.pool, &mut run.leaves);
-        let named = begun.and_then(|()| {
+        let named = begun.and_then(|_| {
             if zone == Zone::Plain {
                 return Ok(None);
             }

@@ -224,6 +224,22 @@ fn the_spoof_matrix_is_blocked() {
 }
 
 #[test]
+fn who_answers_speaks_by_its_own_address_too() {
+    let ask = |whose: u8| udp(Ends { destination: ip4(whose).into(), ..Ends::ipv4(3, 1) }, (5000, 53), b"ask");
+    let answer = |whose: u8| udp(Ends { source: ip4(whose).into(), ..Ends::ipv4(1, 3) }, (53, 5000), b"answer");
+    let mut lab = lab();
+    // A stranger speaks to host 1 as if it were host 2, and host 1 plays along.
+    assert_eq!(comes_out(&mut lab, 3, &ask(2)), [1]);
+    for _ in 0..2 {
+        refused(&mut lab, 1, &answer(2), DropReason::SpoofedAddress);
+    }
+    assert_eq!(comes_out(&mut lab, 3, &ask(1)), [1]);
+    for _ in 0..2 {
+        assert_eq!(comes_out(&mut lab, 1, &answer(1)), [3]);
+    }
+}
+
+#[test]
 fn router_advertisements_in_pieces_are_put_together_and_refused() {
     let mut lab = lab();
     let mut long = ADVERTISES_A_ROUTER.to_vec();
