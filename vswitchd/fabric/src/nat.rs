@@ -188,6 +188,8 @@ pub(crate) struct Nat {
     pub edges: Vec<Edge>,
     /// Outside addresses by zone, in order.
     outside: Vec<(u16, IpAddr)>,
+    /// A bit of each of them.
+    outside_bits: u64,
     /// Networks with another prefix outside, by zone.
     networks: Vec<(u16, Nptv6)>,
     /// Zones in which FTP is attended to.
@@ -214,6 +216,7 @@ impl Nat {
         Nat {
             edges: Vec::new(),
             outside: Vec::new(),
+            outside_bits: 0,
             networks: Vec::new(),
             ftp_zones: Vec::new(),
             tftp_zones: Vec::new(),
@@ -260,6 +263,7 @@ impl Nat {
         }
         self.outside.sort_unstable();
         self.outside.dedup();
+        self.note_outside();
         let networks = |e: &Edge| e.config.nptv6.iter().map(|n| (e.zone.0, *n)).collect::<Vec<_>>();
         self.networks = self.edges.iter().flat_map(networks).collect();
         let zones = |wanted: fn(&NatConfig) -> bool| {

@@ -8,19 +8,19 @@
 //! what comes in. A burst first has what it will look up read ([`Bindings::touch`]), so that its cache misses overlap.
 
 mod ahead;
+mod binding;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
-use std::time::Duration;
 
 use weir_filter::flow::index::Index;
 use weir_filter::spec::Timeouts;
 use weir_wire::Instant;
-use weir_wire::numbers::*;
 
 use super::ends::End;
 use super::ftp::Ftp;
 use crate::router::neighbor::Seeded;
+pub(super) use binding::Binding;
 
 /// Bindings of all routers.
 pub const BINDINGS_MAX: usize = 1 << 20;
@@ -28,6 +28,9 @@ pub const BINDINGS_MAX: usize = 1 << 20;
 const LOOKED_AT: usize = 32;
 /// How many are looked at in a tick.
 const SWEPT_PER_TICK: usize = 4096;
+
+/// Parts in which bindings are counted that come unforeseen.
+const SECTIONS: usize = 1024;
 
 /// The remote end of a binding that holds for all.
 pub(super) const ANYBODY: End = (IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
@@ -97,45 +100,13 @@ pub(super) fn hash(seed: u64, way: Way, at: At) -> u64 {
     fold(fold(a ^ k, b ^ l) ^ kind ^ l, fold(c ^ l, d ^ k) ^ k).max(1)
 }
 
-/// Two cache lines: its names, and the rest.
-#[derive(Debug)]
-#[repr(C, align(64))]
-pub(super) struct Binding {
-    pub names: Names,
-    /// Tells it from others that stood in the same place.
-    mark: u32,
-    pub used: Instant,
-    /// Packets went out, and in.
-    pub heard: [bool; 2],
-    /// A TCP end of it has finished, by FIN or RST.
-    pub finished: [bool; 2],
+/// What is known of few bindings.
+#[derive(Debug, Default)]
+struct Note {
     /// The only remote address that it lets in, where it holds for all remote ends.
-    pub expects: Option<IpAddr>,
+    expects: Option<IpAddr>,
     /// A conversation that speaks of addresses.
-    pub ftp: Option<Box<Ftp>>,
-    /// Of its look-ups, by way.
-    hashes: [u64; 2],
-}
-
-const _: () = assert!(size_of::<Option<Binding>>() == 128);
-
-impl Binding {
-    fn idle(&self, timeouts: &Timeouts) -> Duration {
-        let answered = self.heard == [true; 2];
-        match self.names.protocol {
-            PROTOCOL_TCP if self.finished == [true; 2] => timeouts.tcp_closing,
-            PROTOCOL_TCP if answered => timeouts.tcp_established,
-            PROTOCOL_TCP => timeouts.tcp_handshake,
-            PROTOCOL_UDP if answered => timeouts.udp_stream,
-            PROTOCOL_UDP => timeouts.udp_single,
-            PROTOCOL_ICMP | PROTOCOL_ICMPV6 => timeouts.icmp,
-            _ => timeouts.other,
-        }
-    }
-
-    pub fn is_over(&self, now: Instant, timeouts: &Timeouts) -> bool {
-        now.since(self.used) >= self.idle(timeouts)
-    }
+    ftp: Option<Box<Ftp>>,
 }
 
 /// A binding, for people.
@@ -154,15 +125,25 @@ pub struct BindingEntry {
 pub(super) struct Bindings {
     index: Index,
     seed: u64,
-    pub all: Vec<Option<Binding>>,
+    all: Vec<Binding>,
+    /// Of each of them the hashes of its look-ups, by way.
+    hashes: Vec<[u64; 2]>,
+    /// What is known of few of them, by place.
+    notes: HashMap<u32, Note, Seeded>,
     free: Vec<u32>,
     /// Bindings that hold for all remote ends.
     open: usize,
     /// Bindings of each inside address.
     owners: HashMap<(u16, IpAddr), u32, Seeded>,
     hand: usize,
-    /// Counts bindings that came or went.
-    changes: u32,
+    /// Counts bindings that came.
+    made: u32,
+    /// The place of the one that came last.
+    newest: u32,
+    /// Counts those that no masquerade made, which flows may have that stood before: by a part of the hash of what goes out.
+    unforeseen: [u32; SECTIONS],
+    /// The same of those that hold for all remote ends.
+    for_all: u32,
 }
 
 impl Bindings {
@@ -171,11 +152,16 @@ impl Bindings {
             index: Index::new(2 * BINDINGS_MAX),
             seed,
             all: Vec::new(),
+            hashes: Vec::new(),
+            notes: HashMap::with_hasher(Seeded(seed ^ 3)),
             free: Vec::new(),
             open: 0,
             owners: HashMap::with_hasher(Seeded(seed ^ 1)),
             hand: 0,
-            changes: 0,
+            made: 0,
+            newest: 0,
+            unforeseen: [0; SECTIONS],
+            for_all: 0,
         }
     }
 
@@ -208,27 +194,43 @@ impl Bindings {
     /// The same for a packet that passes: the binding stays in use. `flags` are TCP's.
     pub fn pass(&mut self, now: Instant, way: Way, at: At, flags: u8) -> Option<Names> {
         let place = self.place(way, at, self.hash(way, at))?;
-        self.pass_at(now, way, place, flags)
+        self.pass_at(now, way, place, flags).map(|binding| binding.names())
     }
 
     /// The same for a binding whose place is known.
     #[inline]
-    pub fn pass_at(&mut self, now: Instant, way: Way, place: u32, flags: u8) -> Option<Names> {
-        let binding = self.all.get_mut(place as usize)?.as_mut()?;
-        binding.used = now;
-        let is_tcp = binding.names.protocol == PROTOCOL_TCP;
-        binding.heard[way as usize & 1] = true;
-        if is_tcp && flags & (TCP_FIN | TCP_RST | TCP_SYN) != 0 {
-            binding.finished[way as usize & 1] |= flags & (TCP_FIN | TCP_RST) != 0;
-            if flags & TCP_RST != 0 {
-                binding.finished = [true; 2];
-            }
-            if flags & (TCP_SYN | TCP_ACK) == TCP_SYN {
-                // Another connection between the same ends.
-                binding.finished = [false; 2];
-            }
-        }
-        Some(binding.names)
+    pub fn pass_at(&mut self, now: Instant, way: Way, place: u32, flags: u8) -> Option<&Binding> {
+        let binding = self.all.get_mut(place as usize).filter(|binding| binding.is_taken())?;
+        binding.pass(now, way, flags);
+        Some(binding)
+    }
+
+    /// The binding at this place.
+    #[inline]
+    pub fn get(&self, place: u32) -> Option<&Binding> {
+        self.all.get(place as usize).filter(|binding| binding.is_taken())
+    }
+
+    /// Bindings with the only remote address that each lets in, and whether the numbers of its stream were moved.
+    pub fn known(&self) -> impl Iterator<Item = (&Binding, Option<IpAddr>, bool)> {
+        let places = (0..).zip(&self.all).filter(|(_, binding)| binding.is_taken());
+        places.map(|(place, binding)| {
+            let note = self.note(place);
+            let moves = note.and_then(|note| note.ftp.as_ref()).is_some_and(|ftp| ftp.moves());
+            (binding, note.and_then(|note| note.expects), moves)
+        })
+    }
+
+    /// What is known of the binding at this place beyond itself.
+    fn note(&self, place: u32) -> Option<&Note> {
+        self.get(place).filter(|binding| binding.is_noted())?;
+        self.notes.get(&place)
+    }
+
+    /// The same, to be changed: from here on there is something.
+    fn note_mut(&mut self, place: u32) -> Option<&mut Note> {
+        self.all.get_mut(place as usize).filter(|binding| binding.is_taken())?.note();
+        Some(self.notes.entry(place).or_default())
     }
 
     /// The place of a binding whose look-up has this hash.
@@ -241,15 +243,14 @@ impl Bindings {
         let (zone, protocol, end, remote) = at;
         let any = (zone, protocol, end, ANYBODY);
         let place = self.exact(way, any, self.hash(way, any))?;
-        let expects = self.all.get(place as usize)?.as_ref()?.expects;
+        let expects = self.note(place).and_then(|note| note.expects);
         expects.is_none_or(|only| only == remote.0).then_some(place)
     }
 
     #[inline]
     fn exact(&self, way: Way, at: At, hash: u64) -> Option<u32> {
         let is_it = |slot: u32| {
-            slot & 1 == way as u32
-                && self.all.get(slot as usize / 2).and_then(Option::as_ref).is_some_and(|b| b.names.at(way) == at)
+            slot & 1 == way as u32 && self.all.get(slot as usize / 2).is_some_and(|binding| binding.is_at(way, &at))
         };
         self.index.find(hash, is_it).map(|slot| slot / 2)
     }
@@ -257,36 +258,54 @@ impl Bindings {
     /// A conversation that speaks of addresses has the binding at this place.
     #[inline]
     pub fn is_attended(&self, place: u32) -> bool {
-        self.all.get(place as usize).and_then(Option::as_ref).is_some_and(|binding| binding.ftp.is_some())
+        self.note(place).is_some_and(|note| note.ftp.is_some())
     }
 
-    /// What tells the binding at this place from others, as long as it alone decides about packets between its ends: it
-    /// holds for one remote end, and nobody attends to its conversation.
+    /// The binding at this place is that of packets which go this way between these ends, and it alone decides about them:
+    /// it holds for this remote end, and nobody attends to its conversation.
     #[inline]
-    pub fn mark(&self, place: u32) -> Option<u32> {
-        let binding = self.all.get(place as usize)?.as_ref()?;
-        (binding.names.remote != ANYBODY && binding.ftp.is_none()).then_some(binding.mark)
+    pub fn decides(&self, place: u32, way: Way, at: &At) -> bool {
+        self.all.get(place as usize).is_some_and(|binding| binding.is_at(way, at) && !binding.is_noted())
     }
 
-    /// Bindings that came or went, so that it is known whether any did.
+    /// The part in which a binding is counted whose look-up for what goes out has this hash.
     #[inline]
-    pub fn changes(&self) -> u32 {
-        self.changes
+    pub fn section(hash: u64) -> u32 {
+        (hash >> 32) as u32 % SECTIONS as u32
+    }
+
+    /// Counts the bindings of a part, and those for all remote ends, that flows may have which stood before.
+    #[inline]
+    pub fn unforeseen(&self, section: u32) -> u32 {
+        self.unforeseen[section as usize % SECTIONS].wrapping_add(self.for_all)
+    }
+
+    /// The place of the binding that came last.
+    #[inline]
+    pub fn newest(&self) -> u32 {
+        self.newest
+    }
+
+    /// Counts bindings that came.
+    #[inline]
+    pub fn made(&self) -> u32 {
+        self.made
     }
 
     /// Attends to the conversation of a binding.
     pub fn attend(&mut self, names: &Names) {
         let at = names.at(Way::Out);
         let place = self.exact(Way::Out, at, self.hash(Way::Out, at));
-        if let Some(binding) = place.and_then(|place| self.all.get_mut(place as usize)).and_then(Option::as_mut) {
-            binding.ftp = Some(Box::default());
+        if let Some(note) = place.and_then(|place| self.note_mut(place)) {
+            note.ftp = Some(Box::default());
         }
     }
 
     /// What is remembered of a conversation that is attended to.
     pub fn ftp(&mut self, way: Way, at: At) -> Option<&mut Ftp> {
         let place = self.place(way, at, self.hash(way, at))?;
-        self.all.get_mut(place as usize)?.as_mut()?.ftp.as_deref_mut()
+        self.get(place).filter(|binding| binding.is_noted())?;
+        self.notes.get_mut(&place)?.ftp.as_deref_mut()
     }
 
     /// Adds a binding for a connection that is expected from this address; `false` where there is no room.
@@ -296,8 +315,8 @@ impl Bindings {
         }
         let at = names.at(Way::Out);
         let place = self.exact(Way::Out, at, self.hash(Way::Out, at));
-        if let Some(binding) = place.and_then(|place| self.all.get_mut(place as usize)).and_then(Option::as_mut) {
-            binding.expects = Some(from);
+        if let Some(note) = place.and_then(|place| self.note_mut(place)) {
+            note.expects = Some(from);
         }
         true
     }
@@ -313,8 +332,13 @@ impl Bindings {
     ) -> bool {
         let at = names.at(Way::Out);
         let Some(place) = self.exact(Way::Out, at, self.hash(Way::Out, at)) else { return false };
-        let Some(binding) = self.all.get_mut(place as usize).and_then(Option::as_mut) else { return false };
-        (binding.used, binding.heard, binding.expects) = (used, [true; 2], expects);
+        if expects.is_some()
+            && let Some(note) = self.note_mut(place)
+        {
+            note.expects = expects;
+        }
+        let Some(binding) = self.all.get_mut(place as usize) else { return false };
+        binding.set_used(used);
         let stands = !binding.is_over(now, timeouts);
         if !stands {
             self.remove(place as usize);
@@ -332,7 +356,7 @@ impl Bindings {
     #[inline]
     pub fn is_free_by(&mut self, way: Way, (names, hash): (&Names, u64), now: Instant, timeouts: &Timeouts) -> bool {
         let Some(place) = self.exact(way, names.at(way), hash) else { return true };
-        let over = self.all.get(place as usize).and_then(Option::as_ref).is_some_and(|b| b.is_over(now, timeouts));
+        let over = self.get(place).is_some_and(|binding| binding.is_over(now, timeouts));
         if over {
             self.remove(place as usize);
         }
@@ -343,15 +367,19 @@ impl Bindings {
     /// touched.
     pub fn reserve(&mut self) {
         self.all.reserve_exact(BINDINGS_MAX.saturating_sub(self.all.len()));
+        self.hashes.reserve_exact(BINDINGS_MAX.saturating_sub(self.hashes.len()));
     }
 
     /// Adds a binding whose names are free; `false` where there is no room.
     pub fn add(&mut self, now: Instant, names: Names, way: Way, timeouts: &Timeouts) -> bool {
         let hashes = [Way::Out, Way::In].map(|way| self.hash_of(way, &names));
+        let [out, _] = hashes;
+        let count = &mut self.unforeseen[Bindings::section(out) as usize];
+        *count = count.wrapping_add(1);
         self.add_known(now, (&names, hashes), way, timeouts)
     }
 
-    /// The same where the hashes of its look-ups are known.
+    /// The same for the first packet of a flow that a masquerade names, where the hashes of its look-ups are known.
     pub fn add_known(
         &mut self,
         now: Instant,
@@ -366,27 +394,29 @@ impl Bindings {
         if !self.enlist(place, hashes) {
             return false;
         }
-        self.changes = self.changes.wrapping_add(1);
-        let mut heard = [false; 2];
-        heard[way as usize & 1] = true;
-        let (mark, finished) = (self.changes, [false; 2]);
-        let binding = Binding { names: *names, mark, used: now, heard, finished, expects: None, ftp: None, hashes };
-        match self.free.pop().and_then(|place| self.all.get_mut(place as usize)) {
-            Some(slot) => *slot = Some(binding),
-            None => self.all.push(Some(binding)),
+        self.made = self.made.wrapping_add(1);
+        self.newest = place;
+        if self.free.pop().is_none() {
+            self.all.push(Binding::default());
+            self.hashes.push(hashes);
         }
-        self.open += usize::from(names.remote == ANYBODY);
+        self.all[place as usize].write(names, now, way);
+        self.hashes[place as usize] = hashes;
+        if names.remote == ANYBODY {
+            self.open += 1;
+            self.for_all = self.for_all.wrapping_add(1);
+        }
         *self.owners.entry((names.zone, names.inside.0)).or_default() += 1;
         true
     }
 
     /// Puts a binding into the index under both ways; `false` leaves the index as it was.
     fn enlist(&mut self, place: u32, [out, back]: [u64; 2]) -> bool {
-        let all = &self.all;
-        let hash_of = |slot: u32| match all.get(slot as usize / 2).and_then(Option::as_ref) {
-            Some(binding) => binding.hashes[slot as usize & 1],
+        let all = &self.hashes;
+        let hash_of = |slot: u32| match all.get(slot as usize / 2) {
+            Some(hashes) if slot / 2 != place => hashes[slot as usize & 1],
             // The one that is being put there.
-            None => out,
+            Some(_) | None => out,
         };
         if self.index.insert(out, place * 2, hash_of).is_err() {
             return false;
@@ -402,8 +432,7 @@ impl Bindings {
     pub fn tick(&mut self, now: Instant, timeouts: &Timeouts) {
         for _ in 0..SWEPT_PER_TICK.min(self.all.len()) {
             self.hand = (self.hand + 1) % self.all.len().max(1);
-            let binding = self.all.get(self.hand).and_then(Option::as_ref);
-            if binding.is_some_and(|binding| binding.is_over(now, timeouts)) {
+            if self.get(self.hand as u32).is_some_and(|binding| binding.is_over(now, timeouts)) {
                 self.remove(self.hand);
             }
         }
@@ -422,19 +451,16 @@ impl Bindings {
 
     /// Bindings as they stand, `limit` at most.
     pub fn list(&self, now: Instant, limit: usize) -> Vec<BindingEntry> {
-        let show = |b: &Binding| BindingEntry {
-            names: b.names,
-            idle_s: now.since(b.used).as_secs(),
-            answered: b.heard == [true; 2],
-        };
-        self.all.iter().flatten().map(show).take(limit).collect()
+        let show =
+            |b: &Binding| BindingEntry { names: b.names(), idle_s: b.idle(now).as_secs(), answered: b.is_answered() };
+        self.all.iter().filter(|binding| binding.is_taken()).map(show).take(limit).collect()
     }
 
     fn make_room(&mut self, now: Instant, timeouts: &Timeouts) -> bool {
         for _ in 0..LOOKED_AT {
             self.hand = (self.hand + 1) % self.all.len().max(1);
-            let Some(binding) = self.all.get(self.hand).and_then(Option::as_ref) else { continue };
-            if binding.heard != [true; 2] || binding.is_over(now, timeouts) {
+            let Some(binding) = self.get(self.hand as u32) else { continue };
+            if !binding.is_answered() || binding.is_over(now, timeouts) {
                 self.remove(self.hand);
                 return true;
             }
@@ -445,17 +471,22 @@ impl Bindings {
     /// The names of the binding at this place.
     #[inline]
     pub fn names(&self, place: u32) -> Option<Names> {
-        self.all.get(place as usize)?.as_ref().map(|binding| binding.names)
+        self.get(place).map(Binding::names)
     }
 
     fn remove(&mut self, place: usize) {
-        let Some(binding) = self.all.get_mut(place).and_then(Option::take) else { return };
-        self.changes = self.changes.wrapping_add(1);
+        let Some(binding) = self.all.get_mut(place).filter(|binding| binding.is_taken()).map(std::mem::take) else {
+            return;
+        };
+        let (names, hashes) = (binding.names(), self.hashes[place]);
         for way in [Way::Out, Way::In] {
-            self.index.remove(binding.hashes[way as usize], place as u32 * 2 + way as u32);
+            self.index.remove(hashes[way as usize & 1], place as u32 * 2 + way as u32);
         }
-        self.open -= usize::from(binding.names.remote == ANYBODY);
-        let owner = (binding.names.zone, binding.names.inside.0);
+        if binding.is_noted() {
+            self.notes.remove(&(place as u32));
+        }
+        self.open -= usize::from(names.remote == ANYBODY);
+        let owner = (names.zone, names.inside.0);
         if let Some(count) = self.owners.get_mut(&owner) {
             *count -= 1;
             if *count == 0 {

@@ -28,21 +28,15 @@ pub struct KeptBinding {
 
 impl Bindings {
     fn keep(&self, now: Instant, timeouts: &Timeouts) -> Vec<KeptBinding> {
-        let worth = |binding: &&super::bindings::Binding| {
-            let asks = matches!(binding.names.protocol, PROTOCOL_ICMP | PROTOCOL_ICMPV6);
+        let kept = self.known().filter(|(binding, _, moves)| {
+            let asks = matches!(binding.names().protocol, PROTOCOL_ICMP | PROTOCOL_ICMPV6);
             // Where numbers of a stream were moved, the connection cannot go on without knowing by how much.
-            let moved = binding.ftp.as_ref().is_some_and(|ftp| ftp.moves());
-            binding.heard == [true; 2]
-                && binding.finished == [false; 2]
-                && !asks
-                && !moved
-                && !binding.is_over(now, timeouts)
-        };
-        let kept = self.all.iter().flatten().filter(worth);
-        let keep = |binding: &super::bindings::Binding| KeptBinding {
-            names: binding.names,
-            idle_s: now.since(binding.used).as_secs(),
-            expects: binding.expects,
+            binding.is_answered() && !binding.is_ending() && !asks && !moves && !binding.is_over(now, timeouts)
+        });
+        let keep = |(binding, expects, _): (&super::bindings::Binding, Option<IpAddr>, bool)| KeptBinding {
+            names: binding.names(),
+            idle_s: binding.idle(now).as_secs(),
+            expects,
         };
         kept.map(keep).collect()
     }

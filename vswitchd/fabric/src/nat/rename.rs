@@ -54,7 +54,8 @@ impl Sum {
 }
 
 /// What the sum of words grows by when one of them is replaced.
-fn grown(by: u16, old: &[u8], new: &[u8]) -> u16 {
+#[inline]
+fn grown<const N: usize>(by: u16, old: &[u8; N], new: &[u8; N]) -> u16 {
     let words = old.as_chunks::<2>().0.iter().zip(new.as_chunks::<2>().0);
     words.fold(by, |by, (old, new)| !checksum::update(!by, u16::from_be_bytes(*old), u16::from_be_bytes(*new)))
 }
@@ -105,8 +106,8 @@ impl Known {
     fn new(frame: &[u8], side: Side, (address, port): ([u8; 4], [u8; 2])) -> Option<Known> {
         let head: &[u8; 42] = frame.first_chunk()?;
         let (at, port_at) = PLACES[side as usize & 1];
-        let by_address = grown(0, head.get(at..at + 4)?, &address);
-        let by_both = grown(by_address, head.get(port_at..port_at + 2)?, &port);
+        let by_address = grown(0, head.get(at..)?.first_chunk()?, &address);
+        let by_both = grown(by_address, head.get(port_at..)?.first_chunk()?, &port);
         Some(Known { address, port, by_address, by_both })
     }
 
@@ -144,8 +145,12 @@ impl Known {
     #[inline]
     fn put(&self, side: Side, head: &mut [u8; 42]) {
         let (at, port_at) = PLACES[side as usize & 1];
-        head[at..at + 4].copy_from_slice(&self.address);
-        head[port_at..port_at + 2].copy_from_slice(&self.port);
+        if let Some(address) = head[at..].first_chunk_mut() {
+            *address = self.address;
+        }
+        if let Some(port) = head[port_at..].first_chunk_mut() {
+            *port = self.port;
+        }
     }
 
     /// The checksum of UDP or TCP.

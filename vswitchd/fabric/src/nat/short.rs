@@ -6,15 +6,28 @@ use weir_filter::spec::Timeouts;
 use weir_wire::numbers::{ETHERTYPE_IPV4, TCP_FIN, TCP_RST, TCP_SYN};
 use weir_wire::{DropReason, Instant, Packet, SwitchId};
 
-use super::bindings::{At, Way};
+use super::bindings::{At, Bindings, Way};
 use super::ends::{End, Ends, Side};
 use super::{Exit, Nat, Rename, Renaming};
 use crate::path::Bound;
 
-/// Remembered of packets that keep their source.
-const KEEPS: u32 = 1;
+/// Remembered of packets that keep their source: this, the interface that they leave by in the lower half, and above it
+/// in which part of the bindings that come may be one that changes it.
+const KEEPS: u32 = 1 << 31;
+/// The same of those that leave by the interface they came by, where any binding that comes may change it.
+const TURNS: u32 = 1 << 30;
 /// Remembered of packets with a binding: its place, and this.
-const BOUND: u32 = 2;
+const BOUND: u32 = 1;
+
+/// The bits in which the part stands.
+const SECTION: u32 = 0x03ff << 16;
+
+/// What is remembered of packets that keep their source when they leave by this exit, without the part.
+#[inline]
+fn keeps(exit: &Exit) -> u32 {
+    let turns = if exit.from == exit.to { TURNS } else { 0 };
+    KEEPS | turns | u32::from(exit.to.0)
+}
 
 /// What gives packets of a flow for an outside address their inside destination, for as long as a burst lasts.
 #[derive(Clone, Copy, Debug)]
@@ -73,35 +86,45 @@ impl Nat {
 
     /// As [`Nat::outward_known`], for a packet of a flow of which is remembered what was found for the one before.
     ///
-    /// A binding between two ends decides about all packets between them until it goes or is attended to. That there is
-    /// none holds until any comes or goes, or something else is configured.
+    /// A binding between two ends decides about all packets between them as long as it stands there and nobody attends to it. That there is
+    /// none holds, by the same interface, until one comes that may be theirs or something else is configured. A
+    /// masquerade's is not: what it covers is never remembered as keeping its source.
     #[inline]
     pub fn recall(&self, memo: &mut Memo, exit: &Exit, packet: &Packet) -> Renaming {
-        match memo.what.checked_sub(BOUND) {
-            Some(place) if self.bindings.mark(place) == Some(memo.as_of) => return Renaming::Bound(place),
-            None if memo.what == KEEPS && memo.as_of == self.changes() => return Renaming::None,
-            Some(_) | None => {}
+        let Memo { what, as_of } = *memo;
+        if what & KEEPS != 0 {
+            if what & !SECTION == keeps(exit) && as_of == self.keeps_as_of(what) {
+                return Renaming::None;
+            }
+        } else if let Some(place) = what.checked_sub(BOUND)
+            && let Some(ends) = ends(packet)
+            && self.bindings.decides(place, Way::Out, &ends.outward(exit.zone))
+        {
+            return Renaming::Bound(place);
         }
         self.look_and_remember(memo, exit, packet)
     }
 
     #[inline(never)]
     fn look_and_remember(&self, memo: &mut Memo, exit: &Exit, packet: &Packet) -> Renaming {
-        let renaming = self.outward_known(exit, packet, self.outward_hash(exit.zone, packet));
+        let hash = self.outward_hash(exit.zone, packet);
+        let renaming = self.outward_known(exit, packet, hash);
         *memo = match renaming {
-            Renaming::None => Memo { what: KEEPS, as_of: self.changes() },
-            Renaming::Bound(place) => {
-                self.bindings.mark(place).map_or(Memo::default(), |as_of| Memo { what: place + BOUND, as_of })
+            Renaming::None => {
+                let what = keeps(exit) | Bindings::section(hash) << 16 & SECTION;
+                Memo { what, as_of: self.keeps_as_of(what) }
             }
+            Renaming::Bound(place) => Memo { what: place + BOUND, as_of: 0 },
             Renaming::Joined(_) | Renaming::Unknown => Memo::default(),
         };
         renaming
     }
 
-    /// Changes of bindings and of what is configured.
+    /// Changes of what is configured, and of bindings that may give packets another source of which `what` is remembered.
     #[inline]
-    fn changes(&self) -> u32 {
-        self.bindings.changes().wrapping_add(self.edits)
+    fn keeps_as_of(&self, what: u32) -> u32 {
+        let comes = if what & TURNS == 0 { self.bindings.unforeseen(what >> 16) } else { self.bindings.made() };
+        comes.wrapping_add(self.edits)
     }
 
     /// Reads what look-ups under these hashes will need.
@@ -112,7 +135,8 @@ impl Nat {
     /// Reads the bindings that flows remember, of which packets are about to leave.
     #[inline]
     pub fn touch_remembered<'a>(&self, memos: impl Iterator<Item = &'a [Memo; 2]>) {
-        self.bindings.touch_places(memos.flatten().filter_map(|memo| memo.what.checked_sub(BOUND)));
+        let bound = memos.flatten().filter(|memo| memo.what & KEEPS == 0);
+        self.bindings.touch_places(bound.filter_map(|memo| memo.what.checked_sub(BOUND)));
     }
 
     /// Gives a packet for an outside address its inside destination, if that is known, and returns what to do with the next
@@ -122,12 +146,12 @@ impl Nat {
         let ends = ends(packet)?;
         let (place, inside) = match self.bindings.place(Way::In, ends.inward(zone), hash) {
             Some(place) => {
-                let names = self.bindings.names(place)?;
-                let other_family = names.inside.0.is_ipv4() != ends.destination.0.is_ipv4();
-                if other_family || self.is_outside(zone, names.inside.0) || self.bindings.is_attended(place) {
+                let inside = self.bindings.get(place)?.inside();
+                let other_family = inside.0.is_ipv4() != ends.destination.0.is_ipv4();
+                if other_family || self.is_outside(zone, inside.0) || self.bindings.is_attended(place) {
                     return None;
                 }
-                (Some(place), names.inside)
+                (Some(place), inside)
             }
             None => match self.joined_outside(zone, ends.destination.0) {
                 Some(joined) if !self.is_outside(zone, joined.inside) => (None, (joined.inside, ends.destination.1)),
@@ -160,7 +184,8 @@ impl Nat {
         !self.helps
     }
 
-    /// The name of the first packet of a flow when it leaves: what [`Nat::outward`] gives it where [`Nat::names_plainly`].
+    /// The name of the first packet of a flow when it leaves: what [`Nat::outward`] gives it where [`Nat::names_plainly`]; and
+    /// what is to be remembered for those that follow.
     ///
     /// # Errors
     /// Why it has none and must not leave.
@@ -170,12 +195,16 @@ impl Nat {
         exit: &Exit,
         packet: &Packet,
         timeouts: &Timeouts,
-    ) -> Result<Option<End>, DropReason> {
+    ) -> Result<(Option<End>, Memo), DropReason> {
         let Some(ends) = ends(packet) else { return Err(DropReason::NotRouted) };
-        match self.bindings.pass(now, Way::Out, ends.outward(exit.zone), packet.headers.tcp_flags) {
-            Some(names) => Ok(Some(names.outside)),
-            None => self.named_anew(now, exit, &ends, timeouts),
+        if let Some(names) = self.bindings.pass(now, Way::Out, ends.outward(exit.zone), packet.headers.tcp_flags) {
+            return Ok((Some(names.outside), Memo::default()));
         }
+        let before = self.bindings.made();
+        let named = self.named_anew(now, exit, &ends, timeouts)?;
+        // Whose the binding is that has just come is looked at when it is used.
+        let what = if self.bindings.made() == before { 0 } else { self.bindings.newest() + BOUND };
+        Ok((named, Memo { what, as_of: 0 }))
     }
 
     /// Reads what naming the flows of these packets will need, should they begin and leave by this exit: the places of
@@ -212,7 +241,9 @@ impl Nat {
     pub fn rename(&mut self, now: Instant, renaming: Renaming, flags: u8) -> Option<End> {
         match renaming {
             Renaming::None | Renaming::Unknown => None,
-            Renaming::Bound(place) => self.bindings.pass_at(now, Way::Out, place, flags).map(|names| names.outside),
+            Renaming::Bound(place) => {
+                self.bindings.pass_at(now, Way::Out, place, flags).map(|binding| binding.outside())
+            }
             Renaming::Joined(outside) => Some(outside),
         }
     }

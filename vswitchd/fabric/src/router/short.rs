@@ -259,17 +259,22 @@ impl Walk<'_> {
             return None;
         }
         let begun = self.engine.begin_flow(self.now, packet, (exit.zone, name), to, self.pool, &mut run.leaves);
-        let named = begun.and_then(|_| {
+        let named = begun.and_then(|begun| {
             if zone == Zone::Plain {
                 return Ok(None);
             }
             let timeouts = &self.engine.policy().settings().timeouts;
             let named = self.nat.outward_first(self.now, exit, packet, timeouts);
-            named.map_err(|reason| {
-                // It had its leave, and cannot be named.
-                run.leaves.withdraw();
-                Why::reason(reason)
-            })
+            named
+                .map(|(source, memo)| {
+                    *self.engine.memo_of(begun) = memo;
+                    source
+                })
+                .map_err(|reason| {
+                    // It had its leave, and cannot be named.
+                    run.leaves.withdraw();
+                    Why::reason(reason)
+                })
         });
         self.tell_shortage((packet.port, packet.vid));
         match named {

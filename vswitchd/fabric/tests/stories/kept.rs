@@ -64,7 +64,7 @@ fn what_nobody_would_miss_is_not_kept() {
     assert_eq!(keep(&lab), []);
     talking(&mut lab);
     assert_eq!(keep(&lab).len(), 2);
-    lab.wait(180);
+    lab.wait(181);
     assert_eq!(keep(&lab), [], "their time is over");
 }
 
@@ -85,7 +85,7 @@ fn what_does_not_fit_the_state_is_left_out() {
         .collect();
     assert_eq!(plain.fabric.restore_bindings(plain.now, &foreign), 0);
     let mut late: Vec<KeptBinding> = kept.clone();
-    late.iter_mut().for_each(|kept| kept.idle_s = 180);
+    late.iter_mut().for_each(|kept| kept.idle_s = 181);
     let mut after = masquerading();
     assert_eq!(after.fabric.restore_bindings(after.now, &late), 0);
     assert_eq!(after.fabric.nat(after.now, 9).1, 0);

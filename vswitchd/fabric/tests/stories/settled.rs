@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use weir_fabric::Step;
-use weir_fabric::nat::{Masquerade, NatConfig};
+use weir_fabric::nat::{Forward, Masquerade, NatConfig};
 use weir_fabric::router::Route;
 use weir_wire::build::{Ends, frames, udp};
 use weir_wire::numbers::PROTOCOL_UDP;
@@ -11,7 +11,7 @@ use weir_wire::{DropReason, InterfaceId, Packet};
 
 use crate::lab::Lab;
 use crate::routing::{both_interfaces, only, prefix, read, set_edge, via};
-use crate::translation::{OUTSIDE, back, edge, inside, masquerade, masquerading};
+use crate::translation::{OUTSIDE, back, edge, from_outside, inside, masquerade, masquerading};
 
 /// Opens a flow from host `n`, both ways; returns its frames.
 fn open(lab: &mut Lab, n: u8, port: u16) -> [Vec<u8>; 2] {
@@ -129,6 +129,55 @@ fn what_is_remembered_of_a_binding_ends_with_it() {
         let (_, packet) = came_out(&left).remove(0);
         let (port, answer) = only(&lab.send(3, &udp(back(&packet), (53, after[0]), b"answer")));
         assert_eq!((port, answer.addresses().unwrap().1), (1, inside(1).source));
+    }
+}
+
+#[test]
+fn a_binding_that_comes_later_is_heeded_by_a_flow_that_had_none() {
+    let (address, to) = (OUTSIDE.into(), Ipv4Addr::new(10, 0, 0, 1).into());
+    let forward = Forward { protocol: PROTOCOL_UDP, address, ports: 80..=80, to, to_port: 8080 };
+    let mut lab = edge(NatConfig { forwards: vec![forward], ..NatConfig::default() });
+    let ask = |destination: Ipv4Addr, port| udp(from_outside(destination), (6000, port), b"ask");
+    let (_, came) = only(&lab.send(3, &ask(Ipv4Addr::new(10, 0, 0, 1), 8080)));
+    let answer = udp(back(&came), (8080, 6000), b"answer");
+    let sources = |lab: &mut Lab| -> Vec<(IpAddr, u16)> {
+        let left = came_out(&lab.burst(1, &[answer.clone(), answer.clone()]));
+        left.iter().map(|(_, packet)| (packet.addresses().unwrap().0, packet.ports().unwrap().0)).collect()
+    };
+    for _ in 0..3 {
+        assert_eq!(sources(&mut lab), [(inside(1).source, 8080); 2]);
+    }
+    // Others come and go without a word in it.
+    for host in 1..=2 {
+        open(&mut lab, host, 7000);
+    }
+    assert_eq!(sources(&mut lab), [(inside(1).source, 8080); 2]);
+    // The same two ends by the outside address: from here on answers bear it.
+    assert_eq!(only(&lab.send(3, &ask(OUTSIDE, 80))).1.ports(), Some((6000, 8080)));
+    for _ in 0..2 {
+        assert_eq!(sources(&mut lab), [(IpAddr::V4(OUTSIDE), 80); 2]);
+    }
+    lab.step(Step::FlushNat);
+    assert_eq!(sources(&mut lab), [(inside(1).source, 8080); 2]);
+}
+
+#[test]
+fn the_first_answer_to_many_takes_the_short_way_and_counts() {
+    let mut lab = masquerading();
+    let asks: Vec<Vec<u8>> = (0..8).map(|n| udp(inside(1), (5000 + n, 53), b"ask")).collect();
+    let left = came_out(&lab.burst(1, &asks));
+    assert_eq!(left.len(), 8);
+    let answer = |packet: &Packet| udp(back(packet), (53, packet.ports().unwrap().0), b"answer");
+    let answers: Vec<Vec<u8>> = left.iter().map(|(_, packet)| answer(packet)).collect();
+    for _ in 0..2 {
+        let heard = came_out(&lab.burst(3, &answers));
+        let ports: Vec<u16> = heard.iter().map(|(_, packet)| packet.ports().unwrap().1).collect();
+        assert_eq!(ports, (5000..5008).collect::<Vec<u16>>());
+    }
+    let flows = lab.fabric.engine().flows(100, |flow| flow.tuple.destination_port == 53);
+    assert_eq!(flows.len(), 8);
+    for flow in flows {
+        assert_eq!((flow.packets, flow.state), ([1, 2], "established"), "{flow:?}");
     }
 }
 

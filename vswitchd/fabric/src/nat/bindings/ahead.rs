@@ -14,7 +14,7 @@ impl Bindings {
         std::hint::black_box(index);
         let bindings = hashes.fold(0, |seen, hash| {
             let place = self.index.candidate(hash).unwrap_or(0) as usize / 2;
-            seen ^ self.first_words(place)
+            seen ^ self.first_word(place)
         });
         std::hint::black_box(bindings);
     }
@@ -23,15 +23,14 @@ impl Bindings {
     #[inline]
     pub fn touch_places(&self, places: impl Iterator<Item = u32>) {
         if self.all.len() > IN_CACHE {
-            std::hint::black_box(places.fold(0, |seen, place| seen ^ self.first_words(place as usize)));
+            std::hint::black_box(places.fold(0, |seen, place| seen ^ self.first_word(place as usize)));
         }
     }
 
-    /// A word of either line of a binding.
+    /// A word of a binding.
     #[inline]
-    fn first_words(&self, place: usize) -> u64 {
-        let binding = self.all.get(place).and_then(Option::as_ref);
-        binding.map_or(0, |binding| binding.used.0 ^ u64::from(binding.names.zone))
+    fn first_word(&self, place: usize) -> u64 {
+        self.all.get(place).map_or(0, |binding| u64::from(binding.is_taken()))
     }
 
     /// Reads what adding this many bindings will need of the index: their own places, by the hashes of their look-ups, and
@@ -39,8 +38,8 @@ impl Bindings {
     pub fn touch_room(&self, hashes: impl Iterator<Item = u64>, count: usize) {
         let own = hashes.fold(0, |seen, hash| seen ^ self.index.touch_both(hash));
         let over = (self.len() + count).saturating_sub(BINDINGS_MAX).min(count);
-        let next = self.all.iter().skip(self.hand + 1).take(over).flatten();
-        let seen = next.flat_map(|binding| binding.hashes).fold(own, |seen, hash| seen ^ self.index.touch(hash));
+        let next = self.hashes.iter().skip(self.hand + 1).take(over).flatten();
+        let seen = next.fold(own, |seen, &hash| seen ^ self.index.touch(hash));
         std::hint::black_box(seen);
     }
 }
