@@ -144,6 +144,7 @@ fn main() -> ExitCode {
 }
 
 fn run(args: RunArgs) -> Result<(), String> {
+    weir_ports::heap::keep_at_hand();
     let level = match args.log {
         Level::Error => LevelFilter::ERROR,
         Level::Warn => LevelFilter::WARN,

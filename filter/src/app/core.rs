@@ -11,6 +11,7 @@
 use weir_ids_rules::{AppProtocol, Buffer};
 use weir_wire::Instant;
 
+use super::growing;
 use super::probe::{self, Evidence, Guess};
 use super::{Anomaly, Context, Fed, Input, PROTOCOLS, Parser, Transactions};
 use crate::event::Tuple;
@@ -343,7 +344,7 @@ impl App {
         if side.pending.len() + bytes.len() > limit.max(2 * ONE_SIDED) {
             return false;
         }
-        side.pending.extend_from_slice(bytes);
+        growing::extend(&mut side.pending, bytes);
         true
     }
 

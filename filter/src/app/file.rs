@@ -6,6 +6,7 @@
 //! Limits: a content keeps at most `minimum + window` bytes besides those that came since the last inspection, stops
 //! keeping at its limit, and says so; a direction has at most [`FILES`] files.
 
+use super::growing;
 use super::hash::Hashes;
 
 /// Files of one direction of a transaction; those beyond are counted only.
@@ -62,7 +63,7 @@ impl Content {
         };
         self.size = self.size.saturating_add(bytes.len() as u64);
         if !self.closed {
-            self.bytes.extend_from_slice(bytes.get(..room).unwrap_or_default());
+            growing::extend(&mut self.bytes, bytes.get(..room).unwrap_or_default());
         }
     }
 

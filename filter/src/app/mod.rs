@@ -30,6 +30,7 @@ pub mod enip;
 mod exercise;
 pub mod file;
 pub mod ftp;
+mod growing;
 mod hash;
 pub mod http1;
 pub mod http2;

@@ -1,5 +1,6 @@
 //! What all flows of one engine share: the bytes of streams held, their bounds, and room to work in.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use weir_wire::{Instant, PortId};
@@ -12,6 +13,10 @@ use crate::decode::Decoder;
 use crate::detect::Shared;
 use crate::detect::sets::Sets;
 use crate::event::Tells;
+
+/// Buffers of streams that have ended which are kept for others, of so many bytes each.
+const SPARES: usize = 64;
+const SPARE: RangeInclusive<usize> = 4 << 10..=64 << 10;
 
 /// The bytes of stream data held for all flows of one engine, and their bounds. While more than half of all is held, a
 /// port may not hold more than its share, so that what one guest leaves unread takes no memory from the others.
@@ -37,6 +42,8 @@ pub struct StreamMemory {
     pub(super) shared: Shared,
     /// Bytes of a stream without its urgent ones.
     pub(super) text: Vec<u8>,
+    /// Buffers of streams that have ended.
+    spares: Vec<Vec<u8>>,
     /// What is told beside bare alerts.
     pub(super) tells: Tells,
     /// Flows that others have announced.
@@ -64,6 +71,7 @@ impl StreamMemory {
             // Digests are computed where a rule or the operator asks for them: see `renew`.
             shared: Shared::new(Settings { http, hash_files: false, ..Settings::default() }, true),
             text: Vec::new(),
+            spares: Vec::new(),
             tells: Tells::default(),
             announced: Announced::default(),
             decoder: None,
@@ -170,6 +178,19 @@ impl StreamMemory {
         self.has_room(port, 0, bytes)
     }
 
+    /// A buffer for a stream that begins, at hand still and large enough for most where one has been given.
+    pub(super) fn take_buffer(&mut self) -> Vec<u8> {
+        self.spares.pop().unwrap_or_default()
+    }
+
+    /// Takes the buffer of a stream that has ended.
+    pub(super) fn give_buffer(&mut self, mut buffer: Vec<u8>) {
+        if self.spares.len() < SPARES && SPARE.contains(&buffer.capacity()) {
+            buffer.clear();
+            self.spares.push(buffer);
+        }
+    }
+
     /// Bytes held that this port sent.
     pub fn held_by(&self, port: PortId) -> usize {
         self.by_port.get(usize::from(port.0)).copied().unwrap_or(0)
@@ -199,6 +220,21 @@ mod tests {
 
     const A: PortId = PortId(3);
     const B: PortId = PortId(900);
+
+    #[test]
+    fn a_few_buffers_of_common_sizes_are_used_again() {
+        let mut memory = StreamMemory::new(1000, 600);
+        assert_eq!(memory.take_buffer().capacity(), 0);
+        for size in [0, 100, 64 << 20] {
+            memory.give_buffer(Vec::with_capacity(size));
+        }
+        assert_eq!(memory.take_buffer().capacity(), 0, "neither small ones nor large ones");
+        (0..2 * SPARES).for_each(|_| memory.give_buffer(vec![7; 8 << 10]));
+        let again = (0..).map_while(|_| Some(memory.take_buffer()).filter(|buffer| buffer.capacity() > 0));
+        let again: Vec<Vec<u8>> = again.collect();
+        assert_eq!(again.len(), SPARES);
+        assert!(again.iter().all(Vec::is_empty));
+    }
 
     #[test]
     fn one_port_may_fill_half_and_leaves_the_rest_to_others() {

@@ -247,6 +247,9 @@ impl Stream {
             return Taken::Limit;
         }
         let from = self.next;
+        if self.kept.capacity() == 0 {
+            self.kept = memory.take_buffer();
+        }
         self.append(fresh);
         self.join();
         self.charge(memory);
@@ -379,7 +382,7 @@ impl Stream {
 
     /// Gives everything back.
     pub fn release(&mut self, memory: &mut StreamMemory) {
-        self.kept = Vec::new();
+        memory.give_buffer(std::mem::take(&mut self.kept));
         self.ahead = Vec::new();
         self.head = 0;
         self.kept_from = self.next;

@@ -10,6 +10,7 @@ mod departure;
 pub mod error;
 pub mod event;
 mod fd;
+pub mod heap;
 pub mod huge_heap;
 pub mod huge_pages;
 pub mod limits;
