@@ -16,7 +16,7 @@ pub const FILES: usize = 64;
 pub const SILENT: usize = 256;
 
 /// Bytes of a file's name that are kept.
-pub const NAME: usize = 1024;
+pub const NAME: usize = 4096;
 
 /// How much of a body is kept and when rules look at it. Names follow Suricata's configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! The live transactions of one parser.
+//! The live transactions of one parser, and what was met while there was none.
 
 use std::collections::VecDeque;
 
@@ -9,11 +9,16 @@ use super::{Anomaly, Mark, Transaction, Transactions};
 pub struct List<T> {
     items: VecDeque<(Mark, T)>,
     next: u64,
+    /// Anomalies met while it was empty, for the flow.
+    stray: Vec<Anomaly>,
 }
+
+/// Anomalies of a flow without a transaction that wait to be told; more are dropped.
+const STRAY: usize = 16;
 
 impl<T> Default for List<T> {
     fn default() -> List<T> {
-        List { items: VecDeque::new(), next: 0 }
+        List { items: VecDeque::new(), next: 0, stray: Vec::new() }
     }
 }
 
@@ -55,11 +60,13 @@ impl<T> List<T> {
         self.next
     }
 
-    /// Notes an anomaly of the newest transaction; `false` where there is none.
-    pub fn anomaly(&mut self, anomaly: Anomaly) -> bool {
-        let Some((mark, _)) = self.items.back_mut() else { return false };
-        mark.note(anomaly);
-        true
+    /// Notes an anomaly of the newest transaction, or of the flow where there is none.
+    pub fn anomaly(&mut self, anomaly: Anomaly) {
+        match self.items.back_mut() {
+            Some((mark, _)) => mark.note(anomaly),
+            None if self.stray.len() < STRAY && !self.stray.contains(&anomaly) => self.stray.push(anomaly),
+            None => {}
+        }
     }
 
     /// All with their marks, oldest first.
@@ -88,5 +95,8 @@ impl<T: Transaction> Transactions for List<T> {
             // The room serves the next flow's, which is read while it is near.
             self.items = VecDeque::new();
         }
+    }
+    fn take_stray(&mut self) -> Vec<Anomaly> {
+        std::mem::take(&mut self.stray)
     }
 }

@@ -212,7 +212,7 @@ pub trait Parser: Debug + Send {
 
     /// Anomalies of the flow that belong to no transaction, since the last call.
     fn take_anomalies(&mut self) -> Vec<Anomaly> {
-        Vec::new()
+        self.transactions_mut().take_stray()
     }
 }
 
@@ -230,6 +230,8 @@ pub trait Transactions: Debug {
     fn get_mut(&mut self, nth: usize) -> Option<(&mut Mark, &mut dyn Transaction)>;
     /// Forgets the nth.
     fn remove(&mut self, nth: usize);
+    /// Anomalies that were met while there was no transaction, since the last call.
+    fn take_stray(&mut self) -> Vec<Anomaly>;
     /// Whether there are none.
     fn is_empty(&self) -> bool {
         self.len() == 0

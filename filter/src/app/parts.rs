@@ -9,6 +9,30 @@ const WAITING: usize = 64;
 /// Bytes of those.
 const WAITING_BYTES: usize = 1 << 20;
 
+/// What may wait for the bytes before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// Parts.
+    pub parts: usize,
+    /// Their bytes.
+    pub bytes: usize,
+}
+
+impl Default for Room {
+    fn default() -> Room {
+        Room { parts: WAITING, bytes: WAITING_BYTES }
+    }
+}
+
+/// Of what too much waited, so that bytes between were given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Excess {
+    /// Parts.
+    Parts,
+    /// Bytes.
+    Bytes,
+}
+
 /// A file in parts.
 #[derive(Debug)]
 pub struct Parts {
@@ -18,6 +42,7 @@ pub struct Parts {
     next: u64,
     waiting: BTreeMap<u64, Vec<u8>>,
     waiting_bytes: usize,
+    room: Room,
 }
 
 impl Parts {
@@ -25,7 +50,13 @@ impl Parts {
     pub fn new(name: &[u8], hashed: Hashed) -> Parts {
         let mut files = Files::default();
         files.open(name, Limits::default(), hashed);
-        Parts { files, next: 0, waiting: BTreeMap::new(), waiting_bytes: 0 }
+        Parts { files, next: 0, waiting: BTreeMap::new(), waiting_bytes: 0, room: Room::default() }
+    }
+
+    /// The same with no more room than this.
+    pub fn within(mut self, room: Room) -> Parts {
+        self.room = Room { parts: room.parts.min(WAITING), bytes: room.bytes.min(WAITING_BYTES) };
+        self
     }
 
     /// Whether a part would come over bytes that were handed on.
@@ -33,18 +64,18 @@ impl Parts {
         at < self.next
     }
 
-    /// Bytes at a place. What was handed on stays; what lies ahead waits.
-    pub fn put(&mut self, at: u64, bytes: &[u8]) {
+    /// Bytes at a place. What was handed on stays; what lies ahead waits, as far as there is room.
+    pub fn put(&mut self, at: u64, bytes: &[u8]) -> Option<Excess> {
         if at > self.next {
-            self.wait(at, bytes);
-            return;
+            return self.wait(at, bytes);
         }
         self.append(at, bytes);
         while let Some((&at, _)) = self.waiting.first_key_value().filter(|(at, _)| **at <= self.next) {
-            let Some(bytes) = self.waiting.remove(&at) else { return };
+            let Some(bytes) = self.waiting.remove(&at) else { break };
             self.waiting_bytes = self.waiting_bytes.saturating_sub(bytes.len());
             self.append(at, &bytes);
         }
+        None
     }
 
     fn append(&mut self, at: u64, bytes: &[u8]) {
@@ -56,15 +87,21 @@ impl Parts {
         self.next = self.next.saturating_add(fresh.len() as u64);
     }
 
-    fn wait(&mut self, at: u64, bytes: &[u8]) {
+    fn wait(&mut self, at: u64, bytes: &[u8]) -> Option<Excess> {
         self.waiting_bytes = self.waiting_bytes.saturating_add(bytes.len());
         if let Some(before) = self.waiting.insert(at, bytes.to_vec()) {
             self.waiting_bytes = self.waiting_bytes.saturating_sub(before.len());
         }
+        let excess = if self.waiting.len() > self.room.parts {
+            Some(Excess::Parts)
+        } else {
+            (self.waiting_bytes > self.room.bytes).then_some(Excess::Bytes)
+        };
         // Too much waits: the bytes between are given up.
-        while self.waiting.len() > WAITING || self.waiting_bytes > WAITING_BYTES {
+        while self.waiting.len() > self.room.parts || self.waiting_bytes > self.room.bytes {
             self.jump();
         }
+        excess
     }
 
     /// Goes on with the first part that waits, behind a hole.

@@ -141,6 +141,19 @@ pub fn decimal(text: &[u8]) -> Option<(u64, &[u8])> {
     Some((value, rest))
 }
 
+/// A number of bytes as settings write it, with "kb" or "mb" behind it or not.
+pub fn size(text: &str) -> Option<u64> {
+    let text = text.trim().to_ascii_lowercase();
+    let (number, unit) = decimal(text.as_bytes())?;
+    let factor = match unit.trim_ascii() {
+        b"" | b"b" => 1,
+        b"k" | b"kb" | b"kib" => 1 << 10,
+        b"m" | b"mb" | b"mib" => 1 << 20,
+        _ => return None,
+    };
+    number.checked_mul(factor)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,6 +10,9 @@ const OBJECTS: usize = 256;
 /// Points of an object.
 const POINTS: u32 = 16384;
 
+/// Points of a fragment, those of single bits among them.
+const ALL_POINTS: u32 = 32768;
+
 /// Points of a fragment that EVE shows.
 pub const SHOWN: usize = 512;
 
@@ -33,6 +36,7 @@ pub struct Object {
 pub fn read(bytes: &[u8]) -> (Vec<Object>, Option<&'static str>) {
     let mut reader = Reader::new(bytes);
     let mut objects = Vec::new();
+    let mut all = 0u32;
     while !reader.is_empty() {
         if objects.len() >= OBJECTS {
             return (objects, Some("dnp3.too_many_objects"));
@@ -43,6 +47,10 @@ pub fn read(bytes: &[u8]) -> (Vec<Object>, Option<&'static str>) {
         objects.push(object);
         if count > POINTS {
             return (objects, Some("dnp3.max_points_per_object"));
+        }
+        all = all.saturating_add(count);
+        if all > ALL_POINTS {
+            return (objects, Some("dnp3.too_many_points"));
         }
         if reader.is_empty() {
             break;

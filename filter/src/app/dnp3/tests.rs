@@ -100,3 +100,18 @@ fn storms_break_nothing() {
     let script = script();
     storm(start, &Settings::default(), &borrowed(&script), 2000);
 }
+
+#[test]
+fn too_many_points_are_told_of_an_object_and_of_all() {
+    // Single bits (group 1, variation 1), from 0 to the last one, with 16 bits of range.
+    let object = |count: u16| {
+        let mut bytes = vec![1, 1, 1, 0, 0];
+        bytes.extend_from_slice(&(count - 1).to_le_bytes());
+        bytes.resize(bytes.len() + usize::from(count).div_ceil(8), 0);
+        bytes
+    };
+    let odd = |objects: &[u16]| object::read(&objects.iter().flat_map(|&count| object(count)).collect::<Vec<u8>>()).1;
+    assert_eq!(odd(&[16384, 16384]), None);
+    assert_eq!(odd(&[16384, 16384, 1]), Some("dnp3.too_many_points"));
+    assert_eq!(odd(&[16385]), Some("dnp3.max_points_per_object"));
+}

@@ -2,7 +2,7 @@
 
 use super::multipart::{Multipart, Part};
 use crate::app::decompress::{Coding, Decompressor, Fault, Status};
-use crate::app::file::{Content, File, Files, Hashed, Limits};
+use crate::app::file::{self, Content, File, Files, Hashed, Limits};
 use crate::app::{Anomaly, decompress};
 
 /// The name of what forms carry besides files.
@@ -79,7 +79,7 @@ impl Body {
     }
 
     /// Decides how the body is kept.
-    pub fn begin(&mut self, plan: &Plan<'_>) {
+    pub fn begin(&mut self, plan: &Plan<'_>, note: &mut dyn FnMut(Anomaly)) {
         self.begun = true;
         self.keep = Some(plan.keep);
         if let Some(boundary) = plan.boundary {
@@ -89,6 +89,9 @@ impl Body {
                 self.mark_opaque(why);
             }
             return;
+        }
+        if plan.name.is_some_and(|name| name.len() > file::NAME) {
+            note(Anomaly("http.file_name_too_long"));
         }
         if let Some(file) = self.files.open(plan.name.unwrap_or_default(), plan.keep.limits, plan.keep.hashed) {
             file.announced = plan.name.is_some();

@@ -39,6 +39,8 @@ pub use options::Options;
 
 /// Bytes of the fields of one message.
 const HEAD: usize = 512 << 10;
+/// Events of a flow with which there are too many of them, which is told once.
+const WARNINGS: u32 = 512;
 
 /// HTTP/1.
 pub const DESCRIPTION: Description = Description {
@@ -70,6 +72,8 @@ pub struct Http1 {
     /// Number of the transaction whose response is read, or comes next.
     answered: u64,
     anomalies: Vec<Anomaly>,
+    /// Events of its transactions so far.
+    warnings: u32,
 }
 
 /// What a step of a state machine came to.
@@ -135,7 +139,14 @@ impl Http1 {
     /// Notes an event of a transaction, or of the flow where the transaction is forgotten.
     fn note(&mut self, number: u64, name: &'static str) {
         match self.list.numbered_mut(number) {
-            Some((mark, _)) => mark.note(Anomaly(name)),
+            Some((mark, _)) => {
+                self.warnings += u32::from(!mark.anomalies.contains(&Anomaly(name)));
+                mark.note(Anomaly(name));
+                if self.warnings == WARNINGS {
+                    mark.note(Anomaly("http.too_many_warnings"));
+                    self.warnings += 1;
+                }
+            }
             None if self.anomalies.len() < 16 => self.anomalies.push(Anomaly(name)),
             None => {}
         }

@@ -54,13 +54,15 @@ pub struct Multipart {
     delimiter: Vec<u8>,
     held: Vec<u8>,
     place: Place,
+    /// Something stands between the fields of the part and its end, be it the end of a line.
+    has_data: bool,
 }
 
 impl Multipart {
     /// For a boundary as Content-Type names it.
     pub fn new(boundary: &[u8]) -> Multipart {
         let boundary = boundary.get(..BOUNDARY).unwrap_or(boundary);
-        Multipart { delimiter: [b"--", boundary].concat(), held: Vec::new(), place: Place::Between }
+        Multipart { delimiter: [b"--", boundary].concat(), held: Vec::new(), place: Place::Between, has_data: false }
     }
 
     /// Takes bytes of the form.
@@ -108,6 +110,7 @@ impl Multipart {
         let Some(at) = memchr::memmem::find(bytes, &self.delimiter) else {
             let safe = self.safe(bytes);
             if safe > 0 {
+                self.has_data = true;
                 hand_on(bytes.get(..safe).unwrap_or_default());
             }
             return (safe > 0).then_some(safe);
@@ -119,7 +122,12 @@ impl Multipart {
         }
         match content {
             Content::Nothing => {}
-            Content::File => tell(Part::End),
+            Content::File => {
+                if at == 0 && !self.has_data {
+                    tell(Part::Odd("http.multipart_no_filedata"));
+                }
+                tell(Part::End);
+            }
             Content::Field => tell(Part::FieldEnd),
         }
         self.place = Place::BoundaryLine;
@@ -149,10 +157,15 @@ impl Multipart {
             }
             return None;
         };
-        let name = bytes.get(..length).unwrap_or_default().split(|&byte| byte == b'\n').find_map(file_name);
+        let lines = bytes.get(..length).unwrap_or_default().split(|&byte| byte == b'\n');
+        if length > 0 && lines.clone().any(is_invalid) {
+            tell(Part::Odd("http.multipart_invalid_header"));
+        }
+        let name = lines.clone().find_map(file_name);
         if let Some(name) = name {
             tell(Part::File(name));
         }
+        self.has_data = false;
         self.place = Place::Data(if name.is_some() { Content::File } else { Content::Field });
         Some(end)
     }
@@ -171,6 +184,12 @@ fn fields_end(bytes: &[u8]) -> Option<(usize, usize)> {
         let blank = if rest.starts_with(b"\r\n") { 2 } else { usize::from(rest.starts_with(b"\n")) };
         (blank > 0).then_some((at, at + 1 + blank))
     })
+}
+
+/// Whether a line among the fields is none: it has no colon, or ends with it.
+fn is_invalid(line: &[u8]) -> bool {
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    memchr::memchr(b':', line).is_none_or(|at| at + 1 == line.len())
 }
 
 /// The file's name in a Content-Disposition field of a part.
@@ -229,6 +248,36 @@ mod tests {
             vec![("one.txt".to_string(), b"first\r\n--xy\r\n".to_vec(), true), ("two".to_string(), Vec::new(), true)];
         for step in 1..form.len() {
             assert_eq!(files(form, step), expected, "in steps of {step}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_field_and_files_without_data_are_told() {
+        let odd = |form: &[u8], step: usize| {
+            let (mut odd, mut multipart) = (Vec::new(), Multipart::new(b"xyz"));
+            for bytes in form.chunks(step) {
+                multipart.feed(bytes, &mut |part| {
+                    if let Part::Odd(name) = part {
+                        odd.push(name);
+                    }
+                });
+            }
+            odd
+        };
+        let file = |rest: &str| format!("--xyz\r\nContent-Disposition: form-data; filename=\"a\"\r\n{rest}");
+        for (form, expected) in [
+            (file("\r\n--xyz--\r\n"), vec!["http.multipart_no_filedata"]),
+            (file("\r\n\r\n--xyz--\r\n"), vec![]),
+            (file("\r\nx--xyz--\r\n"), vec![]),
+            (file("no field\r\n\r\ndata\r\n--xyz--\r\n"), vec!["http.multipart_invalid_header"]),
+            (file("X:\r\n\r\ndata\r\n--xyz--\r\n"), vec!["http.multipart_invalid_header"]),
+            (file("X: \r\n\r\ndata\r\n--xyz--\r\n"), vec![]),
+            ("--xyz\r\nX: y\r\n\r\n--xyz--\r\n".to_owned(), vec![]),
+            ("--xyz\r\n\r\nvalue\r\n--xyz--\r\n".to_owned(), vec![]),
+        ] {
+            for step in 1..form.len() {
+                assert_eq!(odd(form.as_bytes(), step), expected, "{form:?} in steps of {step}");
+            }
         }
     }
 

@@ -319,7 +319,7 @@ impl Http1 {
             let kind = exchange.request.field(b"content-type").unwrap_or_default().to_vec();
             let is_form = exchange.method == Method::Post && starts_with_nocase(&kind, b"multipart/form-data");
             let is_file = matches!(exchange.method, Method::Post | Method::Put) && !path.is_empty();
-            exchange.request.body.begin(&Plan {
+            let plan = Plan {
                 keep,
                 name: is_file.then_some(&path[..]),
                 boundary: if is_form {
@@ -328,7 +328,8 @@ impl Http1 {
                     None
                 },
                 range: None,
-            });
+            };
+            exchange.request.body.begin(&plan, &mut |event| mark.note(event));
         }
         exchange.request.body.take(bytes, &mut |event| mark.note(event));
     }

@@ -335,7 +335,8 @@ impl Http1 {
             if range.is_none() && named.is_some_and(|value| !is_range_of_nothing(value)) {
                 mark.note(Anomaly("http.range_invalid"));
             }
-            exchange.response.body.begin(&Plan { keep, name: name.as_deref(), boundary: None, range });
+            let plan = Plan { keep, name: name.as_deref(), boundary: None, range };
+            exchange.response.body.begin(&plan, &mut |event| mark.note(event));
         }
         exchange.response.body.take(bytes, &mut |event| mark.note(event));
     }

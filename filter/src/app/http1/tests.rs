@@ -387,3 +387,30 @@ fn too_many_fields_end_the_flow_with_a_word() {
     assert_eq!(talk.last, Fed::Failed);
     assert!(talk.events(0).contains(&"http.request_too_many_headers"));
 }
+
+#[test]
+fn names_longer_than_are_kept_and_more_warnings_than_one_would_read_are_told() {
+    let long = "a".repeat(crate::app::file::NAME);
+    for (path, event) in [(&long[1..], None), (&long[..], Some("http.file_name_too_long"))] {
+        let mut talk = Talk::new();
+        let put = format!("PUT /{path} HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\ndata");
+        talk.say(ASK, put.as_bytes(), false);
+        assert_eq!(talk.events(0).first().copied(), event, "a name of {}", path.len() + 1);
+    }
+    let mut talk = Talk::new();
+    talk.say(ASK, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", false);
+    let answer = format!(
+        "HTTP/1.1 200 OK\r\nContent-Disposition: attachment; filename=\"{long}x\"\r\nContent-Length: 2\r\n\r\nok"
+    );
+    talk.say(ANSWER, answer.as_bytes(), false);
+    assert_eq!(talk.events(0), ["http.file_name_too_long"]);
+
+    let mut talk = Talk::new();
+    for nth in 0..514 {
+        talk.say(ASK, b"GET / HTTP/1.1\r\nHost: a\r\nodd\r\n\r\n", false);
+        talk.say(ANSWER, b"HTTP/1.1 204 No\r\n\r\n", false);
+        let told = talk.events(0).contains(&"http.too_many_warnings");
+        assert_eq!(told, nth == 511, "with {} of them", nth + 1);
+        talk.parser.list.remove(0);
+    }
+}

@@ -132,6 +132,8 @@ pub struct Message {
     main_done: bool,
     attachments: Vec<Vec<u8>>,
     boundaries: Vec<Vec<u8>>,
+    /// Boundaries that parts have begun with, the outer ones first.
+    begun: usize,
     named: bool,
     coding: Coding,
     base64: Base64,
@@ -205,6 +207,10 @@ impl Message {
         if text.len() > LINE {
             sink(Piece::Warn(Warning::LongLine));
         }
+        // A part may have nothing but headers, and what follows the last part looks like headers too.
+        if self.place != Place::Body && self.main_done && self.is_boundary(text, choices, sink) {
+            return;
+        }
         match self.place {
             Place::Start | Place::Headers if text.is_empty() => self.end_headers(choices, sink),
             Place::Start | Place::Headers => self.header_line(text, choices, sink),
@@ -228,6 +234,9 @@ impl Message {
         }
         if choices.loose {
             self.loose.end(sink);
+        }
+        if std::mem::take(&mut self.begun) > 0 {
+            sink(Piece::Warn(Warning::OpenParts));
         }
         self.urls.add(b"\n", choices);
         if let BodyHash::Running(hash) = std::mem::take(&mut self.hash) {
@@ -306,6 +315,7 @@ impl Message {
         let Some(boundary) = parameter(value, b"boundary") else { return };
         if boundary.len() > BOUNDARY {
             sink(Piece::Warn(Warning::LongBoundary));
+            sink(Piece::Warn(Warning::UnusableBoundary));
         }
         if self.boundaries.len() < DEPTH {
             self.boundaries.push([b"--", &boundary[..]].concat());
@@ -353,13 +363,7 @@ impl Message {
 
     /// A line of a part, or a piece of one; `continues` where it does not begin there.
     fn part_line(&mut self, text: &[u8], full: &[u8], continues: bool, choices: &Choices, sink: Sink<'_>) {
-        // The boundary of an outer part ends all parts within it.
-        let ends = |boundary: &Vec<u8>| !continues && text.starts_with(boundary);
-        if let Some(nth) = self.boundaries.iter().rposition(ends) {
-            self.boundaries.truncate(nth + 1);
-            let length = self.boundaries.last().map_or(0, Vec::len);
-            let last = text.get(length..).is_some_and(|behind| behind.starts_with(b"--"));
-            self.end_part(last, choices, sink);
+        if !continues && self.is_boundary(text, choices, sink) {
             return;
         }
         if self.named {
@@ -372,6 +376,20 @@ impl Message {
         if choices.loose {
             self.loose.line(self.coding, text, full, sink);
         }
+    }
+
+    /// Whether a line is a boundary; the part before it ends. That of an outer part ends all parts within it.
+    fn is_boundary(&mut self, text: &[u8], choices: &Choices, sink: Sink<'_>) -> bool {
+        let Some(nth) = self.boundaries.iter().rposition(|boundary| text.starts_with(boundary)) else { return false };
+        self.boundaries.truncate(nth + 1);
+        let length = self.boundaries.last().map_or(0, Vec::len);
+        let last = text.get(length..).is_some_and(|behind| behind.starts_with(b"--"));
+        if last && self.begun <= nth {
+            sink(Piece::Warn(Warning::UnusableBoundary));
+        }
+        self.begun = if last { nth } else { nth + 1 };
+        self.end_part(last, choices, sink);
+        true
     }
 
     fn end_part(&mut self, last: bool, choices: &Choices, sink: Sink<'_>) {

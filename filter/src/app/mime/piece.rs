@@ -21,6 +21,10 @@ pub enum Warning {
     LongBoundary,
     /// The name of an attachment is too long.
     LongFileName,
+    /// The message ended before its last part did.
+    OpenParts,
+    /// A boundary cannot divide parts: it is too long, or ends parts that never began.
+    UnusableBoundary,
 }
 
 /// What comes out while a message is read.

@@ -78,7 +78,7 @@ fn long_things_are_told() {
     let name = format!("Content-Disposition: x; filename={}\r\n\r\n", "f".repeat(300));
     assert!(pieces(&name).contains("[LongFileName]"));
     let boundary = format!("Content-Type: multipart/mixed; boundary={}\r\n\r\n", "b".repeat(300));
-    assert!(pieces(&boundary).contains("[LongBoundary]"));
+    assert!(pieces(&boundary).contains("[LongBoundary][UnusableBoundary]"));
 }
 
 #[test]
@@ -165,4 +165,21 @@ fn pieces_of_a_long_line_are_one_line() {
         message.end(&choices, &mut sink);
         assert_eq!(out, b"a=b--B==", "cut at {cut}");
     }
+}
+
+#[test]
+fn parts_that_do_not_end_or_never_began_are_told_of() {
+    let head = "From: a\r\nContent-Type: multipart/mixed; boundary=Q\r\n\r\n";
+    let told = |body: &str| {
+        let out = pieces(&format!("{head}{body}"));
+        (out.contains("[OpenParts]"), out.contains("[UnusableBoundary]"))
+    };
+    assert_eq!(told("--Q\r\n\r\ntext\r\n--Q--\r\n"), (false, false));
+    assert_eq!(told("--Q\r\n\r\ntext\r\n"), (true, false));
+    assert_eq!(told("text\r\n"), (false, false), "no part began");
+    assert_eq!(told("--Q--\r\ntext\r\n"), (false, true));
+    let inner = "--Q\r\nContent-Type: multipart/mixed; boundary=R\r\n\r\n--R\r\n\r\ntext\r\n";
+    assert_eq!(told(&format!("{inner}--R--\r\n--Q--\r\n")), (false, false));
+    assert_eq!(told(&format!("{inner}--Q--\r\n")), (false, false), "the outer part ends the inner one");
+    assert_eq!(told(inner), (true, false));
 }

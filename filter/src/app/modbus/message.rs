@@ -122,6 +122,8 @@ impl Message {
         let exception = self.function & 0x80 != 0 && !request;
         let found = [
             (self.protocol != 0, "modbus.invalid_protocol_id"),
+            // 1 to 247 name devices; 0 and 255 are for all, or for whoever has the connection.
+            (matches!(self.unit, 248..=254), "modbus.invalid_unit_identifier"),
             (function == 0 || (request && self.function & 0x80 != 0), "modbus.invalid_function_code"),
             (request && (bad_read || bad_coil), "modbus.invalid_value"),
             (exception && !matches!(self.data.first(), Some(1..=6 | 8 | 10 | 11)), "modbus.invalid_exception_code"),

@@ -57,3 +57,12 @@ fn the_keyword_asks_for_functions_places_and_values() {
     assert_eq!(holds(1, "access write holding, address 500, value >200"), Some(false));
     assert_eq!(holds(1, "access write holding, address 499<>501, value 7"), Some(true));
 }
+
+#[test]
+fn numbers_of_devices_that_cannot_be_are_told_of() {
+    for (unit, odd) in [(0, false), (1, false), (247, false), (248, true), (254, true), (255, false)] {
+        let request = [0, 1, 0, 0, 0, 6, unit, 3, 0, 0, 0, 1];
+        let shown = run(start, &Settings::default(), &[(Direction::Original, &request)], 0).shown();
+        assert_eq!(shown.contains("modbus.invalid_unit_identifier"), odd, "{unit}: {shown}");
+    }
+}

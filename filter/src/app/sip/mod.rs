@@ -181,7 +181,7 @@ impl Sip {
             }
             Ok(_) => self.list.anomaly(Anomaly("sip.invalid_data")),
             Err(anomaly) => self.list.anomaly(anomaly),
-        };
+        }
         false
     }
 }

@@ -1,5 +1,6 @@
 //! Who logs in: NTLMSSP (MS-NLMP) and Kerberos tickets in the blobs of a session's setup.
 
+use crate::app::Anomaly;
 use crate::app::krb5::{Ticket, ticket_in};
 use crate::app::read::Reader;
 
@@ -25,12 +26,32 @@ pub(super) struct Identity {
     pub(super) version: Option<String>,
 }
 
-/// What is wrong with a blob.
-pub(super) struct Malformed;
+/// What is odd about a blob.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Odd {
+    /// It is cut off, or names places outside it.
+    Malformed,
+    /// A message that the other side sends.
+    Order,
+}
+
+impl Odd {
+    /// Its event, of a client's blob.
+    pub(super) fn event(self) -> Anomaly {
+        Anomaly(match self {
+            Odd::Malformed => "smb.malformed_ntlmssp_request",
+            Odd::Order => "smb.unusual_ntlmssp_order",
+        })
+    }
+}
+
+/// Messages of NTLMSSP.
+const CHALLENGE: u32 = 2;
+const AUTHENTICATE: u32 = 3;
 
 impl Session {
     /// Reads a blob of the client.
-    pub(super) fn read_blob(&mut self, blob: &[u8]) -> Result<(), Malformed> {
+    pub(super) fn read_blob(&mut self, blob: &[u8]) -> Result<(), Odd> {
         if let Some(at) = memchr::memmem::find(blob, b"NTLMSSP\0") {
             let message = blob.get(at..).unwrap_or_default();
             if let Some(identity) = identity(message)? {
@@ -44,11 +65,14 @@ impl Session {
 }
 
 /// The names of an AUTHENTICATE message (MS-NLMP, 2.2.1.3); `Ok(None)` of another one.
-fn identity(message: &[u8]) -> Result<Option<Identity>, Malformed> {
+fn identity(message: &[u8]) -> Result<Option<Identity>, Odd> {
+    use Odd::Malformed;
     let mut reader = Reader::new(message);
     reader.take(8).ok_or(Malformed)?;
-    if reader.le32().ok_or(Malformed)? != 3 {
-        return Ok(None);
+    match reader.le32().ok_or(Malformed)? {
+        AUTHENTICATE => {}
+        CHALLENGE => return Err(Odd::Order),
+        _ => return Ok(None),
     }
     let read = |reader: &mut Reader<'_>| {
         let length = usize::from(reader.le16()?);

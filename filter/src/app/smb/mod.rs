@@ -8,6 +8,7 @@
 //! are forgotten. A file waits for at most 64 parts, or 1 MiB, that came before their turn.
 
 mod auth;
+mod bounds;
 mod log;
 mod names;
 mod one;
@@ -31,6 +32,7 @@ use super::recent::Recent;
 use super::{Anomaly, Context, Description, Fed, Input, List, Parser, Probe, Provides, Settings, Transactions};
 use crate::event::Tuple;
 use crate::inspect::Direction;
+use bounds::Bounds;
 use transaction::{Kind, Tx};
 use transfer::Transfer;
 
@@ -104,8 +106,8 @@ fn side(way: Direction, rest: &[u8], bytes: &[u8]) -> Probe {
     }
 }
 
-fn start(_settings: &Settings, _tuple: &Tuple) -> Box<dyn Parser> {
-    Box::new(Smb::default())
+fn start(settings: &Settings, _tuple: &Tuple) -> Box<dyn Parser> {
+    Box::new(Smb { list: List::default(), sides: Default::default(), state: State::new(settings) })
 }
 
 /// What tells an open file from others.
@@ -152,9 +154,8 @@ struct State {
     /// User and tree of the record of SMB 1 at hand.
     header: Option<(u64, u32)>,
     dialect: Option<Arc<str>>,
-    /// What the server takes at once, where it said so.
-    max_read: u32,
-    max_write: u32,
+    reads: Bounds,
+    writes: Bounds,
     trees: Recent<(u64, u32), Tree>,
     names: Recent<Fid, Vec<u8>>,
     /// Names of files that are being opened.
@@ -168,14 +169,14 @@ struct State {
     interfaces: Arc<Vec<Interface>>,
 }
 
-impl Default for State {
-    fn default() -> State {
+impl State {
+    fn new(settings: &Settings) -> State {
         State {
             next_id: 1,
             header: None,
             dialect: None,
-            max_read: 0,
-            max_write: 0,
+            reads: Bounds::new(settings, "read"),
+            writes: Bounds::new(settings, "write"),
             trees: Recent::new(ENTRIES),
             names: Recent::new(ENTRIES),
             creating: Recent::new(ENTRIES),
@@ -205,7 +206,7 @@ struct Stream {
     left: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Smb {
     list: List<Tx>,
     sides: [Side; 2],
@@ -283,7 +284,8 @@ impl Smb {
                 side.stream = Some(Stream { fid: stream.fid, offset, left });
             }
             if let Some(file) = self.transfer(stream.fid, way) {
-                file.parts.put(stream.offset, rest.get(..count).unwrap_or_default());
+                let excess = file.parts.put(stream.offset, rest.get(..count).unwrap_or_default());
+                self.note_excess(way, excess);
             }
             if count > 0 {
                 return Step::Used(count);
@@ -371,8 +373,8 @@ impl Smb {
         match (way, answers) {
             (Direction::Original, Some(true)) => self.list.anomaly(Anomaly("smb.response_to_server")),
             (Direction::Reply, Some(false)) => self.list.anomaly(Anomaly("smb.request_to_client")),
-            (Direction::Original | Direction::Reply, _) => false,
-        };
+            (Direction::Original | Direction::Reply, _) => {}
+        }
         read
     }
 
@@ -444,7 +446,7 @@ impl Smb {
             let unknown = || if version == 1 || way == Direction::Reply { b"<unknown>".to_vec() } else { Vec::new() };
             let name = self.state.names.get(&stream.fid).cloned().unwrap_or_else(unknown);
             let share = self.state.trees.get(&(key.session, key.tree)).map(|tree| tree.name.clone());
-            let parts = Parts::new(&name, settings.hashed());
+            let parts = Parts::new(&name, settings.hashed()).within(self.bounds(way).room);
             let file = Transfer { fid: stream.fid, name, share: share.unwrap_or_default(), way, parts };
             let key = Key { message: 0, ..key };
             if self.begin(version, command, key, Kind::File(Box::new(file)), settings).is_none() {
@@ -453,7 +455,8 @@ impl Smb {
         }
         let Some(file) = self.transfer(stream.fid, way) else { return };
         let overlaps = file.parts.overlaps(stream.offset);
-        file.parts.put(stream.offset, data);
+        let excess = file.parts.put(stream.offset, data);
+        self.note_excess(way, excess);
         if overlaps {
             self.list.anomaly(Anomaly("smb.file_overlap"));
         }

@@ -124,6 +124,7 @@ impl Smb {
     fn request1(&mut self, command: u8, record: &Record<'_>, block: &Block<'_>, settings: &Settings) -> Option<()> {
         let key = key(record);
         let mut words = block.numbers();
+        let stray = matches!(command, NT_CREATE | TREE_DISCONNECT) && self.is_stray(key);
         let kind = match command {
             READ_ANDX => {
                 words.take(4)?;
@@ -174,6 +175,9 @@ impl Smb {
         if matches!(command, NT_CANCEL | TRANS2_SECONDARY | LOCKING) {
             tx.answered(None);
         }
+        if stray {
+            self.list.anomaly(Anomaly("smb.tree_id_not_found"));
+        }
         Some(())
     }
 
@@ -218,10 +222,10 @@ impl Smb {
         words.take(14)?;
         let first = usize::from(words.le16()?);
         let mut session = Session::default();
-        let mut malformed = false;
+        let mut odd = None;
         let mut texts = if block.words.len() == 24 {
             // Extended security: the length was that of a blob.
-            malformed = session.read_blob(block.data.get(..first).unwrap_or(block.data)).is_err();
+            odd = session.read_blob(block.data.get(..first).unwrap_or(block.data)).err();
             block.texts(first)
         } else {
             let second = usize::from(words.le16()?);
@@ -233,8 +237,8 @@ impl Smb {
         session.client = Some((texts.next(), texts.next()));
         let kind = Kind::Session(Box::new(session));
         self.begin(1, u16::from(SESSION_SETUP), key(record), kind, settings)?.asked();
-        if malformed {
-            self.list.anomaly(Anomaly("smb.malformed_ntlmssp_request"));
+        if let Some(odd) = odd {
+            self.list.anomaly(odd.event());
         }
         Some(())
     }

@@ -309,3 +309,68 @@ fn a_long_answer_that_nobody_asked_for_is_passed_over() {
         "{shown}"
     );
 }
+
+#[test]
+fn too_much_that_waits_is_told_by_count_and_by_bytes() {
+    let ahead = |count: u32| {
+        let mut script = opened();
+        script.extend((1..=count).rev().map(|nth| (Original, write_one(0x4000, 10 * nth, 4 + nth as u16, b"part"))));
+        script
+    };
+    let told = |settings: &Settings, count| run(start, settings, &borrowed(&ahead(count)), 0).shown();
+    let mut settings = Settings::default();
+    assert!(!told(&settings, 64).contains("queue"), "64 may wait");
+    assert!(told(&settings, 65).contains("smb.write_queue_cnt_exceeded"));
+    settings.named.insert("app-layer.protocols.smb.max-write-queue-cnt".into(), "3".into());
+    assert!(!told(&settings, 3).contains("queue") && told(&settings, 4).contains("smb.write_queue_cnt_exceeded"));
+    settings.named.insert("app-layer.protocols.smb.max-write-queue-cnt".into(), "64".into());
+    settings.named.insert("app-layer.protocols.smb.max-write-queue-size".into(), "12b".into());
+    assert!(!told(&settings, 3).contains("queue") && told(&settings, 4).contains("smb.write_queue_size_exceeded"));
+}
+
+#[test]
+fn servers_and_clients_that_want_too_much_at_once_are_told_of() {
+    let mut negotiated = vec![0x41, 0, 1, 0, 2, 2, 0, 0];
+    negotiated.extend_from_slice(&[7; 16]);
+    negotiated.extend_from_slice(&[0; 8]);
+    negotiated.extend_from_slice(&(32u32 << 20).to_le_bytes());
+    negotiated.extend_from_slice(&(8u32 << 20).to_le_bytes());
+    let mut asked = vec![0x24, 0, 1, 0, 1, 0, 0, 0, 0, 0, 0, 0];
+    asked.extend_from_slice(&[7; 16]);
+    asked.extend_from_slice(&[0; 8]);
+    asked.extend_from_slice(&[2, 2]);
+    let script = [(Original, two(0, false, 0, &asked)), (Reply, two(0, true, 0, &negotiated))];
+    let shown = run(start, &Settings::default(), &borrowed(&script), 0).shown();
+    assert!(shown.contains("smb.negotiate_max_read_size_too_large"), "{shown}");
+    assert!(!shown.contains("smb.negotiate_max_write_size_too_large"), "{shown}");
+    let mut settings = Settings::default();
+    settings.named.insert("app-layer.protocols.smb.max-read-size".into(), "0".into());
+    settings.named.insert("app-layer.protocols.smb.max-write-size".into(), "4mb".into());
+    let shown = run(start, &settings, &borrowed(&script), 0).shown();
+    assert!(!shown.contains("smb.negotiate_max_read_size_too_large"), "{shown}");
+    assert!(shown.contains("smb.negotiate_max_write_size_too_large"), "{shown}");
+}
+
+#[test]
+fn shares_that_were_never_connected_to_are_told_of_where_the_beginning_was_seen() {
+    let leave = |tree| (Original, one(0x71, false, tree, 9, &[], b""));
+    let mut script = opened();
+    script.push(leave(1));
+    assert!(!shown(&script).contains("tree_id_not_found"));
+    script.push(leave(5));
+    assert!(shown(&script).contains("smb.tree_id_not_found"));
+    assert!(!shown(&[leave(5)]).contains("tree_id_not_found"), "met in its midst");
+}
+
+#[test]
+fn a_challenge_of_the_client_is_out_of_order() {
+    let setup = |kind: u8| {
+        let blob = [b"NTLMSSP\0", &[kind, 0, 0, 0][..], &[0; 60]].concat();
+        let mut words = vec![0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        words.extend_from_slice(&(blob.len() as u16).to_le_bytes());
+        words.extend_from_slice(&[0; 8]);
+        run(start, &Settings::default(), &[(Original, &one(0x73, false, 0, 1, &words, &blob))], 0).shown()
+    };
+    assert!(!setup(1).contains("ntlmssp_order"));
+    assert!(setup(2).contains("smb.unusual_ntlmssp_order"), "{}", setup(2));
+}

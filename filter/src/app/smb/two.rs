@@ -95,6 +95,7 @@ impl Smb {
             Some(message) if fid == SAME_FILE => Fid::Short(u16::MAX, message),
             _ => fid,
         };
+        let stray = matches!(record.command, command::CREATE | command::TREE_DISCONNECT) && self.is_stray(key);
         let kind = match record.command {
             command::NEGOTIATE => negotiate_request(record)?,
             command::SESSION_SETUP => return self.session_request2(record, settings),
@@ -126,7 +127,7 @@ impl Smb {
             }
             command::READ => {
                 let (fid, offset, length) = record2::read_request(record)?;
-                if exceeds(length, self.state.max_read) {
+                if self.bounds(Direction::Reply).are_exceeded(length) {
                     self.list.anomaly(Anomaly("smb.read_request_too_large"));
                     return Some(());
                 }
@@ -149,7 +150,16 @@ impl Smb {
             return Some(());
         }
         self.begin(2, record.command, key, kind, settings)?.asked();
+        if stray {
+            self.list.anomaly(Anomaly("smb.tree_id_not_found"));
+        }
         Some(())
+    }
+
+    /// Whether a conversation that was seen from its beginning names a share that it never connected to.
+    pub(super) fn is_stray(&self, key: Key) -> bool {
+        let named = key.tree != 0 && key.tree != u32::MAX;
+        named && self.state.dialect.is_some() && self.state.trees.get(&(key.session, key.tree)).is_none()
     }
 
     fn session_request2(&mut self, record: &Record<'_>, settings: &Settings) -> Option<()> {
@@ -157,11 +167,11 @@ impl Smb {
         body.take(10)?;
         let (at, length) = (usize::from(body.le16()?), usize::from(body.le16()?));
         let mut session = Session::default();
-        let malformed = session.read_blob(record.at(at, length)).is_err();
+        let odd = session.read_blob(record.at(at, length)).err();
         let kind = Kind::Session(Box::new(session));
         self.begin(2, command::SESSION_SETUP, key(record), kind, settings)?.asked();
-        if malformed {
-            self.list.anomaly(Anomaly("smb.malformed_ntlmssp_request"));
+        if let Some(odd) = odd {
+            self.list.anomaly(odd.event());
         }
         Some(())
     }
@@ -202,7 +212,7 @@ impl Smb {
 
     fn write2(&mut self, record: &Record<'_>, piece: Piece<'_>, created: Option<u64>, settings: &Settings) {
         let Some(mut fid) = piece.fid else { return };
-        if exceeds(piece.length, self.state.max_write) {
+        if self.bounds(Direction::Original).are_exceeded(piece.length) {
             self.list.anomaly(Anomaly("smb.write_request_too_large"));
             return;
         }
@@ -226,7 +236,7 @@ impl Smb {
     fn read2(&mut self, record: &Record<'_>, piece: Piece<'_>, settings: &Settings) {
         let key = key(record);
         let Some((fid, offset)) = self.state.reading.remove(&key) else { return };
-        if exceeds(piece.length, self.state.max_read) {
+        if self.bounds(Direction::Reply).are_exceeded(piece.length) {
             self.list.anomaly(Anomaly("smb.read_response_too_large"));
             return;
         }
@@ -317,7 +327,7 @@ impl Smb {
         body.take(8)?;
         let (max_read, max_write) = (body.le32()?, body.le32()?);
         let dialect: std::sync::Arc<str> = names::dialect(dialect).into();
-        (self.state.max_read, self.state.max_write) = (max_read, max_write);
+        self.agree(max_read, max_write);
         self.state.dialect = Some(dialect.clone());
         // A negotiation of SMB 1 may be answered by SMB 2.
         let version = if self.find_by(2, command::NEGOTIATE, |_| true).is_some() { (2, 0) } else { (1, 0x72) };
@@ -328,6 +338,7 @@ impl Smb {
             (negotiation.max_read, negotiation.max_write) = (max_read, max_write);
             negotiation.server_guid = Some(guid);
         }
+        self.note_agreed();
         Some(())
     }
 
@@ -358,11 +369,6 @@ impl Smb {
         }
         Some(())
     }
-}
-
-/// Whether a length is above what was agreed on; 0 for nothing.
-fn exceeds(length: u32, limit: u32) -> bool {
-    limit != 0 && length > limit
 }
 
 /// What the bytes of a file's number are.

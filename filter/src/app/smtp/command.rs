@@ -256,6 +256,9 @@ impl Smtp {
                 if code != b"220" {
                     self.list.anomaly(Anomaly("smtp.invalid_reply"));
                 }
+            } else if code != b"421" {
+                // A server may say by itself that it closes (RFC 5321, 3.8), nothing else.
+                self.list.anomaly(Anomaly("smtp.unable_to_match_reply_with_request"));
             }
             return Then::Go;
         };
@@ -326,5 +329,7 @@ fn anomaly_of(warning: Warning) -> Anomaly {
         Warning::LongHeaderValue => "smtp.mime_long_header_value",
         Warning::LongBoundary => "smtp.mime_long_boundary",
         Warning::LongFileName => "smtp.mime_long_filename",
+        Warning::OpenParts => "smtp.mime_malformed_msg",
+        Warning::UnusableBoundary => "smtp.mime_parse_failed",
     })
 }

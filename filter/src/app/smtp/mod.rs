@@ -120,17 +120,9 @@ fn choice(settings: &Settings, name: &str, default: bool) -> bool {
     }
 }
 
-/// A number of bytes, with "kb" or "mb" behind it or not.
+/// A number of bytes.
 fn size(settings: &Settings, name: &str) -> Option<u64> {
-    let text = setting(settings, name)?.trim().to_ascii_lowercase();
-    let (number, unit) = decimal(text.as_bytes())?;
-    let factor = match unit.trim_ascii() {
-        b"" | b"b" => 1,
-        b"k" | b"kb" | b"kib" => 1 << 10,
-        b"m" | b"mb" | b"mib" => 1 << 20,
-        _ => return None,
-    };
-    number.checked_mul(factor)
+    super::read::size(setting(settings, name)?)
 }
 
 /// What the client's bytes are.

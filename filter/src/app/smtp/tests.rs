@@ -76,6 +76,15 @@ fn what_the_protocol_forbids_is_told() {
 }
 
 #[test]
+fn replies_to_nothing_are_told_of_but_for_the_announced_end() {
+    let talk = |last: &'static [u8]| {
+        anomalies(&[(Reply, b"220 x\r\n"), (Original, b"EHLO a\r\n"), (Reply, b"250 ok\r\n"), (Reply, last)])
+    };
+    assert!(talk(b"250 ok\r\n").contains("smtp.unable_to_match_reply_with_request"));
+    assert!(!talk(b"421 late\r\n").contains("smtp.unable_to_match_reply_with_request"));
+}
+
+#[test]
 fn chunks_are_counted_by_their_bytes() {
     let script: Script<'_> = &[
         (Reply, b"220 x\r\n"),
