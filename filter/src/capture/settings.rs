@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use ipnetwork::IpNetwork;
+
 use super::flow::State;
+use crate::decode::hosts::Hosts;
 use crate::decode::{self, defrag};
-use crate::eve::kinds::Kinds;
+use crate::eve::kinds::{Bodies, Kinds};
 
 /// What is done where something cannot be inspected as it should.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,7 +148,7 @@ pub struct StreamSettings {
     /// Bytes of a direction that are inspected; 0 is no limit.
     pub depth: u64,
     /// Overlaps.
-    pub overlap: Overlap,
+    pub overlap: Hosts<Overlap>,
     /// Urgent data.
     pub urgent: Urgent,
     /// Bytes held beyond holes or unacknowledged, in one direction.
@@ -263,9 +266,19 @@ impl Settings {
             vlan_tracking: options.flag("vlan.use-for-tracking", true),
             app_error: policy(options, "app-layer.error-policy", ips, false),
             seed: options.number("flow.seed", 0x5bd1_e995),
-            kinds: options.get("outputs.eve-log.types").map(Kinds::from_list).unwrap_or_default(),
+            kinds: kinds(options),
         }
     }
+}
+
+/// The events that are written, and how.
+fn kinds(options: &Options) -> Kinds {
+    let mut kinds = options.get("outputs.eve-log.types").map(Kinds::from_list).unwrap_or_default();
+    kinds.bodies = Bodies {
+        encoded: options.flag("outputs.eve-log.types.alert.http-body", false),
+        printable: options.flag("outputs.eve-log.types.alert.http-body-printable", false),
+    };
+    kinds
 }
 
 /// The ports of a tunnel: its own, those of the variable, or the customary ones; none where it is switched off.
@@ -316,13 +329,11 @@ fn stream_settings(options: &Options, ips: bool, checksum: bool) -> StreamSettin
     }
 }
 
-/// The one policy that is said to hold for all hosts.
-fn host_policies(options: &Options) -> (defrag::Policy, Overlap) {
-    let named = |name: &str| {
-        let list = options.get(&format!("host-os-policy.{name}")).unwrap_or_default();
-        list.contains("0.0.0.0/0")
-    };
+/// What hosts do with overlaps, by the systems that are said to run on them.
+fn host_policies(options: &Options) -> (Hosts<defrag::Policy>, Hosts<Overlap>) {
+    let (mut fragments, mut segments) = (Hosts::all(defrag::Policy::Windows), Hosts::all(Overlap::Bsd));
     let table = [
+        ("windows", defrag::Policy::Windows, Overlap::Bsd),
         ("bsd", defrag::Policy::Bsd, Overlap::Bsd),
         ("bsd-right", defrag::Policy::Last, Overlap::Bsd),
         ("old-linux", defrag::Policy::Linux, Overlap::OldLinux),
@@ -335,8 +346,15 @@ fn host_policies(options: &Options) -> (defrag::Policy, Overlap) {
         ("macos", defrag::Policy::First, Overlap::First),
         ("vista", defrag::Policy::Windows, Overlap::First),
     ];
-    let found = table.iter().find(|(name, ..)| named(name));
-    found.map_or((defrag::Policy::Windows, Overlap::Bsd), |&(_, fragments, segments)| (fragments, segments))
+    for (name, of_fragments, of_segments) in table {
+        let list = options.get(&format!("host-os-policy.{name}")).unwrap_or_default();
+        let words = list.split([',', '[', ']', ' ', '"', '\'']);
+        for network in words.filter_map(|word| word.parse::<IpNetwork>().ok()) {
+            fragments.set(network, of_fragments);
+            segments.set(network, of_segments);
+        }
+    }
+    (fragments, segments)
 }
 
 fn timeouts(options: &Options) -> Timeouts {
@@ -375,6 +393,25 @@ mod tests {
         assert_eq!(of(&[("decoder.vxlan.ports", "$VXLAN_PORTS"), ("vars.port-groups.VXLAN_PORTS", "9")]).vxlan, [9]);
         assert_eq!(of(&[("decoder.geneve.ports", "7000")]).geneve, [7000]);
         assert!(of(&[("decoder.teredo.enabled", "no")]).teredo.is_empty());
+    }
+
+    #[test]
+    fn systems_of_hosts_are_given_by_network() {
+        let pairs = [
+            ("host-os-policy.windows", "[0.0.0.0/0]"),
+            ("host-os-policy.linux", "[10.0.0.0/8, 192.168.1.100, '8762:2352:6241:7245:E000:0:0:0']"),
+            ("host-os-policy.solaris", "10.7.0.0/16"),
+        ];
+        let settings = Settings::from_options(&options(&pairs), false);
+        let of = |host: &str| {
+            let host = host.parse().unwrap();
+            (settings.decode.defrag.policy.of(host), settings.stream.overlap.of(host))
+        };
+        assert_eq!(of("10.1.1.1"), (defrag::Policy::Linux, Overlap::Linux));
+        assert_eq!(of("10.7.1.1"), (defrag::Policy::Solaris, Overlap::Solaris));
+        assert_eq!(of("192.168.1.100"), (defrag::Policy::Linux, Overlap::Linux));
+        assert_eq!(of("192.168.1.101"), (defrag::Policy::Windows, Overlap::Bsd));
+        assert_eq!(of("8762:2352:6241:7245:e000::"), (defrag::Policy::Linux, Overlap::Linux));
     }
 
     #[test]

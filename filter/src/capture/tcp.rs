@@ -1,5 +1,7 @@
 //! TCP packets of captures: connections taken up, segments placed, bytes handed on.
 
+use std::net::IpAddr;
+
 use weir_ids_rules::AppProtocol;
 
 use super::flow::{Action, Exception, Flow, State};
@@ -186,9 +188,10 @@ impl Core {
         flow.facts.stream_bytes = [client.sent(), server.sent()];
     }
 
-    fn manner(&self) -> Manner {
+    /// How bytes for a receiver are taken.
+    fn manner(&self, receiver: IpAddr) -> Manner {
         let stream = &self.settings.stream;
-        Manner { inline: stream.inline, overlap: stream.overlap, depth: stream.depth, held: stream.held }
+        Manner { inline: stream.inline, overlap: stream.overlap.of(receiver), depth: stream.depth, held: stream.held }
     }
 
     /// Places a segment's data in its stream; what is odd about it.
@@ -197,7 +200,7 @@ impl Core {
         if segment.data.is_empty() {
             return events;
         }
-        let mut manner = self.manner();
+        let mut manner = self.manner(flow.tuple_of(segment.way).destination);
         if flow.inspection.as_ref().is_some_and(|i| is_unlimited(i.app().protocol)) {
             manner.depth = 0;
         }
@@ -319,6 +322,7 @@ impl Core {
         let lookback = flow.inspection.as_ref().map_or(0, |inspection| inspection.lookback());
         let inline = self.settings.stream.inline;
         let depth = self.settings.stream.depth;
+        let manner = self.manner(flow.tuple_of(way).destination);
         let mut any = false;
         // Each turn hands on the bytes up to the next hole.
         loop {
@@ -327,7 +331,7 @@ impl Core {
             // What is lost takes with it what waits before it.
             let before_gap = sender.bytes.first_held().is_some() && sender.bytes.waiting() > 0;
             let (place, lost) =
-                if before_gap { (sender.bytes.given(), false) } else { sender.readable(upto, depth, &self.manner()) };
+                if before_gap { (sender.bytes.given(), false) } else { sender.readable(upto, depth, &manner) };
             let ends = sender.ends_at(place, upto);
             let waiting = sender.bytes.waiting();
             let lookback = lookback + waiting;

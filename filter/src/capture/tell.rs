@@ -303,7 +303,7 @@ impl Sink for Teller {
             json.text("direction", eve::way_name(scene.step.way));
             eve::flow_fields(&mut json, scene.tuple, scene.step.flow);
         }
-        eve::alert_transaction(&mut json, scene, alert);
+        eve::alert_transaction(&mut json, scene, alert, self.kinds.bodies);
         eve::payload_fields(&mut json, alert);
         eve::packet_fields(&mut json, view.frame, view.link);
         json.leave_open();

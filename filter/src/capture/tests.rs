@@ -35,6 +35,11 @@ impl Lab {
 
     /// With rules, which must compile.
     fn ruled(rules: &str) -> Lab {
+        Lab::ruled_with(rules, &[])
+    }
+
+    /// The same with options.
+    fn ruled_with(rules: &str, pairs: &[(&str, &str)]) -> Lab {
         let (set, problems) = weir_ids_rules::RuleSet::parse(
             &[weir_ids_rules::Source { name: "t", text: rules }],
             &weir_ids_rules::Variables::default(),
@@ -42,9 +47,9 @@ impl Lab {
         assert!(problems.is_empty(), "{}", problems[0]);
         let (program, problems) = Program::compile(&set, &crate::detect::ProgramSettings::default());
         assert!(problems.is_empty(), "{}", problems[0]);
-        let mut lab = Lab::new(&[], false);
+        let mut lab = Lab::new(pairs, false);
         let shared = Shared::new(crate::app::Settings::default(), false);
-        lab.capture = Capture::new(Settings::from_options(&Options::default(), false), Arc::new(program), shared);
+        lab.capture = Capture::new(lab.capture.core.settings.clone(), Arc::new(program), shared);
         lab
     }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use weir_wire::Instant;
 
+use super::hosts::Hosts;
 use super::{Event, View};
 
 /// Which of two fragments that overlap counts.
@@ -34,8 +35,8 @@ pub enum Policy {
 /// Limits and choices.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Overlaps.
-    pub policy: Policy,
+    /// Overlaps, by receiver.
+    pub policy: Hosts<Policy>,
     /// How long fragments wait.
     pub timeout: Duration,
     /// Datagrams that wait at once.
@@ -49,7 +50,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Settings {
         Settings {
-            policy: Policy::default(),
+            policy: Hosts::default(),
             timeout: Duration::from_secs(60),
             trackers: 65_535,
             memory: 32 << 20,
@@ -175,7 +176,7 @@ impl Defrag {
             view.events.set(if v4 { Event::Ipv4FragmentIgnored } else { Event::Ipv6FragmentIgnored });
             return None;
         }
-        let policy = self.settings.policy;
+        let policy = self.settings.policy.of(key.destination);
         let tracker = self.tracker(key, view.time);
         let before = tracker.bytes;
         let overlaps = tracker.insert(piece, policy);

@@ -8,6 +8,7 @@
 pub mod defrag;
 mod event;
 mod extension;
+pub mod hosts;
 mod icmp;
 mod ipv4;
 mod ipv6;

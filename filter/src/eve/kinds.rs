@@ -13,21 +13,35 @@ pub struct Kinds {
     pub anomaly: bool,
     /// Files, when they end, with their digests.
     pub files: bool,
+    /// How alerts show the bodies of messages.
+    pub bodies: Bodies,
     alert: bool,
     protocols: u64,
+}
+
+/// How alerts show the bodies of HTTP's requests and responses, as far as rules look at them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bodies {
+    /// In Base64.
+    pub encoded: bool,
+    /// As text.
+    pub printable: bool,
 }
 
 impl Default for Kinds {
     /// All of them.
     fn default() -> Kinds {
-        Kinds { drop: true, flow: true, anomaly: true, files: true, alert: true, protocols: u64::MAX }
+        let bodies = Bodies::default();
+        Kinds { drop: true, flow: true, anomaly: true, files: true, bodies, alert: true, protocols: u64::MAX }
     }
 }
 
 impl Kinds {
     /// From a list: `[alert, drop, http]`, with or without brackets. Names that there are not are passed over.
     pub fn from_list(text: &str) -> Kinds {
-        let mut kinds = Kinds { drop: false, flow: false, anomaly: false, files: false, alert: false, protocols: 0 };
+        let bodies = Bodies::default();
+        let mut kinds =
+            Kinds { drop: false, flow: false, anomaly: false, files: false, bodies, alert: false, protocols: 0 };
         for name in text.split([',', '[', ']', ' ']).map(str::trim).filter(|name| !name.is_empty()) {
             match name {
                 "alert" => kinds.alert = true,

@@ -1,8 +1,8 @@
 //! Members that events of the datapath and of captures have in common: what a flow speaks, its transactions, its files.
 
-use weir_ids_rules::AppProtocol;
+use weir_ids_rules::{AppProtocol, Buffer};
 
-use crate::app::file::File;
+use crate::app::file::{Content, File};
 use crate::app::{Anomaly, Mark, Transaction};
 use crate::capture::reversed;
 use crate::detect::{Alert, AppFacts, FlowFacts, Scene};
@@ -10,6 +10,7 @@ use crate::event::Tuple;
 use crate::inspect::Direction;
 use crate::json::Json;
 
+use super::kinds::Bodies;
 use super::{address, base64, printable, timestamp};
 
 /// The tuple as the sender of this direction sends it.
@@ -147,11 +148,32 @@ pub fn transaction_number(json: &mut Json<'_>, alert: &Alert<'_>) {
     }
 }
 
-/// The transaction that an alert belongs to, with its files.
-pub fn alert_transaction(json: &mut Json<'_>, scene: &Scene<'_>, alert: &Alert<'_>) {
+/// The transaction that an alert belongs to, with its files and, where they are wanted, its bodies.
+pub fn alert_transaction(json: &mut Json<'_>, scene: &Scene<'_>, alert: &Alert<'_>, bodies: Bodies) {
     if let (Some((mark, transaction)), Some(protocol)) = (alert.transaction, scene.app.protocol) {
-        transaction_fields(json, protocol, transaction);
+        json.nested(object_name(protocol), |json| {
+            transaction.log(json);
+            body_fields(json, transaction, bodies);
+        });
+        transaction.log_beside(json);
         files_field(json, mark, transaction, scene.step.way);
+    }
+}
+
+/// The bodies of a request and its response, as far as rules look at them.
+fn body_fields(json: &mut Json<'_>, transaction: &dyn Transaction, bodies: Bodies) {
+    let sides = [
+        (Buffer::HttpRequestBody, Direction::Original, "http_request_body", "http_request_body_printable"),
+        (Buffer::HttpResponseBody, Direction::Reply, "http_response_body", "http_response_body_printable"),
+    ];
+    for (buffer, way, encoded, as_text) in sides {
+        let Some((body, _)) = transaction.grown(buffer, way).map(Content::recent) else { continue };
+        if bodies.printable && !body.is_empty() {
+            json.text(as_text, &printable(body));
+        }
+        if bodies.encoded && !body.is_empty() {
+            json.text(encoded, &base64(body));
+        }
     }
 }
 

@@ -81,7 +81,7 @@ impl Sink for Told<'_> {
             eve::app_fields(json, &scene.app);
             json.text("direction", eve::way_name(scene.step.way));
             eve::flow_fields(json, scene.tuple, scene.step.flow);
-            eve::alert_transaction(json, scene, alert);
+            eve::alert_transaction(json, scene, alert, eve::kinds::Bodies::default());
             if payload {
                 eve::payload_fields(json, alert);
             }

@@ -149,3 +149,33 @@ fn a_closed_connection_gives_its_bytes_back_after_rules_have_looked_at_them() {
         assert_eq!((lab.alerts(), lab.capture.core.reassembly), (vec![], 0));
     }
 }
+
+#[test]
+fn alerts_show_bodies_where_they_are_asked_for() {
+    let rule = "alert http any any -> any any (flow:to_client; http.stat_code; content:\"200\"; sid:1;)";
+    let told = |pairs: &[(&str, &str)]| {
+        let mut lab = Lab::ruled_with(rule, pairs);
+        lab.packet(&tcp(true, SYN, 100, 0, b""));
+        lab.packet(&tcp(false, SYN | ACK, 200, 101, b""));
+        let asked = b"POST /a HTTP/1.1\r\nHost: b\r\nContent-Length: 4\r\n\r\nsent";
+        lab.packet(&tcp(true, ACK | PSH, 101, 201, asked));
+        let next = 101 + asked.len() as u32;
+        let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nanswer";
+        lab.packet(&tcp(false, ACK | PSH, 201, next, answer));
+        lab.packet(&tcp(true, ACK, next, 201 + answer.len() as u32, b""));
+        lab.end();
+        assert_eq!(lab.count(&["\"event_type\":\"alert\""]), 1, "{}", lab.lines);
+        let bodies = [
+            "_request_body\":\"c2VudA==",
+            "_response_body\":\"YW5zd2Vy",
+            "printable\":\"answer",
+            "y_printable\":\"sent",
+        ];
+        bodies.map(|body| lab.count(&["\"event_type\":\"alert\"", body]) == 1)
+    };
+    assert_eq!(told(&[]), [false; 4]);
+    let (encoded, printable) =
+        ("outputs.eve-log.types.alert.http-body", "outputs.eve-log.types.alert.http-body-printable");
+    assert_eq!(told(&[(encoded, "yes")]), [true, true, false, false]);
+    assert_eq!(told(&[(printable, "yes")]), [false, false, true, true]);
+}

@@ -2,6 +2,7 @@
 
 use super::layers::{Seen, seen};
 use super::*;
+use crate::decode::hosts::Hosts;
 
 /// Letter, length, offset; the last of the list ends the datagram. The vectors of Sturges and Novak.
 const NOVAK: &[(u8, usize, u16)] = &[
@@ -49,7 +50,7 @@ fn v6(id: u32, offset: u16, more: bool, data: &[u8]) -> Vec<u8> {
 }
 
 fn decoder(policy: Policy) -> Decoder {
-    let defrag = defrag::Settings { policy, ..defrag::Settings::default() };
+    let defrag = defrag::Settings { policy: Hosts::all(policy), ..defrag::Settings::default() };
     Decoder::new(Settings { defrag, ..Settings::default() })
 }
 
@@ -73,6 +74,25 @@ fn novak(policy: Policy, packet: impl Fn(u16, bool, &[u8]) -> Vec<u8>) -> String
     }
     assert_eq!(decoder.defrag().waiting(), 0);
     whole.chunks(8).map(|unit| char::from(unit[0])).collect()
+}
+
+#[test]
+fn the_receiver_says_which_policy_counts() {
+    // `v4` goes to 10.0.0.2.
+    let mut policy = Hosts::all(Policy::First);
+    policy.set("10.0.0.2".parse().unwrap(), Policy::Last);
+    let mut decoder = Decoder::new(Settings {
+        defrag: defrag::Settings { policy, ..defrag::Settings::default() },
+        ..Settings::default()
+    });
+    let mut whole = Vec::new();
+    for (i, &(letter, length, offset)) in NOVAK.iter().enumerate() {
+        let all = feed(&mut decoder, 0, &v4(7, offset, i + 1 < NOVAK.len(), &vec![letter; length]));
+        if let [first, _] = &all[..] {
+            whole = first.payload.clone();
+        }
+    }
+    assert_eq!(whole.chunks(8).map(|unit| char::from(unit[0])).collect::<String>(), "AJJJJBKKKLLLMMMFNFGOPHQQ");
 }
 
 #[test]
