@@ -106,6 +106,9 @@ fn what_makes_no_sense_is_refused() {
     refused(r#"pcre:"abc";"#, Kind::Value, "abc");
     refused("priority:0;", Kind::Value, "0;");
     refused("threshold:type limit, track by_src, count 1;", Kind::Value, "type");
+    refused("detection_filter:track by_src, count 1, seconds 1, unique_on port;", Kind::UnsupportedValue, "unique_on");
+    let unique = "threshold:type limit, track by_src, count 1, seconds 1, unique_on src_port;";
+    refused(unique, Kind::Conflict, "unique_on");
     for text in [
         "alert",
         "alert tcp any any -> any any",
@@ -138,6 +141,7 @@ fn what_people_write_in_practice_loads() {
     loaded(r#"content:"a"; distance:0; content:"b"; distance:0;"#);
     loaded("metadata: former_category TROJAN; ");
     loaded("flags:S,12; threshold: type both, track by_src, count 5, seconds 60;");
+    loaded("detection_filter: track by_src, count 5, seconds 60, unique_on dst_port;");
     loaded("flow:established,to_server; flowbits:isset,a|b; flowbits:set,c; flowbits:noalert;");
     loaded(r#"content: "a" ; content:! "b"; within:10;"#);
     loaded(r#"content:"a"; isdataat:!1,relative; isdataat:10,rawbytes;"#);

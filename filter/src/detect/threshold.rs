@@ -1,20 +1,23 @@
 //! How often a rule's match is told: `threshold`, `detection_filter`, `rate_filter` and `suppress`.
 //!
 //! Counts are kept for all flows of a worker, by rule and by what it tracks. The table is bounded; when it is full of
-//! counts that still run, a match that has none is told as if the rule had no threshold.
+//! counts that still run, a match that has none is told as if the rule had no threshold. Ports that `unique_on` counts
+//! are remembered, [`PORTS`] of all counts together; where there is no room for another one, each match counts.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use weir_ids_rules::AddressSet;
-use weir_ids_rules::rule::{Action, Threshold, ThresholdKind, Track};
+use weir_ids_rules::rule::{Action, Threshold, ThresholdKind, Track, UniqueOn};
 use weir_wire::Instant;
 
 use crate::event::{Signature, Tuple};
 
 /// Counts kept at a time.
 const COUNTS: usize = 65_536;
+/// Ports remembered at a time.
+const PORTS: usize = 1 << 20;
 
 /// What a threshold makes of a match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +69,7 @@ pub struct RateFilter {
 /// Rule by `gid` and `sid`, kind of count, flow, and the addresses tracked.
 type Key = (u32, u32, u8, u64, Option<IpAddr>, Option<IpAddr>);
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct Count {
     start: Instant,
     matches: u32,
@@ -75,6 +78,8 @@ struct Count {
     next: u32,
     /// Rate filter: since when the other action is taken.
     since: Instant,
+    /// Ports of the matches that were counted, in order, where the same one counts once.
+    ports: Vec<u16>,
 }
 
 /// The counts of one worker.
@@ -82,6 +87,8 @@ struct Count {
 pub struct Thresholds {
     counts: BTreeMap<Key, Count>,
     swept: Instant,
+    /// Ports that counts remember.
+    ports: usize,
 }
 
 impl Thresholds {
@@ -90,29 +97,14 @@ impl Thresholds {
         let key = key(threshold.track, of, 0);
         // A backoff has no time after which it begins anew.
         let seconds = if threshold.kind == ThresholdKind::Backoff { u32::MAX } else { threshold.seconds };
+        let room = self.ports < PORTS;
         let Some(count) = self.find(now, key, seconds) else { return Verdict::Tell };
-        count.matches = count.matches.saturating_add(1);
-        let reached = count.matches >= threshold.count;
-        match threshold.kind {
-            ThresholdKind::Limit if count.matches > threshold.count => Verdict::Silent,
-            ThresholdKind::Limit => Verdict::Tell,
-            ThresholdKind::Threshold if reached => {
-                count.matches = 0;
-                Verdict::Tell
-            }
-            ThresholdKind::Both if count.matches == threshold.count => Verdict::Tell,
-            ThresholdKind::Both if reached => Verdict::Silent,
-            ThresholdKind::Filter if count.matches > threshold.count => Verdict::Tell,
-            ThresholdKind::Backoff => {
-                let next = if count.next == 0 { threshold.count } else { count.next };
-                if count.matches < next {
-                    return if count.next == 0 { Verdict::Ignore } else { Verdict::Silent };
-                }
-                count.next = next.saturating_mul(threshold.multiplier.max(1)).max(next.saturating_add(1));
-                Verdict::Tell
-            }
-            ThresholdKind::Threshold | ThresholdKind::Both | ThresholdKind::Filter => Verdict::Ignore,
-        }
+        let port = threshold.unique_on.and_then(|unique| port(unique, of.1));
+        let fresh = port.is_none_or(|port| count.sees(port, room));
+        count.matches = count.matches.saturating_add(u32::from(fresh));
+        let verdict = count.verdict(threshold);
+        self.ports += usize::from(fresh && room && port.is_some());
+        verdict
     }
 
     /// Counts a match for a rate filter; the action to be taken in place of the rule's own.
@@ -143,18 +135,28 @@ impl Thresholds {
             if now.since(self.swept) >= Duration::from_secs(1) {
                 self.swept = now;
                 self.counts.retain(|_, count| !count.is_over(now));
+                self.ports = self.counts.values().map(|count| count.ports.len()).sum();
             }
             if self.counts.len() >= COUNTS {
                 return None;
             }
         }
-        let fresh = Count { start: now, matches: 0, seconds, next: 0, since: now };
-        let count = self.counts.entry(key).or_insert(fresh);
+        let fresh = || Count { start: now, matches: 0, seconds, next: 0, since: now, ports: Vec::new() };
+        let count = self.counts.entry(key).or_insert_with(fresh);
         if count.is_over(now) {
-            *count = fresh;
+            self.ports = self.ports.saturating_sub(count.ports.len());
+            *count = fresh();
         }
         Some(count)
     }
+}
+
+/// The port that tells a match apart from others; none of protocols without ports.
+fn port(unique_on: UniqueOn, packet: &Tuple) -> Option<u16> {
+    matches!(packet.protocol, 6 | 17 | 132).then_some(match unique_on {
+        UniqueOn::SourcePort => packet.source_port,
+        UniqueOn::DestinationPort => packet.destination_port,
+    })
 }
 
 fn key(track: Track, (rule, packet, flow): (&Signature, &Tuple, u64), kind: u8) -> Key {
@@ -170,6 +172,40 @@ fn key(track: Track, (rule, packet, flow): (&Signature, &Tuple, u64), kind: u8) 
 }
 
 impl Count {
+    /// Whether a port is another one than those seen; it is remembered where there is room.
+    fn sees(&mut self, port: u16, room: bool) -> bool {
+        let Err(at) = self.ports.binary_search(&port) else { return false };
+        if room {
+            self.ports.insert(at, port);
+        }
+        true
+    }
+
+    /// What the newest match comes to.
+    fn verdict(&mut self, threshold: &Threshold) -> Verdict {
+        let reached = self.matches >= threshold.count;
+        match threshold.kind {
+            ThresholdKind::Limit if self.matches > threshold.count => Verdict::Silent,
+            ThresholdKind::Limit => Verdict::Tell,
+            ThresholdKind::Threshold if reached => {
+                self.matches = 0;
+                Verdict::Tell
+            }
+            ThresholdKind::Both if self.matches == threshold.count => Verdict::Tell,
+            ThresholdKind::Both if reached => Verdict::Silent,
+            ThresholdKind::Filter if self.matches > threshold.count => Verdict::Tell,
+            ThresholdKind::Backoff => {
+                let next = if self.next == 0 { threshold.count } else { self.next };
+                if self.matches < next {
+                    return if self.next == 0 { Verdict::Ignore } else { Verdict::Silent };
+                }
+                self.next = next.saturating_mul(threshold.multiplier.max(1)).max(next.saturating_add(1));
+                Verdict::Tell
+            }
+            ThresholdKind::Threshold | ThresholdKind::Both | ThresholdKind::Filter => Verdict::Ignore,
+        }
+    }
+
     fn is_over(&self, now: Instant) -> bool {
         now.since(self.start.max(self.since)) > Duration::from_secs(self.seconds.into())
     }
@@ -192,7 +228,7 @@ mod tests {
     /// The verdicts on matches at these seconds, with a count of 2 in 10 seconds.
     #[track_caller]
     fn check(kind: ThresholdKind, seconds: &[u64], expected: &[Verdict]) {
-        let threshold = Threshold { kind, track: Track::Source, count: 2, seconds: 10, multiplier: 2 };
+        let threshold = Threshold { kind, track: Track::Source, count: 2, seconds: 10, multiplier: 2, unique_on: None };
         let mut table = Thresholds::default();
         let verdicts: Vec<_> = seconds
             .iter()
@@ -212,6 +248,52 @@ mod tests {
     }
 
     #[test]
+    fn the_same_port_counts_once_where_ports_are_counted() {
+        let (kind, track) = (ThresholdKind::Filter, Track::Source);
+        let threshold = |unique_on| Threshold { kind, track, count: 2, seconds: 10, multiplier: 0, unique_on };
+        let told = |unique_on, ports: &[(u64, u16)], protocol| {
+            let mut table = Thresholds::default();
+            let mut count = |(second, port)| {
+                let packet = Tuple { destination_port: port, protocol, ..tuple(9) };
+                table.count(Instant::from_secs(second), &threshold(unique_on), (&signature(1), &packet, 0)) == Tell
+            };
+            ports.iter().map(|&at| count(at)).collect::<Vec<bool>>()
+        };
+        let ports = [(1, 80), (2, 80), (3, 81), (4, 80), (5, 443), (6, 80), (20, 443), (21, 443)];
+        let (yes, no) = (true, false);
+        let destination = Some(UniqueOn::DestinationPort);
+        assert_eq!(told(destination, &ports, 6), [no, no, no, no, yes, yes, no, no]);
+        assert_eq!(told(Some(UniqueOn::SourcePort), &ports, 6), [no; 8], "one source port");
+        assert_eq!(told(None, &ports, 6), [no, no, yes, yes, yes, yes, no, no]);
+        assert_eq!(told(destination, &ports, 1), told(None, &ports, 1), "ICMP has no ports");
+    }
+
+    #[test]
+    fn ports_are_remembered_within_bounds_and_forgotten_with_their_count() {
+        let unique_on = Some(UniqueOn::DestinationPort);
+        let threshold = Threshold {
+            kind: ThresholdKind::Filter,
+            track: Track::Source,
+            count: u32::MAX,
+            seconds: 10,
+            multiplier: 0,
+            unique_on,
+        };
+        let mut table = Thresholds::default();
+        let scan = |table: &mut Thresholds, second, source: u32| {
+            for port in 0..=u16::MAX {
+                let packet = Tuple { destination_port: port, ..tuple(source) };
+                table.count(Instant::from_secs(second), &threshold, (&signature(1), &packet, 0));
+            }
+        };
+        (0..20).for_each(|source| scan(&mut table, 1, source));
+        assert_eq!(table.ports, PORTS);
+        scan(&mut table, 100, 0);
+        assert_eq!(table.ports, PORTS - 1, "its own ports made room for all but the first");
+        assert_eq!(table.ports, table.counts.values().map(|count| count.ports.len()).sum::<usize>());
+    }
+
+    #[test]
     fn beyond_the_rate_the_other_action_is_taken_until_the_timeout() {
         let filter = RateFilter { track: Track::Rule, count: 2, seconds: 10, action: Action::Drop, timeout: 20 };
         let mut table = Thresholds::default();
@@ -224,8 +306,14 @@ mod tests {
 
     #[test]
     fn sources_and_rules_are_counted_apart() {
-        let threshold =
-            Threshold { kind: ThresholdKind::Limit, track: Track::Source, count: 1, seconds: 10, multiplier: 0 };
+        let threshold = Threshold {
+            kind: ThresholdKind::Limit,
+            track: Track::Source,
+            count: 1,
+            seconds: 10,
+            multiplier: 0,
+            unique_on: None,
+        };
         let mut table = Thresholds::default();
         let mut count = |sid, source| table.count(Instant::ZERO, &threshold, (&signature(sid), &tuple(source), 0));
         assert_eq!([count(1, 1), count(1, 2), count(2, 1), count(1, 1)], [Tell, Tell, Tell, Silent]);
@@ -233,8 +321,14 @@ mod tests {
 
     #[test]
     fn a_full_table_tells_rather_than_forgets_and_empties_with_time() {
-        let threshold =
-            Threshold { kind: ThresholdKind::Both, track: Track::Source, count: 2, seconds: 10, multiplier: 0 };
+        let threshold = Threshold {
+            kind: ThresholdKind::Both,
+            track: Track::Source,
+            count: 2,
+            seconds: 10,
+            multiplier: 0,
+            unique_on: None,
+        };
         let mut table = Thresholds::default();
         let mut count =
             |second, source| table.count(Instant::from_secs(second), &threshold, (&signature(1), &tuple(source), 0));

@@ -4,7 +4,7 @@ use super::{number, required};
 use crate::diagnostic::{Fault, Kind};
 use crate::lexer::{Piece, RuleOption};
 use crate::parser::Draft;
-use crate::rule::{Tag, TagMetric, TagOf, Threshold, ThresholdKind, Track};
+use crate::rule::{Tag, TagMetric, TagOf, Threshold, ThresholdKind, Track, UniqueOn};
 
 pub(super) fn threshold(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
     read(draft, option, None)
@@ -22,9 +22,11 @@ fn read(draft: &mut Draft, option: RuleOption<'_>, fixed: Option<ThresholdKind>)
     Ok(())
 }
 
-/// `type limit|threshold|both|backoff, track T, count N, seconds N|multiplier N`, in any order.
+/// `type limit|threshold|both|backoff, track T, count N, seconds N|multiplier N`, in any order; of a filter
+/// also `unique_on src_port|dst_port`.
 pub(crate) fn parse(value: Piece<'_>, keyword: &str, fixed: Option<ThresholdKind>) -> Result<Threshold, Fault> {
     let (mut kind, mut track, mut count, mut seconds, mut multiplier) = (fixed, None, None, None, None);
+    let mut unique_on = None;
     for part in value.split(',').map(Piece::trim) {
         let (key, word) = part.text.split_once(char::is_whitespace).unwrap_or((part.text, ""));
         let word = Piece::new(word, part.at + part.text.len() - word.len()).trim();
@@ -33,6 +35,7 @@ pub(crate) fn parse(value: Piece<'_>, keyword: &str, fixed: Option<ThresholdKind
             "track" => track.is_some(),
             "count" => count.is_some(),
             "seconds" => seconds.is_some(),
+            "unique_on" => unique_on.is_some() || fixed != Some(ThresholdKind::Filter),
             _ => multiplier.is_some(),
         };
         if repeated {
@@ -48,6 +51,8 @@ pub(crate) fn parse(value: Piece<'_>, keyword: &str, fixed: Option<ThresholdKind
             }
             ("count", _) => count = Some(number(word, 1, u32::MAX.into())? as u32),
             ("seconds", _) => seconds = Some(number(word, 1, u32::MAX.into())? as u32),
+            ("unique_on", "src_port") => unique_on = Some(UniqueOn::SourcePort),
+            ("unique_on", "dst_port") => unique_on = Some(UniqueOn::DestinationPort),
             ("multiplier", _) => multiplier = Some(number(word, 2, u32::MAX.into())? as u32),
             _ => return Err(unknown(part, keyword)),
         }
@@ -63,10 +68,10 @@ pub(crate) fn parse(value: Piece<'_>, keyword: &str, fixed: Option<ThresholdKind
         if track != Track::Flow {
             return Err(Draft::conflict(value.range(), "'backoff' counts by flow only").remedy("track by_flow"));
         }
-        return Ok(Threshold { kind, track, count, seconds: 0, multiplier });
+        return Ok(Threshold { kind, track, count, seconds: 0, multiplier, unique_on });
     }
     let seconds = seconds.filter(|_| multiplier.is_none()).ok_or_else(incomplete)?;
-    Ok(Threshold { kind, track, count, seconds, multiplier: 0 })
+    Ok(Threshold { kind, track, count, seconds, multiplier: 0, unique_on })
 }
 
 fn unknown(part: Piece<'_>, keyword: &str) -> Fault {

@@ -30,7 +30,8 @@ pub use matches::{
 };
 pub use state::{
     BitCommand, BitTrack, Config, ConfigScope, DataSet, DataSetCommand, DataSetFormat, DataSetKind, FileStore, FlowBit,
-    FlowInt, FlowIntCommand, FlowIntValue, Reputations, Tag, TagMetric, TagOf, Threshold, ThresholdKind, Track, XBit,
+    FlowInt, FlowIntCommand, FlowIntValue, Reputations, Tag, TagMetric, TagOf, Threshold, ThresholdKind, Track,
+    UniqueOn, XBit,
 };
 pub use transaction::{AppTest, Comparison, FileHash, FileTest, Nth, NumberTest};
 

@@ -204,6 +204,17 @@ pub struct Threshold {
     pub seconds: u32,
     /// `backoff`: each next alert comes after so many times as many.
     pub multiplier: u32,
+    /// `unique_on`: matches of the same port count once.
+    pub unique_on: Option<UniqueOn>,
+}
+
+/// Which port tells matches apart that `unique_on` counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UniqueOn {
+    /// `src_port`
+    SourcePort,
+    /// `dst_port`
+    DestinationPort,
 }
 
 /// How a threshold's count is used.
