@@ -2,8 +2,11 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "../fuzz/config.rs"]
+mod config;
+
 use weir_tests::fuzz::{
-    Target, app, capture, descriptor_chain, eve, packet, rule_text, run, stream, transforms, vhost_message,
+    app, capture, descriptor_chain, eve, packet, rule_text, run, stream, transforms, vhost_message,
 };
 
 #[test]
@@ -51,20 +54,7 @@ fn descriptor_chain() {
     run(&descriptor_chain::TARGET);
 }
 
-/// Any text as a desired state: what is accepted is printed as a text that says the same.
 #[test]
-fn config() {
-    fn parse(input: &[u8]) {
-        let text = String::from_utf8_lossy(input);
-        match vswitchd::config::Config::parse(&text) {
-            Ok(config) => {
-                // Whether the names in it fit together is another question; asking it must be safe too.
-                let _ = config.check();
-                let printed = config.to_toml().unwrap();
-                assert_eq!(vswitchd::config::Config::parse(&printed), Ok(config), "{printed}");
-            }
-            Err(e) => assert!(!e.to_string().is_empty()),
-        }
-    }
-    run(&Target { name: "config", run: parse, longest: 4096, one_in: 20 });
+fn desired_state() {
+    run(&config::TARGET);
 }

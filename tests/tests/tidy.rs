@@ -26,6 +26,7 @@ const BORDERS: &[(&str, &[&str])] = &[
     ("vswitchctl", &["weir-proto", "weir-ids-rules"]),
     ("weir-bench", ANYTHING),
     ("weir-tests", ANYTHING),
+    ("weir-fuzz", ANYTHING),
 ];
 
 /// All but `bench`, which nothing uses. Of `tests` the bench uses the lab: its guests live in such namespaces.
