@@ -16,6 +16,7 @@ pub mod eve;
 pub mod event;
 pub mod flow;
 mod frag;
+pub mod hosts;
 pub mod inspect;
 pub mod json;
 pub mod policy;

@@ -159,6 +159,8 @@ pub struct Settings {
     pub keep_files: usize,
     /// Choices of HTTP/1.
     pub http: http1::Options,
+    /// The same of servers that have their own.
+    pub http_servers: http1::Servers,
 }
 
 impl Default for Settings {
@@ -178,6 +180,7 @@ impl Default for Settings {
             scan_files: false,
             keep_files: 0,
             http: http1::Options::default(),
+            http_servers: http1::Servers::default(),
         }
     }
 }

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use ipnetwork::IpNetwork;
 
 use super::flow::State;
-use crate::decode::hosts::Hosts;
 use crate::decode::{self, defrag};
 use crate::eve::kinds::{Bodies, Kinds};
+use crate::hosts::Hosts;
 
 /// What is done where something cannot be inspected as it should.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

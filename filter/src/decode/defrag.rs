@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use weir_wire::Instant;
 
-use super::hosts::Hosts;
 use super::{Event, View};
+use crate::hosts::Hosts;
 
 /// Which of two fragments that overlap counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

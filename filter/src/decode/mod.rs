@@ -8,7 +8,6 @@
 pub mod defrag;
 mod event;
 mod extension;
-pub mod hosts;
 mod icmp;
 mod ipv4;
 mod ipv6;

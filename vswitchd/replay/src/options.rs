@@ -145,6 +145,7 @@ pub fn app(options: &Options, ips: bool) -> app::Settings {
     named.insert("mode".to_owned(), if ips { "ips" } else { "ids" }.to_owned());
     app::Settings {
         http: app::http1::Options::from_named(&named),
+        http_servers: app::http1::Servers::from_named(&named),
         request_body_limit: of("request-body-limit", defaults.request_body_limit),
         response_body_limit: of("response-body-limit", defaults.response_body_limit),
         decompression_layers: of("response-body-decompress-layer-limit", u64::from(defaults.decompression_layers))

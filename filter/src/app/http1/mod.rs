@@ -35,7 +35,7 @@ pub use body::CODED;
 use body::Keep;
 pub use codings::UNDONE_ELSEWHERE;
 use exchange::Exchange;
-pub use options::Options;
+pub use options::{Options, Servers};
 
 /// Bytes of the fields of one message.
 const HEAD: usize = 512 << 10;
@@ -56,8 +56,9 @@ pub const DESCRIPTION: Description = Description {
     hooks: exchange::HOOKS,
 };
 
-fn new(settings: &Settings, _tuple: &Tuple) -> Box<dyn Parser> {
-    Box::new(Http1 { options: settings.http.clone(), ..Http1::default() })
+fn new(settings: &Settings, tuple: &Tuple) -> Box<dyn Parser> {
+    let options = settings.http_servers.of(tuple.destination, &settings.http).clone();
+    Box::new(Http1 { options, ..Http1::default() })
 }
 
 /// The parser of one flow.
@@ -156,8 +157,14 @@ impl Http1 {
     fn keep(&self, way: Direction, settings: &Settings) -> Keep {
         let options = &self.options;
         let (limit, minimum, window) = match way {
-            Direction::Original => (settings.request_body_limit, options.request_minimum, options.request_window),
-            Direction::Reply => (settings.response_body_limit, options.response_minimum, options.response_window),
+            Direction::Original => {
+                let limit = options.request_limit.unwrap_or(settings.request_body_limit);
+                (limit, options.request_minimum, options.request_window)
+            }
+            Direction::Reply => {
+                let limit = options.response_limit.unwrap_or(settings.response_body_limit);
+                (limit, options.response_minimum, options.response_window)
+            }
         };
         let limits = Limits { limit, minimum, window, at_once: options.inline };
         Keep { limits, hashed: settings.hashed() }

@@ -217,7 +217,7 @@ impl Http1 {
 
     /// All fields are there: the target's host, and whether a body follows.
     fn ask_fields_end(&mut self, context: &Context<'_>) {
-        let number = self.asked;
+        let (number, own_layers) = (self.asked, self.options.layers);
         let Some(exchange) = self.asked_mut() else { return };
         if exchange.request.progress > Progress::Headers {
             self.asking = State::Finish;
@@ -229,7 +229,7 @@ impl Http1 {
             events.push("http.request_auth_unrecognized");
         }
         exchange.request.progress = Progress::Body;
-        let layers = context.settings.decompression_layers;
+        let layers = own_layers.unwrap_or(context.settings.decompression_layers);
         exchange.request.set_codings(layers, &mut |name| events.push(name));
         self.asking = exchange.request_body_state(&mut |name| events.push(name));
         events.into_iter().for_each(|name| self.note(number, name));

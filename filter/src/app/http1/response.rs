@@ -214,7 +214,7 @@ impl Http1 {
 
     /// All fields are there.
     fn answer_fields_end(&mut self, used: usize, context: &Context<'_>) -> Step {
-        let number = self.answered;
+        let (number, own_layers) = (self.answered, self.options.layers);
         let Some(exchange) = self.answered_mut() else { return Step::Fail };
         if exchange.response.progress > Progress::Headers {
             self.answering = State::Finish;
@@ -222,7 +222,7 @@ impl Http1 {
         }
         let mut events = Vec::new();
         let next = exchange.response_body_state(&mut |name| events.push(name));
-        let codings = context.settings.decompression_layers;
+        let codings = own_layers.unwrap_or(context.settings.decompression_layers);
         match next {
             After::Interim => exchange.response.progress = Progress::Line,
             After::State(_) | After::Tunnel(_) | After::Invalid => {

@@ -2,7 +2,7 @@
 
 use super::layers::{Seen, seen};
 use super::*;
-use crate::decode::hosts::Hosts;
+use crate::hosts::Hosts;
 
 /// Letter, length, offset; the last of the list ends the datagram. The vectors of Sturges and Novak.
 const NOVAK: &[(u8, usize, u16)] = &[
