@@ -47,8 +47,9 @@ impl Network {
         let old_policy = self.fabric.install(transaction.policy);
         self.stats.epoch = epoch.0;
         self.next_tick = now;
-        // Ports that came are to be found at once.
+        // Ports that came are to be found at once, with their links: whoever is told that the change is made may ask.
         self.is_busy = false;
+        self.look_at_links(now);
         self.fast_paths.ask_devices(now, &mut self.fabric, &mut self.ports);
         let (old_policies, old_tables) = (vec![old_policy], self.fabric.retired_tables());
         Applied { epoch, removed, old_policies, old_tables, revoked }
