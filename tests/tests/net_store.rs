@@ -10,7 +10,7 @@ use weir_tests::lab::{
 
 /// Pages of this path are stored.
 const RULES: &str =
-    r#"alert http any any -> any any (msg:"keep"; http.uri; content:"/keep"; filestore:response,tx; sid:1;)"#;
+    r#"alert http any any -> any any (msg:"keep"; flow:to_client; file.name; content:"/keep"; filestore; sid:1;)"#;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 fn two(lan: &Lan) -> [&Host; 2] {
