@@ -31,7 +31,7 @@ struct Options {
         long,
         value_name = "PEERS",
         value_delimiter = ',',
-        default_value = "testpmd,ovs-dpdk:l2,ovs-dpdk:sleep,ovs-dpdk:ct,bridge:nft,weir:plain,weir:no-gro,xdp-patch,ring-patch"
+        default_value = "testpmd,ovs-dpdk:l2,ovs-dpdk:sleep,ovs-dpdk:ct,bridge:nft,suricata,weir:plain,weir:no-gro,xdp-patch,ring-patch"
     )]
     against: Vec<String>,
     /// Inspect with the rules of this file in place of the starter rules.
@@ -97,7 +97,7 @@ fn bench(options: &Options) -> Result<(), Failure> {
     }
     let against = options.against.iter().map(|name| {
         Kind::from_name(name).ok_or_else(|| {
-            format!("--against {name}: use testpmd, ovs-dpdk:l2, ovs-dpdk:sleep, ovs-dpdk:ct, bridge:nft, weir:plain, weir:no-gro, xdp-patch, ring-patch")
+            format!("--against {name}: use testpmd, ovs-dpdk:l2, ovs-dpdk:sleep, ovs-dpdk:ct, bridge:nft, suricata, weir:plain, weir:no-gro, xdp-patch, ring-patch")
         })
     });
     let against: Vec<Kind> = against.collect::<Result<_, _>>()?;

@@ -6,6 +6,7 @@
 
 mod addresses;
 mod bursts;
+pub mod captures;
 pub mod change;
 mod configs;
 pub mod distance;
@@ -15,6 +16,7 @@ pub mod guests;
 pub mod hosts;
 pub mod injected;
 pub mod mix;
+pub mod offline;
 pub mod plot;
 pub mod report;
 pub mod run;

@@ -28,7 +28,7 @@ pub fn svg(rows: &[Row], title: &str) -> String {
         let (y, colour) = (40 + line * (BAR + 6), if row.switch == "weir" { "#2a6f97" } else { "#adb5bd" });
         let figure = match row.scenario.kind {
             Kind::Latency | Kind::Change => format!("{:.1} µs", outcome.median / 1e3),
-            Kind::Stream => format!("{:.2} Gbit/s", outcome.median / 1e9),
+            Kind::Stream | Kind::Capture => format!("{:.2} Gbit/s", outcome.median / 1e9),
             Kind::Mix => format!("{:.2} % of the host", outcome.median),
             Kind::Idle => format!("{:.2} %", outcome.median),
             Kind::BackToBack => format!("{:.0} frames", outcome.median),

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use super::offline::Engine;
 use super::run::{Row, ratio};
 use super::scenario::Kind;
 use super::trial::Outcome;
@@ -28,6 +29,17 @@ pub fn figure(row: &Row) -> String {
             Kind::Mix => {
                 let Outcome { median, least, most, cpu_ns, .. } = outcome;
                 format!("{median:.2} % of the host for 1 Gbit/s ({least:.2}-{most:.2}), {cpu_ns:.0} ns CPU a frame")
+            }
+            Kind::Capture => {
+                let [median, least, most] = [outcome.median, outcome.least, outcome.most].map(|value| value / 1e9);
+                let beside = outcome.engine.map_or(String::new(), |engine| {
+                    let Engine { peak_mib, load_seconds, rules } = engine;
+                    format!(", {peak_mib:.0} MiB, {rules} rules in {load_seconds:.1} s")
+                });
+                format!(
+                    "{median:.2} Gbit/s of CPU time ({least:.2}-{most:.2}), {:.0} ns a frame{beside}",
+                    outcome.cpu_ns
+                )
             }
             Kind::Idle => format!("{:.3} % of a core ({:.3}-{:.3})", outcome.median, outcome.least, outcome.most),
             Kind::Change => {
@@ -111,6 +123,9 @@ pub fn json(rows: &[Row], setting: &Setting) -> Value {
                         ("cpu_ns".to_owned(), json!(o.cpu_ns)),
                         ("tail_ns".to_owned(), json!(o.tail_ns)),
                         ("cores".to_owned(), json!(o.distance.name())),
+                        ("peak_mib".to_owned(), json!(o.engine.map(|engine| engine.peak_mib))),
+                        ("load_seconds".to_owned(), json!(o.engine.map(|engine| engine.load_seconds))),
+                        ("rules".to_owned(), json!(o.engine.map(|engine| engine.rules))),
                     ]),
                     Err(why) => object.extend([("error".to_owned(), json!(why))]),
                 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::Failure;
 use super::distance::{self, Distance};
+use super::offline;
 use super::scenario::{Kind as Kinds, Scenario};
 use super::switches::{Kind, Switch};
 use super::trial::{Effort, Outcome, Trial};
@@ -31,7 +32,8 @@ pub fn run(
     let mut rows = Vec::new();
     for scenario in scenarios {
         for group in groups(scenario, switches(scenario, against)) {
-            for row in measure(scenario, &group, effort, binaries) {
+            let rows_of = if scenario.kind == Kinds::Capture { offline::measure } else { measure };
+            for row in rows_of(scenario, &group, effort, binaries) {
                 tell(&row);
                 rows.push(row);
             }
@@ -131,6 +133,7 @@ pub fn better(kind: Kinds, ours: f64, theirs: f64) -> f64 {
         | Kinds::Addresses
         | Kinds::NewFlows
         | Kinds::Stream
+        | Kinds::Capture
         | Kinds::Bursts => ours / theirs,
     }
 }

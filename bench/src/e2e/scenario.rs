@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::Failure;
+use super::captures::Said;
 use super::edge::Edge;
 use super::guests::{FLOWS_MAX, FRAME_MAX, IMIX};
 
@@ -37,6 +38,8 @@ pub enum Kind {
     Idle,
     /// How many frames workers forward in the time that they have packets: two pairs of guests on two switches send bursts.
     Bursts,
+    /// How many bits an engine inspects in a second of CPU time, of a capture.
+    Capture,
     /// How long a change of the configuration keeps packets waiting, at a given rate.
     Change,
 }
@@ -111,6 +114,9 @@ pub struct Scenario {
     /// What a change changes.
     #[serde(default)]
     pub change: Changed,
+    /// What is said in the capture, for `capture`.
+    #[serde(default)]
+    pub capture: Option<Said>,
     /// Rule set for inspection: "starter".
     #[serde(default)]
     pub inspect: Option<String>,
@@ -209,6 +215,7 @@ impl Scenario {
             | Kind::Stream
             | Kind::Mix
             | Kind::Idle
+            | Kind::Capture
             | Kind::Bursts => true,
         };
         if self.imix && (self.frame != 1514 || self.ports != Ports::VhostUser) {
@@ -222,6 +229,9 @@ impl Scenario {
         }
         if self.kind != Kind::Stream && matches!(self.ports, Ports::Tap | Ports::VethTap) {
             return Err("behind a tap streams are measured: kind = \"stream\"".to_owned());
+        }
+        if (self.kind == Kind::Capture) != self.capture.is_some() {
+            return Err("kind = \"capture\" goes with capture = what is said in it".to_owned());
         }
         self.check_change()?;
         let known = matches!(self.kind, Kind::Rate | Kind::Stream);
@@ -316,6 +326,8 @@ mod tests {
         assert!(read(&format!("{change}change = \"rule-set\"\ninspect = \"starter\"")).is_ok());
         assert!(read(&format!("{change}change = \"routes\"\nroutes = 5")).is_err());
         assert!(read(&format!("{change}change = \"routes\"\nroutes = 5\nedge = \"route\"")).is_ok());
+        assert!(read("about = \"x\"\nframe = 1514\nflows = 1\nkind = \"capture\"").is_err());
+        assert!(read("about = \"x\"\nframe = 1514\nflows = 1\nkind = \"capture\"\ncapture = \"web\"").is_ok());
         assert!(read("about = \"x\"\nframe = 1514\nflows = 1\nkind = \"stream\"").is_err());
         assert!(read("about = \"x\"\nframe = 1514\nflows = 1\nports = \"veth-tap\"").is_err());
         assert!(read("about = \"x\"\nframe = 1514\nflows = 1\nkind = \"stream\"\nports = \"tap\"").is_ok());

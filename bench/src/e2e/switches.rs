@@ -42,6 +42,8 @@ pub enum Kind {
     NoGro,
     /// The kernel's bridge, stateful by nftables.
     Bridge,
+    /// An engine that inspects captures.
+    Suricata,
     /// A patch cable: by AF_XDP one that only moves descriptors, else our rings without a switch.
     Patch(Cable),
 }
@@ -87,6 +89,7 @@ impl Kind {
             "bridge:nft" => Some(Kind::Bridge),
             "xdp-patch" => Some(Kind::Patch(Cable::Xdp)),
             "ring-patch" => Some(Kind::Patch(Cable::Rings)),
+            "suricata" => Some(Kind::Suricata),
             "testpmd" => Some(Kind::Testpmd),
             "ovs-dpdk" | "ovs-dpdk:l2" => Some(Kind::Ovs(OvsProfile::L2)),
             "ovs-dpdk:sleep" => Some(Kind::Ovs(OvsProfile::Sleepy)),
@@ -104,6 +107,7 @@ impl Kind {
             Kind::Bridge => "bridge:nft",
             Kind::Patch(Cable::Xdp) => "xdp-patch",
             Kind::Patch(Cable::Rings) => "ring-patch",
+            Kind::Suricata => "suricata",
             Kind::Testpmd => "testpmd",
             Kind::Ovs(OvsProfile::L2) => "ovs-dpdk:l2",
             Kind::Ovs(OvsProfile::Sleepy) => "ovs-dpdk:sleep",
@@ -130,6 +134,7 @@ impl Kind {
                 return (!program.exists()).then(|| format!("{} is not built (bench/run does it)", program.display()));
             }
             Kind::Bridge => ("nft", "nftables"),
+            Kind::Suricata => ("suricata", "suricata"),
             Kind::Testpmd => ("dpdk-testpmd", "dpdk"),
             Kind::Ovs(_) => (ovs::PROGRAM, "openvswitch-switch-dpdk"),
         };
@@ -187,6 +192,7 @@ impl Switch {
                 let hosts = switch.hosts.as_ref().ok_or("the kernel's bridge needs hosts behind devices")?;
                 hosts.bridge(scenario.ports)?;
             }
+            Kind::Suricata => return Err("suricata inspects captures and switches nothing".to_owned()),
             Kind::Testpmd => switch.start_testpmd(scenario)?,
             Kind::Patch(cable) => {
                 let ends = match cable {

@@ -11,12 +11,13 @@ use super::scenario::{Kind, Scenario};
 /// The lines between which the table stands in the README.
 const MARKS: [&str; 2] = ["<!-- figures: made by bench/run --readme -->", "<!-- end of figures -->"];
 /// The columns: a switch's name in the records, and its heading.
-const PEERS: [(&str, &str); 9] = [
+const PEERS: [(&str, &str); 10] = [
     ("testpmd", "testpmd io"),
     ("ovs-dpdk:l2", "OVS-DPDK"),
     ("ovs-dpdk:ct", "OVS-DPDK ct"),
     ("ovs-dpdk:sleep", "OVS-DPDK asleep"),
     ("bridge:nft", "bridge + nftables"),
+    ("suricata", "Suricata"),
     ("xdp-patch", "AF_XDP patch"),
     ("ring-patch", "our rings alone"),
     ("weir:plain", "Weir without inspection"),
@@ -92,7 +93,7 @@ fn figure(kind: Kind, median: f64) -> String {
         Kind::Addresses => format!("{median:.0} addresses"),
         Kind::Rate | Kind::NoLoss | Kind::NewFlows | Kind::Bursts => format!("{:.2} Mpps", median / 1e6),
         Kind::Latency | Kind::Change => format!("{:.1} µs", median / 1e3),
-        Kind::Stream => format!("{:.2} Gbit/s", median / 1e9),
+        Kind::Stream | Kind::Capture => format!("{:.2} Gbit/s", median / 1e9),
         Kind::Mix => format!("{median:.2} % of the host"),
         Kind::Idle => format!("{median:.2} % of a core"),
     }

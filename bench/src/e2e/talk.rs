@@ -3,6 +3,8 @@
 //! The client's port and the lower half of its address are zero in these frames; whoever plays them puts in the
 //! client's number with [`Step::write`], so that a conversation can be had any number of times at once.
 
+use super::captures::Said;
+
 const IPV4: usize = 20;
 const TCP: usize = 32;
 const UDP: usize = 8;
@@ -80,6 +82,26 @@ fn sum_of(bytes: &[u8]) -> u32 {
     let (words, rest) = bytes.as_chunks::<2>();
     let sum: u32 = words.iter().map(|&word| u32::from(u16::from_be_bytes(word))).sum();
     sum + rest.first().map_or(0, |&last| u32::from(last) << 8)
+}
+
+/// Conversations of a kind, of which those of a capture are made.
+pub fn of(said: Said) -> Vec<Vec<Step>> {
+    match said {
+        Said::Mix => day(),
+        Said::Web => (0..3).map(web).collect(),
+        Said::Secrets => (0..3).map(secret).collect(),
+        Said::Names => (0..6).map(name).collect(),
+        Said::Small => vec![(0..64).map(|number| datagram(number % 2, 40_000, &noise(18, number as u64))).collect()],
+        Said::Large => vec![(0..64).map(|number| datagram(number % 2, 40_000, &noise(1472, number as u64))).collect()],
+    }
+}
+
+/// A page is asked for whose name a rule of the bench knows.
+pub fn marked() -> Vec<Step> {
+    let mut talk = Talk::open(80);
+    talk.say(0, b"GET /marked-by-the-bench HTTP/1.1\r\nHost: bench.example\r\nUser-Agent: bench\r\n\r\n");
+    talk.say(1, b"HTTP/1.1 204 No Content\r\n\r\n");
+    talk.close()
 }
 
 /// A day's work in small: each kind as often as it is had. By bytes about a third is web, a third encrypted, the rest

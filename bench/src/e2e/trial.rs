@@ -11,6 +11,7 @@ use super::forwarder::Forwarder;
 use super::guests::{Counted, Guests, Traffic};
 use super::injected::Injected;
 use super::mix::Mix;
+use super::offline::Engine;
 use super::scenario::{Kind, Ports, Scenario};
 use super::search;
 use super::streams;
@@ -40,7 +41,7 @@ pub struct Effort {
 /// What came out.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outcome {
-    /// Frames a second (rates), bits a second (streams), percent of the host (mix), nanoseconds (latency, the median; changes), or percent of a core (idle): median over the
+    /// Frames a second (rates), bits a second (streams), bits a second of CPU time (captures), percent of the host (mix), nanoseconds (latency, the median; changes), or percent of a core (idle): median over the
     /// runs, and the extremes.
     pub median: f64,
     /// The least.
@@ -54,6 +55,8 @@ pub struct Outcome {
     pub tail_ns: [f64; 2],
     /// How far the switch's core and the guests' were from each other.
     pub distance: Distance,
+    /// Of an engine that inspects a capture: what it takes beside CPU time.
+    pub engine: Option<Engine>,
 }
 
 /// A switch that runs, with its guests, and the figures so far.
@@ -180,7 +183,9 @@ impl<'s> Trial<'s> {
                 Kind::Latency => latency(guests, switch, time, scenario.load),
                 Kind::Idle => Ok(idle(switch, time)),
                 Kind::Change => change::measure(guests, switch, time, (binaries, run)),
-                Kind::Stream | Kind::Mix | Kind::Bursts => Err("guests on rings send frames".to_owned()),
+                Kind::Stream | Kind::Mix | Kind::Bursts | Kind::Capture => {
+                    Err("guests on rings send frames".to_owned())
+                }
             },
             Load::Pairs(pairs) => bursts::measure(pairs, switch, time, binaries),
             Load::Injected(injected) => injected_rate(injected, switch, time),
@@ -227,6 +232,7 @@ fn warm_up(guests: &mut Guests, scenario: &Scenario) -> Result<(), Failure> {
         | Kind::Change
         | Kind::Stream
         | Kind::Mix
+        | Kind::Capture
         | Kind::Bursts => guests.prime(),
     };
     if primed { Ok(()) } else { Err("the frames that are to open the flows do not come through".to_owned()) }
@@ -350,7 +356,7 @@ fn latency(guests: &mut Guests, switch: &Switch, time: Duration, load: u32) -> R
     Ok(Figure { value: at(0.5), cpu_ns, tail_ns: [at(0.99), at(0.999)] })
 }
 
-fn summary(figures: &mut [Figure]) -> Outcome {
+pub(super) fn summary(figures: &mut [Figure]) -> Outcome {
     figures.sort_by(|a, b| a.value.total_cmp(&b.value));
     let middle = figures.get(figures.len() / 2).copied();
     let Some(Figure { value, cpu_ns, tail_ns }) = middle else {
@@ -361,6 +367,7 @@ fn summary(figures: &mut [Figure]) -> Outcome {
             cpu_ns: 0.0,
             tail_ns: [0.0; 2],
             distance: Distance::Unknown,
+            engine: None,
         };
     };
     Outcome {
@@ -370,6 +377,7 @@ fn summary(figures: &mut [Figure]) -> Outcome {
         cpu_ns,
         tail_ns,
         distance: Distance::Unknown,
+        engine: None,
     }
 }
 
