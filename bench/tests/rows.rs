@@ -88,3 +88,8 @@ fn rule_sets_and_routes_change_while_frames_pass() -> Result<(), Failure> {
     runs("change-rule-set", &[], 1.0)?;
     runs("change-routes", &[], 1.0)
 }
+
+#[test]
+fn a_capture_is_inspected_to_its_end() -> Result<(), Failure> {
+    runs("capture-mix", &[], 1e6)
+}
