@@ -56,7 +56,8 @@ impl Mqtt {
     fn push(&mut self, way: Direction, message: Message, id: Option<u32>, limit: usize) {
         if self.list.count() >= limit {
             // The oldest has waited longest for its answer.
-            if let Some(oldest) = self.list.iter_mut().find(|exchange| !exchange.complete) {
+            if let Some((mark, oldest)) = self.list.marked_mut().find(|(_, exchange)| !exchange.complete) {
+                mark.note(Anomaly("mqtt.too_many_transactions"));
                 oldest.complete = true;
             }
             if self.list.count() >= limit * 2 {

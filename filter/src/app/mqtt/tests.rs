@@ -83,6 +83,17 @@ fn a_message_too_long_is_passed_over() {
 }
 
 #[test]
+fn too_many_messages_give_up_the_oldest() {
+    let settings = Settings { transactions: 4, ..Settings::default() };
+    let subscribe = |id: u8| message(0x82, &[&[0, id, 0][..], &text("topic"), &[0]].concat());
+    let asked: Vec<Vec<u8>> = std::iter::once(connect()).chain((1..40).map(subscribe)).collect();
+    let script: Vec<(Direction, &[u8])> = asked.iter().map(|bytes| (ASK, &bytes[..])).collect();
+    let talk = run(start, &settings, &script, 0);
+    assert!(talk.parser.transactions().len() <= 8);
+    assert!(talk.shown().contains("mqtt.too_many_transactions"), "{}", talk.shown());
+}
+
+#[test]
 fn storms_break_nothing() {
     let script = script();
     let script: Vec<(Direction, &[u8])> = script.iter().map(|(way, bytes)| (*way, &bytes[..])).collect();

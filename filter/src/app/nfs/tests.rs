@@ -110,6 +110,16 @@ fn after_a_loss_the_next_call_is_found() {
 }
 
 #[test]
+fn too_many_calls_give_up_the_oldest() {
+    let settings = Settings { transactions: 4, ..Settings::default() };
+    let calls: Vec<Vec<u8>> = (0..40).map(|xid| call(xid, 3, 0, &[])).collect();
+    let script: Vec<(Direction, &[u8])> = calls.iter().map(|bytes| (Original, &bytes[..])).collect();
+    let talk = run(start, &settings, &script, 0);
+    assert!(talk.parser.transactions().len() <= 8);
+    assert!(talk.shown().contains("nfs.too_many_transactions"), "{}", talk.shown());
+}
+
+#[test]
 fn probes_know_the_program() {
     let (tcp, udp) = (crate::app::exercise::tuple(6), crate::app::exercise::tuple(17));
     let conversation = conversation();

@@ -391,7 +391,8 @@ impl Smb {
     /// Begins a transaction; where there are too many, the oldest that is open is given up for it.
     fn begin(&mut self, version: u8, command: u16, key: Key, kind: Kind, settings: &Settings) -> Option<&mut Tx> {
         if self.list.count() >= settings.transactions {
-            if let Some(oldest) = self.list.iter_mut().find(|tx| tx.done != [true, true]) {
+            if let Some((mark, oldest)) = self.list.marked_mut().find(|(_, tx)| tx.done != [true, true]) {
+                mark.note(Anomaly("smb.too_many_transactions"));
                 oldest.answered(None);
                 if let Kind::File(file) = &mut oldest.kind {
                     file.parts.cut_off();

@@ -282,6 +282,7 @@ fn many_requests_without_answers_cost_bounded_memory() {
     let script: Vec<(Direction, Vec<u8>)> = (0..2000).map(|n| (Original, two(13, false, n, &[4, 0]))).collect();
     let talk = run(start, &settings, &borrowed(&script), 0);
     assert!(talk.parser.transactions().len() <= 100);
+    assert!(talk.shown().contains("smb.too_many_transactions"));
 }
 
 #[test]

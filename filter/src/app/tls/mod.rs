@@ -59,6 +59,8 @@ struct Tls {
     data: [bool; 2],
     /// Bytes of a direction were lost: where records begin is not known any more.
     lost: [bool; 2],
+    /// Who sent the last encrypted heartbeat that waits for its answer, and the bytes of its record.
+    beat: Option<(Direction, usize)>,
 }
 
 fn start(settings: &Settings, _tuple: &Tuple) -> Box<dyn Parser> {
@@ -75,6 +77,7 @@ fn start(settings: &Settings, _tuple: &Tuple) -> Box<dyn Parser> {
         old: [false; 2],
         data: [false; 2],
         lost: [false; 2],
+        beat: None,
     })
 }
 
@@ -151,7 +154,7 @@ impl Tls {
                 }
                 return Fed::Wait { used, need: usize::from(length) + 5 };
             };
-            match self.record(way, kind, version, record) {
+            match self.record(way, kind, record) {
                 Next::Record => {}
                 Next::Broken => return Fed::Failed,
                 Next::Finished => return self.finish(),
@@ -191,7 +194,7 @@ impl Tls {
         self.encrypted == Encrypted::Stop && connection.both_encrypt(self.data)
     }
 
-    fn record(&mut self, way: Direction, kind: u8, version: u16, record: &[u8]) -> Next {
+    fn record(&mut self, way: Direction, kind: u8, record: &[u8]) -> Next {
         let over = self.is_over(way, kind);
         let Some(connection) = self.list.last_mut() else { return Next::Finished };
         match kind {
@@ -205,7 +208,7 @@ impl Tls {
                     connection.alerted(way);
                 }
             }
-            content::HEARTBEAT => self.heartbeat(way, version, record),
+            content::HEARTBEAT => self.heartbeat(way, record),
             _ if over => return Next::Finished,
             _ => {}
         }
@@ -237,11 +240,20 @@ impl Tls {
         if broken { Next::Broken } else { Next::Record }
     }
 
-    /// A heartbeat whose announced length exceeds its record reads the other side's memory (CVE-2014-0160).
-    fn heartbeat(&mut self, way: Direction, _version: u16, record: &[u8]) {
+    /// A heartbeat whose announced length exceeds its record reads the other side's memory (CVE-2014-0160). Of one that is
+    /// encrypted only the lengths can be seen: an answer repeats what was asked, and one that is longer holds more.
+    fn heartbeat(&mut self, way: Direction, record: &[u8]) {
         let encrypted = self.list.last_mut().is_some_and(|connection| connection.is_encrypted(way));
         self.anomaly("tls.heartbeat_message");
         if encrypted {
+            match self.beat.take() {
+                Some((asker, length)) if asker != way => {
+                    if record.len() > length {
+                        self.anomaly("tls.dataleak_heartbeat_mismatch");
+                    }
+                }
+                _ => self.beat = Some((way, record.len())),
+            }
             return;
         }
         let mut reader = Reader::new(record);

@@ -201,6 +201,25 @@ fn a_heartbeat_longer_than_its_record_is_noted() {
 }
 
 #[test]
+fn an_encrypted_heartbeat_answered_with_more_is_noted() {
+    for (answered, leaks) in [(60, false), (61, true)] {
+        let settings = [("app-layer.protocols.tls.encryption-handling".to_owned(), "full".to_owned())];
+        let settings = Settings { named: settings.into_iter().collect(), ..Settings::default() };
+        let mut parser = start(&settings, &tuple());
+        feed(&mut *parser, ASK, &record(22, &client_hello()));
+        feed(&mut *parser, ANSWER, &record(22, &server_hello(0x0303)));
+        for way in [ASK, ANSWER] {
+            feed(&mut *parser, way, &[record(20, &[1]), record(22, &[7; 40])].concat());
+        }
+        feed(&mut *parser, ASK, &record(24, &[9; 60]));
+        feed(&mut *parser, ANSWER, &record(24, &vec![9; answered]));
+        let anomalies = &parser.transactions().get(0).unwrap().0.anomalies;
+        assert!(anomalies.contains(&Anomaly("tls.heartbeat_message")), "{anomalies:?}");
+        assert_eq!(anomalies.contains(&Anomaly("tls.dataleak_heartbeat_mismatch")), leaks, "{anomalies:?}");
+    }
+}
+
+#[test]
 fn an_old_client_is_understood() {
     let mut parser = parser();
     let body = [&[1, 3, 1, 0, 3, 0, 0, 0, 16, 0, 0, 5][..], &[8; 16]].concat();
