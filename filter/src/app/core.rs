@@ -301,6 +301,11 @@ impl App {
         }
     }
 
+    /// Whether the payload of a datagram may tell something.
+    pub fn hears_datagrams(&self, way: Direction) -> bool {
+        !self.over && (self.parser.is_some() || self.identity.side(way) == Found::Unknown)
+    }
+
     fn guess_datagram(&self, way: Direction, bytes: &[u8], context: &Context<'_>) -> (Found, bool) {
         let mut evidence = Evidence::default();
         match probe::guess(way, bytes, &self.tuple, &mut evidence, context.settings, true) {

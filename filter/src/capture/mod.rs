@@ -365,7 +365,7 @@ impl Core {
         let &Show { way, packet, stream, established, end } = show;
         let alone = packet && stream.is_none() && !end;
         let seen = flow.inspection.as_ref().filter(|_| alone);
-        if seen.is_some_and(|seen| seen.passes_bare(view, (way, established), &self.shared)) {
+        if seen.is_some_and(|seen| seen.passes_over(view, (way, established), &mut self.shared)) {
             self.teller.of_packet(Some(flow));
             self.findings = Findings::default();
             return;

@@ -4,7 +4,7 @@
 //! judged, then those on transactions; what matched is decided on and told; transactions that are finished are logged
 //! and forgotten.
 
-mod bare;
+mod quiet;
 mod replace;
 mod store;
 mod tell;

@@ -30,6 +30,16 @@ impl Lane {
         }
     }
 
+    /// Whether the fast pattern of any rule stands in `text`.
+    #[inline]
+    pub fn finds(&self, text: &[u8]) -> bool {
+        let mut found = false;
+        if let Some(matcher) = &self.matcher {
+            matcher.scan(text, 0, &[0], |_, _| found = true);
+        }
+        found
+    }
+
     /// The lane of `rules`; `fast` gives the pattern of a rule by which it is found here, if any.
     pub fn new<'p>(rules: &[u32], fast: impl Fn(u32) -> Option<Pattern<'p>>) -> Lane {
         Lane::by(rules, fast, Matcher::new)

@@ -185,6 +185,16 @@ impl Side {
         self.fired.push((rule, place));
     }
 
+    /// Whether a rule on packets is worth judging on this payload.
+    pub fn may_take(&self, program: &Program, payload: &[u8], room: &mut Room) -> bool {
+        if self.sealed || !self.wants_packets {
+            return self.wants_packets;
+        }
+        room.work += 1 + payload.len() as u64 / 64;
+        let mut lanes = program.groups.of(self.selection).map(|group| group.of_packet(payload.len()));
+        lanes.any(|lane| !lane.always.is_empty() || lane.finds(payload))
+    }
+
     /// Makes candidates of the rules worth checking on the fresh bytes.
     pub fn find(&mut self, program: &Program, stream: &StreamBytes<'_>, round: &mut Round) {
         let first = if self.search_again > stream.at { 0 } else { stream.fresh };

@@ -362,7 +362,8 @@ impl FlowInspect {
         let grown_from = grown.map(|(from, _)| from).or_else(|| end.then(|| side.stream.next()));
         let stream = grown_from.map(|from| bytes_from(side, (from, lookback), end));
         let alone = stream.is_none() && !self.is_watched();
-        if alone && self.inspection.passes_bare(&view, (way, seen.established), &memory.shared) {
+        if alone && self.inspection.passes_over(&view, (way, seen.established), &mut memory.shared) {
+            memory.work = memory.shared.work();
             return;
         }
         let stream_bytes = [0, 1].map(|side: usize| self.sides.get(side).map_or(0, |side| side.stream.length()));

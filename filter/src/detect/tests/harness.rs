@@ -74,9 +74,15 @@ impl Conversation {
     }
 
     /// A packet of TCP without payload would bring nothing.
-    pub fn passes_bare(&self, way: Direction) -> bool {
-        let view = View { tcp: Some(crate::decode::Tcp::default()), ..View::default() };
-        self.inspection.passes_bare(&view, (way, true), &self.shared)
+    pub fn passes_over(&mut self, way: Direction) -> bool {
+        self.passes_over_with(way, b"")
+    }
+
+    /// A packet with this payload would bring nothing.
+    pub fn passes_over_with(&mut self, way: Direction, payload: &[u8]) -> bool {
+        let tcp = Some(crate::decode::Tcp::default()).filter(|_| self.tuple.protocol == 6);
+        let view = View { tcp, payload, ..View::default() };
+        self.inspection.passes_over(&view, (way, true), &mut self.shared)
     }
 
     pub fn step(&mut self, way: Direction, payload: &[u8], stream: Option<StreamBytes<'_>>) -> Vec<u32> {

@@ -98,15 +98,15 @@ fn thresholds_are_kept() {
 fn packets_without_payload_are_passed_over_once_all_was_judged() {
     let needle = "alert tcp any any -> any any (content:\"needle\"; sid:1;)";
     let mut flow = Conversation::new(&program(needle), 6, 80);
-    assert!(!flow.passes_bare(CLIENT), "rules on addresses are asked with the first packet");
+    assert!(!flow.passes_over(CLIENT), "rules on addresses are asked with the first packet");
     flow.say(CLIENT, b"");
-    assert!(flow.passes_bare(CLIENT) && !flow.passes_bare(SERVER));
+    assert!(flow.passes_over(CLIENT) && !flow.passes_over(SERVER));
     flow.say(CLIENT, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
-    assert!(flow.passes_bare(CLIENT));
+    assert!(flow.passes_over(CLIENT));
     flow.say(SERVER, b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nneed");
-    assert!(!flow.passes_bare(CLIENT), "the answer may complete what rules ask of the request");
+    assert!(!flow.passes_over(CLIENT), "the answer may complete what rules ask of the request");
     flow.say(CLIENT, b"");
-    assert!(flow.passes_bare(CLIENT) && flow.passes_bare(SERVER));
+    assert!(flow.passes_over(CLIENT) && flow.passes_over(SERVER));
 }
 
 #[test]
@@ -114,9 +114,35 @@ fn packets_without_payload_are_judged_where_a_rule_may_take_them() {
     let sized = |port: u16| format!("alert tcp any any -> any {port} (dsize:0; sid:1;)");
     let mut flow = Conversation::new(&program(&sized(80)), 6, 80);
     assert_eq!(flow.say(CLIENT, b""), [1]);
-    assert!(!flow.passes_bare(CLIENT));
+    assert!(!flow.passes_over(CLIENT));
     assert_eq!(flow.say(CLIENT, b""), [1]);
     let mut other = Conversation::new(&program(&sized(81)), 6, 80);
     assert_eq!(other.say(CLIENT, b""), []);
-    assert!(other.passes_bare(CLIENT));
+    assert!(other.passes_over(CLIENT));
+}
+
+#[test]
+fn packets_that_nothing_hears_are_passed_over_where_no_rule_may_take_them() {
+    let needle = "alert udp any any -> any any (content:\"needle\"; sid:1;)\nalert tcp any any -> any any (content:\"!\"; dsize:1; sid:2;)";
+    let mut flow = Conversation::new(&program(needle), 17, 9);
+    flow.say(CLIENT, b"first");
+    assert!(!flow.passes_over_with(SERVER, b"more"), "what the answers speak is not known yet");
+    assert!(flow.passes_over_with(CLIENT, b"more") && !flow.passes_over_with(CLIENT, b"a needle"));
+    assert_eq!(flow.say(CLIENT, b"a needle"), [1]);
+    let mut tcp = Conversation::new(&program(needle), 6, 9);
+    tcp.say(CLIENT, b"first");
+    assert!(tcp.passes_over_with(CLIENT, b"?") && !tcp.passes_over_with(CLIENT, b"!"));
+}
+
+#[test]
+fn packets_are_judged_that_are_heard_or_asked_for_whatever_they_hold() {
+    let question = b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x01a\x02bc\x00\x00\x01\x00\x01";
+    let mut dns =
+        Conversation::new(&program("alert dns any any -> any any (dns.query; content:\"x.bc\"; sid:1;)"), 17, 53);
+    dns.say(CLIENT, question);
+    assert!(!dns.passes_over_with(CLIENT, question));
+    let mut sized = Conversation::new(&program("alert udp any any -> any 9 (dsize:<10; sid:1;)"), 17, 9);
+    assert_eq!(sized.say(CLIENT, b"one"), [1]);
+    assert!(!sized.passes_over_with(CLIENT, b"two"));
+    assert_eq!(sized.say(CLIENT, b"two"), [1]);
 }
