@@ -29,11 +29,13 @@ pub(super) fn decode<'p>(walk: &mut Walk<'_>, view: &mut View<'p>, bytes: &'p [u
         view.checksums.bad_transport = !whole.is_some_and(|sum| sum.is_valid());
     }
     let settings = walk.settings;
-    if settings.vxlan.contains(&destination) {
+    // The lists are short: a loop over each is less than the call that searches a long one.
+    let is_one = |ports: &[u16], port: u16| ports.iter().fold(false, |found, &known| found | (known == port));
+    if is_one(&settings.vxlan, destination) {
         tunnel::vxlan(walk, view);
-    } else if settings.geneve.contains(&destination) {
+    } else if is_one(&settings.geneve, destination) {
         tunnel::geneve(walk, view);
-    } else if settings.teredo.contains(&destination) || settings.teredo.contains(&source) {
+    } else if is_one(&settings.teredo, destination) || is_one(&settings.teredo, source) {
         tunnel::teredo(walk, view);
     }
 }

@@ -297,7 +297,7 @@ fn load(block: &[u8; BLOCK + LOAD], place: usize) -> u32 {
 
 /// The lowest `count` bits.
 #[inline(always)]
-fn first_bits(count: usize) -> u64 {
+pub fn first_bits(count: usize) -> u64 {
     if count < 64 { (1 << count) - 1 } else { u64::MAX }
 }
 

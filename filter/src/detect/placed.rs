@@ -7,7 +7,7 @@
 //! Limits: a pattern that may begin in more than [`PLACES`] places is searched for like others, and so is one that
 //! would make a place the [`SPOTS`]th, or that begins like [`CROWD`] others in the same place.
 
-use super::matcher::{CROWD, Entries, Literals, Pattern, Table, key, pairs_from};
+use super::matcher::{CROWD, Entries, Literals, Pattern, Table, first_bits, key, pairs_from};
 
 /// Places in which one pattern may begin.
 const PLACES: u32 = 32;
@@ -66,15 +66,15 @@ impl Near {
         None
     }
 
-    /// Of the first places a bit each: whether a pattern may begin there.
+    /// Of the first `count` places a bit each: whether a pattern may begin there.
     #[cfg(target_arch = "x86_64")]
-    fn likely(&self, text: &[u8; NEAR + 1]) -> u64 {
-        self.vectors.vectorize(Likely { near: self, text })
+    fn likely(&self, text: &[u8; NEAR + 1], count: usize) -> u64 {
+        self.vectors.vectorize(Likely { near: self, text, count }) & first_bits(count)
     }
 
     #[cfg(not(target_arch = "x86_64"))]
-    fn likely(&self, _text: &[u8; NEAR + 1]) -> u64 {
-        u64::MAX
+    fn likely(&self, _text: &[u8; NEAR + 1], count: usize) -> u64 {
+        first_bits(count)
     }
 }
 
@@ -83,6 +83,8 @@ impl Near {
 struct Likely<'n> {
     near: &'n Near,
     text: &'n [u8; NEAR + 1],
+    /// Places that are asked, at least.
+    count: usize,
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -96,7 +98,8 @@ impl pulp::NullaryFnOnce for Likely<'_> {
         let masks = |masks: [u32; LANES]| pulp::cast::<[u32; LANES], __m256i>(masks);
         let lower = avx._mm256_set1_epi32(31);
         let mut likely = 0;
-        for (nth, (&first, &second)) in self.near.first.iter().zip(&self.near.second).enumerate() {
+        let masks_of = self.near.first.iter().zip(&self.near.second).take(self.count.div_ceil(LANES));
+        for (nth, (&first, &second)) in masks_of.enumerate() {
             let bytes = |from: usize| {
                 let eight = self.text.get(from..).and_then(<[u8]>::first_chunk::<LANES>);
                 let eight =
@@ -197,9 +200,17 @@ impl Placed {
     fn worth_a_look(&self, area: &[u8]) -> Places {
         let (mut likely, mut worth) = (Places::default(), Places::default());
         let mut from = 0;
-        if let (Some(near), Some(text)) = (&self.near, area.first_chunk()) {
+        if let Some(near) = &self.near {
             from = self.near_spots;
-            let mut places = near.likely(text);
+            let mut padded;
+            let mut places = match area.first_chunk() {
+                Some(text) => near.likely(text, NEAR),
+                None => {
+                    padded = [0; NEAR + 1];
+                    padded.iter_mut().zip(area).for_each(|(to, &byte)| *to = byte);
+                    near.likely(&padded, area.len().min(NEAR))
+                }
+            };
             while places != 0 {
                 likely.push_if(true, places.trailing_zeros() as usize);
                 places &= places - 1;
