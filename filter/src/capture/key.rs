@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use weir_wire::numbers::{PROTOCOL_TCP, PROTOCOL_UDP};
+
 use crate::decode::View;
 use crate::event::Tuple;
 
@@ -40,16 +42,38 @@ impl Key {
     pub fn of(tuple: &Tuple, view: &View<'_>, by_vlan: bool) -> (Key, bool) {
         let (source, destination) = (words(tuple.source), words(tuple.destination));
         let (sport, dport) = ports(tuple);
-        let from_low = (source, sport) <= (destination, dport);
-        let (low, high, first, second) =
-            if from_low { (source, destination, sport, dport) } else { (destination, source, dport, sport) };
         let mut rest = u64::from(tuple.protocol) | u64::from(view.depth) << 8;
         rest |= u64::from(tuple.source.is_ipv6()) << 16;
         if by_vlan && view.vlans > 0 {
             let [a, b, c] = view.vlan;
             rest |= u64::from(a) << 20 | u64::from(b) << 32 | u64::from(c) << 44;
         }
+        Key::between((source, sport), (destination, dport), rest)
+    }
+
+    /// The key of two ends, and whether the first is the low one.
+    #[inline]
+    fn between(source: ([u64; 2], u16), destination: ([u64; 2], u16), rest: u64) -> (Key, bool) {
+        let from_low = source <= destination;
+        let ((low, first), (high, second)) = if from_low { (source, destination) } else { (destination, source) };
         (Key { low, high, ports: u32::from(first) << 16 | u32::from(second), rest }, from_low)
+    }
+
+    /// The key that a frame seems to have: one of Ethernet that carries TCP or UDP over IPv4 with no more than it must.
+    #[inline]
+    pub fn glance(frame: &[u8]) -> Option<Key> {
+        let header: &[u8; 38] = frame.first_chunk()?;
+        let [.., 8, 0, 0x45, _, _, _, _, _, more, place, _, protocol, _, _, s0, s1, s2, s3, d0, d1, d2, d3, p, o, q, r] =
+            *header
+        else {
+            return None;
+        };
+        let whole = more & 0x3f == 0 && place == 0;
+        if !whole || !matches!(protocol, PROTOCOL_TCP | PROTOCOL_UDP) {
+            return None;
+        }
+        let end = |address: [u8; 4], port: [u8; 2]| (words(address.into()), u16::from_be_bytes(port));
+        Some(Key::between(end([s0, s1, s2, s3], [p, o]), end([d0, d1, d2, d3], [q, r]), protocol.into()).0)
     }
 
     /// A place to look for it. The seed keeps strangers from choosing keys that meet in one place.
@@ -107,6 +131,28 @@ mod tests {
             destination_port: dport,
             protocol,
         }
+    }
+
+    #[test]
+    fn a_frame_at_a_glance_has_the_key_that_it_has_when_it_is_decoded() {
+        let mut frame = [0; 60];
+        let ip =
+            [8, 0, 0x45, 0, 0, 46, 1, 2, 0x40, 0, 64, 17, 0, 0, 10, 0, 0, 9, 10, 0, 0, 2, 0x30, 0x39, 0, 53, 0, 26];
+        frame[12..40].copy_from_slice(&ip);
+        let mut decoder = crate::decode::Decoder::new(crate::decode::Settings::default());
+        let mut keys = Vec::new();
+        let mut look = |view: &View<'_>| {
+            keys.extend(view.tuple.map(|tuple| Key::of(&tuple, view, true).0));
+            crate::decode::Taken::Passed
+        };
+        decoder.decode(crate::decode::Link::Ethernet, &frame, weir_wire::Instant::ZERO, &mut look);
+        assert_eq!(keys, [Key::glance(&frame).unwrap()]);
+        for (place, value) in [(12, 0x81), (14, 0x46), (20, 0x20), (21, 1), (23, 1)] {
+            let mut other = frame;
+            other[place] = value;
+            assert_eq!(Key::glance(&other), None, "{place}");
+        }
+        assert_eq!(Key::glance(&frame[..37]), None);
     }
 
     #[test]

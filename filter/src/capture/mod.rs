@@ -7,6 +7,7 @@
 //! Bounds: flows (the one that would end first gives way), bytes held for reassembly by direction and together,
 //! fragments, announced flows.
 
+mod ahead;
 pub(crate) mod announced;
 mod flow;
 mod key;
@@ -33,12 +34,14 @@ use crate::detect::{Findings, FlowVerdict, Inspection, Program, Shared, Step, St
 use crate::event::{StoredFile, Tuple};
 use crate::inspect::Direction;
 
+use ahead::Ahead;
 use announced::Announced;
 use flow::{Action, Exception, Flow, Reason, State};
 use key::Key;
 use table::{Slot, Table};
 use tell::Teller;
 
+pub use ahead::FRAMES as FORESEEN;
 pub(crate) use flow::reversed;
 pub use key::{counterpart_v4, counterpart_v6};
 pub use settings::{Options, Overlap, Policy, Settings, StreamSettings, Timeouts, Urgent, size};
@@ -67,6 +70,7 @@ pub struct Counters {
 pub struct Capture {
     decoder: Decoder,
     core: Core,
+    ahead: Ahead,
 }
 
 /// All but the decoder, which lends packets to it.
@@ -153,12 +157,18 @@ impl Capture {
             reassembly: 0,
             established: false,
         };
-        Capture { decoder, core }
+        Capture { decoder, core, ahead: Ahead::new() }
+    }
+
+    /// A frame of Ethernet that comes next, or up to [`FORESEEN`] frames from here on: what it will need is asked for.
+    #[inline]
+    pub fn foresee(&mut self, frame: &[u8]) {
+        self.ahead.see(frame, &self.core.flows);
     }
 
     /// Inspects a frame and adds what is to be told to `lines`, each with its end of line.
     pub fn frame(&mut self, link: Link, bytes: &[u8], time: Instant, lines: &mut String) {
-        let Capture { decoder, core } = self;
+        let Capture { decoder, core, .. } = self;
         core.counters.frames += 1;
         core.counters.bytes += bytes.len() as u64;
         core.teller.begin(core.counters.frames, lines);
@@ -178,6 +188,12 @@ impl Capture {
             core.end(flow, Reason::Shutdown, time);
         }
         core.teller.take(lines);
+    }
+
+    /// There are files that rules want stored.
+    #[inline]
+    pub fn has_stored(&self) -> bool {
+        !self.core.teller.stored.is_empty()
     }
 
     /// Files that rules want stored, since the last call.

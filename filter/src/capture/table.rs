@@ -2,11 +2,14 @@
 
 use weir_wire::Instant;
 
+use super::ahead::Lines;
 use super::flow::{Flow, Reason};
 use super::key::Key;
 
 /// Slots that one packet looks at for flows whose time is over.
 const SWEEP: usize = 2;
+/// Places in which a flow that is foreseen is looked for.
+const NEAR: usize = 4;
 /// Slots among which a flow is chosen to give way where the table is full.
 const CANDIDATES: usize = 16;
 
@@ -79,7 +82,36 @@ impl Table {
         }
     }
 
+    /// Asks for the place where a flow with this hash is looked for first.
+    #[inline]
+    pub fn ask_bucket(&self, hash: u64, lines: Lines) {
+        self.index.get(self.home(hash)).into_iter().for_each(|place| lines.ask(place));
+    }
+
+    /// The slot of a flow that may have this hash, which is asked for.
+    #[inline]
+    pub fn ask_slot(&self, hash: u64, lines: Lines) -> Option<Slot> {
+        let mut near = self.index.iter().skip(self.home(hash)).take(NEAR);
+        let entry = near.find(|&&entry| entry != 0 && entry >> 32 == hash >> 32)?;
+        let slot = (*entry as u32).wrapping_sub(1);
+        self.slots.get(slot as usize).into_iter().for_each(|slot| lines.ask(slot));
+        self.deadlines.get(slot as usize).into_iter().for_each(|deadline| lines.ask(deadline));
+        Some(slot)
+    }
+
+    /// Asks for the flow of a slot.
+    #[inline]
+    pub fn ask_flow(&self, slot: Slot, lines: Lines) {
+        self.get(slot).into_iter().for_each(|flow| lines.ask(flow));
+    }
+
     /// The flow of a slot.
+    #[inline]
+    pub fn get(&self, slot: Slot) -> Option<&Flow> {
+        self.slots.get(slot as usize)?.as_deref()
+    }
+
+    /// The same, to change it.
     #[inline]
     pub fn get_mut(&mut self, slot: Slot) -> Option<&mut Flow> {
         self.slots.get_mut(slot as usize)?.as_deref_mut()

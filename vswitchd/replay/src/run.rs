@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant as Clock;
 
 use weir_filter::app;
-use weir_filter::capture::{Capture, Counters, Options, Settings};
+use weir_filter::capture::{Capture, Counters, FORESEEN, Options, Settings};
 use weir_filter::decode::Link;
 use weir_filter::detect::sets::Sets;
 use weir_filter::detect::{Program, Shared};
@@ -134,6 +134,11 @@ pub fn inspect(
     let mut record = Record::default();
     let mut lines = String::new();
     loop {
+        reader.glance(FORESEEN, |link, bytes| {
+            if Link::from_number(link) == Some(Link::Ethernet) {
+                capture.foresee(bytes);
+            }
+        });
         let frame = |record: &Record, bytes: &[u8]| {
             let link = Link::from_number(record.link).ok_or(record.link)?;
             let time = Instant(u64::try_from(record.time.as_nanos()).unwrap_or(u64::MAX));
@@ -150,7 +155,9 @@ pub fn inspect(
                 break;
             }
         }
-        store(arguments, capture.take_stored()).map_err(Fault::Out)?;
+        if capture.has_stored() {
+            store(arguments, capture.take_stored()).map_err(Fault::Out)?;
+        }
         if lines.len() >= WRITE_AT {
             out.write_all(lines.as_bytes()).map_err(Fault::Out)?;
             lines.clear();

@@ -124,6 +124,9 @@ pub struct Reader<R> {
     format: Format,
     block: Vec<u8>,
     any_link: bool,
+    /// Frames shown by [`Reader::glance`] that were not lent yet, and where the next one begins.
+    glanced: usize,
+    glanced_to: u64,
 }
 
 impl<R: Read> Reader<R> {
@@ -145,7 +148,8 @@ impl<R: Read> Reader<R> {
 
     fn open(source: R, any_link: bool) -> Result<Reader<R>, CaptureError> {
         let (order, format) = (Order::Little, Format::Classic { unit: 1, link: ETHERNET });
-        let mut reader = Reader { source, offset: 0, order, format, block: Vec::new(), any_link };
+        let mut reader =
+            Reader { source, offset: 0, order, format, block: Vec::new(), any_link, glanced: 0, glanced_to: 0 };
         let mut magic = [0; 4];
         if !reader.fill(&mut magic)? {
             return Err(reader.fault_at(0, Fault::NotACapture));
@@ -402,6 +406,29 @@ impl<R: Read> Reader<R> {
 }
 
 impl<R: BufRead> Reader<R> {
+    /// Shows `look` frames that are lent later, each once and with its LINKTYPE, until it has seen the next `count`. Those
+    /// that do not lie whole in the source's buffer, and those of pcapng, are not shown.
+    #[inline]
+    pub fn glance(&mut self, count: usize, mut look: impl FnMut(u32, &[u8])) {
+        let Format::Classic { link, .. } = self.format else { return };
+        if self.glanced >= count {
+            return;
+        }
+        self.glanced_to = self.glanced_to.max(self.offset);
+        // What is wrong here is told when it is read.
+        let buffered = self.source.fill_buf().unwrap_or_default();
+        while self.glanced < count {
+            let ahead = usize::try_from(self.glanced_to - self.offset).unwrap_or(usize::MAX);
+            let rest = buffered.get(ahead..).unwrap_or_default();
+            let Some(length) = word_at(rest, 8).map(|word| self.order.u32(word)) else { return };
+            let end = 16 + length.min(FRAME_MAX) as usize;
+            let Some(frame) = rest.get(16..end) else { return };
+            look(link, frame);
+            self.glanced += 1;
+            self.glanced_to += end as u64;
+        }
+    }
+
     /// Hands the next frame to `take`, with what [`Record`] says of it beside its bytes; `None` at the end of the file.
     /// A frame that lies whole in the source's buffer is not copied.
     ///
@@ -412,6 +439,7 @@ impl<R: BufRead> Reader<R> {
         record: &mut Record,
         take: impl FnOnce(&Record, &[u8]) -> T,
     ) -> Result<Option<T>, CaptureError> {
+        self.glanced = self.glanced.saturating_sub(1);
         if let Format::Classic { unit, link } = self.format {
             record.link = link;
             let at = self.offset;
@@ -550,6 +578,27 @@ mod tests {
                 assert_eq!(ended.is_ok(), all(&file[..cut]).is_ok_and(|records| records.len() == lent.len()));
             }
         }
+    }
+
+    #[test]
+    fn frames_to_come_are_shown_once_and_in_order() {
+        let one = classic(Order::Little, MAGIC_MICRO, 0);
+        let mut file = one.clone();
+        for n in 0..9 {
+            file.extend_from_slice(&one[24..]);
+            file.last_mut().into_iter().for_each(|byte| *byte = n);
+        }
+        let mut reader = Reader::new(&file[..]).unwrap();
+        let (mut shown, mut lent, mut record) = (Vec::new(), Vec::new(), Record::default());
+        loop {
+            reader.glance(3, |link, bytes| shown.push((link, bytes.to_vec())));
+            assert_eq!(shown.len(), (lent.len() + 3).min(10));
+            match reader.lend(&mut record, |record, bytes| (record.link, bytes.to_vec())).unwrap() {
+                Some(frame) => lent.push(frame),
+                None => break,
+            }
+        }
+        assert_eq!((lent.len(), &lent), (10, &shown));
     }
 
     #[test]
