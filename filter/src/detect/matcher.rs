@@ -16,6 +16,7 @@
 //! than [`CROWD`] of them of each kind of window, or the set is refused and the caller does without a filter.
 
 mod grams;
+mod instructions;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -23,8 +24,10 @@ mod tests;
 use super::fast::Area;
 use super::placed::Placed;
 use super::shorts::Shorts;
+use super::shorts::wide::Wide;
 
 use grams::Grams;
+use instructions::{Instructions, Plain, Vectors};
 use table::FOLDS;
 pub use table::{CROWD, Entries, Table, hash, key, pairs_from};
 
@@ -33,7 +36,7 @@ const FEW: usize = CROWD;
 /// Bytes of text in a block: the places worth comparing are noted for all of it before the first is compared.
 pub const BLOCK: usize = 256;
 /// Bytes of a row, which are looked up at once.
-const ROW: usize = 64;
+pub const ROW: usize = 64;
 /// Bytes that are loaded at a place, at most.
 pub const LOAD: usize = 8;
 
@@ -64,9 +67,10 @@ pub struct Matcher {
     has_shorts: bool,
     /// In front of `fours` and `pairs`, where the processor can.
     shorts: Option<Box<[Shorts]>>,
+    /// The same for larger vectors.
+    wide: Option<Box<[Wide]>>,
     placed: Placed,
-    #[cfg(target_arch = "x86_64")]
-    vectors: Option<pulp::x86::V3>,
+    vectors: Vectors,
 }
 
 /// The bytes of all patterns, one behind the other.
@@ -114,16 +118,16 @@ impl Literals {
 impl Matcher {
     /// A search for `patterns`, numbered from 0. `None` where there are none, one is empty, or too many are alike.
     pub fn new(patterns: &[Pattern<'_>]) -> Option<Matcher> {
-        Matcher::with_few(patterns, 0)
+        Matcher::with_few(patterns, 0, Vectors::best())
     }
 
     /// The same for texts of some hundreds of bytes and more.
     pub fn for_long_texts(patterns: &[Pattern<'_>]) -> Option<Matcher> {
-        Matcher::with_few(patterns, FEW)
+        Matcher::with_few(patterns, FEW, Vectors::best())
     }
 
-    /// The same, where so many patterns are few.
-    fn with_few(patterns: &[Pattern<'_>], few: usize) -> Option<Matcher> {
+    /// The same, where so many patterns are few, with these instructions.
+    fn with_few(patterns: &[Pattern<'_>], few: usize, vectors: Vectors) -> Option<Matcher> {
         if patterns.is_empty() || patterns.iter().any(|pattern| pattern.bytes.is_empty()) {
             return None;
         }
@@ -132,9 +136,9 @@ impl Matcher {
         let mut short = Vec::new();
         let mut longest = 0;
         // A filter for few lets so little through that the windows of long patterns would only cost more.
-        let few = searched.len() <= few && Shorts::is_to_be_had();
+        let few = searched.len() <= few && vectors.are_there();
         for &number in &searched {
-            let Some(Pattern { bytes, .. }) = patterns.get(number as usize) else { continue };
+            let Some(&Pattern { bytes, caseless, .. }) = patterns.get(number as usize) else { continue };
             longest = longest.max(bytes.len());
             let offset = match bytes.len() {
                 grams::SHORTEST.. if !few => {
@@ -147,19 +151,19 @@ impl Matcher {
                 _ => pairs.enter_byte(number, bytes),
             };
             // What is found by its last two bytes may have anything behind them.
-            short.push(bytes.get(offset..bytes.len().min(offset + 4)).unwrap_or_default());
+            short.push((bytes.get(offset..bytes.len().min(offset + 4)).unwrap_or_default(), caseless));
         }
         Some(Matcher {
             has_shorts: !short.is_empty(),
-            shorts: Shorts::of_all(&short),
+            shorts: vectors.are_small().then(|| Shorts::of_all(&short)).flatten(),
+            wide: vectors.are_large().then(|| Wide::of_all(&short)).flatten(),
             literals: Literals::new(patterns),
             longest,
             grams: grams.tables()?,
             fours: fours.table()?,
             pairs: pairs.table()?,
             placed,
-            #[cfg(target_arch = "x86_64")]
-            vectors: pulp::x86::V3::try_new(),
+            vectors,
         })
     }
 
@@ -176,11 +180,13 @@ impl Matcher {
 
     /// With vector instructions where the processor has them.
     fn search(&self, search: Searched<'_>, hit: &mut dyn FnMut(usize, usize)) {
-        #[cfg(target_arch = "x86_64")]
-        if let Some(vectors) = self.vectors {
-            return vectors.vectorize(Search { matcher: self, search, vectors, hit });
+        match self.vectors {
+            Vectors::None => self.run(search, Plain, hit),
+            #[cfg(target_arch = "x86_64")]
+            Vectors::V3(vectors) => vectors.vectorize(Search { matcher: self, search, instructions: vectors, hit }),
+            #[cfg(target_arch = "x86_64")]
+            Vectors::V4(vectors) => vectors.vectorize(Search { matcher: self, search, instructions: vectors, hit }),
         }
-        self.run(search, Plain, hit);
     }
 
     #[inline(always)]
@@ -218,8 +224,7 @@ impl Matcher {
         instructions: impl Instructions,
         hit: &mut dyn FnMut(usize, usize),
     ) {
-        let equal = |words, masks| instructions.equal(words, masks);
-        let mut noted = self.grams.note(block, length.div_ceil(ROW), equal) & first_bits(length.div_ceil(4));
+        let mut noted = instructions.grams(&self.grams, block, length.div_ceil(ROW)) & first_bits(length.div_ceil(4));
         let mut worth = Queue::default();
         while noted != 0 {
             let place = 4 * noted.trailing_zeros() as usize;
@@ -241,9 +246,9 @@ impl Matcher {
         instructions: impl Instructions,
         hit: &mut dyn FnMut(usize, usize),
     ) {
-        for from in (0..length).step_by(ROW) {
-            let rest = length - from;
-            let mut noted = instructions.shorts(self, block, from, rest > ROW / 2) & first_bits(rest);
+        let has_pairs = !self.pairs.is_empty();
+        for (from, noted) in (0..length).step_by(ROW).zip(instructions.shorts(self, block, length)) {
+            let mut noted = noted & first_bits(length - from);
             if noted == 0 {
                 continue;
             }
@@ -252,7 +257,7 @@ impl Matcher {
                 let place = from + noted.trailing_zeros() as usize;
                 noted &= noted - 1;
                 let key = load(block, place);
-                worth.push_if(self.fours.may_have(key) | self.pairs.may_have(key & 0xffff), place);
+                worth.push_if(self.fours.may_have(key) | (has_pairs && self.pairs.may_have(key & 0xffff)), place);
             }
             for place in worth.places() {
                 let key = load(block, place);
@@ -327,80 +332,21 @@ impl Queue {
     }
 }
 
-/// What the search does with many bytes at once.
-trait Instructions: Copy {
-    /// A bit each where a word is equal to its mask.
-    fn equal(self, words: [u32; 16], masks: [u32; 16]) -> u64;
-
-    /// Of the places of the row that begins at `from` a bit each: whether a short pattern may be entered for it. Where
-    /// it is not `whole`, of the first half of them.
-    fn shorts(self, matcher: &Matcher, block: &[u8; BLOCK + LOAD], from: usize, whole: bool) -> u64;
-}
-
-/// One after the other.
-#[derive(Clone, Copy)]
-struct Plain;
-
-impl Instructions for Plain {
-    #[inline(always)]
-    fn equal(self, words: [u32; 16], masks: [u32; 16]) -> u64 {
-        words.iter().zip(&masks).rev().fold(0, |bits, (word, mask)| bits << 1 | u64::from(word == mask))
-    }
-
-    #[inline(always)]
-    fn shorts(self, matcher: &Matcher, block: &[u8; BLOCK + LOAD], from: usize, whole: bool) -> u64 {
-        let places = if whole { ROW } else { ROW / 2 };
-        (0..places).fold(0, |noted, place| {
-            let key = load(block, from + place);
-            let may_have = matcher.fours.may_have(key) || matcher.pairs.may_have(key & 0xffff);
-            noted | u64::from(may_have) << place
-        })
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-impl Instructions for pulp::x86::V3 {
-    #[inline(always)]
-    fn equal(self, words: [u32; 16], masks: [u32; 16]) -> u64 {
-        use std::arch::x86_64::__m256i;
-        let halves = |all: [u32; 16]| pulp::cast::<[u32; 16], [__m256i; 2]>(all);
-        let ([low, high], [mask_low, mask_high]) = (halves(words), halves(masks));
-        let bits = |words, masks| {
-            let equal = self.avx2._mm256_cmpeq_epi32(words, masks);
-            self.avx._mm256_movemask_ps(self.avx._mm256_castsi256_ps(equal)) as u8
-        };
-        u64::from(bits(low, mask_low)) | u64::from(bits(high, mask_high)) << 8
-    }
-
-    #[inline(always)]
-    fn shorts(self, matcher: &Matcher, block: &[u8; BLOCK + LOAD], from: usize, whole: bool) -> u64 {
-        let Some(filters) = &matcher.shorts else { return Plain.shorts(matcher, block, from, whole) };
-        let mut noted = 0;
-        for filter in filters {
-            noted |= u64::from(filter.note(self, block, from));
-            if whole {
-                noted |= u64::from(filter.note(self, block, from + ROW / 2)) << (ROW / 2);
-            }
-        }
-        noted
-    }
-}
-
 /// A search with vector instructions.
 #[cfg(target_arch = "x86_64")]
-struct Search<'s> {
+struct Search<'s, I> {
     matcher: &'s Matcher,
     search: Searched<'s>,
-    vectors: pulp::x86::V3,
+    instructions: I,
     hit: &'s mut dyn FnMut(usize, usize),
 }
 
 #[cfg(target_arch = "x86_64")]
-impl pulp::NullaryFnOnce for Search<'_> {
+impl<I: Instructions> pulp::NullaryFnOnce for Search<'_, I> {
     type Output = ();
 
     #[inline(always)]
     fn call(self) {
-        self.matcher.run(self.search, self.vectors, self.hit);
+        self.matcher.run(self.search, self.instructions, self.hit);
     }
 }

@@ -5,8 +5,10 @@
 //! say which buckets have a pattern with that half there; what all eight say together are the buckets that may have a
 //! pattern there. (The method is known as Teddy.) Text has few upper halves, so that buckets of many patterns would let
 //! much of it through: the patterns are put in buckets twice, by what they begin with and by what they end in, and a
-//! place counts where both let it through. Where the processor has no AVX2 there is no such filter, and
-//! [`super::matcher`] looks the bytes up one by one.
+//! place counts where both let it through. Newer processors have a sharper one ([`wide`]). Where the processor has no AVX2
+//! there is no such filter, and [`super::matcher`] looks the bytes up one by one.
+
+pub mod wide;
 
 use super::matcher::{BLOCK, LOAD};
 
@@ -30,11 +32,11 @@ pub struct Shorts {
     halves: [[[Halves; 2]; 2]; WIDTH],
 }
 
-/// How many of eight buckets each of some classes of patterns gets, by their numbers of patterns; those that say less
+/// How many of the buckets each of some classes of patterns gets, by their numbers of patterns; those that say less
 /// need more.
-fn shares(counts: [usize; 3]) -> [usize; 3] {
+fn shares(counts: [usize; 3], buckets: usize) -> [usize; 3] {
     let mut shares = counts.map(|count| usize::from(count > 0));
-    while shares.iter().sum::<usize>() < BUCKETS {
+    while shares.iter().sum::<usize>() < buckets {
         let crowd = |class: &usize| {
             let of = |list: [usize; 3]| list.get(*class).copied().unwrap_or(0);
             (of(counts) * of([4, 2, 1]) * 64).checked_div(of(shares)).unwrap_or(0)
@@ -46,10 +48,10 @@ fn shares(counts: [usize; 3]) -> [usize; 3] {
 }
 
 impl Shorts {
-    /// Filters for patterns, of which [`WIDTH`] bytes in lower case are given; `None` where there are none, more than
+    /// Filters for patterns, of which [`WIDTH`] bytes are given, and whether they may stand in either case; `None` where there are none, more than
     /// the filters would leave much out of, or no vector instructions.
-    pub fn of_all(patterns: &[&[u8]]) -> Option<Box<[Shorts]>> {
-        let mut sorted = patterns.to_vec();
+    pub fn of_all(patterns: &[(&[u8], bool)]) -> Option<Box<[Shorts]>> {
+        let mut sorted: Vec<&[u8]> = patterns.iter().map(|&(bytes, _)| bytes).collect();
         sorted.sort_unstable_by_key(|bytes| (bytes.len(), *bytes));
         sorted.dedup();
         if sorted.is_empty() || sorted.len() > FILTERS * MOST {
@@ -57,14 +59,6 @@ impl Shorts {
         }
         let each = sorted.len().div_ceil(sorted.len().div_ceil(MOST));
         sorted.chunks(each).map(Shorts::new).collect()
-    }
-
-    /// The processor has what the filter is made of.
-    pub fn is_to_be_had() -> bool {
-        #[cfg(target_arch = "x86_64")]
-        return pulp::x86::V3::try_new().is_some();
-        #[cfg(not(target_arch = "x86_64"))]
-        false
     }
 
     /// A filter for some of them; `None` without vector instructions.
@@ -80,7 +74,7 @@ impl Shorts {
                 list.push(bytes.iter().take(WIDTH).map(|byte| byte | FOLD).collect());
             }
         }
-        let shares = shares([0, 1, 2].map(|class| classes.get(class).map_or(0, Vec::len)));
+        let shares = shares([0, 1, 2].map(|class| classes.get(class).map_or(0, Vec::len)), BUCKETS);
         let mut first = 0;
         for (list, share) in classes.iter_mut().zip(shares) {
             let count = list.len();

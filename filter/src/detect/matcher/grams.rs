@@ -6,7 +6,7 @@
 //! all the same, so a window is entered with the two bytes behind or before it as well, and only where all six stand
 //! an entry is read and its pattern compared.
 
-use super::table::{FOLDS, hash, is_set, key, set};
+use super::table::{Anchor, FOLDS, hash, is_set, key, set};
 use super::{BLOCK, LOAD, Literals, ROW, Searched};
 use crate::detect::commonness;
 
@@ -19,7 +19,7 @@ const CHOICE: usize = 256;
 /// Words of the first table: so many that few of their bits are set, but no more than the first cache has room for.
 pub const SIZES: [usize; 3] = [128, 1024, 4096];
 /// Places of a row.
-const PLACES: usize = ROW / 4;
+pub const PLACES: usize = ROW / 4;
 /// Bits by which patterns that share a window are counted.
 const CROWD_BITS: u32 = 14;
 
@@ -43,7 +43,7 @@ struct Entry {
     hash: u32,
     pattern: u32,
     /// Where the window begins in the pattern.
-    offset: u16,
+    anchor: Anchor,
 }
 
 /// Eight bytes, folded: a window between the two before and the two behind it.
@@ -140,7 +140,7 @@ impl Grams {
             let bounds = self.starts.get((hash >> self.shift) as usize..).and_then(<[u32]>::first_chunk::<2>);
             let entries = bounds.and_then(|&[from, to]| self.entries.get(from as usize..to as usize));
             for entry in entries.unwrap_or_default().iter().filter(|entry| entry.hash == hash) {
-                let Some(start) = at.checked_sub(usize::from(entry.offset)) else { continue };
+                let Some(start) = entry.anchor.start(search.text, at) else { continue };
                 if let Some(end) = literals.stands(entry.pattern, search.text, start, search.fresh) {
                     hit(entry.pattern as usize, end);
                 }
@@ -220,7 +220,7 @@ impl Entries {
                 (Some(_), None) => around.before(),
                 (_, Some(_)) | (None, None) => around.behind(),
             };
-            self.list.push((key(window), Entry { hash, pattern: number, offset: at as u16 }));
+            self.list.push((key(window), Entry { hash, pattern: number, anchor: Anchor::with_an_end(choice, at) }));
         }
     }
 

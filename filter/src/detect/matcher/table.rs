@@ -34,18 +34,13 @@ pub struct Table {
     entries: Vec<Entry>,
 }
 
-/// Where some bytes stand in a pattern.
+/// A pattern by some of its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// The bytes, folded.
     pub key: u32,
     pub pattern: u32,
-    /// Four other bytes of the pattern, folded.
-    second: u32,
-    /// Index of the first of the bytes in the pattern.
-    pub offset: u16,
-    /// From there to the four others; [`ALONE`] where there are none.
-    delta: i16,
+    anchor: Anchor,
 }
 
 impl Entry {
@@ -53,6 +48,42 @@ impl Entry {
     /// stand where they should.
     #[inline(always)]
     pub fn start(&self, text: &[u8], at: usize) -> Option<usize> {
+        self.anchor.start(text, at)
+    }
+}
+
+/// Where some bytes stand in a pattern, and four others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Anchor {
+    /// Four other bytes of the pattern, folded.
+    second: u32,
+    /// Index of the first of the bytes in the pattern.
+    offset: u16,
+    /// From there to the four others; [`ALONE`] where there are none.
+    delta: i16,
+}
+
+impl Anchor {
+    /// Of bytes that begin their pattern and have none of it beside them.
+    const FIRST: Anchor = Anchor { second: 0, offset: 0, delta: ALONE };
+
+    /// Of those at `at` alone.
+    fn alone(at: usize) -> Anchor {
+        Anchor { offset: at as u16, ..Anchor::FIRST }
+    }
+
+    /// Of those at `at`, with four at one end of the pattern: the one that is farther away.
+    pub fn with_an_end(pattern: &[u8], at: usize) -> Anchor {
+        let last = pattern.len().saturating_sub(4);
+        let other = if at > last.saturating_sub(at) { 0 } else { last };
+        let second = key(pattern.get(other..other + 4).unwrap_or_default());
+        Anchor { second, offset: at as u16, delta: other as i16 - at as i16 }
+    }
+
+    /// The start of the pattern in `text` where the bytes stand at `at`; `None` where the others do not stand where they
+    /// should.
+    #[inline(always)]
+    pub fn start(self, text: &[u8], at: usize) -> Option<usize> {
         let start = at.checked_sub(usize::from(self.offset))?;
         if self.delta == ALONE {
             return Some(start);
@@ -76,6 +107,12 @@ fn hash_more(key: u32) -> u32 {
 }
 
 impl Table {
+    /// No pattern is entered.
+    #[inline(always)]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     /// Whether a key may be entered.
     #[inline(always)]
     pub fn may_have(&self, key: u32) -> bool {
@@ -144,7 +181,7 @@ impl Entries {
 
     /// Enters bytes of a pattern that have none of it beside them.
     pub fn enter(&mut self, key: u32, pattern: u32) {
-        self.push(Entry { key, pattern, second: 0, offset: 0, delta: ALONE });
+        self.push(Entry { key, pattern, anchor: Anchor::FIRST });
     }
 
     fn push(&mut self, entry: Entry) {
@@ -172,20 +209,10 @@ impl Entries {
     pub fn enter_one(&mut self, number: u32, pattern: &[u8], width: usize) -> usize {
         let last = pattern.len().min(CHOICE).saturating_sub(width);
         let at = self.best(pattern, width, 0..=last);
-        if width == 4 && last > 0 {
-            self.enter_beside(number, pattern, at, if at > last - at { 0 } else { last });
-        } else {
-            let key = key(pattern.get(at..at + width).unwrap_or_default());
-            self.push(Entry { key, pattern: number, second: 0, offset: at as u16, delta: ALONE });
-        }
+        let choice = pattern.get(..CHOICE).unwrap_or(pattern);
+        let anchor = if width == 4 && last > 0 { Anchor::with_an_end(choice, at) } else { Anchor::alone(at) };
+        self.push(Entry { key: key(pattern.get(at..at + width).unwrap_or_default()), pattern: number, anchor });
         at
-    }
-
-    /// Enters the window at `at`, with that at `other`.
-    fn enter_beside(&mut self, number: u32, pattern: &[u8], at: usize, other: usize) {
-        let four = |at: usize| key(pattern.get(at..at + 4).unwrap_or_default());
-        let delta = other as i16 - at as i16;
-        self.push(Entry { key: four(at), pattern: number, second: four(other), offset: at as u16, delta });
     }
 
     /// Enters one byte, with each that may follow it.

@@ -32,9 +32,23 @@ fn anywhere(patterns: &[Vec<u8>]) -> Option<Matcher> {
 
 /// The same, where so many patterns are few.
 fn anywhere_of(patterns: &[Vec<u8>], few: usize) -> Option<Matcher> {
+    anywhere_with(patterns, few, Vectors::best())
+}
+
+/// The same, with these instructions.
+fn anywhere_with(patterns: &[Vec<u8>], few: usize, vectors: Vectors) -> Option<Matcher> {
     let lower: Vec<Vec<u8>> = patterns.iter().map(|pattern| pattern.to_ascii_lowercase()).collect();
     let all: Vec<Pattern<'_>> = lower.iter().map(|bytes| Pattern { bytes, caseless: true, area: Area::ALL }).collect();
-    Matcher::with_few(&all, few)
+    Matcher::with_few(&all, few, vectors)
+}
+
+/// The instructions that this processor has.
+fn instructions() -> Vec<Vectors> {
+    #[cfg(target_arch = "x86_64")]
+    let small = pulp::x86::V3::try_new().map(Vectors::V3);
+    #[cfg(not(target_arch = "x86_64"))]
+    let small = None;
+    [Some(Vectors::None), small, Some(Vectors::best())].into_iter().flatten().collect()
 }
 
 fn found(matcher: &Matcher, text: &[u8], fresh: usize) -> Vec<(usize, usize)> {
@@ -93,8 +107,8 @@ fn what_is_to_stand_there_in_its_case_is_found_in_no_other() {
         };
         let mut expected = oracle(&bytes, &text, 0);
         expected.retain(|hit| stands(hit) && (area == Area::ALL || hit.1 <= 10));
-        for few in [0, FEW] {
-            let matcher = Matcher::with_few(&patterns, few).unwrap();
+        for (few, vectors) in [0, FEW].into_iter().flat_map(|few| instructions().into_iter().map(move |v| (few, v))) {
+            let matcher = Matcher::with_few(&patterns, few, vectors).unwrap();
             assert_eq!(found(&matcher, &text, 0), expected, "{patterns:?} in {text:?}");
         }
     }
@@ -191,10 +205,10 @@ fn patterns_that_are_too_much_alike_are_refused() {
 }
 
 #[test]
-fn without_vector_instructions_the_same_is_found() {
+fn all_instructions_find_the_same() {
     let mut random = Random(31);
     for round in 0..400 {
-        let alphabet: &[u8] = if round % 2 == 0 { b"ab" } else { b"abcdefgh\x00 .=" };
+        let alphabet: &[u8] = if round % 2 == 0 { b"abAB" } else { b"abcdefgh\x00 .=" };
         let patterns: Vec<Vec<u8>> = (0..1 + random.below(300))
             .map(|_| {
                 let n = 1 + random.below(14);
@@ -204,16 +218,32 @@ fn without_vector_instructions_the_same_is_found() {
         let n = random.below(900);
         let text = random.bytes(n, alphabet);
         let fresh = random.below(n + 1) as usize;
-        let Some(mut matcher) = anywhere_of(&patterns, [0, FEW][round / 2 % 2]) else { continue };
-        let with = found(&matcher, &text, fresh);
-        assert_eq!(with, oracle(&patterns, &text, fresh));
-        matcher.shorts = None;
-        assert_eq!(found(&matcher, &text, fresh), with);
-        #[cfg(target_arch = "x86_64")]
-        {
-            matcher.vectors = None;
+        let few = [0, FEW][round / 2 % 2];
+        let expected = oracle(&patterns, &text, fresh);
+        for vectors in instructions() {
+            let Some(mut matcher) = anywhere_with(&patterns, few, vectors) else { continue };
+            assert_eq!(found(&matcher, &text, fresh), expected, "{vectors:?}");
+            (matcher.shorts, matcher.wide) = (None, None);
+            assert_eq!(found(&matcher, &text, fresh), expected, "{vectors:?} without a filter in front");
         }
-        assert_eq!(found(&matcher, &text, fresh), with);
+    }
+}
+
+#[test]
+fn a_filter_in_front_tells_places_apart() {
+    let patterns: Vec<Vec<u8>> = [&b".exe"[..], b"%PDF", b"MZ\x90\0", b"wget "].map(<[u8]>::to_vec).into();
+    let text = b"It was a bright cold day in April, and the clocks were striking thirteen.".repeat(4);
+    let block: &[u8; BLOCK + LOAD] = text.first_chunk().unwrap();
+    for vectors in instructions() {
+        let matcher = anywhere_with(&patterns, FEW, vectors).unwrap();
+        let noted = match vectors {
+            Vectors::None => Plain.shorts(&matcher, block, BLOCK),
+            #[cfg(target_arch = "x86_64")]
+            Vectors::V3(vectors) => vectors.vectorize(|| vectors.shorts(&matcher, block, BLOCK)),
+            #[cfg(target_arch = "x86_64")]
+            Vectors::V4(vectors) => vectors.vectorize(|| vectors.shorts(&matcher, block, BLOCK)),
+        };
+        assert_eq!(noted, [0; BLOCK / ROW], "{vectors:?}");
     }
 }
 
