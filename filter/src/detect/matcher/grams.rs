@@ -3,8 +3,8 @@
 //! Of each pattern four windows of four bytes are entered, one for each remainder of its place by four, so that wherever
 //! the pattern stands, one of its windows stands where the search looks. What says that no window stands at a place lies
 //! close: two bits of one word in a table that leaves room in the first cache. Ordinary traffic has many of the windows
-//! all the same, so a window is entered with the two bytes behind or before it as well, and only where all six stand
-//! an entry is read and its pattern compared.
+//! all the same, so a window is entered with the two bytes behind and before it as well, where there are, and only where all
+//! six or eight stand an entry is read and its pattern compared.
 
 use super::table::{Anchor, FOLDS, hash, is_set, key, set};
 use super::{BLOCK, LOAD, Literals, ROW, Searched};
@@ -28,7 +28,7 @@ const CROWD_BITS: u32 = 14;
 pub struct Grams {
     /// Of each window two bits of a word are set.
     bits: Vec<u32>,
-    /// A bit for each hash of six bytes.
+    /// A bit for each hash of six or eight bytes.
     sixes: Vec<u32>,
     /// Where the entries of each bucket start; one more than there are buckets.
     starts: Vec<u32>,
@@ -39,7 +39,7 @@ pub struct Grams {
 /// A window of a pattern.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
-    /// Of the six bytes.
+    /// Of the six or eight bytes.
     hash: u32,
     pattern: u32,
     /// Where the window begins in the pattern.
@@ -75,10 +75,22 @@ impl Around {
         Around(u64::from_le_bytes(eight) | u64::from(FOLDS) << 32 | u64::from(FOLDS))
     }
 
+    /// The hashes by which a pattern may be entered.
+    #[inline(always)]
+    fn hashes(self) -> [u32; 3] {
+        [self.whole(), self.before(), self.behind()]
+    }
+
     /// The hash of the window with the bytes before it.
     #[inline(always)]
     fn before(self) -> u32 {
         ((self.0 << 16).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32
+    }
+
+    /// The hash of the window with the bytes on both sides.
+    #[inline(always)]
+    fn whole(self) -> u32 {
+        (self.0.wrapping_mul(0xd6e8_feb8_6659_fd93) >> 32) as u32
     }
 
     /// The hash of the window with the bytes behind it.
@@ -124,15 +136,16 @@ impl Grams {
     #[inline(always)]
     pub fn may_stand(&self, text: &[u8], at: usize) -> bool {
         let around = Around::of(text, at);
-        // Both are asked: which one says no cannot be foretold.
-        is_set(&self.sixes, around.before()) | is_set(&self.sixes, around.behind())
+        // All are asked: which one says no cannot be foretold.
+        let [whole, before, behind] = around.hashes().map(|hash| is_set(&self.sixes, hash));
+        whole | before | behind
     }
 
     /// Compares the patterns that have a window which stands at `at`, with what stands around it.
     #[inline(never)]
     pub fn compare(&self, literals: &Literals, search: Searched<'_>, at: usize, hit: &mut dyn FnMut(usize, usize)) {
         let around = Around::of(search.text, at);
-        for hash in [around.before(), around.behind()] {
+        for hash in around.hashes() {
             // One of them as a rule; to ask again costs less than to look where its entries would be.
             if !is_set(&self.sixes, hash) {
                 continue;
@@ -210,15 +223,12 @@ impl Entries {
             let at = best.1;
             let window = choice.get(at..at + 4).unwrap_or_default();
             self.crowd(window).into_iter().for_each(|crowd| *crowd = crowd.saturating_add(1));
-            let beside = |from: Option<usize>| from.and_then(|from| choice.get(from..from + 2));
-            let (before, behind) = (beside(at.checked_sub(2)), beside(Some(at + 4)));
             let around = Around::of(choice, at);
             // One of the two is there, since there are seven bytes.
-            let rarer = |one: &[u8], other: &[u8]| commonness::of(one) < commonness::of(other);
-            let hash = match (before, behind) {
-                (Some(before), Some(behind)) if rarer(before, behind) => around.before(),
-                (Some(_), None) => around.before(),
-                (_, Some(_)) | (None, None) => around.behind(),
+            let hash = match (at.checked_sub(2), choice.len() >= at + 6) {
+                (Some(_), true) => around.whole(),
+                (Some(_), false) => around.before(),
+                (None, _) => around.behind(),
             };
             self.list.push((key(window), Entry { hash, pattern: number, anchor: Anchor::with_an_end(choice, at) }));
         }
