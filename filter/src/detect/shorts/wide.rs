@@ -83,7 +83,7 @@ impl Wide {
     ) {
         use std::arch::x86_64::__m512i;
         let (avx, words) = (vectors.avx512f, vectors.avx512bw);
-        let tables = self.buckets.map(|table| pulp::cast::<[u16; CLASSES], [__m512i; 2]>(table));
+        let tables: [[__m512i; 2]; WIDTH] = self.buckets.map(pulp::cast);
         let look = |nth: usize, classes: __m512i| {
             let [low, high] = tables[nth];
             words._mm512_permutex2var_epi16(low, classes, high)
