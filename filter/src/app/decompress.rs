@@ -298,7 +298,8 @@ fn inflate_into(inflate: &mut Decompress, mut bytes: &[u8], sink: &mut dyn FnMut
             Err(_) => return (Step::Error, all),
             Ok(flate2::Status::StreamEnd) => return (Step::End, all),
             Ok(flate2::Status::Ok | flate2::Status::BufError) => {
-                if made == 0 && (used == 0 || bytes.is_empty()) {
+                // Where there was room left, all that the bytes stand for has come out.
+                if (bytes.is_empty() && made < STEP) || (made == 0 && used == 0) {
                     return (Step::All, all);
                 }
             }
