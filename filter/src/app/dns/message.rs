@@ -1,5 +1,8 @@
 //! One DNS message (RFC 1035, 4) as values: header, questions, records with their data.
 //!
+//! A message is read through once when it comes ([`Outline`]), which tells whether it can be read and what is odd in it.
+//! Its parts are put together when somebody asks for them ([`Message`]), which is seldom.
+//!
 //! All names and texts of a message lie in one buffer. Limits: a name is cut at [`NAME`] bytes and [`LABELS`] steps, all
 //! texts of a message together at [`TEXTS`]; the [`Oddities`] say so. Compression pointers are followed within these
 //! steps, so that a loop ends.
@@ -10,6 +13,9 @@ use super::super::read::Reader;
 
 /// Bytes of a name in its written form.
 pub const NAME: usize = 1025;
+
+/// Bytes of a name that is surely not cut, whatever its labels.
+const PLAIN: usize = LABELS - 64;
 
 /// Labels and pointers of a name.
 pub const LABELS: usize = 255;
@@ -145,6 +151,46 @@ pub struct Oddities {
     pub invalid_additionals: bool,
 }
 
+/// A message that can be read, without its parts.
+#[derive(Clone, Copy, Debug)]
+pub struct Outline {
+    /// Its fixed part.
+    pub header: Header,
+    /// What was odd.
+    pub odd: Oddities,
+}
+
+impl Outline {
+    /// Reads through what follows the header; `whole` is the message with it. `None`: malformed.
+    pub fn read<'b>(header: Header, body: Reader<'b>, whole: &'b [u8]) -> Option<Outline> {
+        let mut walk = Walk::new(whole, Length(0));
+        walk.message(&header, body, &mut |_| {})?;
+        Some(Outline { header, odd: walk.odd })
+    }
+}
+
+/// Puts the name of a message's first question into `name`, which is empty. `None`: there is none.
+pub fn first_name(whole: &[u8], name: &mut Vec<u8>) -> Option<()> {
+    let mut body = Reader::new(whole);
+    Header::read(&mut body, whole.len())?;
+    let mut walk = Walk::new(whole, std::mem::take(name));
+    let read = walk.name(&mut body);
+    *name = walk.texts;
+    read.map(|_| ())
+}
+
+/// The labels of a short name that is written in one piece: the length of the first, and what follows that.
+fn plain_labels(bytes: &[u8]) -> Option<(u8, &[u8])> {
+    let mut end = 0;
+    loop {
+        match *bytes.get(end)? {
+            0 => return Some((*bytes.first()?, bytes.get(1..end)?)),
+            length @ 1..=0x3f if end < PLAIN => end += 1 + usize::from(length),
+            _ => return None,
+        }
+    }
+}
+
 /// A message.
 #[derive(Debug, Default)]
 pub struct Message {
@@ -154,35 +200,26 @@ pub struct Message {
     pub questions: SmallVec<[Question; 1]>,
     /// Answers, authorities, additional records.
     pub sections: [Vec<Record>; 3],
-    /// What was odd.
-    pub odd: Oddities,
     texts: Vec<u8>,
 }
 
 impl Message {
-    /// Reads what follows the header; `whole` is the message with it. `None`: malformed.
-    pub fn read<'b>(header: Header, body: Reader<'b>, whole: &'b [u8]) -> Option<Message> {
-        let mut body = body;
-        let [questions, answers, authorities, additionals] = header.counts;
+    /// Reads a message with its header. `None`: malformed.
+    pub fn read(whole: &[u8]) -> Option<Message> {
+        let mut body = Reader::new(whole);
+        let header = Header::read(&mut body, whole.len())?;
         let mut message = Message { header, ..Message::default() };
         // So much for what most messages say; what says more grows.
-        message.texts.reserve(2 * body.len());
+        let mut walk = Walk::new(whole, Vec::with_capacity(2 * body.len()));
+        let [questions, answers, ..] = header.counts;
         message.questions.reserve(usize::from(questions).min(FEW));
         message.sections[0].reserve(usize::from(answers).min(FEW));
-        for _ in 0..questions {
-            let name = message.name(&mut body, whole)?;
-            let rrtype = body.be16()?;
-            body.be16()?;
-            message.questions.push(Question { name, rrtype });
-        }
-        message.section(0, answers, &mut body, whole)?;
-        if message.section(1, authorities, &mut body, whole).is_none() {
-            message.sections[1].clear();
-            message.odd.invalid_authorities = true;
-        } else if message.section(2, additionals, &mut body, whole).is_none() {
-            message.sections[2].clear();
-            message.odd.invalid_additionals = true;
-        }
+        walk.message(&header, body, &mut |part| match part {
+            Part::Question(question) => message.questions.push(question),
+            Part::Record(nth, record) => message.sections.get_mut(nth).into_iter().for_each(|all| all.push(record)),
+            Part::Unreadable(nth) => message.sections.get_mut(nth).into_iter().for_each(Vec::clear),
+        })?;
+        message.texts = walk.texts;
         Some(message)
     }
 
@@ -190,18 +227,116 @@ impl Message {
     pub fn text(&self, text: Text) -> &[u8] {
         self.texts.get(text.from as usize..text.to as usize).unwrap_or_default()
     }
+}
 
-    fn section<'b>(&mut self, nth: usize, count: u16, body: &mut Reader<'b>, whole: &'b [u8]) -> Option<()> {
+/// Where the names and texts of a message are put one behind the other.
+trait Texts {
+    /// Bytes of all so far.
+    fn length(&self) -> usize;
+    fn add(&mut self, bytes: &[u8]);
+    /// Adds labels behind the first one's length, with dots in place of the lengths of the others.
+    fn add_labels(&mut self, first: u8, labels: &[u8]);
+    fn cut(&mut self, length: usize);
+}
+
+impl Texts for Vec<u8> {
+    fn length(&self) -> usize {
+        self.len()
+    }
+
+    fn add(&mut self, bytes: &[u8]) {
+        self.extend_from_slice(bytes);
+    }
+
+    fn add_labels(&mut self, first: u8, labels: &[u8]) {
+        let mut at = self.len() + usize::from(first);
+        self.extend_from_slice(labels);
+        while let Some(length) = self.get_mut(at) {
+            at += 1 + usize::from(std::mem::replace(length, b'.'));
+        }
+    }
+
+    fn cut(&mut self, length: usize) {
+        self.truncate(length);
+    }
+}
+
+/// Texts that are counted and not kept.
+struct Length(usize);
+
+impl Texts for Length {
+    fn length(&self) -> usize {
+        self.0
+    }
+
+    fn add(&mut self, bytes: &[u8]) {
+        self.0 += bytes.len();
+    }
+
+    fn add_labels(&mut self, _first: u8, labels: &[u8]) {
+        self.0 += labels.len();
+    }
+
+    fn cut(&mut self, length: usize) {
+        self.0 = self.0.min(length);
+    }
+}
+
+/// What a message has, in its order.
+enum Part {
+    Question(Question),
+    /// Of which section.
+    Record(usize, Record),
+    /// The rest of a section cannot be read, and none of it counts.
+    Unreadable(usize),
+}
+
+/// On the way through a message.
+struct Walk<'b, T> {
+    whole: &'b [u8],
+    texts: T,
+    /// The name of the first question.
+    first: Option<Text>,
+    odd: Oddities,
+}
+
+impl<'b, T: Texts> Walk<'b, T> {
+    fn new(whole: &'b [u8], texts: T) -> Walk<'b, T> {
+        Walk { whole, texts, first: None, odd: Oddities::default() }
+    }
+
+    fn message(&mut self, header: &Header, body: Reader<'b>, keep: &mut impl FnMut(Part)) -> Option<()> {
+        let mut body = body;
+        let [questions, answers, authorities, additionals] = header.counts;
+        for _ in 0..questions {
+            let name = self.name(&mut body)?;
+            let rrtype = body.be16()?;
+            body.be16()?;
+            self.first.get_or_insert(name);
+            keep(Part::Question(Question { name, rrtype }));
+        }
+        self.section(0, answers, &mut body, keep)?;
+        if self.section(1, authorities, &mut body, keep).is_none() {
+            keep(Part::Unreadable(1));
+            self.odd.invalid_authorities = true;
+        } else if self.section(2, additionals, &mut body, keep).is_none() {
+            keep(Part::Unreadable(2));
+            self.odd.invalid_additionals = true;
+        }
+        Some(())
+    }
+
+    fn section(&mut self, nth: usize, count: u16, body: &mut Reader<'b>, keep: &mut impl FnMut(Part)) -> Option<()> {
         for _ in 0..count {
-            let name = self.name(body, whole)?;
+            let name = self.name(body)?;
             let rrtype = body.be16()?;
             body.be16()?;
             let ttl = body.be32()?;
             let length = body.be16()?;
             let mut data = Reader::new(body.take(usize::from(length))?);
             loop {
-                let said = self.data(rrtype, &mut data, whole)?;
-                self.sections.get_mut(nth)?.push(Record { name, rrtype, ttl, data: said });
+                let said = self.data(rrtype, &mut data)?;
+                keep(Part::Record(nth, Record { name, rrtype, ttl, data: said }));
                 // A TXT record has many strings; each is told as an answer of its own.
                 if rrtype != super::types::TXT || data.is_empty() {
                     break;
@@ -211,17 +346,17 @@ impl Message {
         Some(())
     }
 
-    fn data<'b>(&mut self, rrtype: u16, data: &mut Reader<'b>, whole: &'b [u8]) -> Option<Data> {
+    fn data(&mut self, rrtype: u16, data: &mut Reader<'b>) -> Option<Data> {
         use super::types as t;
         if data.is_empty() {
             return Some(Data::Other);
         }
         Some(match rrtype {
             t::A | t::AAAA => Data::Address(self.keep(data.rest())),
-            t::CNAME | t::NS | t::PTR => Data::Name(self.name(data, whole)?),
+            t::CNAME | t::NS | t::PTR => Data::Name(self.name(data)?),
             t::MX => {
                 data.be16()?;
-                Data::Name(self.name(data, whole)?)
+                Data::Name(self.name(data)?)
             }
             t::TXT => {
                 let length = data.u8()?;
@@ -230,13 +365,13 @@ impl Message {
             }
             t::NULL => Data::Bytes(self.keep(data.rest())),
             t::SOA => {
-                let (mname, rname) = (self.name(data, whole)?, self.name(data, whole)?);
+                let (mname, rname) = (self.name(data)?, self.name(data)?);
                 let numbers = [data.be32()?, data.be32()?, data.be32()?, data.be32()?, data.be32()?];
                 Data::Soa { mname, rname, numbers }
             }
             t::SRV => {
                 let numbers = [data.be16()?, data.be16()?, data.be16()?];
-                Data::Srv { numbers, target: self.name(data, whole)? }
+                Data::Srv { numbers, target: self.name(data)? }
             }
             t::SSHFP => {
                 let (algorithm, kind) = (data.u8()?, data.u8()?);
@@ -248,24 +383,29 @@ impl Message {
     }
 
     fn keep(&mut self, bytes: &[u8]) -> Text {
-        let room = TEXTS.saturating_sub(self.texts.len());
-        let from = self.texts.len() as u32;
-        self.texts.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
-        Text { from, to: self.texts.len() as u32, cut: bytes.len() > room }
+        let room = TEXTS.saturating_sub(self.texts.length());
+        let from = self.texts.length() as u32;
+        self.texts.add(bytes.get(..room).unwrap_or(bytes));
+        Text { from, to: self.texts.length() as u32, cut: bytes.len() > room }
     }
 
     /// Reads a name and leaves `body` behind it. A name that goes on elsewhere by a pointer is followed there.
-    fn name<'b>(&mut self, body: &mut Reader<'b>, whole: &'b [u8]) -> Option<Text> {
-        if let (Some(&FIRST_NAME), Some(first)) = (body.rest().first_chunk(), self.questions.first())
-            && !first.name.cut
+    fn name(&mut self, body: &mut Reader<'b>) -> Option<Text> {
+        if let (Some(&FIRST_NAME), Some(first)) = (body.rest().first_chunk(), self.first)
+            && !first.cut
         {
             // Most records are of what was asked for.
             body.take(FIRST_NAME.len())?;
-            return Some(first.name);
+            return Some(first);
         }
-        let mut name = Text { from: self.texts.len() as u32, to: 0, cut: false };
-        let start = self.texts.len();
+        let start = self.texts.length();
+        let mut name = Text { from: start as u32, to: 0, cut: false };
         let limit = TEXTS.saturating_sub(start).min(NAME);
+        if let Some((first, labels)) = plain_labels(body.rest()).filter(|_| limit == NAME) {
+            body.take(labels.len() + 2)?;
+            self.texts.add_labels(first, labels);
+            return Some(Text { to: self.texts.length() as u32, ..name });
+        }
         let mut reader = *body;
         let mut after = None;
         for step in 0.. {
@@ -288,7 +428,7 @@ impl Message {
                 }
                 0xc0.. => {
                     let low = reader.u8()?;
-                    let target = whole.get(usize::from(length & 0x3f) << 8 | usize::from(low)..)?;
+                    let target = self.whole.get(usize::from(length & 0x3f) << 8 | usize::from(low)..)?;
                     if std::ptr::eq(target.as_ptr(), here.as_ptr()) {
                         self.odd.infinite_loop = true;
                         after?;
@@ -300,7 +440,7 @@ impl Message {
                 _ => return None,
             }
         }
-        name.to = self.texts.len() as u32;
+        name.to = self.texts.length() as u32;
         *body = after.unwrap_or(reader);
         self.odd.name_too_long |= name.cut;
         Some(name)
@@ -310,12 +450,12 @@ impl Message {
         if name.cut {
             return;
         }
-        if self.texts.len() > start {
-            self.texts.push(b'.');
+        if self.texts.length() > start {
+            self.texts.add(b".");
         }
-        self.texts.extend_from_slice(label);
-        if self.texts.len() - start > limit {
-            self.texts.truncate(start + limit);
+        self.texts.add(label);
+        if self.texts.length() - start > limit {
+            self.texts.cut(start + limit);
             name.cut = true;
         }
     }

@@ -20,7 +20,7 @@ mod message;
 mod tests;
 mod types;
 
-use message::{Data, Header, Message, Record, Text};
+use message::{Data, Header, Message, Outline, Record, Text};
 
 /// What is found odd, as rules name it after the protocol's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,39 +64,75 @@ impl Odd {
     }
 }
 
+/// Bytes of a message that are kept without a place of their own.
+const SHORT: usize = 96;
+
 /// One message.
 #[derive(Debug)]
 pub struct Exchange {
     protocol: AppProtocol,
     way: Direction,
     number: u64,
+    outline: Outline,
+    bytes: SmallVec<[u8; SHORT]>,
+    /// What it says, read when that is first asked for.
+    said: OnceLock<Box<Said>>,
+}
+
+/// The parts of a message.
+#[derive(Debug, Default)]
+struct Said {
     message: Message,
     /// Names of an answer: of its questions, of its records and in their data. Gathered when they are first asked for.
     response_names: OnceLock<Names>,
 }
 
 impl Exchange {
-    fn new(protocol: AppProtocol, way: Direction, number: u64, message: Message) -> Exchange {
-        Exchange { protocol, way, number, message, response_names: OnceLock::new() }
+    fn new(protocol: AppProtocol, way: Direction, number: u64, (outline, bytes): (Outline, &[u8])) -> Exchange {
+        Exchange { protocol, way, number, outline, bytes: SmallVec::from_slice(bytes), said: OnceLock::new() }
+    }
+
+    fn said(&self) -> &Said {
+        self.said.get_or_init(|| {
+            // What could be read through can be read.
+            let message = Message::read(&self.bytes).unwrap_or_default();
+            Box::new(Said { message, ..Said::default() })
+        })
     }
 
     fn response_name(&self, nth: usize) -> Option<&[u8]> {
-        let gather = || if self.is_response() { response_names(&self.message) } else { Names::new() };
-        self.response_names.get_or_init(gather).get(nth).map(|&name| self.message.text(name))
+        if !self.is_response() {
+            return None;
+        }
+        let said = self.said();
+        let names = said.response_names.get_or_init(|| response_names(&said.message));
+        names.get(nth).map(|&name| said.message.text(name))
     }
 
     /// It answers. Among many listeners the message tells, otherwise its direction.
     fn is_response(&self) -> bool {
-        if multicast(self.protocol) { self.message.header.is_response() } else { self.way == Direction::Reply }
+        if multicast(self.protocol) { self.outline.header.is_response() } else { self.way == Direction::Reply }
     }
 
     fn section(&self, nth: usize, at: usize) -> Option<&[u8]> {
-        let record = self.message.sections.get(nth)?.get(at)?;
-        Some(self.message.text(record.name))
+        // Records are asked for by few rules, and most messages have none in most sections.
+        self.outline.header.counts.get(nth + 1).filter(|&&count| count > 0)?;
+        let message = &self.said().message;
+        let record = message.sections.get(nth)?.get(at)?;
+        Some(message.text(record.name))
     }
 
-    fn question(&self, at: usize) -> Option<&[u8]> {
-        self.message.questions.get(at).map(|question| self.message.text(question.name))
+    /// The name of a question. That of the first is put into `work` alone, since it is asked for of every question.
+    fn question<'t>(&'t self, at: usize, work: &'t mut Vec<u8>) -> Option<&'t [u8]> {
+        if at >= usize::from(self.outline.header.counts[0]) {
+            return None;
+        }
+        if at == 0 && self.said.get().is_none() {
+            message::first_name(&self.bytes, work)?;
+            return Some(work);
+        }
+        let message = &self.said().message;
+        message.questions.get(at).map(|question| message.text(question.name))
     }
 }
 
@@ -119,7 +155,7 @@ fn response_names(message: &Message) -> Names {
 
 /// What came of a message's bytes.
 enum Outcome {
-    Message(Message),
+    Message(Outline),
     /// Not a DNS header: passed over in a datagram, the end of a stream.
     NoHeader,
     Refused(Odd),
@@ -128,12 +164,12 @@ enum Outcome {
 fn read(bytes: &[u8], way: Direction, protocol: AppProtocol) -> Outcome {
     let mut reader = Reader::new(bytes);
     let Some(header) = Header::read(&mut reader, bytes.len()) else { return Outcome::NoHeader };
-    match Message::read(header, reader, bytes) {
+    match Outline::read(header, reader, bytes) {
         None => Outcome::Refused(Odd::MalformedData),
-        Some(message) if !multicast(protocol) && way == Direction::Original && message.header.is_response() => {
+        Some(_) if !multicast(protocol) && way == Direction::Original && header.is_response() => {
             Outcome::Refused(Odd::NotARequest)
         }
-        Some(message) => Outcome::Message(message),
+        Some(outline) => Outcome::Message(outline),
     }
 }
 
@@ -143,9 +179,8 @@ const fn multicast(protocol: AppProtocol) -> bool {
 }
 
 /// What is odd in a message that could be read.
-fn oddities(message: &Message, way: Direction, protocol: AppProtocol) -> impl Iterator<Item = Odd> {
-    let header = message.header;
-    let odd = message.odd;
+fn oddities(outline: &Outline, way: Direction, protocol: AppProtocol) -> impl Iterator<Item = Odd> + use<> {
+    let Outline { header, odd } = *outline;
     [
         (!multicast(protocol) && way == Direction::Reply && !header.is_response(), Odd::NotAResponse),
         (header.flags & 0x40 != 0, Odd::ZFlagSet),
@@ -163,7 +198,7 @@ fn oddities(message: &Message, way: Direction, protocol: AppProtocol) -> impl It
 /// A DNS message that came in another protocol (DNS over HTTPS); `None` where it is none.
 pub(super) fn carried(bytes: &[u8], way: Direction, number: u64) -> Option<Exchange> {
     match read(bytes, way, AppProtocol::Dns) {
-        Outcome::Message(message) => Some(Exchange::new(AppProtocol::Dns, way, number, message)),
+        Outcome::Message(outline) => Some(Exchange::new(AppProtocol::Dns, way, number, (outline, bytes))),
         Outcome::NoHeader | Outcome::Refused(_) => None,
     }
 }
@@ -192,15 +227,14 @@ impl Dns {
                 self.list.anomaly(odd.anomaly(self.protocol));
                 false
             }
-            Outcome::Message(message) => {
+            Outcome::Message(outline) => {
                 if self.list.count() >= context.settings.transactions {
                     return false;
                 }
-                let odd: Vec<Odd> = oddities(&message, way, self.protocol).collect();
                 let protocol = self.protocol;
-                self.list.push(Exchange::new(protocol, way, self.made, message));
+                self.list.push(Exchange::new(protocol, way, self.made, (outline, bytes)));
                 self.made += 1;
-                for odd in odd {
+                for odd in oddities(&outline, way, protocol) {
                     self.list.anomaly(odd.anomaly(protocol));
                 }
                 true
@@ -280,13 +314,13 @@ impl Transaction for Exchange {
         Some(self.way)
     }
 
-    fn buffer<'t>(&'t self, buffer: Buffer, way: Direction, nth: usize, _: &'t mut Vec<u8>) -> Option<&'t [u8]> {
+    fn buffer<'t>(&'t self, buffer: Buffer, way: Direction, nth: usize, work: &'t mut Vec<u8>) -> Option<&'t [u8]> {
         if way != self.way {
             return None;
         }
         match buffer {
-            Buffer::DnsQuery if way == Direction::Original => self.question(nth),
-            Buffer::DnsQueriesName | Buffer::MdnsQueriesName => self.question(nth),
+            Buffer::DnsQuery if way == Direction::Original => self.question(nth, work),
+            Buffer::DnsQueriesName | Buffer::MdnsQueriesName => self.question(nth, work),
             Buffer::DnsAnswersName | Buffer::MdnsAnswersName => self.section(0, nth),
             Buffer::DnsAuthoritiesName | Buffer::MdnsAuthoritiesName => self.section(1, nth),
             Buffer::DnsAdditionalsName | Buffer::MdnsAdditionalsName => self.section(2, nth),
@@ -301,11 +335,11 @@ impl Transaction for Exchange {
         }
         let once = |number: u16| (nth == 0).then_some(u64::from(number));
         match field {
-            Field::DnsOpcode => once(self.message.header.opcode()),
-            Field::DnsRcode => once(self.message.header.rcode()),
+            Field::DnsOpcode => once(self.outline.header.opcode()),
+            Field::DnsRcode => once(self.outline.header.rcode()),
             Field::DnsRrtype => match way {
-                Direction::Original => self.message.questions.get(nth).map(|question| question.rrtype.into()),
-                Direction::Reply => self.message.sections[0].get(nth).map(|record| record.rrtype.into()),
+                Direction::Original => self.said().message.questions.get(nth).map(|asked| asked.rrtype.into()),
+                Direction::Reply => self.said().message.sections[0].get(nth).map(|record| record.rrtype.into()),
             },
             _ => None,
         }
@@ -313,14 +347,15 @@ impl Transaction for Exchange {
 
     fn log(&self, json: &mut Json<'_>) {
         let kind = if self.is_response() { "response" } else { "request" };
+        let message = &self.said().message;
         if self.protocol == AppProtocol::Mdns {
-            json.text("type", kind).number("id", self.message.header.id);
+            json.text("type", kind).number("id", message.header.id);
         } else {
             json.number("version", 3).text("type", kind);
-            json.number("tx_id", self.number).number("id", self.message.header.id);
+            json.number("tx_id", self.number).number("id", message.header.id);
         }
-        log::flags(&self.message, json);
-        log::body(&self.message, json);
+        log::flags(message, json);
+        log::body(message, json);
     }
 
     fn is_logged(&self) -> bool {

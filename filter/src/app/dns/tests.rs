@@ -153,9 +153,31 @@ fn a_message_of_pointers_to_a_long_name_stays_small() {
     let place = u8::try_from(bytes.len()).unwrap();
     bytes.extend(record(&name(&long), types::A, &[1, 2, 3, 4]));
     (1..4000).for_each(|_| bytes.extend(record(&[0xc0, place], types::A, &[1, 2, 3, 4])));
-    let Outcome::Message(message) = read(&bytes, Direction::Reply, AppProtocol::Dns) else { panic!("refused") };
-    assert!(message.odd.name_too_long);
-    assert_eq!(message.sections[0].len(), 4000);
+    let Outcome::Message(outline) = read(&bytes, Direction::Reply, AppProtocol::Dns) else { panic!("refused") };
+    assert!(outline.odd.name_too_long);
+    assert_eq!(Message::read(&bytes).unwrap().sections[0].len(), 4000);
+}
+
+#[test]
+fn the_name_of_the_first_question_is_the_same_alone_and_with_all_others() {
+    let long = vec!["x".repeat(60); 20].join(".");
+    for asked in ["www.example.org", "a", "", &long] {
+        let mut bytes = header(0x100, [2, 0, 0, 0]);
+        bytes.extend(question(asked, 1));
+        bytes.extend(question("b.example", 28));
+        let (mut alone, message) = (Vec::new(), Message::read(&bytes).unwrap());
+        assert_eq!(message::first_name(&bytes, &mut alone), Some(()));
+        assert_eq!(alone, message.text(message.questions[0].name));
+        let exchange = carried(&bytes, Direction::Original, 0).unwrap();
+        let names = |work: &mut Vec<u8>| {
+            let name = |nth| exchange.buffer(Buffer::DnsQuery, Direction::Original, nth, &mut Vec::new()).is_some();
+            let first = exchange.buffer(Buffer::DnsQuery, Direction::Original, 0, work).map(<[u8]>::to_vec);
+            (first, [0, 1, 2].map(name))
+        };
+        // The second question is what has the message read whole.
+        let expected = (Some(alone), [true, true, false]);
+        assert_eq!((names(&mut Vec::new()), names(&mut Vec::new())), (expected.clone(), expected));
+    }
 }
 
 #[test]
@@ -165,7 +187,7 @@ fn records_of_what_was_asked_for_share_its_name() {
     for owner in [&[0xc0, 12][..], &name("www.a.b"), &[0xc0, 16]] {
         bytes.extend(record(owner, types::A, &[1, 2, 3, 4]));
     }
-    let Outcome::Message(message) = read(&bytes, Direction::Reply, AppProtocol::Dns) else { panic!("refused") };
+    let message = Message::read(&bytes).unwrap();
     let names: Vec<_> = message.sections[0].iter().map(|record| message.text(record.name)).collect();
     assert_eq!(names, [&b"www.a.b"[..], b"www.a.b", b"a.b"]);
     assert_eq!(message.sections[0][0].name, message.questions[0].name);
