@@ -65,7 +65,7 @@ pub fn guess(
     }
     let mut waiting = false;
     if !evidence.patterns_done {
-        for description in with_patterns(way, tuple, settings).filter(|description| matches(description, way, bytes)) {
+        for description in with_patterns(way, bytes, tuple, settings) {
             match (description.probe)(way, bytes, tuple) {
                 Probe::Yes => return Guess::Is(description.protocol),
                 Probe::Reversed => return Guess::Reversed(description.protocol),
@@ -96,8 +96,7 @@ pub fn guess(
 /// The protocol that a pattern of a direction names.
 pub fn pattern(way: Direction, bytes: &[u8], tuple: &Tuple, settings: &Settings) -> Option<AppProtocol> {
     let bytes = bytes.get(..PROBED).unwrap_or(bytes);
-    let mut named = with_patterns(way, tuple, settings).filter(|description| matches(description, way, bytes));
-    named
+    with_patterns(way, bytes, tuple, settings)
         .find(|description| (description.probe)(way, bytes, tuple) == Probe::Yes)
         .map(|description| description.protocol)
 }
@@ -115,16 +114,48 @@ pub fn agrees(protocol: AppProtocol, way: Direction, bytes: &[u8], tuple: &Tuple
 struct Spoken {
     all: Vec<&'static Description>,
     /// Those with patterns, by direction.
-    with_patterns: [Vec<&'static Description>; 2],
+    with_patterns: [Patterned; 2],
     /// Those that are looked for on any port.
     anywhere: Vec<&'static Description>,
+}
+
+/// Protocols with patterns in a direction.
+struct Patterned {
+    list: Vec<&'static Description>,
+    /// Of each byte that a direction may begin with those of the list, a bit each, whose pattern may stand there.
+    begun_by: Vec<u64>,
+}
+
+impl Patterned {
+    fn new(list: Vec<&'static Description>, way: Direction) -> Patterned {
+        let may_begin = |description: &Description, byte: u8| {
+            let mut patterns = description.patterns.iter().filter(|&&(direction, ..)| direction == way);
+            patterns.any(|&(_, offset, pattern)| offset > 0 || pattern.first().is_none_or(|&first| first == byte))
+        };
+        let bits =
+            |byte| (0..).zip(&list).filter(|&(_, one)| may_begin(one, byte)).fold(0, |bits, (n, _)| bits | 1 << n);
+        let begun_by = (0..=u8::MAX).map(bits).collect();
+        Patterned { list, begun_by }
+    }
+
+    /// Those whose pattern may stand at the start of bytes.
+    fn likely(&self, bytes: &[u8]) -> impl Iterator<Item = &'static Description> {
+        let first = bytes.first().copied().unwrap_or(0);
+        let mut bits = self.begun_by.get(usize::from(first)).copied().unwrap_or(0);
+        std::iter::from_fn(move || {
+            let nth = bits.trailing_zeros();
+            bits &= bits.wrapping_sub(1);
+            self.list.get(nth as usize).copied()
+        })
+    }
 }
 
 impl Spoken {
     fn new(carries: fn(&Description) -> bool) -> Spoken {
         let all = || PROTOCOLS.iter().copied().filter(|description| carries(description));
         let with_patterns = [Direction::Original, Direction::Reply].map(|way| {
-            all().filter(|description| description.patterns.iter().any(|&(direction, ..)| direction == way)).collect()
+            let has = |description: &&Description| description.patterns.iter().any(|&(direction, ..)| direction == way);
+            Patterned::new(all().filter(has).collect(), way)
         });
         let anywhere = all().filter(|description| !description.on_ports_only).collect();
         Spoken { all: all().collect(), with_patterns, anywhere }
@@ -138,28 +169,32 @@ impl Spoken {
 }
 
 /// Those of `list` that the operator wants looked for.
-fn enabled<'s>(
-    list: &'static [&'static Description],
+fn enabled<'s, I: Iterator<Item = &'static Description>>(
+    list: I,
     tuple: &Tuple,
     settings: &'s Settings,
-) -> impl Iterator<Item = &'static Description> + use<'s> {
+) -> impl Iterator<Item = &'static Description> + use<'s, I> {
     let over = if tuple.protocol == 17 { 17 } else { 6 };
-    list.iter().copied().filter(move |description| {
+    list.filter(move |description| {
         let protocol = description.protocol;
-        !settings.disabled.contains(&protocol) && !settings.disabled_over.contains(&(protocol, over))
+        (settings.disabled.is_empty() || !settings.disabled.contains(&protocol))
+            && (settings.disabled_over.is_empty() || !settings.disabled_over.contains(&(protocol, over)))
     })
 }
 
 fn candidates<'s>(tuple: &Tuple, settings: &'s Settings) -> impl Iterator<Item = &'static Description> + use<'s> {
-    enabled(&Spoken::over(tuple).all, tuple, settings)
+    enabled(Spoken::over(tuple).all.iter().copied(), tuple, settings)
 }
 
-fn with_patterns<'s>(
+/// Those with a pattern that stands in the bytes.
+fn with_patterns(
     way: Direction,
+    bytes: &[u8],
     tuple: &Tuple,
-    settings: &'s Settings,
-) -> impl Iterator<Item = &'static Description> + use<'s> {
-    enabled(&Spoken::over(tuple).with_patterns[way as usize], tuple, settings)
+    settings: &Settings,
+) -> impl Iterator<Item = &'static Description> {
+    let likely = Spoken::over(tuple).with_patterns[way as usize].likely(bytes);
+    enabled(likely.filter(move |description| matches(description, way, bytes)), tuple, settings)
 }
 
 fn is_port(description: &Description, tuple: &Tuple, settings: &Settings) -> bool {
@@ -177,15 +212,21 @@ fn by_port<'s>(tuple: &Tuple, settings: &'s Settings) -> impl Iterator<Item = &'
 
 fn anywhere<'s>(tuple: &Tuple, settings: &'s Settings) -> impl Iterator<Item = &'static Description> + use<'s> {
     let tuple = *tuple;
-    enabled(&Spoken::over(&tuple).anywhere, &tuple, settings)
+    enabled(Spoken::over(&tuple).anywhere.iter().copied(), &tuple, settings)
         .filter(move |description| !is_port(description, &tuple, settings))
 }
 
 fn matches(description: &Description, way: Direction, bytes: &[u8]) -> bool {
     description.patterns.iter().any(|&(direction, offset, pattern)| {
+        if direction != way {
+            return false;
+        }
+        if offset == 0 {
+            return bytes.first() == pattern.first() && bytes.starts_with(pattern);
+        }
         let depth = pattern.len().saturating_add(usize::from(offset));
         let head = bytes.get(..depth).unwrap_or(bytes);
-        direction == way && head.windows(pattern.len().max(1)).any(|window| window == pattern)
+        head.windows(pattern.len().max(1)).any(|window| window == pattern)
     })
 }
 
