@@ -127,6 +127,8 @@ pub struct Flow {
     pub reason: Reason,
     /// Nothing is left to match or to tell of it: packets without oddities need not be shown to its inspection.
     pub settled: bool,
+    /// Its end changes nothing, as far as is known: it need not be flushed.
+    pub rests: bool,
     /// Its packets are shown to no rule.
     pub uninspected: bool,
     /// Its transactions, as far as they were logged.

@@ -29,7 +29,7 @@ use std::sync::Arc;
 
 use weir_wire::Instant;
 
-use crate::decode::{Decoder, Link, Taken, View};
+use crate::decode::{self, Decoder, Link, View};
 use crate::detect::{Findings, FlowVerdict, Inspection, Program, Shared, Step, StreamBytes, Verdict};
 use crate::event::{StoredFile, Tuple};
 use crate::inspect::Direction;
@@ -38,7 +38,7 @@ use ahead::Ahead;
 use announced::Announced;
 use flow::{Action, Exception, Flow, Reason, State};
 use key::Key;
-use table::{Slot, Table};
+use table::{Slot, Table, Taken};
 use tell::Teller;
 
 pub use ahead::FRAMES as FORESEEN;
@@ -82,6 +82,8 @@ struct Core {
     no_rules: Arc<Program>,
     shared: Shared,
     flows: Table,
+    /// Those of a capture that has ended: what they hold is given back with the capture, not one by one.
+    ended: Taken,
     announced: Announced,
     counters: Counters,
     findings: Findings,
@@ -144,6 +146,7 @@ impl Capture {
         let teller = Teller::new(settings.kinds.clone());
         let core = Core {
             flows: Table::new(settings.flows, settings.seed),
+            ended: Taken::default(),
             watch: Watch::new(&settings, &program, &shared),
             settings,
             program,
@@ -173,8 +176,8 @@ impl Capture {
         core.counters.bytes += bytes.len() as u64;
         core.teller.begin(core.counters.frames, lines);
         decoder.decode(link, bytes, time, &mut |view| core.packet(view));
-        if let Some(flow) = core.flows.sweep(time) {
-            core.end(flow, Reason::Timeout, time);
+        if let Some(mut flow) = core.flows.sweep(time) {
+            core.end(&mut flow, Reason::Timeout, time);
         }
         core.teller.take(lines);
     }
@@ -183,11 +186,14 @@ impl Capture {
     pub fn finish(&mut self, lines: &mut String) {
         let core = &mut self.core;
         core.teller.begin(0, lines);
-        for flow in core.flows.drain() {
+        let all = core.teller.hears_ends();
+        let mut flows = core.flows.take();
+        for flow in flows.ending(all) {
             let time = flow.last;
             core.end(flow, Reason::Shutdown, time);
         }
         core.teller.take(lines);
+        core.ended = flows;
     }
 
     /// There are files that rules want stored.
@@ -218,7 +224,7 @@ impl Capture {
 }
 
 impl Core {
-    fn packet(&mut self, view: &View<'_>) -> Taken {
+    fn packet(&mut self, view: &View<'_>) -> decode::Taken {
         self.counters.packets += 1;
         self.teller.decode_anomalies(view);
         let named = view.tuple.filter(|_| view.sound && !view.fragment);
@@ -229,9 +235,9 @@ impl Core {
         };
         if fate.dropped.is_some() && self.settings.ips {
             self.counters.dropped += 1;
-            return Taken::Refused;
+            return decode::Taken::Refused;
         }
-        Taken::Passed
+        decode::Taken::Passed
     }
 
     /// The packet's flow, found or made.
@@ -253,15 +259,15 @@ impl Core {
             if !over && !reused {
                 return Some((slot, from_low));
             }
-            if let Some(old) = self.flows.remove(slot) {
-                self.end(old, if over { Reason::Timeout } else { Reason::Reused }, view.time);
+            if let Some(mut old) = self.flows.remove(slot) {
+                self.end(&mut old, if over { Reason::Timeout } else { Reason::Reused }, view.time);
             }
         }
         let flow = self.new_flow(key, tuple, from_low, view);
         let deadline = flow.deadline(&self.settings.timeouts);
         let (slot, gone) = self.flows.insert(flow, deadline);
-        if let Some(gone) = gone {
-            self.end(gone, Reason::Forced, view.time);
+        if let Some(mut gone) = gone {
+            self.end(&mut gone, Reason::Forced, view.time);
         }
         Some((slot, from_low))
     }
@@ -295,6 +301,7 @@ impl Core {
             alerted: false,
             reason: Reason::Shutdown,
             settled: false,
+            rests: false,
             uninspected: false,
             transactions: 0,
             session: None,
@@ -400,6 +407,7 @@ impl Core {
         // Without rules on what flows speak, an inspection settles though somebody is to be told of that.
         let heard = !self.watch.unasked || (self.program.follows_protocols() && !flow.uninspected);
         flow.settled = self.findings.settled && heard && !self.watch.settled;
+        flow.rests = flow.session.is_none() && inspection.is_at_rest();
         flow.inspection = Some(inspection);
         self.take_findings(flow, fate);
         if !self.shared.expectations.is_empty() {
@@ -492,15 +500,15 @@ impl Core {
     }
 
     /// A flow ends: what waits is inspected, then it is told of.
-    fn end(&mut self, mut flow: Box<Flow>, reason: Reason, now: Instant) {
+    fn end(&mut self, flow: &mut Flow, reason: Reason, now: Instant) {
         if flow.reason == Reason::Shutdown {
             flow.reason = reason;
         }
         let number = self.teller.number.take();
         if flow.state != State::Bypassed && !(flow.action == Action::Drop && self.settings.ips) {
-            self.flush(&mut flow);
+            self.flush(flow);
         }
-        self.teller.flow_line(&flow, now);
+        self.teller.flow_line(flow, now);
         self.teller.number = number;
         self.reassembly = self.reassembly.saturating_sub(flow.session.as_ref().map_or(0, |session| session.memory()));
     }

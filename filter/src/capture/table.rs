@@ -21,6 +21,8 @@ pub struct Table {
     slots: Vec<Option<Box<Flow>>>,
     /// When each slot's flow is over, in nanoseconds.
     deadlines: Vec<u64>,
+    /// Which slots' flows end without more ado.
+    resting: Vec<bool>,
     free: Vec<u32>,
     cursor: usize,
     seed: u64,
@@ -39,6 +41,7 @@ impl Table {
             index: vec![0; 1 << 12],
             slots: Vec::new(),
             deadlines: Vec::new(),
+            resting: Vec::new(),
             free: Vec::new(),
             cursor: 0,
             seed,
@@ -126,9 +129,11 @@ impl Table {
     /// Puts back what [`Table::borrow`] took.
     #[inline]
     pub fn put(&mut self, slot: Slot, flow: Box<Flow>, deadline: Instant) {
-        if let (Some(place), Some(time)) = (self.slots.get_mut(slot as usize), self.deadlines.get_mut(slot as usize)) {
+        let at = slot as usize;
+        let places = (self.slots.get_mut(at), self.deadlines.get_mut(at), self.resting.get_mut(at));
+        if let (Some(place), Some(time), Some(rests)) = places {
+            (*time, *rests) = (deadline.0, flow.rests);
             *place = Some(flow);
-            *time = deadline.0;
         }
     }
 
@@ -150,6 +155,7 @@ impl Table {
             None => {
                 self.slots.push(None);
                 self.deadlines.push(u64::MAX);
+                self.resting.push(false);
                 (self.slots.len() - 1) as Slot
             }
         };
@@ -257,11 +263,26 @@ impl Table {
         used.into_iter()
     }
 
-    /// Takes out all flows, in the order of their slots.
-    pub fn drain(&mut self) -> impl Iterator<Item = Box<Flow>> + use<> {
+    /// Takes out all flows.
+    pub fn take(&mut self) -> Taken {
         self.index.fill(0);
         self.deadlines.clear();
         self.free.clear();
-        std::mem::take(&mut self.slots).into_iter().flatten()
+        Taken { slots: std::mem::take(&mut self.slots), resting: std::mem::take(&mut self.resting) }
+    }
+}
+
+/// All flows of a table.
+#[derive(Debug, Default)]
+pub struct Taken {
+    slots: Vec<Option<Box<Flow>>>,
+    resting: Vec<bool>,
+}
+
+impl Taken {
+    /// The flows in the order of their slots; without `all` those alone of which there is more to do at their end.
+    pub fn ending(&mut self, all: bool) -> impl Iterator<Item = &mut Flow> {
+        let slots = self.slots.iter_mut().zip(&self.resting);
+        slots.filter(move |&(_, &rests)| all || !rests).filter_map(|(slot, _)| slot.as_deref_mut())
     }
 }

@@ -378,7 +378,7 @@ impl Core {
 
     /// The flow ends: hands on what waits, then tells its inspection.
     pub(super) fn flush(&mut self, flow: &mut Flow) {
-        if flow.session.is_none() && flow.inspection.as_ref().is_none_or(|inspection| inspection.is_at_rest()) {
+        if flow.rests || flow.session.is_none() && flow.inspection.as_ref().is_none_or(|seen| seen.is_at_rest()) {
             return;
         }
         let mut fate = Fate::default();

@@ -199,6 +199,11 @@ impl Teller {
         self.lines.push('\n');
     }
 
+    /// Somebody is told of every flow that ends.
+    pub fn hears_ends(&self) -> bool {
+        self.kinds.flow
+    }
+
     /// A flow has ended.
     pub fn flow_line(&mut self, flow: &Flow, _now: Instant) {
         if !self.kinds.flow {

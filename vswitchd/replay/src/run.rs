@@ -80,7 +80,9 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut out = BufWriter::with_capacity(1 << 20, file);
     let before = stats::cpu_seconds();
     let mut counters = Counters::default();
+    let mut last = None;
     for _ in 0..arguments.repeat {
+        drop(last.take());
         let capture = inspect(arguments, &options, (&program, &sets), &mut out, |_| {});
         let capture = capture.map_err(|fault| match fault {
             Fault::Out(e) => Failure::file(&path, &e),
@@ -88,6 +90,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         })?;
         counters = capture.counters();
         save_sets(arguments, &capture)?;
+        last = Some(capture);
     }
     out.flush().map_err(|e| Failure::file(&path, &e))?;
     if arguments.stats {
@@ -95,6 +98,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         let rounds = u64::from(arguments.repeat.max(1));
         stats::print(&Figures { cpu, load: loaded.as_secs_f64(), rules: program.rule_count(), rounds, counters });
     }
+    // The program ends here, and the system takes back all that it has at once.
+    std::mem::forget((last, program, sets));
     Ok(())
 }
 
