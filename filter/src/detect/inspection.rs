@@ -66,12 +66,11 @@ pub struct Inspection {
 impl Inspection {
     /// State for a flow whose initiator sends `tuple`. `midstream`: its start was not seen.
     pub fn start(program: &Arc<Program>, tuple: &Tuple, midstream: bool) -> Box<Inspection> {
-        let sides = [Direction::Original, Direction::Reply].map(|way| Side::new(program, &oriented(tuple, way), way));
-        Box::new(Inspection {
+        let mut inspection = Box::new(Inspection {
             program: Arc::clone(program),
             tuple: *tuple,
             app: App::new(tuple, midstream),
-            sides,
+            sides: [Side::default(), Side::default()],
             marks: FlowMarks::default(),
             talker: None,
             found: [false; 2],
@@ -83,7 +82,12 @@ impl Inspection {
             framer: (!program.frames.is_empty() && !midstream).then(Box::default),
             established: false,
             keeping: None,
-        })
+        });
+        // They are long, and are written where they stay.
+        for way in [Direction::Original, Direction::Reply] {
+            inspection.sides[way as usize].begin(program, &oriented(tuple, way), way);
+        }
+        inspection
     }
 
     /// State for one packet of which only what is odd is judged.

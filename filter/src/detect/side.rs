@@ -9,6 +9,7 @@
 //! [`FIRED`] rules the place is remembered where they fired last.
 
 use weir_ids_rules::AppProtocol;
+use weir_wire::numbers::PROTOCOL_TCP;
 
 use super::check::{Outcome, Room};
 use super::compiled::Compiled;
@@ -97,11 +98,16 @@ impl<'v> Recent<'v> {
 impl Side {
     /// `tuple` is that of the packets that go this way.
     pub fn new(program: &Program, tuple: &Tuple, way: Direction) -> Side {
-        let concerns = |number| program.rule(number).is_some_and(|rule| rule.takes_ends(tuple));
-        let ports = program.groups.select(concerns, tuple, way);
-        let mut side = Side { ports, selection: ports, ..Side::default() };
-        side.speaks(program, (tuple, way), &Spoken::Unknown);
+        let mut side = Side::default();
+        side.begin(program, tuple, way);
         side
+    }
+
+    /// Takes the rules for a direction of which nothing was seen.
+    pub fn begin(&mut self, program: &Program, tuple: &Tuple, way: Direction) {
+        let concerns = |number| program.rule(number).is_some_and(|rule| rule.takes_ends(tuple));
+        self.ports = program.groups.select(concerns, tuple, way);
+        self.speaks(program, (tuple, way), &Spoken::Unknown);
     }
 
     /// Takes the rules that concern the direction, given what the flow speaks.
@@ -115,7 +121,8 @@ impl Side {
         (self.wants_stream, self.wants_packets, self.lookback) = (false, false, 0);
         let concerns = |&number: &u32| program.rule(number).is_some_and(|rule| rule.takes_ends(tuple));
         let mut unsearched = program.groups.of(self.selection).flat_map(|group| &group.of_packet(0).always);
-        self.asks_bare = unsearched.any(concerns);
+        // Datagrams without a payload are few, and judged like all others.
+        self.asks_bare = tuple.protocol != PROTOCOL_TCP || unsearched.any(concerns);
         if self.sealed {
             self.wants_packets = program.groups.of(self.selection).any(|group| group.plain.iter().any(concerns));
             return;
