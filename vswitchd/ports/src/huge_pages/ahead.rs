@@ -2,9 +2,12 @@
 //!
 //! Tables are used from their beginning, a page each few thousand flows. Whoever touches a page first waits until the kernel
 //! has cleared it, and in a virtual machine until its host has found one: flows were opened at half the speed until all places
-//! had been used once. The pages are taken anyway, so nothing is lost where they are touched early; a thread that gives way to
-//! all others does it, from the first page to the last. Where the kernel cannot (before 5.14), or there is no such thread, the
-//! pages are touched as they are used.
+//! had been used once. The pages are taken anyway, so nothing is lost where they are touched early; a thread of its own
+//! does it, from the first page to the last. Where the kernel cannot (before 5.14), or there is no such thread, the pages are
+//! touched as they are used.
+//!
+//! The thread has the usual priority: while it clears a page it holds one of a few locks of the kernel that everybody's huge
+//! pages share, and one that gave way to others kept a program that polls on the same core waiting for seconds.
 
 use std::ops::Range;
 use std::sync::OnceLock;
@@ -12,9 +15,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::Thread;
 
 use super::{PAGE, UNTOUCHED};
-
-/// The lowest there is.
-const PRIORITY: libc::c_int = 19;
 
 static TOUCHER: OnceLock<Option<Thread>> = OnceLock::new();
 
@@ -34,8 +34,6 @@ pub(super) fn wake() {
 }
 
 fn touch_for_ever() {
-    // SAFETY: takes numbers only; 0 is the calling thread. Where it fails the thread takes its turn among the others.
-    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, PRIORITY) };
     loop {
         UNTOUCHED.iter().for_each(|untouched| while untouched.touch_next() {});
         std::thread::park();
