@@ -185,6 +185,12 @@ impl Bytes {
         true
     }
 
+    /// All that came was handed on, and nothing waits for more.
+    #[inline]
+    pub fn is_idle(&self) -> bool {
+        self.fresh == 0 && self.gap == 0 && self.waiting == 0 && self.held.is_empty()
+    }
+
     /// Marks a byte as urgent: it is left out when its turn comes. `false` where there is no room to remember it.
     pub fn leave_out(&mut self, place: u64) -> bool {
         if place < self.next || self.voids.contains(&place) {

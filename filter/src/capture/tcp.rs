@@ -13,7 +13,7 @@ use super::table::Slot;
 use super::{Core, Fate, Show};
 use crate::decode::tcp::flag::{ACK, SYN, URG};
 use crate::decode::{Event, Events, Link, Source, View};
-use crate::detect::{Look, StreamBytes};
+use crate::detect::{Findings, Look, StreamBytes};
 use crate::inspect::Direction;
 
 /// The other way.
@@ -200,11 +200,7 @@ impl Core {
         if segment.data.is_empty() {
             return events;
         }
-        let mut manner = self.manner(flow.tuple_of(segment.way).destination);
-        if flow.inspection.as_ref().is_some_and(|i| is_unlimited(i.app().protocol)) {
-            manner.depth = 0;
-        }
-        let urgent = self.settings.stream.urgent;
+        let receiver = flow.tuple_of(segment.way).destination;
         let Some(session) = &mut flow.session else { return events };
         let before = session.memory();
         let Some(sender) = session.sides.get_mut(side(segment.way)) else { return events };
@@ -223,7 +219,7 @@ impl Core {
         };
         if segment.tcp.flags & URG != 0 && segment.tcp.urgent > 0 {
             let at = place + u64::from(segment.tcp.urgent) - 1;
-            match urgent {
+            match self.settings.stream.urgent {
                 Urgent::Inline => {}
                 Urgent::Drop => {
                     fate.dropped.get_or_insert("stream urgent");
@@ -245,6 +241,10 @@ impl Core {
         if flow.settled && !self.watch.bytes && sender.bytes.pass(place, data.len()) {
             self.reassembly = (self.reassembly + session.memory()).saturating_sub(before);
             return events;
+        }
+        let mut manner = self.manner(receiver);
+        if flow.inspection.as_ref().is_some_and(|i| is_unlimited(i.app().protocol)) {
+            manner.depth = 0;
         }
         // Inline, bytes are handed on at once: old is what the receiver has acknowledged.
         let acknowledged = sender.place(sender.last_ack).unwrap_or(0);
@@ -276,6 +276,33 @@ impl Core {
             }
             return;
         }
+        let passed = self.passes(flow, view);
+        if passed {
+            self.findings = Findings::default();
+        } else {
+            self.hand_on(flow, view, way, fate);
+        }
+        let closed = flow.session.as_ref().is_some_and(|session| session.state == super::session::State::Closed);
+        if closed {
+            for way in [Direction::Original, Direction::Reply] {
+                if !inline && !passed {
+                    self.deliver(flow, view, way, Upto::All, false, fate);
+                }
+            }
+            self.release(flow);
+        }
+    }
+
+    /// Nobody wants to look at what the connection carries, and none of it waits: there is nothing to hand on.
+    #[inline]
+    fn passes(&self, flow: &Flow, view: &View<'_>) -> bool {
+        let idle = |session: &Session| session.sides.iter().all(|side| side.bytes.is_idle());
+        flow.settled && !self.watch.bytes && view.events.is_empty() && flow.session.as_deref().is_some_and(idle)
+    }
+
+    /// Hands on what may be read by now of both directions, and has the packet judged with that of its own.
+    fn hand_on(&mut self, flow: &mut Flow, view: &View<'_>, way: Direction, fate: &mut Fate) {
+        let inline = self.settings.stream.inline;
         if !inline {
             self.deliver(flow, view, other(way), Upto::Acknowledged, false, fate);
         }
@@ -286,15 +313,6 @@ impl Core {
         if !self.deliver(flow, view, way, upto, true, fate) && !fate.unseen {
             let show = self.whole_packet(flow, way);
             self.judge(flow, view, &show, fate);
-        }
-        let closed = flow.session.as_ref().is_some_and(|session| session.state == super::session::State::Closed);
-        if closed {
-            for way in [Direction::Original, Direction::Reply] {
-                if !inline {
-                    self.deliver(flow, view, way, Upto::All, false, fate);
-                }
-            }
-            self.release(flow);
         }
     }
 

@@ -164,7 +164,9 @@ fn work_grows_with_the_segments_and_not_with_their_square() {
 fn bytes_that_nobody_looks_at_are_counted_and_not_kept() {
     let mut bytes = Bytes::default();
     bytes.take(0, b"abc", &manner(false, Overlap::Bsd));
+    assert!(!bytes.is_idle(), "three bytes were not handed on");
     assert!(bytes.pass(3, 1000));
+    assert!(bytes.is_idle());
     assert_eq!((bytes.next(), bytes.given(), bytes.memory()), (1003, 1003, 0));
     assert!(bytes.ready(1003, 100).is_none());
     assert!(!bytes.pass(1004, 10), "a hole is not passed over");
