@@ -92,8 +92,7 @@ struct RunArgs {
     #[arg(long, value_name = "FILE")]
     eve: Option<PathBuf>,
     /// Take the large tables from huge pages that are set aside (vm.nr_hugepages), as far as they suffice. Without this they
-    /// get huge pages where the system has some at hand. A network whose router translates takes 80 MiB of them at once. They
-    /// are touched in the background, before they are needed.
+    /// get huge pages where the system has some at hand. A network whose router translates takes 80 MiB of them at once.
     #[arg(long)]
     huge_pages: bool,
     /// Never sleep: lowest latency at the price of one busy CPU.

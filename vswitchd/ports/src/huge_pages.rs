@@ -7,8 +7,7 @@
 //!
 //! Such pages cannot be had where memory is in pieces, as on hosts that have run for long. After [`use_reserved`], large
 //! blocks come from the pages that the administrator has set aside (`vm.nr_hugepages`), as far as these suffice; what a
-//! block may need is then taken from them whether it is touched or not, so a thread of its own touches them ahead of their
-//! use (`ahead`): a page costs the kernel half a millisecond to clear, and in a virtual machine more than that to come by.
+//! block may need is then taken from them whether it is touched or not.
 //!
 //! ```
 //! use weir_ports::huge_pages::HugePages;
@@ -25,12 +24,8 @@
 //! are noted by their address in a table of fixed size before anybody has it, and taken out of it before they end; what
 //! stands there is never handed to the system allocator.
 
-mod ahead;
-
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-
-use ahead::Untouched;
 
 /// Blocks of this many bytes and more are advised.
 pub const LARGE: usize = 4 << 20;
@@ -44,13 +39,10 @@ const MAPPINGS: usize = 64;
 static RESERVED: AtomicBool = AtomicBool::new(false);
 /// Addresses of blocks that do; 0 where a place is free.
 static MAPPED: [AtomicUsize; MAPPINGS] = [const { AtomicUsize::new(0) }; MAPPINGS];
-/// Of each of them what is still to be touched ahead of its use.
-static UNTOUCHED: [Untouched; MAPPINGS] = [const { Untouched::nothing() }; MAPPINGS];
 
-/// Takes large blocks from the system's reserved huge pages from here on, and has them touched ahead of their use.
+/// Takes large blocks from the system's reserved huge pages from here on.
 pub fn use_reserved() {
     RESERVED.store(true, Ordering::Relaxed);
-    ahead::start();
 }
 
 /// The system's allocator, with huge pages under large blocks.
@@ -116,9 +108,8 @@ fn map(layout: Layout) -> Option<*mut u8> {
     if !RESERVED.load(Ordering::Relaxed) || layout.align() > PAGE {
         return None;
     }
-    let is_taken = |place: &AtomicUsize| place.compare_exchange(0, 1, Ordering::AcqRel, Ordering::Relaxed).is_ok();
-    let number = MAPPED.iter().position(is_taken)?;
-    let place = &MAPPED[number];
+    let place =
+        MAPPED.iter().find(|place| place.compare_exchange(0, 1, Ordering::AcqRel, Ordering::Relaxed).is_ok())?;
     let len = layout.size().checked_next_multiple_of(PAGE);
     let block = len.map_or(libc::MAP_FAILED, |len| {
         let (protection, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
@@ -133,8 +124,6 @@ fn map(layout: Layout) -> Option<*mut u8> {
         return None;
     }
     place.store(block as usize, Ordering::Release);
-    UNTOUCHED[number].set(block as usize..block as usize + len.unwrap_or(0));
-    ahead::wake();
     Some(block.cast())
 }
 
@@ -146,11 +135,9 @@ fn is_mapped(block: *mut u8) -> bool {
 /// Gives a block of reserved pages back; `false` where it is none.
 #[cold]
 fn unmap(block: *mut u8, size: usize) -> bool {
-    let is_it = |place: &AtomicUsize| place.load(Ordering::Acquire) == block as usize;
-    let Some(number) = MAPPED.iter().position(is_it) else { return false };
-    UNTOUCHED[number].set(0..0);
+    let Some(place) = MAPPED.iter().find(|place| place.load(Ordering::Acquire) == block as usize) else { return false };
     // The address is given up first: once the mapping has ended somebody else may get the same one.
-    MAPPED[number].store(0, Ordering::Release);
+    place.store(0, Ordering::Release);
     // SAFETY: the mapping was made by `map` with this size, and its only owner gives it back.
     unsafe { libc::munmap(block.cast(), size.next_multiple_of(PAGE)) };
     true
@@ -195,32 +182,6 @@ mod tests {
             }
         }
         RESERVED.store(false, Ordering::Relaxed);
-    }
-
-    #[test]
-    fn pages_are_touched_one_after_the_other_until_the_block_ends_or_is_given_back() {
-        let layout = Layout::from_size_align(3 * PAGE, PAGE).unwrap();
-        // SAFETY: the block is used inside its bounds and given back with its layout.
-        unsafe {
-            let block = System.alloc(layout);
-            let untouched = Untouched::nothing();
-            assert!(!untouched.touch_next());
-            untouched.set(block as usize..block as usize + 3 * PAGE);
-            block.add(PAGE).write(7);
-            let resident = || {
-                let mut pages = [0_u8; 3 * PAGE / 4096];
-                assert_eq!(libc::mincore(block.cast(), 3 * PAGE, pages.as_mut_ptr()), 0);
-                pages.iter().filter(|&&page| page & 1 != 0).count()
-            };
-            assert!(resident() < 3 * PAGE / 4096);
-            assert!(untouched.touch_next() && untouched.touch_next() && untouched.touch_next());
-            assert_eq!((resident(), block.add(PAGE).read()), (3 * PAGE / 4096, 7));
-            assert!(!untouched.touch_next());
-            untouched.set(block as usize..block as usize + 3 * PAGE);
-            untouched.set(0..0);
-            assert!(!untouched.touch_next());
-            System.dealloc(block, layout);
-        }
     }
 
     #[test]
