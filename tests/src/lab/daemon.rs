@@ -23,9 +23,9 @@ pub fn binaries() -> Result<&'static Path, Failure> {
         Some(folder) => PathBuf::from(folder),
         None => beside_the_test()?,
     };
-    for name in ["vswitchd", "vswitchctl", "weir-replay"] {
+    for name in ["vswitchd", "vswitchctl"] {
         if !folder.join(name).exists() {
-            let remedy = "cargo build -p vswitchd -p vswitchctl -p weir-replay (tests/run does it)";
+            let remedy = "cargo build -p vswitchd -p vswitchctl (tests/run does it)";
             return Err(Failure::new(format!("{} is missing: {remedy}", folder.join(name).display())));
         }
     }
