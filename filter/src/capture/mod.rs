@@ -101,8 +101,6 @@ struct Core {
 struct Watch {
     /// What flows speak, though no rule asks for it.
     unasked: bool,
-    /// Packets of flows in which nothing can match.
-    settled: bool,
     /// Bytes of such flows.
     bytes: bool,
 }
@@ -112,7 +110,6 @@ impl Watch {
         let told = settings.kinds.hears_flows() || shared.store_all;
         Watch {
             unasked: told || settings.app_error != Policy::Ignore || settings.stream.bypass,
-            settled: program.tags_packets(),
             bytes: told || program.watches_oddities(),
         }
     }
@@ -381,7 +378,7 @@ impl Core {
 
     /// Shows a packet, or bytes of a stream, to the flow's inspection, and takes what came of it.
     fn judge(&mut self, flow: &mut Flow, view: &View<'_>, show: &Show<'_>, fate: &mut Fate) {
-        if flow.settled && view.events.is_empty() {
+        if flow.settled && view.events.is_empty() && !self.shared.tags_hosts() {
             self.findings = Findings::default();
             return;
         }
@@ -406,7 +403,7 @@ impl Core {
         self.teller.settle(flow);
         // Without rules on what flows speak, an inspection settles though somebody is to be told of that.
         let heard = !self.watch.unasked || (self.program.follows_protocols() && !flow.uninspected);
-        flow.settled = self.findings.settled && heard && !self.watch.settled;
+        flow.settled = self.findings.settled && heard;
         flow.rests = flow.session.is_none() && inspection.is_at_rest();
         flow.inspection = Some(inspection);
         self.take_findings(flow, fate);

@@ -297,7 +297,11 @@ impl Core {
     #[inline]
     fn passes(&self, flow: &Flow, view: &View<'_>) -> bool {
         let idle = |session: &Session| session.sides.iter().all(|side| side.bytes.is_idle());
-        flow.settled && !self.watch.bytes && view.events.is_empty() && flow.session.as_deref().is_some_and(idle)
+        flow.settled
+            && !self.watch.bytes
+            && view.events.is_empty()
+            && !self.shared.tags_hosts()
+            && flow.session.as_deref().is_some_and(idle)
     }
 
     /// Hands on what may be read by now of both directions, and has the packet judged with that of its own.

@@ -313,14 +313,14 @@ impl Inspection {
         }
     }
 
-    /// Nothing is left to match: no rule on packets or streams concerns the flow, and its application layer has
-    /// nothing more to say.
+    /// Nothing is left to match or to tell: no rule on packets or streams concerns the flow, its application layer has
+    /// nothing more to say, and its packets are not tagged.
     pub fn is_settled(&self) -> bool {
         let idle = |side: &Side| !side.wants_stream && !side.wants_packets;
         let live = (0..self.app.parsers()).filter_map(|nth| self.app.parser(nth));
         let over = self.app.is_over() && live.map(|parser| parser.transactions()).all(|all| all.is_empty());
         let app = !self.program.follows_protocols() || over;
-        app && !self.wants_packets() && self.sides.iter().all(idle)
+        app && self.tag.is_none() && !self.wants_packets() && self.sides.iter().all(idle)
     }
 
     /// The end of a flow of datagrams changes nothing: its transactions are judged and told, and so is what it speaks.

@@ -139,11 +139,6 @@ impl Program {
         self.rules.iter().any(|rule| rule.store.is_some())
     }
 
-    /// Whether a rule wants packets that follow a match to be told.
-    pub fn tags_packets(&self) -> bool {
-        self.rules.iter().any(|rule| !rule.tags.is_empty())
-    }
-
     /// Bytes of memory that the searches for fast patterns take.
     pub fn search_memory(&self) -> usize {
         self.groups.memory() + self.transactions.memory()

@@ -73,6 +73,12 @@ impl Shared {
         }
     }
 
+    /// Packets of some hosts are told, whatever their flows.
+    #[inline]
+    pub fn tags_hosts(&self) -> bool {
+        !self.tags.is_empty()
+    }
+
     /// The sets that rules ask and fill.
     pub fn sets(&mut self) -> &mut super::sets::Sets {
         &mut self.scratch.room.sets

@@ -79,3 +79,23 @@ fn messages_of_ntp_are_asked_for_mode_stratum_version_and_reference() {
     lab.packet(&udp((SERVER, 123), (CLIENT, 4000), &message(0x24, 0, b"RATE")));
     assert_eq!(lab.alerts(), [2, 3]);
 }
+
+#[test]
+fn packets_of_tagged_hosts_are_told_though_nothing_can_match_in_their_connection() {
+    let mut lab = Lab::ruled_with(
+        "alert udp any any -> any 9111 (content:\"x\"; tag:host,2,packets,src; sid:1;)",
+        &[("outputs.eve-log.types", "[alert]")],
+    );
+    lab.packet(&tcp(true, SYN, 100, 0, b""));
+    lab.packet(&tcp(false, SYN | ACK, 500, 101, b""));
+    lab.packet(&tcp(true, ACK, 101, 501, b""));
+    lab.packet(&tcp(true, PSH | ACK, 101, 501, b"one"));
+    let flows = &lab.capture.core.flows;
+    assert!((0..).map_while(|slot| flows.get(slot)).all(|flow| flow.settled), "no rule concerns it");
+    lab.packet(&udp((CLIENT, 4000), (SERVER, 9111), b"x"));
+    assert_eq!(lab.count(&["\"event_type\":\"packet\""]), 0);
+    for told in [1, 2, 2] {
+        lab.packet(&tcp(false, ACK, 501, 104, b""));
+        assert_eq!(lab.count(&["\"event_type\":\"packet\""]), told);
+    }
+}

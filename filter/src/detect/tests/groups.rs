@@ -48,6 +48,21 @@ fn a_flow_that_is_encrypted_is_settled_where_rules_ask_for_payloads_only() {
 }
 
 #[test]
+fn a_flow_is_not_settled_while_its_packets_are_tagged() {
+    let rules = "alert tcp any any -> any 443 (flow:to_server; dsize:<60; content:\"|16 03 03|\"; depth:3; \
+                 tag:session,7,packets; sid:1;)";
+    let program = program(rules);
+    let mut flow = Conversation::new(&program, 6, 443);
+    encrypted(&mut flow);
+    assert!(!flow.findings.settled);
+    for left in [2, 1, 0] {
+        assert!(!flow.findings.settled, "{left} more packets are told");
+        flow.say(CLIENT, &record(23, &[0xf3; 20]));
+    }
+    assert!(flow.findings.settled);
+}
+
+#[test]
 fn rules_that_name_a_protocol_take_flows_that_speak_it_on_any_port() {
     let program = program("alert http any any -> any any (content:\"needle\"; sid:1;)");
     for port in [80, 12345] {
