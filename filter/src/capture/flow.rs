@@ -7,7 +7,7 @@ use weir_wire::Instant;
 use super::key::Key;
 use super::session::Session;
 use super::settings::{Policy, Timeouts};
-use crate::detect::{FlowFacts, Inspection};
+use crate::detect::{FlowFacts, Inspection, Unheard};
 use crate::event::Tuple;
 use crate::inspect::Direction;
 
@@ -131,6 +131,8 @@ pub struct Flow {
     pub rests: bool,
     /// Its packets are shown to no rule.
     pub uninspected: bool,
+    /// By direction: of its datagrams nothing is heard but what these rules may find; as far as that is known.
+    pub unheard: [Option<Unheard>; 2],
     /// Its transactions, as far as they were logged.
     pub transactions: u64,
     /// TCP.

@@ -1,10 +1,11 @@
 //! What names a flow: addresses, ports, protocol, VLANs, depth of tunnels; the same for both directions.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use weir_wire::numbers::{PROTOCOL_TCP, PROTOCOL_UDP};
 
 use crate::decode::View;
+use crate::decode::datagram::Datagram;
 use crate::event::Tuple;
 
 /// A flow's name.
@@ -51,6 +52,22 @@ impl Key {
         Key::between((source, sport), (destination, dport), rest)
     }
 
+    /// The key of a datagram that came in no tunnel and without tags, and whether its source is the low end.
+    #[inline]
+    pub fn of_datagram(datagram: &Datagram<'_>) -> (Key, bool) {
+        Key::v4(datagram.source, datagram.destination, PROTOCOL_UDP)
+    }
+
+    /// The same of two ends with IPv4.
+    #[inline]
+    fn v4(source: (Ipv4Addr, u16), destination: (Ipv4Addr, u16), protocol: u8) -> (Key, bool) {
+        let end = |(address, port): (Ipv4Addr, u16)| u64::from(u32::from(address)) << 16 | u64::from(port);
+        let (source, destination) = (end(source), end(destination));
+        let (low, high) = (source.min(destination), source.max(destination));
+        let ports = (low as u32) << 16 | high as u32 & 0xffff;
+        (Key { low: [0, low >> 16], high: [0, high >> 16], ports, rest: protocol.into() }, source <= destination)
+    }
+
     /// The key of two ends, and whether the first is the low one.
     #[inline]
     fn between(source: ([u64; 2], u16), destination: ([u64; 2], u16), rest: u64) -> (Key, bool) {
@@ -72,8 +89,8 @@ impl Key {
         if !whole || !matches!(protocol, PROTOCOL_TCP | PROTOCOL_UDP) {
             return None;
         }
-        let end = |address: [u8; 4], port: [u8; 2]| (words(address.into()), u16::from_be_bytes(port));
-        Some(Key::between(end([s0, s1, s2, s3], [p, o]), end([d0, d1, d2, d3], [q, r]), protocol.into()).0)
+        let end = |address: [u8; 4], port: [u8; 2]| (address.into(), u16::from_be_bytes(port));
+        Some(Key::v4(end([s0, s1, s2, s3], [p, o]), end([d0, d1, d2, d3], [q, r]), protocol).0)
     }
 
     /// A place to look for it. The seed keeps strangers from choosing keys that meet in one place.

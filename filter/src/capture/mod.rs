@@ -9,6 +9,7 @@
 
 mod ahead;
 pub(crate) mod announced;
+mod datagram;
 mod flow;
 mod key;
 mod session;
@@ -92,6 +93,8 @@ struct Core {
     reassembly: usize,
     /// What is worth looking at though no rule can match.
     watch: Watch,
+    /// Of the packet at hand it is known that a rule may take it.
+    asked: bool,
     /// The TCP packet at hand counts as one of an established connection.
     established: bool,
 }
@@ -155,6 +158,7 @@ impl Capture {
             teller,
             next_flow: 0,
             reassembly: 0,
+            asked: false,
             established: false,
         };
         Capture { decoder, core, ahead: Ahead::new() }
@@ -172,7 +176,11 @@ impl Capture {
         core.counters.frames += 1;
         core.counters.bytes += bytes.len() as u64;
         core.teller.begin(core.counters.frames, lines);
-        decoder.decode(link, bytes, time, &mut |view| core.packet(view));
+        core.asked = false;
+        let datagram = if link == Link::Ethernet { decoder.datagram(bytes) } else { None };
+        if !datagram.is_some_and(|datagram| core.passes_by(&datagram, bytes.len(), time)) {
+            decoder.decode(link, bytes, time, &mut |view| core.packet(view));
+        }
         if let Some(mut flow) = core.flows.sweep(time) {
             core.end(&mut flow, Reason::Timeout, time);
         }
@@ -298,6 +306,7 @@ impl Core {
             alerted: false,
             reason: Reason::Shutdown,
             settled: false,
+            unheard: [None; 2],
             rests: false,
             uninspected: false,
             transactions: 0,
@@ -310,6 +319,7 @@ impl Core {
     fn of_flow(&mut self, slot: Slot, from_low: bool, view: &View<'_>) -> Fate {
         let Some(mut flow) = self.flows.borrow(slot) else { return Fate::default() };
         let mut way = flow.way(from_low);
+        flow.unheard = [None; 2];
         flow.count(way, view.frame.len(), view.time);
         let mut fate = Fate::default();
         if view.inner_refused && self.settings.ips {
@@ -383,7 +393,7 @@ impl Core {
             return;
         }
         let &Show { way, packet, stream, established, end } = show;
-        let alone = packet && stream.is_none() && !end;
+        let alone = packet && stream.is_none() && !end && !self.asked;
         let seen = flow.inspection.as_ref().filter(|_| alone);
         if seen.is_some_and(|seen| seen.passes_over(view, (way, established), &mut self.shared)) {
             self.teller.of_packet(Some(flow));

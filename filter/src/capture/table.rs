@@ -24,6 +24,8 @@ pub struct Table {
     /// Which slots' flows end without more ado.
     resting: Vec<bool>,
     free: Vec<u32>,
+    /// Where a flow was found last.
+    recent: Slot,
     cursor: usize,
     seed: u64,
     limit: usize,
@@ -43,6 +45,7 @@ impl Table {
             deadlines: Vec::new(),
             resting: Vec::new(),
             free: Vec::new(),
+            recent: 0,
             cursor: 0,
             seed,
             limit: limit.clamp(1, 1 << 24),
@@ -83,6 +86,21 @@ impl Table {
             }
             place = (place + 1) & (self.index.len() - 1);
         }
+    }
+
+    /// The same; of packets that follow one another most are of one flow, and for these nothing is looked up.
+    #[inline]
+    pub fn find_anew(&mut self, key: &Key) -> Option<Slot> {
+        if self.get(self.recent).is_none_or(|flow| flow.key != *key) {
+            self.recent = self.find(key, self.hash(key))?;
+        }
+        Some(self.recent)
+    }
+
+    /// The flow of a slot has got a packet, and is over later.
+    #[inline]
+    pub fn postpone(&mut self, slot: Slot, deadline: Instant) {
+        self.deadlines.get_mut(slot as usize).into_iter().for_each(|time| *time = deadline.0);
     }
 
     /// Asks for the place where a flow with this hash is looked for first.

@@ -68,6 +68,13 @@ impl Teller {
         self.transactions = 0;
     }
 
+    /// The packet at hand belongs to this flow, and brings nothing.
+    #[inline]
+    pub fn passes_by(&mut self, flow: &Flow) {
+        (self.reject, self.decided) = (None, None);
+        self.of_packet(Some(flow));
+    }
+
     /// What was counted belongs to this flow.
     #[inline]
     pub fn settle(&mut self, flow: &mut Flow) {

@@ -5,6 +5,7 @@
 //! [`defrag::Defrag`], which has its own bounds. No byte from outside is read without its length being proven; what
 //! does not fit ends the walk with an [`Event`].
 
+pub mod datagram;
 pub mod defrag;
 mod event;
 mod extension;

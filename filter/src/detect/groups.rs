@@ -162,6 +162,13 @@ impl Groups {
         selection.0.into_iter().flatten().filter_map(|number| self.get(number))
     }
 
+    /// Whether a rule on packets of these groups is worth judging on this payload.
+    #[inline]
+    pub fn may_take(&self, selection: Selection, payload: &[u8]) -> bool {
+        let mut lanes = self.of(selection).map(|group| group.of_packet(payload.len()));
+        lanes.any(|lane| !lane.always.is_empty() || lane.finds(payload))
+    }
+
     /// The groups for packets that go this way and have this tuple. Of a small group each rule is asked whether it
     /// takes such packets at all, so that a flow that concerns none has no group.
     pub fn select(&self, rules: impl Fn(u32) -> bool, tuple: &Tuple, direction: Direction) -> Selection {

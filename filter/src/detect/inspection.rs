@@ -27,6 +27,8 @@ use crate::app::core::{Found, Outcome};
 use crate::app::{Anomaly, App, Chunk, Context, Expectation};
 use crate::event::Tuple;
 
+pub use quiet::Unheard;
+
 /// Anomalies of protocol detection that a flow remembers.
 const EVENTS: usize = 16;
 

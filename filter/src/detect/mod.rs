@@ -59,7 +59,7 @@ pub use crate::inspect::Direction;
 
 pub use explain::Explanation;
 pub use group::WINDOW;
-pub use inspection::Inspection;
+pub use inspection::{Inspection, Unheard};
 pub use judge::oriented;
 pub use judge_tx::TxMemory;
 pub use profile::{Cost, Profile};

@@ -198,8 +198,7 @@ impl Side {
             return self.wants_packets;
         }
         room.work += 1 + payload.len() as u64 / 64;
-        let mut lanes = program.groups.of(self.selection).map(|group| group.of_packet(payload.len()));
-        lanes.any(|lane| !lane.always.is_empty() || lane.finds(payload))
+        program.groups.may_take(self.selection, payload)
     }
 
     /// Makes candidates of the rules worth checking on the fresh bytes.

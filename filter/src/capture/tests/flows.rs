@@ -179,3 +179,55 @@ fn alerts_show_bodies_where_they_are_asked_for() {
     assert_eq!(told(&[(encoded, "yes")]), [true, true, false, false]);
     assert_eq!(told(&[(printable, "yes")]), [false, false, true, true]);
 }
+
+#[test]
+fn datagrams_that_take_the_short_way_are_judged_and_counted_like_others() {
+    let rules = "alert udp any any -> any 9999 (content:\"attack\"; sid:1;)
+alert udp any any -> any any (content:\"twice\"; flow:established; sid:2;)
+alert udp any 9999 -> any any (content:\"no\"; depth:2; sid:3;)
+";
+    let story: [(bool, &[u8], &[u32]); 10] = [
+        (true, b"hello", &[]),
+        (true, b"twice, but nobody has answered", &[]),
+        (true, b"an attack", &[1]),
+        (true, b"hello again", &[]),
+        (false, b"an attack on the client", &[]),
+        (true, b"twice", &[2]),
+        (false, b"well", &[]),
+        (false, b"no", &[3]),
+        (false, b"oh no", &[]),
+        (true, b"", &[]),
+    ];
+    let (client, server) = ((CLIENT, 5000), (SERVER, 9999));
+    let mut labs = [Link::Ethernet, Link::Raw].map(|link| (link, Lab::ruled(rules)));
+    for (link, lab) in &mut labs {
+        let mut short = 0;
+        for (from_client, data, wanted) in story {
+            let mut frame = if *link == Link::Ethernet { vec![2; 12] } else { Vec::new() };
+            frame.extend(if *link == Link::Ethernet { &[8, 0][..] } else { &[] });
+            frame.extend(if from_client { udp(client, server, data) } else { udp(server, client, data) });
+            lab.capture.frame(*link, &frame, Instant::from_secs(lab.seconds), &mut lab.lines);
+            assert_eq!(lab.alerts(), wanted, "{link:?} {from_client} {}", data.escape_ascii());
+            short += usize::from(lab.capture.core.flows.get(0).unwrap().unheard != [None; 2]);
+        }
+        assert_eq!(short, if *link == Link::Ethernet { 4 } else { 0 }, "{link:?}");
+        lab.end();
+        let sides = "\"pkts_toserver\":6,\"pkts_toclient\":4";
+        assert_eq!(lab.count(&[sides, "\"state\":\"established\"", "\"alerted\":true"]), 1, "{}", lab.lines);
+        assert_eq!(lab.capture.counters().packets, 10);
+    }
+}
+
+#[test]
+fn a_flow_that_is_over_takes_no_more_datagrams_by_the_short_way() {
+    let mut lab = Lab::ruled("alert udp any any -> any any (content:\"attack\"; sid:1;)\n");
+    let mut frame = vec![2; 12];
+    frame.extend([8, 0]);
+    frame.extend(udp((CLIENT, 5000), (SERVER, 9999), b"hello"));
+    for seconds in [1000, 1001, 1029, 1100, 1101] {
+        lab.capture.frame(Link::Ethernet, &frame, Instant::from_secs(seconds), &mut lab.lines);
+    }
+    lab.end();
+    assert_eq!(lab.count(&["\"reason\":\"timeout\"", "\"pkts_toserver\":3"]), 1, "{}", lab.lines);
+    assert_eq!(lab.count(&["\"reason\":\"shutdown\"", "\"pkts_toserver\":2"]), 1, "{}", lab.lines);
+}

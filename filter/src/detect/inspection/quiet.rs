@@ -5,32 +5,63 @@ use weir_wire::numbers::PROTOCOL_TCP;
 
 use super::{Direction, Inspection, Shared, Spoken};
 use crate::decode::View;
+use crate::detect::groups::Selection;
+
+/// Of a flow's datagrams that go one way, what any rule may take: what these groups find in the payload. Nothing else of
+/// them is heard, until the flow's inspection is shown another packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unheard(Selection);
+
+impl Unheard {
+    /// Whether a rule is worth judging on this payload. Nothing is noted of flows that are tagged themselves.
+    #[inline]
+    pub fn may_take(self, payload: &[u8], shared: &mut Shared, program: &super::Program) -> bool {
+        shared.scratch.room.work += 1 + payload.len() as u64 / 64;
+        program.groups.may_take(self.0, payload)
+    }
+}
 
 impl Inspection {
     /// Whether a packet that is shown without bytes of a stream, and goes this way, brings nothing: it has no oddities,
     /// what rules ask of transactions was judged with the last packet that went this way, and no rule on packets may
     /// take it. Then a step would change nothing.
     pub fn passes_over(&self, view: &View<'_>, (way, established): (Direction, bool), shared: &mut Shared) -> bool {
-        let side = &self.sides[way as usize];
-        let known = view.events.is_empty()
-            && side.ends_done
-            && !self.found[way as usize]
-            && self.events.is_empty()
-            && self.tag.is_none()
-            && shared.tags.is_empty()
-            && (self.established || !established)
-            && side.judged == Some((self.app.revision(), side.payload_hits.len()));
-        if !known {
+        if !view.events.is_empty() || !shared.tags.is_empty() || !self.is_quiet(way, established) {
             return false;
         }
+        let side = &self.sides[way as usize];
         if view.payload.is_empty() && view.tcp.is_some() {
             return !side.asks_bare;
         }
-        // Side by side with the packet, what it carries may be heard, framed or look for its rules anew.
+        let searched = view.loose && side.wants_stream;
+        !(self.hears(way) || searched || side.may_take(&self.program, view.payload, &mut shared.scratch.room))
+    }
+
+    /// What may yet concern anybody of datagrams that go this way; `None` where they must be shown.
+    pub fn unheard(&self, way: Direction, established: bool) -> Option<Unheard> {
+        let side = &self.sides[way as usize];
+        let always = side.sealed && side.wants_packets;
+        if always || !self.is_quiet(way, established) || self.hears(way) {
+            return None;
+        }
+        Some(Unheard(if side.wants_packets { side.selection } else { Selection::default() }))
+    }
+
+    /// Whether nothing has come since the last packet that went this way was judged that could be judged with one.
+    fn is_quiet(&self, way: Direction, established: bool) -> bool {
+        let side = &self.sides[way as usize];
+        side.ends_done
+            && !self.found[way as usize]
+            && self.events.is_empty()
+            && self.tag.is_none()
+            && (self.established || !established)
+            && side.judged == Some((self.app.revision(), side.payload_hits.len()))
+    }
+
+    /// Side by side with a packet, what it carries may be heard, framed or look for its rules anew.
+    fn hears(&self, way: Direction) -> bool {
         let heard = self.tuple.protocol != PROTOCOL_TCP && self.app.hears_datagrams(way);
         let sealing = self.spoken == Spoken::Sealed && self.sides.iter().any(|side| !side.sealed);
-        let judged = heard || sealing || self.verdict.is_some() || self.framer.is_some();
-        let searched = view.loose && side.wants_stream;
-        !(judged || searched || side.may_take(&self.program, view.payload, &mut shared.scratch.room))
+        heard || sealing || self.verdict.is_some() || self.framer.is_some()
     }
 }

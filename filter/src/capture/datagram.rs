@@ -1,0 +1,66 @@
+//! The short way of datagrams that nobody hears.
+//!
+//! Most datagrams of a flow whose protocol nobody follows bring nothing: they are not odd, and no pattern of a rule stands
+//! in them. What must be known of the flow to say so is noted with it, and such a datagram is found, asked and counted; it
+//! is not taken apart, and its flow's inspection is not touched. Any other packet of the flow takes the long way, and what
+//! was noted is found out anew behind it.
+
+use weir_wire::Instant;
+
+use super::Core;
+use super::flow::{Action, Flow, State};
+use super::key::Key;
+use crate::decode::datagram::Datagram;
+use crate::detect::Unheard;
+use crate::inspect::Direction;
+
+impl Core {
+    /// Lets a datagram pass that came in no tunnel, in a frame of so many bytes. `false` where it takes the long way; then
+    /// nothing has changed.
+    #[inline]
+    pub fn passes_by(&mut self, datagram: &Datagram<'_>, bytes: usize, time: Instant) -> bool {
+        let (key, from_low) = Key::of_datagram(datagram);
+        let Some(slot) = self.flows.find_anew(&key) else { return false };
+        if self.flows.deadline(slot) < time || self.shared.tags_hosts() {
+            return false;
+        }
+        let Some(flow) = self.flows.get_mut(slot) else { return false };
+        let way = flow.way(from_low);
+        if !flow.settled {
+            let Some(unheard) = unheard(flow, way) else { return false };
+            if unheard.may_take(datagram.payload, &mut self.shared, &self.program) {
+                self.asked = true;
+                return false;
+            }
+        } else if !is_going(flow, way) {
+            return false;
+        }
+        flow.count(way, bytes, time);
+        self.counters.packets += 1;
+        self.teller.passes_by(flow);
+        let deadline = flow.deadline(&self.settings.timeouts);
+        self.flows.postpone(slot, deadline);
+        true
+    }
+}
+
+/// Nothing was decided on the flow, and a packet that goes this way does not establish it.
+fn is_going(flow: &Flow, way: Direction) -> bool {
+    let answers = flow.facts.packets.get(1 - way as usize).is_some_and(|&count| count > 0);
+    flow.action != Action::Drop && (flow.state == State::Established || flow.state == State::New && !answers)
+}
+
+/// What is noted of the flow's datagrams that go this way, found out where it was not.
+#[inline]
+fn unheard(flow: &mut Flow, way: Direction) -> Option<Unheard> {
+    let known = flow.unheard.get(way as usize).copied().flatten();
+    if known.is_some() { known } else { find_out(flow, way) }
+}
+
+#[inline(never)]
+fn find_out(flow: &mut Flow, way: Direction) -> Option<Unheard> {
+    let seen = flow.inspection.as_ref().filter(|_| is_going(flow, way))?;
+    let known = seen.unheard(way, flow.state == State::Established);
+    flow.unheard.get_mut(way as usize).into_iter().for_each(|place| *place = known);
+    known
+}
