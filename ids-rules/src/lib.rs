@@ -42,5 +42,5 @@ pub use field::Field;
 pub use keywords::keywords;
 pub use port::PortSet;
 pub use rule::Rule;
-pub use rule_set::{RuleSet, Source, Summary};
+pub use rule_set::{RuleSet, Source, Summary, read};
 pub use variables::Variables;

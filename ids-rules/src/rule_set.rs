@@ -58,18 +58,11 @@ impl RuleSet {
     /// Reads all `sources`. A rule that cannot be used is left out and has a diagnostic of [`Severity::Error`]; the
     /// others are loaded. Of two rules with the same `gid` and `sid` the one with the higher `rev` is kept.
     pub fn parse(sources: &[Source<'_>], variables: &Variables) -> (RuleSet, Vec<Diagnostic>) {
-        let mut reader = Reader {
-            headers: HeaderParser::new(variables),
-            rules: Vec::new(),
-            places: HashMap::new(),
-            diagnostics: Vec::new(),
-            summary: Summary::default(),
-        };
-        for source in sources {
-            reader.read(source);
-        }
-        let Reader { rules, diagnostics, mut summary, .. } = reader;
-        summary.loaded = rules.len();
+        let mut rules: Vec<Rule> = Vec::new();
+        let (summary, diagnostics) = read(sources, variables, &mut |place, rule| match rules.get_mut(place) {
+            Some(older) => *older = rule,
+            None => rules.push(rule),
+        });
         (RuleSet { rules, summary }, diagnostics)
     }
 
@@ -96,6 +89,29 @@ impl RuleSet {
     }
 }
 
+/// As [`RuleSet::parse`], but gives each rule away as soon as it was read, so that no more than one of them need be held:
+/// `take` is told its place among the rules of the set, from 0 on. The place of an older revision is told again with the
+/// rule that replaces it.
+pub fn read(
+    sources: &[Source<'_>],
+    variables: &Variables,
+    take: &mut dyn FnMut(usize, Rule),
+) -> (Summary, Vec<Diagnostic>) {
+    let mut reader = Reader {
+        headers: HeaderParser::new(variables),
+        take,
+        known: HashMap::new(),
+        diagnostics: Vec::new(),
+        summary: Summary::default(),
+    };
+    for source in sources {
+        reader.read(source);
+    }
+    let Reader { known, diagnostics, mut summary, .. } = reader;
+    summary.loaded = known.len();
+    (summary, diagnostics)
+}
+
 impl Rule {
     /// A diagnostic about this rule, for stages after parsing (an expression that does not compile). `at` is the
     /// place in [`Origin::text`](crate::rule::Origin), in bytes.
@@ -107,16 +123,24 @@ impl Rule {
     }
 }
 
-struct Reader<'v> {
+struct Reader<'v, 't> {
     headers: HeaderParser<'v>,
-    rules: Vec<Rule>,
-    /// Where a rule stands in `rules`, by `gid` and `sid`.
-    places: HashMap<(u32, u32), usize>,
+    take: &'t mut dyn FnMut(usize, Rule),
+    /// The rules that were given away, by `gid` and `sid`.
+    known: HashMap<(u32, u32), Known>,
     diagnostics: Vec<Diagnostic>,
     summary: Summary,
 }
 
-impl Reader<'_> {
+/// A rule that was given away.
+struct Known {
+    place: usize,
+    rev: u32,
+    source: Arc<str>,
+    line: u32,
+}
+
+impl Reader<'_, '_> {
     fn read(&mut self, source: &Source<'_>) {
         let name: Arc<str> = Arc::from(source.name);
         for logical in logical_lines(source.text) {
@@ -136,26 +160,28 @@ impl Reader<'_> {
 
     fn keep(&mut self, rule: Rule, source: &Arc<str>, logical: &Logical<'_>) {
         let sid = rule.sid;
-        if self.rules.len() >= limits::RULES {
+        if self.known.len() >= limits::RULES {
             let fault = Fault::new(Kind::Limit, 0..1, format!("more than {} rules", limits::RULES));
             return self.refuse(&fault, source, logical, Some(sid));
         }
-        match self.places.entry((rule.gid, rule.sid)) {
+        let place = self.known.len();
+        let known = |place| Known { place, rev: rule.rev, source: rule.origin.source.clone(), line: rule.origin.line };
+        match self.known.entry((rule.gid, rule.sid)) {
             Entry::Vacant(entry) => {
-                entry.insert(self.rules.len());
-                self.rules.push(rule);
+                entry.insert(known(place));
+                (self.take)(place, rule);
             }
-            Entry::Occupied(entry) => {
-                let Some(known) = self.rules.get_mut(*entry.get()) else { return };
-                if rule.rev > known.rev {
-                    *known = rule;
+            Entry::Occupied(mut entry) => {
+                let older = entry.get();
+                if rule.rev > older.rev {
+                    let place = older.place;
+                    entry.insert(known(place));
                     self.summary.replaced += 1;
+                    (self.take)(place, rule);
                     return;
                 }
-                let message = format!(
-                    "sid {sid} is taken by {}:{} with rev {}, which is not older",
-                    known.origin.source, known.origin.line, known.rev
-                );
+                let Known { source: by, line, rev, .. } = older;
+                let message = format!("sid {sid} is taken by {by}:{line} with rev {rev}, which is not older");
                 let fault = Fault::new(Kind::Duplicate, 0..1, message).remedy("choose another sid, or a higher rev");
                 self.refuse(&fault, source, logical, Some(sid));
             }

@@ -44,9 +44,9 @@ impl Program {
         explanation.needs = needs(rule, compiled);
         if let Some(fast) = &fast {
             explanation.fast_pattern = printable(&fast.bytes);
-            explanation.place = match fast.place {
+            explanation.place = match &fast.place {
                 Place::Payload => "payload".to_owned(),
-                Place::Text { buffer, transforms: [], .. } => buffer.name().to_owned(),
+                Place::Text { buffer, transforms, .. } if transforms.is_empty() => buffer.name().to_owned(),
                 Place::Text { buffer, transforms, .. } => {
                     format!("{}, after {} transforms", buffer.name(), transforms.len())
                 }

@@ -16,7 +16,7 @@ const LONGEST: usize = 32;
 
 /// The bytes to search for first.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fast<'r> {
+pub struct Fast {
     /// In lower case where case does not count.
     pub bytes: Vec<u8>,
     /// They may stand there in either case.
@@ -26,7 +26,7 @@ pub struct Fast<'r> {
     /// Where they must lie in the text.
     pub area: Area,
     /// Where they are searched for.
-    pub place: Place<'r>,
+    pub place: Place,
 }
 
 /// The places in a text that a pattern must lie between.
@@ -61,7 +61,7 @@ impl Area {
     }
 }
 
-impl Fast<'_> {
+impl Fast {
     /// What is searched for.
     pub fn pattern(&self) -> Pattern<'_> {
         Pattern { bytes: &self.bytes, caseless: self.caseless, area: self.area }
@@ -69,8 +69,8 @@ impl Fast<'_> {
 }
 
 /// Where a fast pattern is searched for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place<'r> {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
     /// The payload.
     Payload,
     /// A buffer of a transaction, after these transforms.
@@ -78,7 +78,7 @@ pub enum Place<'r> {
         /// The buffer.
         buffer: Buffer,
         /// What is made of it first.
-        transforms: &'r [Transform],
+        transforms: Box<[Transform]>,
         /// Its direction, where the rule says so.
         way: Option<FlowDirection>,
     },
@@ -86,7 +86,7 @@ pub enum Place<'r> {
 
 /// The rule's fast pattern: the one it names, or the best of the contents that must be there, those of transactions
 /// before those of the payload. `None` where there are none.
-pub fn choose(rule: &Rule) -> Option<Fast<'_>> {
+pub fn choose(rule: &Rule) -> Option<Fast> {
     let all = || rule.sections.iter().filter(|section| is_searched(section)).flat_map(must_contain);
     let contents = || all().map(|(section, content)| (section, content, fast(content, place(section))));
     let best = || contents().max_by_key(|(section, _, fast)| (!section.buffer.is_payload(), strength(fast)));
@@ -99,14 +99,14 @@ pub fn choose(rule: &Rule) -> Option<Fast<'_>> {
 }
 
 /// The best of the payload's contents, for a rule that is searched for elsewhere but looks at the payload as well.
-pub fn choose_in_payload(rule: &Rule) -> Option<Fast<'_>> {
+pub fn choose_in_payload(rule: &Rule) -> Option<Fast> {
     let contents = rule.sections.iter().filter(|s| s.buffer.is_payload() && is_searched(s)).flat_map(must_contain);
     contents.map(|(_, content)| fast(content, Place::Payload)).max_by_key(strength)
 }
 
 /// The best of the payload's contents that can only lie in a few places, and that ordinary traffic does not have: in a
 /// packet it is looked for there at no cost, however long the packet is.
-pub fn choose_placed(rule: &Rule) -> Option<Fast<'_>> {
+pub fn choose_placed(rule: &Rule) -> Option<Fast> {
     let contents = rule.sections.iter().filter(|s| s.buffer.is_payload() && is_searched(s)).flat_map(must_contain);
     let ordinary = |bytes: &[u8]| (2..5).contains(&bytes.len()) && commonness::is_ordinary(bytes);
     let rare = |bytes: &[u8]| bytes.len() < 5 || bytes.windows(4).any(|window| !ordinary(window));
@@ -127,14 +127,14 @@ fn must_contain(section: &Section) -> impl Iterator<Item = (&Section, &Content)>
     })
 }
 
-fn place(section: &Section) -> Place<'_> {
+fn place(section: &Section) -> Place {
     if section.buffer.is_payload() {
         return Place::Payload;
     }
-    Place::Text { buffer: section.buffer, transforms: &section.transforms, way: section.direction }
+    Place::Text { buffer: section.buffer, transforms: section.transforms.as_slice().into(), way: section.direction }
 }
 
-fn fast<'r>(content: &Content, place: Place<'r>) -> Fast<'r> {
+fn fast(content: &Content, place: Place) -> Fast {
     let all = content.bytes.as_slice();
     let (first, last) = match content.fast_pattern {
         FastPattern::Part { offset, length } => (usize::from(offset), usize::from(offset) + usize::from(length)),
@@ -155,13 +155,13 @@ const SEARCHABLE: usize = 4;
 const NAMED: usize = 3;
 
 /// It is short, and may stand anywhere.
-fn is_weak(fast: &Fast<'_>) -> bool {
+fn is_weak(fast: &Fast) -> bool {
     fast.bytes.len() < SEARCHABLE && !placed::is_placed(&fast.pattern())
 }
 
 /// How well a pattern tells traffic apart: rare bytes count more, repeated ones little, and windows of four bytes that
 /// ordinary traffic does not have most.
-fn strength(fast: &Fast<'_>) -> u32 {
+fn strength(fast: &Fast) -> u32 {
     let mut seen = [false; 256];
     let bytes = fast.bytes.iter().fold(0, |sum, &byte| {
         // In either case: that is how it is searched for.

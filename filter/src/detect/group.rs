@@ -51,9 +51,9 @@ pub struct Needs {
 #[derive(Clone, Copy, Debug)]
 pub struct InPayload<'f> {
     /// Its fast pattern.
-    pub fast: &'f [Option<Fast<'f>>],
+    pub fast: &'f [Option<Fast>],
     /// One that can only lie in a few places.
-    pub placed: &'f [Option<Fast<'f>>],
+    pub placed: &'f [Option<Fast>],
 }
 
 impl<'f> InPayload<'f> {

@@ -20,7 +20,7 @@ pub enum Later {
 impl Later {
     /// What can complete the payload's part of the rule. More bytes can bring what must be there; what must not be
     /// there, they only make less likely to be absent.
-    pub fn of(rule: &Rule, fast: Option<&Fast<'_>>) -> Later {
+    pub fn of(rule: &Rule, fast: Option<&Fast>) -> Later {
         let Some(section) = rule.payload() else { return Later::Nothing };
         let mut literals = Vec::new();
         for m in &section.matches {

@@ -10,6 +10,7 @@ mod asks;
 mod check;
 mod commonness;
 mod compiled;
+mod compiler;
 mod condition;
 mod explain;
 mod fast;
@@ -57,6 +58,7 @@ use crate::decode::View;
 use crate::event::{Signature, Tuple};
 pub use crate::inspect::Direction;
 
+pub use compiler::Compilation;
 pub use explain::Explanation;
 pub use group::WINDOW;
 pub use inspection::{Inspection, Unheard};

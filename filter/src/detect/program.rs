@@ -5,21 +5,18 @@
 //! flow bits before those that ask for them; then priority; then the order of the text. A rule's number is its place.
 
 use weir_ids_rules::adjustment::Change;
-use weir_ids_rules::diagnostic::Kind as Diagnosis;
-use weir_ids_rules::rule::{Action, Condition, FileTest};
-use weir_ids_rules::{Diagnostic, Rule, RuleSet};
+use weir_ids_rules::rule::{Condition, FileTest};
 
 use super::Direction;
 use super::asks::Ask;
 use super::compiled::{Compiled, Kind, Part};
-use super::fast::{self, Fast, Place};
+use super::fast::Fast;
 use super::group::InPayload;
 use super::groups::{Groups, Selection};
 use super::judge::{class_of, oriented};
-use super::marks::{self, MarkNames};
+use super::marks::MarkNames;
 use super::threshold::{RateFilter, Suppression};
 use super::transactions::TxTables;
-use crate::decode::Event;
 use crate::event::{Signature, Tuple};
 
 /// Choices that shape a program.
@@ -55,57 +52,26 @@ pub struct Program {
 }
 
 impl Program {
-    /// Compiles rules for detection. A rule that cannot be compiled (an expression that is no expression) is left out
-    /// and has a diagnostic; the others are used.
-    pub fn compile(set: &RuleSet, settings: &ProgramSettings) -> (Program, Vec<Diagnostic>) {
-        let mut names = MarkNames::default();
-        let mut diagnostics = Vec::new();
-        let mut ready: Vec<(&Rule, Compiled)> = Vec::with_capacity(set.rules().len());
-        for rule in set.rules() {
-            if let Some(name) = unknown_event(rule) {
-                let message = format!("the event '{name}' is not known");
-                diagnostics.push(rule.diagnose(Diagnosis::Value, 0..1, message, String::new()));
-                continue;
-            }
-            match Compiled::new(rule, &mut names) {
-                Ok(compiled) => ready.push((rule, compiled)),
-                Err((at, message)) => {
-                    let message = format!("the expression does not compile: {message}");
-                    diagnostics.push(rule.diagnose(Diagnosis::Pattern, at, message, String::new()));
-                }
-            }
-        }
-        ready.sort_by_key(|(rule, _)| order(rule, settings));
-        let (rules, compiled): (Vec<&Rule>, Vec<Compiled>) = ready.into_iter().unzip();
-        let fast: Vec<Option<Fast<'_>>> = rules.iter().map(|rule| fast::choose(rule)).collect();
+    /// The program of these rules, in the order in which they act; `fast` and `found` have the same order.
+    pub(super) fn of(rules: Vec<Compiled>, fast: &[Option<Fast>], found: &InPayload<'_>, names: MarkNames) -> Program {
         let of_kind = |kind: Kind| {
-            let all = (0u32..).zip(&compiled);
+            let all = (0u32..).zip(&rules);
             all.filter(|(_, rule)| rule.kind == kind).map(|(number, _)| number).collect::<Box<[u32]>>()
         };
-        let in_payload: Vec<Option<Fast<'_>>> = rules
-            .iter()
-            .zip(&fast)
-            .map(|(rule, fast)| match fast {
-                Some(fast) if fast.place == Place::Payload => Some(fast.clone()),
-                _ => fast::choose_in_payload(rule),
-            })
-            .collect();
-        let placed: Vec<Option<Fast<'_>>> = rules.iter().map(|rule| fast::choose_placed(rule)).collect();
-        let numbered = (0u32..).zip(&compiled);
+        let numbered = (0u32..).zip(&rules);
         let mut by_sid: Vec<_> = numbered.map(|(n, rule)| (rule.signature.gid, rule.signature.sid, n)).collect();
         by_sid.sort_unstable();
-        let program = Program {
+        Program {
             by_sid: by_sid.into(),
             ends: of_kind(Kind::Ends),
             oddities: of_kind(Kind::Oddities),
             frames: of_kind(Kind::Frame),
-            groups: Groups::new(&compiled, &InPayload { fast: &in_payload, placed: &placed }),
-            transactions: TxTables::new(&compiled, &fast),
+            groups: Groups::new(&rules, found),
+            transactions: TxTables::new(&rules, fast),
             bits: names.bits.into_list(),
             counters: names.counters.into_list(),
-            rules: compiled,
-        };
-        (program, diagnostics)
+            rules,
+        }
     }
 
     /// Rules in use.
@@ -267,28 +233,4 @@ impl From<Change> for Adjustment {
             }
         }
     }
-}
-
-/// An event of the decoder or of streams that the rule asks for and that there is not.
-fn unknown_event(rule: &Rule) -> Option<String> {
-    rule.conditions.iter().find_map(|condition| {
-        let name = match condition {
-            Condition::DecodeEvent(name) | Condition::EngineEvent(name) => name.clone(),
-            Condition::StreamEvent(name) => format!("stream.{name}"),
-            _ => return None,
-        };
-        Event::from_name(&name).is_none().then_some(name)
-    })
-}
-
-/// The order in which rules act.
-fn order(rule: &Rule, settings: &ProgramSettings) -> (usize, [u8; 3], u8) {
-    let action = match rule.action {
-        Action::Pass => "pass",
-        Action::Drop => "drop",
-        Action::Reject(_) => "reject",
-        Action::Alert | Action::Config => "alert",
-    };
-    let place = settings.action_order.iter().position(|&named| named == action).unwrap_or(4);
-    (place, marks::rank(rule), rule.priority)
 }

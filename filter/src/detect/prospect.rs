@@ -31,9 +31,9 @@ impl Sought {
     pub fn of(rule: &Rule) -> Option<Box<Sought>> {
         rule.payload()?;
         let fast = fast::choose(rule)?;
-        match fast.place {
-            Place::Text { buffer, transforms: [], way: None } => {
-                Some(Box::new(Sought { buffer, literal: Literal::new(&fast.bytes, fast.caseless) }))
+        match &fast.place {
+            Place::Text { buffer, transforms, way: None } if transforms.is_empty() => {
+                Some(Box::new(Sought { buffer: *buffer, literal: Literal::new(&fast.bytes, fast.caseless) }))
             }
             Place::Text { .. } | Place::Payload => None,
         }

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use weir_ids_rules::rule::{
     Bounds, DataSet, DataSetCommand, DataSetKind, FileHash, FileTest, HostSide, Match, Reputation, Reputations,
 };
-use weir_ids_rules::{Diagnostic, Kind, Rule, RuleSet};
+use weir_ids_rules::{Diagnostic, Kind, Rule};
 
 use values::Set;
 
@@ -51,13 +51,20 @@ struct Entry {
 /// A place to read files from: the name as the rule has it, and the name of the rule's source.
 pub type Read<'r> = dyn FnMut(&str, &str) -> Option<Vec<u8>> + 'r;
 
+/// Whether a rule names a set or a list.
+pub fn are_named_by(rule: &Rule) -> bool {
+    let mut matches = rule.matches().map(|(_, m)| m);
+    matches.any(|m| matches!(m, Match::DataSet(_) | Match::Reputation(_)))
+        || rule.files.iter().any(|test| matches!(test, FileTest::Hash { .. }))
+}
+
 impl Sets {
     /// The sets that `rules` name, filled from their files. A file that cannot be read or understood has a diagnostic
     /// at its rule.
-    pub fn new(rules: &RuleSet, read: &mut Read<'_>) -> (Sets, Vec<Diagnostic>) {
+    pub fn new<'r>(rules: impl IntoIterator<Item = &'r Rule>, read: &mut Read<'_>) -> (Sets, Vec<Diagnostic>) {
         let mut sets = Sets::default();
         let mut problems = Vec::new();
-        for rule in rules.rules() {
+        for rule in rules {
             if let Err(message) = sets.declare(rule, read) {
                 problems.push(rule.diagnose(Kind::Value, 0..1, message, String::new()));
             }
@@ -342,13 +349,13 @@ const CONTEXT: usize = 64 << 10;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use weir_ids_rules::{Source, Variables};
+    use weir_ids_rules::{RuleSet, Source, Variables};
 
     fn sets(options: &str, file: &'static str) -> (Sets, Vec<DataSet>) {
         let text = format!("alert http any any -> any any ({options} sid:1;)");
         let (rules, problems) = RuleSet::parse(&[Source { name: "t", text: &text }], &Variables::default());
         assert!(problems.is_empty(), "{}", problems[0]);
-        let (sets, problems) = Sets::new(&rules, &mut |_, _| Some(file.as_bytes().to_vec()));
+        let (sets, problems) = Sets::new(rules.rules(), &mut |_, _| Some(file.as_bytes().to_vec()));
         assert!(problems.is_empty(), "{}", problems[0]);
         let asked = rules.rules()[0].matches().filter_map(|(_, m)| match m {
             Match::DataSet(set) => Some(set.clone()),
@@ -397,7 +404,7 @@ mod tests {
     fn a_file_that_is_not_there_is_told() {
         let text = "alert http any any -> any any (http.uri; dataset:isset,a,type string,load f; sid:1;)";
         let (rules, _) = RuleSet::parse(&[Source { name: "t", text }], &Variables::default());
-        let (_, problems) = Sets::new(&rules, &mut |_, _| None);
+        let (_, problems) = Sets::new(rules.rules(), &mut |_, _| None);
         assert_eq!(problems.len(), 1);
     }
 

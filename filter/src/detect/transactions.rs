@@ -148,7 +148,7 @@ fn share(lanes: &mut [Wanted<'_>]) -> Vec<Buffer> {
 
 impl TxTables {
     /// Builds the tables of all protocols. `fast` has the order of `compiled`.
-    pub fn new(compiled: &[Compiled], fast: &[Option<Fast<'_>>]) -> TxTables {
+    pub fn new(compiled: &[Compiled], fast: &[Option<Fast>]) -> TxTables {
         let mut tables = TxTables { tables: (0..AppProtocol::ALL.len()).map(|_| None).collect(), has_rules: false };
         let mut known = HashMap::new();
         for description in PROTOCOLS {
@@ -279,16 +279,16 @@ impl Entry {
         &self,
         way: Direction,
         numbers: &[u32],
-        (compiled, fast): (&[Compiled], &'r [Option<Fast<'r>>]),
+        (compiled, fast): (&[Compiled], &'r [Option<Fast>]),
         known: &mut HashMap<Vec<u32>, Arc<Lane>>,
     ) -> TxTable {
         let mut table = TxTable::default();
         let mut lanes: Vec<Wanted<'r>> = Vec::new();
         for &number in numbers {
             let (Some(rule), Some(fast)) = (compiled.get(number as usize), fast.get(number as usize)) else { continue };
-            let searched = fast.as_ref().and_then(|fast| match fast.place {
+            let searched = fast.as_ref().and_then(|fast| match &fast.place {
                 Place::Text { buffer, transforms, way: named } if named.is_none_or(|named| way_of(named) == way) => {
-                    self.has.ready(buffer, way).map(|ready| (buffer, transforms, ready))
+                    self.has.ready(*buffer, way).map(|ready| (*buffer, transforms.as_ref(), ready))
                 }
                 Place::Text { .. } | Place::Payload => None,
             });

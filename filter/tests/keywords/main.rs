@@ -103,7 +103,7 @@ fn fired(table: &Table, text: &str, problems: &mut Vec<String>) -> BTreeSet<u32>
     let options = Options([("vlan.use-for-tracking".to_owned(), "no".to_owned())].into());
     let mut shared = Shared::new(app::Settings::default(), false);
     shared.alerts_per_packet = 1000;
-    let (mut sets, refused) = Sets::new(&set, &mut |name, _| file(name));
+    let (mut sets, refused) = Sets::new(set.rules(), &mut |name, _| file(name));
     problems.extend(told(table, &refused));
     sets.add_places(story::places("DE")).unwrap();
     sets.add_reputation(b"1,bad,", b"10.0.0.1,1,90\n");

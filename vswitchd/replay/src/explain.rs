@@ -13,7 +13,8 @@ use crate::{options, rules};
 /// Where rules cannot be read, or there is no such rule in force.
 pub fn run(arguments: &Arguments, sid: u32) -> Result<(), Failure> {
     let options = options::read(arguments)?;
-    let (set, program, _) = rules::load_with_text(arguments, &options)?;
+    let (program, _) = rules::load(arguments, &options)?;
+    let set = rules::as_written(arguments, &options)?;
     let named: Vec<_> = set.rules().iter().filter(|rule| rule.sid == sid).collect();
     if named.is_empty() {
         return Err(Failure::usage(format!(

@@ -1,14 +1,14 @@
 //! Rule files to a program.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use weir_filter::capture::Options;
 use weir_filter::detect::sets::Sets;
-use weir_filter::detect::{Adjustment, Program};
+use weir_filter::detect::{Adjustment, Compilation, Program};
 use weir_ids_rules::adjustment;
-use weir_ids_rules::{Diagnostic, RuleSet, Severity, Source};
+use weir_ids_rules::{Diagnostic, Rule, RuleSet, Severity, Source};
 
 use crate::arguments::Arguments;
 use crate::options;
@@ -22,25 +22,11 @@ const SHOWN: usize = 20;
 /// # Errors
 /// Where a file cannot be read; and where a rule cannot be used, unless that is allowed.
 pub fn load(arguments: &Arguments, options: &Options) -> Result<(Arc<Program>, Sets), Failure> {
-    let (_, program, sets) = load_with_text(arguments, options)?;
-    Ok((program, sets))
-}
-
-/// As [`load`], with the rules as they were written.
-///
-/// # Errors
-/// As [`load`].
-pub fn load_with_text(arguments: &Arguments, options: &Options) -> Result<(RuleSet, Arc<Program>, Sets), Failure> {
-    let mut texts = Vec::new();
-    for path in &arguments.rules {
-        let bytes = fs::read(path).map_err(|e| Failure::file(path, &e))?;
-        // Rules are ASCII with bytes of their own in comments and messages.
-        texts.push((path.display().to_string(), String::from_utf8_lossy(&bytes).into_owned()));
-    }
-    let sources: Vec<Source<'_>> = texts.iter().map(|(name, text)| Source { name, text }).collect();
-    let (set, problems) = RuleSet::parse(&sources, &options::variables(options));
-    let (mut program, mut more) = Program::compile(&set, &options::program(options));
-    let (mut sets, unread) = sets(&set);
+    let texts = texts(arguments)?;
+    let compilation = Program::read(&sources(&texts), &options::variables(options), &options::program(options));
+    drop(texts);
+    let Compilation { mut program, summary, problems, uncompiled: mut more, naming } = compilation;
+    let (mut sets, unread) = sets(&naming);
     more.extend(unread);
     reputations(&mut sets, options)?;
     if let Some(path) = options.get("geoip.database").or_else(|| options.get("geoip-database")) {
@@ -56,16 +42,40 @@ pub fn load_with_text(arguments: &Arguments, options: &Options) -> Result<(RuleS
         }
     }
     if count > 0 && !arguments.lenient {
-        return Err(Failure::usage(format!("{count} rules cannot be used; {}", set.summary())));
+        return Err(Failure::usage(format!("{count} rules cannot be used; {summary}")));
     }
     if count > 0 {
-        eprintln!("weir-replay: {count} rules cannot be used and are left out; {}", set.summary());
+        eprintln!("weir-replay: {count} rules cannot be used and are left out; {summary}");
     }
-    Ok((set, Arc::new(program), sets))
+    Ok((Arc::new(program), sets))
+}
+
+/// The rules as they were written, those that can be read.
+///
+/// # Errors
+/// Where a file cannot be read.
+pub fn as_written(arguments: &Arguments, options: &Options) -> Result<RuleSet, Failure> {
+    let (set, _) = RuleSet::parse(&sources(&texts(arguments)?), &options::variables(options));
+    Ok(set)
+}
+
+/// The names and texts of the rule files.
+fn texts(arguments: &Arguments) -> Result<Vec<(String, String)>, Failure> {
+    let read = |path: &PathBuf| {
+        let bytes = fs::read(path).map_err(|e| Failure::file(path, &e))?;
+        // Rules are ASCII with bytes of their own in comments and messages.
+        let text = String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned());
+        Ok((path.display().to_string(), text))
+    };
+    arguments.rules.iter().map(read).collect()
+}
+
+fn sources(texts: &[(String, String)]) -> Vec<Source<'_>> {
+    texts.iter().map(|(name, text)| Source { name, text }).collect()
 }
 
 /// The sets that rules name, from files beside the rules.
-fn sets(rules: &RuleSet) -> (Sets, Vec<Diagnostic>) {
+fn sets(rules: &[Rule]) -> (Sets, Vec<Diagnostic>) {
     let mut read = |file: &str, source: &str| {
         let beside = Path::new(source).parent().map(|folder| folder.join(file));
         beside.and_then(|path| fs::read(path).ok()).or_else(|| fs::read(file).ok())

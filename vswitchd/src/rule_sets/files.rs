@@ -13,7 +13,7 @@ use std::time::SystemTime;
 use ring::digest;
 use weir_filter::detect::sets::Sets;
 use weir_ids_rules::classification::{self, Classes};
-use weir_ids_rules::{Diagnostic, RuleSet};
+use weir_ids_rules::{Diagnostic, Rule};
 
 use super::hexadecimal;
 use crate::config;
@@ -98,7 +98,7 @@ impl Files {
     pub fn sets(
         &self,
         set: &config::RuleSet,
-        rules: &RuleSet,
+        rules: &[Rule],
         named: &mut Seen,
     ) -> Result<(Sets, Vec<Diagnostic>), Refusal> {
         let mut room = self.room;

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use ring::digest;
-use weir_filter::detect::{Adjustment, Program, ProgramSettings};
+use weir_filter::detect::{Adjustment, Compilation, Program, ProgramSettings};
 use weir_filter::policy::RuleSetProgram;
-use weir_ids_rules::{Diagnostic, RuleSet, Severity, Source, Variables, adjustment, builtin};
+use weir_ids_rules::{Diagnostic, Severity, Source, Variables, adjustment, builtin};
 
 use files::Files;
 
@@ -96,13 +96,13 @@ pub fn load(set: &config::RuleSet, known: &[Arc<Loaded>]) -> Result<Arc<Loaded>,
     }
     let sources: Vec<Source<'_>> = texts.iter().map(|(name, text)| Source { name, text }).collect();
     let variables = variables(set, &files);
-    let (rules, mut diagnostics) = RuleSet::parse(&sources, &variables);
-    let (mut program, late) = Program::compile(&rules, &ProgramSettings::default());
+    let compilation = Program::read(&sources, &variables, &ProgramSettings::default());
+    let Compilation { mut program, summary, problems: mut diagnostics, uncompiled, naming } = compilation;
     let mut named = files::Seen::default();
-    let (sets, unread) = files.sets(set, &rules, &mut named)?;
+    let (sets, unread) = files.sets(set, &naming, &mut named)?;
     let errors = |all: &[Diagnostic]| all.iter().filter(|d| d.severity == Severity::Error).count();
-    let refused = rules.summary().refused + errors(&late);
-    diagnostics.extend(late);
+    let refused = summary.refused + errors(&uncompiled);
+    diagnostics.extend(uncompiled);
     diagnostics.extend(unread);
     if let (Some(name), Some(text)) = (&set.thresholds, &files.thresholds) {
         diagnostics.extend(adjust(&mut program, &Source { name, text }, &variables));
