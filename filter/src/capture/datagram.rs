@@ -1,9 +1,9 @@
 //! The short way of datagrams that nobody hears.
 //!
 //! Most datagrams of a flow whose protocol nobody follows bring nothing: they are not odd, and no pattern of a rule stands
-//! in them. What must be known of the flow to say so is noted with it, and such a datagram is found, asked and counted; it
-//! is not taken apart, and its flow's inspection is not touched. Any other packet of the flow takes the long way, and what
-//! was noted is found out anew behind it.
+//! in them. What must be known of the flow to say so is noted with it, and such a datagram is found, asked and counted; its
+//! flow's inspection is not touched. Any other packet of the flow takes the long way, and what was noted is found out anew
+//! behind it.
 
 use weir_wire::Instant;
 
@@ -15,11 +15,23 @@ use crate::detect::Unheard;
 use crate::inspect::Direction;
 
 impl Core {
-    /// Lets a datagram pass that came in no tunnel, in a frame of so many bytes. `false` where it takes the long way; then
-    /// nothing has changed.
+    /// A datagram that came in no tunnel.
     #[inline]
-    pub fn passes_by(&mut self, datagram: &Datagram<'_>, bytes: usize, time: Instant) -> bool {
-        let (key, from_low) = Key::of_datagram(datagram);
+    pub fn datagram(&mut self, datagram: &Datagram<'_>, frame: &[u8], time: Instant) {
+        let key = Key::of_datagram(datagram);
+        if !self.passes_by(datagram, &key, (frame.len(), time)) {
+            self.packet(&datagram.view(frame, time), Some(key));
+        }
+    }
+
+    /// Lets it pass. `false` where it takes the long way; then nothing has changed.
+    #[inline]
+    fn passes_by(
+        &mut self,
+        datagram: &Datagram<'_>,
+        &(key, from_low): &(Key, bool),
+        (bytes, time): (usize, Instant),
+    ) -> bool {
         let Some(slot) = self.flows.find_anew(&key) else { return false };
         if self.flows.deadline(slot) < time || self.shared.tags_hosts() {
             return false;

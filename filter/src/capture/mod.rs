@@ -178,8 +178,9 @@ impl Capture {
         core.teller.begin(core.counters.frames, lines);
         core.asked = false;
         let datagram = if link == Link::Ethernet { decoder.datagram(bytes) } else { None };
-        if !datagram.is_some_and(|datagram| core.passes_by(&datagram, bytes.len(), time)) {
-            decoder.decode(link, bytes, time, &mut |view| core.packet(view));
+        match datagram {
+            Some(datagram) => core.datagram(&datagram, bytes, time),
+            None => decoder.decode(link, bytes, time, &mut |view| core.packet(view, None)),
         }
         if let Some(mut flow) = core.flows.sweep(time) {
             core.end(&mut flow, Reason::Timeout, time);
@@ -229,11 +230,13 @@ impl Capture {
 }
 
 impl Core {
-    fn packet(&mut self, view: &View<'_>) -> decode::Taken {
+    /// A packet; `key` names its flow, where that is known.
+    #[inline(never)]
+    fn packet(&mut self, view: &View<'_>, key: Option<(Key, bool)>) -> decode::Taken {
         self.counters.packets += 1;
         self.teller.decode_anomalies(view);
         let named = view.tuple.filter(|_| view.sound && !view.fragment);
-        let slot = named.and_then(|tuple| self.slot(&tuple, view));
+        let slot = named.and_then(|tuple| self.slot(&tuple, view, key));
         let fate = match slot {
             Some((slot, from_low)) => self.of_flow(slot, from_low, view),
             None => self.of_none(view),
@@ -247,7 +250,7 @@ impl Core {
 
     /// The packet's flow, found or made.
     #[inline]
-    fn slot(&mut self, tuple: &Tuple, view: &View<'_>) -> Option<(Slot, bool)> {
+    fn slot(&mut self, tuple: &Tuple, view: &View<'_>, key: Option<(Key, bool)>) -> Option<(Slot, bool)> {
         let is_error = tuple.protocol == 1 && matches!(tuple.source_port, 3 | 4 | 5 | 11 | 12);
         if is_error {
             // An error belongs to the flow of the packet it quotes, and comes against its direction.
@@ -256,9 +259,8 @@ impl Core {
             let hash = self.flows.hash(&key);
             return self.flows.find(&key, hash).map(|slot| (slot, !from_low));
         }
-        let (key, from_low) = Key::of(tuple, view, self.settings.vlan_tracking);
-        let hash = self.flows.hash(&key);
-        if let Some(slot) = self.flows.find(&key, hash) {
+        let (key, from_low) = key.unwrap_or_else(|| Key::of(tuple, view, self.settings.vlan_tracking));
+        if let Some(slot) = self.flows.find_anew(&key) {
             let over = self.flows.deadline(slot) < view.time;
             let reused = !over && self.is_reused(slot, from_low, view);
             if !over && !reused {
