@@ -13,6 +13,9 @@ const ASKS: usize = 2048;
 /// Places of the table that are looked at in one tick for flows of a port that went away.
 const SWEEP: u32 = 16_384;
 
+/// Places whose flows are looked for at once in the index, before they end one by one.
+const AHEAD: u32 = 32;
+
 /// Whose flows are searched for.
 #[derive(Clone, Copy, Debug)]
 enum Of {
@@ -144,6 +147,9 @@ impl Engine {
             self.sweeps.pop();
         }
         for slot in start..end {
+            if slot.is_multiple_of(AHEAD) {
+                self.table.warm_leaving(slot, AHEAD);
+            }
             let flow = self.table.at(slot);
             if flow.number == 0 || flow.start > before {
                 continue;
@@ -160,6 +166,9 @@ impl Engine {
     pub fn shutdown(&mut self, now: Instant) {
         let _: Instant = now;
         for slot in 0..self.table.places() {
+            if slot.is_multiple_of(AHEAD) {
+                self.table.warm_leaving(slot, AHEAD);
+            }
             if self.table.at(slot).number != 0 {
                 self.end(slot, "shutdown");
             }
