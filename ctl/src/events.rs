@@ -9,7 +9,9 @@ use crate::connect::Connection;
 use crate::failure::Failure;
 use crate::table::print;
 
-/// Alerts, drops and flows.
+/// Alerts, drops, anomalies and flows that ended, as they are always kept. What flows speak (http, dns, tls, fileinfo and the
+/// like) is recorded while somebody asks for it: while a file takes events (vswitchd run --eve), while it is followed, and
+/// for ten minutes after that and after each asking.
 #[derive(Args)]
 pub struct Events {
     /// Go on with what happens from here on, until interrupted; otherwise the latest that are kept are shown.

@@ -408,6 +408,12 @@ impl Engine {
         &mut self.budget
     }
 
+    /// Whether anybody reads what flows speak: where nobody does, it is not written. Alerts, anomalies and ends of flows are
+    /// told all the same.
+    pub fn set_read(&mut self, is_read: bool) {
+        self.memory.set_read(is_read);
+    }
+
     /// What inspection with each rule set took, by the rule set's name.
     pub fn usage_of_programs(&self) -> Vec<(String, budget::Usage)> {
         let names = self.policy.programs().iter().map(|(name, _)| name).zip(self.programs.numbers());

@@ -20,6 +20,7 @@ use crate::mirror::Outlets;
 use crate::notify::{Notice, notify};
 use crate::open::HostOpener;
 use crate::published::Board;
+use crate::readers::Readers;
 use crate::server::{self, Bound, Tls};
 use crate::services::{self, Services};
 use crate::store::{self, Store};
@@ -104,8 +105,9 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     raise_limits();
     let settings = worker_settings(options, &config)?;
     let opener = Box::new(HostOpener { fast_path: Arc::clone(&settings.fast_path) });
+    let feed = Feed::new(settings.readers.clone());
     let started = worker::start(settings).map_err(|e| Failure(format!("the worker cannot be started: {e}")))?;
-    let (board, feed) = (Board::default(), Feed::default());
+    let board = Board::default();
     let events = spawn_pump(started.events, board.clone(), feed.clone(), eve)?;
     let serving = services::server::start(started.handle.clone(), board.clone(), services.clone(), started.punts)
         .map_err(|e| Failure(format!("the thread of the services cannot be started: {e}")))?;
@@ -243,6 +245,7 @@ fn worker_settings(options: &Options, config: &Config) -> Result<worker::Setting
             None => config.settings.worker_cpus.clone(),
         },
         fast_path: Arc::default(),
+        readers: Readers::default(),
     })
 }
 

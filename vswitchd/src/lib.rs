@@ -27,6 +27,7 @@ pub mod open;
 pub mod plan;
 pub mod published;
 pub mod reach;
+pub mod readers;
 pub mod recorded;
 pub mod refusal;
 pub mod rule_sets;

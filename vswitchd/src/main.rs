@@ -88,7 +88,8 @@ struct RunArgs {
     /// Serve TCP without TLS where the address is a loopback address. Every user of this host can then change the switch.
     #[arg(long)]
     insecure_loopback: bool,
-    /// Write events (alerts, drops, flows) to this file, one line of EVE JSON each.
+    /// Write events (alerts, drops, flows, and what flows speak) to this file, one line of EVE JSON each. Without a file what
+    /// flows speak is recorded only while somebody follows it.
     #[arg(long, value_name = "FILE")]
     eve: Option<PathBuf>,
     /// Take the large tables from huge pages that are set aside (vm.nr_hugepages), as far as they suffice. Without this they

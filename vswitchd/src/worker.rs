@@ -51,6 +51,7 @@ use weir_wire::buffer::PoolLimits;
 use weir_wire::{Epoch, Instant, PortId};
 
 use crate::mirror::BATCHES;
+use crate::readers::Readers;
 
 use doze::Watch;
 use fast_path::{FastPaths, Places};
@@ -102,6 +103,8 @@ pub struct Settings {
     pub cpus: Vec<usize>,
     /// Where AF_XDP ports let settled flows pass in the kernel.
     pub fast_path: Arc<FastPath>,
+    /// Who reads what flows speak.
+    pub readers: Readers,
 }
 
 /// Events of a few turns, under one policy.
@@ -139,7 +142,8 @@ pub fn start(settings: Settings) -> io::Result<Started> {
     let (services_out, punts) = queue::channel(PUNTS_WAITING);
     let (mirrors_out, mirrored) = mpsc::sync_channel(BATCHES);
     let places = Arc::new(Places::default());
-    let outlets = Outlets { events: events_out, services: services_out, mirrors: mirrors_out, places };
+    let readers = settings.readers.clone();
+    let outlets = Outlets { events: events_out, services: services_out, mirrors: mirrors_out, places, readers };
     let (crash, crashed) = queue::channel(WORKERS_MAX);
     let (fleet, inboxes) = Fleet::new(workers)?;
     let fleet = Arc::new(fleet);

@@ -257,7 +257,7 @@ impl FlowInspect {
         if self.passed || self.undecided {
             return;
         }
-        let tells = memory.tells;
+        let tells = memory.tells();
         for way in [Direction::Original, Direction::Reply] {
             let tuple = oriented(&self.tuple, way);
             let view = View { time: now, tuple: Some(tuple), sound: true, ..View::default() };
@@ -368,7 +368,7 @@ impl FlowInspect {
         }
         let stream_bytes = [0, 1].map(|side: usize| self.sides.get(side).map_or(0, |side| side.stream.length()));
         let facts = FlowFacts { stream_bytes, ..seen.flow };
-        let (tells, store, mut found) = (memory.tells, memory.store(), detect::Findings::default());
+        let (tells, store, mut found) = (memory.tells(), memory.store(), detect::Findings::default());
         let step =
             Step { view: &view, way, packet: true, established: seen.established, stream, flow: &facts, end: false };
         // Counted references are dear where every packet takes one.

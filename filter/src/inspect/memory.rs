@@ -45,7 +45,9 @@ pub struct StreamMemory {
     /// Buffers of streams that have ended.
     spares: Vec<Vec<u8>>,
     /// What is told beside bare alerts.
-    pub(super) tells: Tells,
+    tells: Tells,
+    /// Somebody reads what flows speak.
+    is_read: bool,
     /// Flows that others have announced.
     pub(super) announced: Announced,
     /// Takes packets apart for rules on what is odd about them.
@@ -73,6 +75,7 @@ impl StreamMemory {
             text: Vec::new(),
             spares: Vec::new(),
             tells: Tells::default(),
+            is_read: true,
             announced: Announced::default(),
             decoder: None,
             scanning: None,
@@ -94,6 +97,16 @@ impl StreamMemory {
             let settings = Settings { hash_files: digests, keep_files, ..Settings::clone(&self.shared.settings) };
             self.shared.settings = Arc::new(settings);
         }
+    }
+
+    /// Whether anybody reads what flows speak, transactions and files: where nobody does, none is written.
+    pub fn set_read(&mut self, is_read: bool) {
+        self.is_read = is_read;
+    }
+
+    /// What is told beside bare alerts, and read.
+    pub(super) fn tells(&self) -> Tells {
+        if self.is_read { self.tells } else { Tells { transactions: false, files: false, ..self.tells } }
     }
 
     /// The sets that rules ask and fill, as they stand.

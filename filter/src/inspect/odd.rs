@@ -107,7 +107,7 @@ impl StreamMemory {
         let view = View { time: now, tuple: Some(tuple), ethernet, frame, events, ..View::default() };
         let (facts, way) = (FlowFacts::default(), Direction::Original);
         let step = Step { view: &view, way, packet: true, established: false, stream: None, flow: &facts, end: false };
-        let (tells, mut found) = (self.tells, detect::Findings::default());
+        let (tells, mut found) = (self.tells(), detect::Findings::default());
         let mut told = Told { store: None, findings, tells, beside: Beside::default() };
         Inspection::of_oddity(program.program(), &tuple).step(&step, &mut self.shared, &mut found, &mut told);
         conclude(&found, findings);

@@ -333,6 +333,11 @@ impl Fabric {
         self.engine.budget_mut()
     }
 
+    /// Whether anybody reads what flows speak: where nobody does, the guard does not write it.
+    pub fn set_read(&mut self, is_read: bool) {
+        self.engine.set_read(is_read);
+    }
+
     /// The guard, to be looked at rule by rule by whoever measures.
     pub fn sample(&mut self) -> &mut Engine {
         &mut self.engine

@@ -11,6 +11,7 @@ use weir_proto::v1::events_server::Events;
 
 use super::{Answers, Service};
 use crate::eve::{KEPT, Line, TYPES};
+use crate::readers::{Reader, is_record};
 use crate::refusal::Refusal;
 
 #[tonic::async_trait]
@@ -26,11 +27,9 @@ impl Events for Service {
         if !port.is_empty() {
             super::select(&port, "port", self.controller.snapshot().ids.ports())?;
         }
+        let reads = types.is_empty() || types.iter().any(|kind| is_record(kind));
+        let wanted = Wanted { types, port, _reader: reads.then(|| self.feed.readers().begin()) };
         let (kept, following) = self.feed.follow((last as usize).min(KEPT));
-        let wanted = move |line: &Line| {
-            (types.is_empty() || types.iter().any(|t| t == line.kind))
-                && (port.is_empty() || line.in_port == port || line.out_port == port)
-        };
         let kept = tokio_stream::iter(kept.into_iter().map(Ok));
         if only_kept {
             let events = kept.filter_map(move |item| event(item, &wanted));
@@ -42,9 +41,26 @@ impl Events for Service {
     }
 }
 
-fn event(item: Result<Arc<Line>, BroadcastStreamRecvError>, wanted: &impl Fn(&Line) -> bool) -> Option<v1::Event> {
+/// What somebody asks for.
+struct Wanted {
+    /// Types of events; empty for all.
+    types: Vec<String>,
+    /// A port, or empty for all.
+    port: String,
+    /// He reads records as long as his stream lasts.
+    _reader: Option<Reader>,
+}
+
+impl Wanted {
+    fn has(&self, line: &Line) -> bool {
+        (self.types.is_empty() || self.types.iter().any(|t| t == line.kind))
+            && (self.port.is_empty() || line.in_port == self.port || line.out_port == self.port)
+    }
+}
+
+fn event(item: Result<Arc<Line>, BroadcastStreamRecvError>, wanted: &Wanted) -> Option<v1::Event> {
     match item {
-        Ok(line) => wanted(&line).then(|| v1::Event {
+        Ok(line) => wanted.has(&line).then(|| v1::Event {
             number: line.number,
             r#type: line.kind.into(),
             wall_ns: line.wall_ns,

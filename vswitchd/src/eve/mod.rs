@@ -3,6 +3,9 @@
 //! One thread takes the worker's batches, writes each event as a line, and hands the line to whoever follows. A reader
 //! that is too slow misses events and is told how many; nothing here can hold up the worker, whose channel is bounded
 //! and counts what it loses.
+//!
+//! Who reads records of what flows speak, a file or a stream, is known to the worker ([`Readers`]): without a reader it
+//! makes none.
 
 mod file;
 mod json;
@@ -29,6 +32,7 @@ pub use stats::{Figures, line as stats_line};
 use crate::file_store::{self, FileWriter};
 use crate::flow_log::FlowLog;
 use crate::published::{Board, Names};
+use crate::readers::Readers;
 use crate::worker::Batch;
 
 /// Lines that a slow reader may lag behind.
@@ -106,6 +110,7 @@ pub struct Feed {
     asides: Arc<Mutex<VecDeque<Line>>>,
     flow_log: FlowLog,
     files: Arc<file_store::Counters>,
+    readers: Readers,
 }
 
 #[derive(Debug, Default)]
@@ -124,11 +129,22 @@ impl Default for Feed {
             asides: Arc::default(),
             flow_log: FlowLog::default(),
             files: Arc::default(),
+            readers: Readers::default(),
         }
     }
 }
 
 impl Feed {
+    /// A feed that tells `readers` who reads records.
+    pub fn new(readers: Readers) -> Feed {
+        Feed { readers, ..Feed::default() }
+    }
+
+    /// Who reads records of what flows speak.
+    pub fn readers(&self) -> &Readers {
+        &self.readers
+    }
+
     /// Lines from here on, after up to `last` of those that are kept.
     pub fn follow(&self, last: usize) -> (Vec<Arc<Line>>, broadcast::Receiver<Arc<Line>>) {
         // Under the lock no line can come between the kept ones and the followed ones.
@@ -226,6 +242,8 @@ pub fn pump(events: &Receiver<Batch>, board: &Board, feed: &Feed, file: Option<E
     if let Err(error) = &files {
         tracing::error!("files cannot be stored, as there is no thread for it: {error}");
     }
+    // What the file takes is read as long as it is written.
+    let _reader = file.as_ref().map(|_| feed.readers.begin());
     let mut writer = Writer { board, feed, file, files: files.ok(), number: 0 };
     loop {
         match events.recv_timeout(PAUSE) {
@@ -234,6 +252,7 @@ pub fn pump(events: &Receiver<Batch>, board: &Board, feed: &Feed, file: Option<E
             Err(RecvTimeoutError::Disconnected) => break,
         }
         writer.asides();
+        feed.readers.review(std::time::Instant::now());
         if let Some(file) = &mut writer.file {
             file.flush();
         }

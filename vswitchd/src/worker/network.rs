@@ -16,6 +16,8 @@ use weir_ports::event::Epoll;
 use weir_ports::{Armed, FromPort};
 use weir_wire::{Epoch, Instant, Packet, Pool, PortId};
 
+use crate::readers::Readers;
+
 use super::fast_path::{FastPaths, Places};
 use super::group_rates::GroupRates;
 use super::meter::Meter;
@@ -47,6 +49,8 @@ pub(super) struct Outlets {
     pub mirrors: SyncSender<Handed>,
     /// Where settled flows pass in the kernel.
     pub places: Arc<Places>,
+    /// Who reads what flows speak.
+    pub readers: Readers,
 }
 
 /// A network before it has a worker: its tables are made by whoever asks for it, since large ones take time.
@@ -123,6 +127,7 @@ impl Network {
 
     /// One turn; returns how many packets came in.
     pub fn turn(&mut self, now: Instant) -> usize {
+        self.fabric.set_read(self.outlets.readers.any());
         let mut received = self.serve_ports(now);
         received += self.release_held(now);
         self.fast_paths.turn(now, &mut self.fabric, &mut self.ports);

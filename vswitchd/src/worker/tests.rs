@@ -43,6 +43,7 @@ fn settings() -> Settings {
         workers: 1,
         cpus: Vec::new(),
         fast_path: Arc::default(),
+        readers: Readers::default(),
     }
 }
 

@@ -131,6 +131,11 @@ impl Rig {
         self.stop.send_replace(true);
     }
 
+    /// Who reads what flows speak.
+    pub fn readers(&self) -> &vswitchd::readers::Readers {
+        self.feed.readers()
+    }
+
     /// The connection.
     pub fn channel(&self) -> Channel {
         self.channel.clone()
@@ -201,6 +206,7 @@ fn settings() -> worker::Settings {
         workers: 1,
         cpus: Vec::new(),
         fast_path: Default::default(),
+        readers: Default::default(),
     }
 }
 

@@ -40,6 +40,19 @@ async fn streams_end_when_the_daemon_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_flows_speak_is_recorded_for_who_asks_for_it() {
+    let rig = Rig::with(TWO).await;
+    let mut events = v1::events_client::EventsClient::new(rig.channel());
+    let only = |kind: &str| v1::FollowEventsRequest { types: vec![kind.into()], ..Default::default() };
+    let alerts = events.follow(only("alert")).await.expect("begins");
+    assert!(!rig.readers().any(), "alerts are told to nobody, too");
+    let names = events.follow(only("dns")).await.expect("begins");
+    assert!(rig.readers().any());
+    drop((alerts, names));
+    assert!(rig.readers().any(), "who asks again wants what was in between");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn kept_events_alone_are_a_stream_with_an_end() {
     let rig = Rig::with(TWO).await;
     let mut events = v1::events_client::EventsClient::new(rig.channel());

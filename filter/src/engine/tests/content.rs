@@ -86,6 +86,22 @@ fn what_waits_for_more_is_told_when_both_ends_have_closed() {
 }
 
 #[test]
+fn what_flows_speak_is_told_while_somebody_reads_it_and_what_is_wrong_always() {
+    let mut world = World::new(&inspecting(&program(
+        r#"alert http any any -> any any (msg:"x"; http.uri; content:"asked"; sid:3;)"#,
+    )));
+    for (is_read, port, wanted) in [(false, 1000, &["alert 3"][..]), (true, 1001, &["alert 3", "fileinfo", "http"])] {
+        world.engine.set_read(is_read);
+        world.handshake(A, port, B, 80).unwrap();
+        let ask = b"GET /asked HTTP/1.1\r\nHost: b\r\n\r\n";
+        world.send(&seg(A4, port, B4, 80, TCP_ACK, 101, 501, ask), A, B).unwrap();
+        let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+        world.send(&seg(B4, 80, A4, port, TCP_ACK, 501, 101 + ask.len() as u32, answer), B, A).unwrap();
+        assert_eq!(world.events(), wanted);
+    }
+}
+
+#[test]
 fn reject_tells_both_ends() {
     let mut world = World::new(&inspecting(&program(REJECT)));
     world.handshake(A, 1000, B, 80).unwrap();
