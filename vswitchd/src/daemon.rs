@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use weir_fabric::mirror::Handed;
 
 use crate::commit::{Controller, Terms};
-use crate::config::Config;
+use crate::config::{Config, Router};
 use crate::eve::{self, EveFile, Feed};
 use crate::keeper;
 use crate::listen::{self, Access, BoundSocket, Listen};
@@ -246,6 +246,7 @@ fn worker_settings(options: &Options, config: &Config) -> Result<worker::Setting
         },
         fast_path: Arc::default(),
         readers: Readers::default(),
+        translates: config.routers.iter().any(Router::translates),
     })
 }
 

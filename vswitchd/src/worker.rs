@@ -105,6 +105,8 @@ pub struct Settings {
     pub fast_path: Arc<FastPath>,
     /// Who reads what flows speak.
     pub readers: Readers,
+    /// A router of the first state translates: the first network has the room for it before it forwards.
+    pub translates: bool,
 }
 
 /// Events of a few turns, under one policy.

@@ -333,6 +333,11 @@ impl Fabric {
         self.engine.budget_mut()
     }
 
+    /// Takes the room for all bindings of translations at once; otherwise the first router that translates does.
+    pub fn reserve_bindings(&mut self) {
+        self.nat.reserve();
+    }
+
     /// Whether anybody reads what flows speak: where nobody does, the guard does not write it.
     pub fn set_read(&mut self, is_read: bool) {
         self.engine.set_read(is_read);

@@ -238,6 +238,11 @@ impl Nat {
         self.outside.is_empty()
     }
 
+    /// Takes the room for all bindings there may be.
+    pub fn reserve(&mut self) {
+        self.bindings.reserve();
+    }
+
     /// A router's translations; `own` are its addresses. Bindings to outside addresses that stay, stay.
     pub fn set(&mut self, router: RouterId, zone: SwitchId, config: NatConfig, own: Vec<IpAddr>) {
         self.edits = self.edits.wrapping_add(1);

@@ -188,9 +188,18 @@ impl Router {
         self.interfaces.iter().find(|interface| interface.addresses.iter().any(|known| known.ip() == address))
     }
 
-    pub(super) fn check_nat(&self, problems: &mut Problems) {
+    /// It remembers what it translates.
+    pub fn translates(&self) -> bool {
+        self.translations() > self.nptv6.len()
+    }
+
+    fn translations(&self) -> usize {
         let networks = self.nptv6.len() + self.nat64.len();
-        let rules = self.forwards.len() + self.one_to_one.len() + self.masquerades.len() + networks;
+        self.forwards.len() + self.one_to_one.len() + self.masquerades.len() + networks
+    }
+
+    pub(super) fn check_nat(&self, problems: &mut Problems) {
+        let rules = self.translations();
         self.check_nptv6(problems);
         self.check_nat64(problems);
         problems.unless(rules <= RULES_MAX, || {

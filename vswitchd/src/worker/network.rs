@@ -13,7 +13,7 @@ use weir_fabric::mirror::Handed;
 use weir_fabric::serve::Punt;
 use weir_fabric::{Egress, Fabric};
 use weir_ports::event::Epoll;
-use weir_ports::{Armed, FromPort};
+use weir_ports::{Armed, FromPort, huge_pages};
 use weir_wire::{Epoch, Instant, Packet, Pool, PortId};
 
 use crate::readers::Readers;
@@ -62,9 +62,16 @@ pub(super) struct Blank {
 
 impl Blank {
     pub fn new(id: NetworkId, settings: &Settings) -> Blank {
-        let mut fabric = Fabric::new(settings.limits, settings.seed);
-        fabric.number_flows_from(u64::from(id.0) << NUMBER_BITS);
-        Blank { id, fabric, pool: Pool::new(settings.pool) }
+        let (fabric, pool) = huge_pages::touched(|| {
+            let mut fabric = Fabric::new(settings.limits, settings.seed);
+            if settings.translates && id == NetworkId::FIRST {
+                fabric.reserve_bindings();
+            }
+            (fabric, Pool::new(settings.pool))
+        });
+        let mut blank = Blank { id, fabric, pool };
+        blank.fabric.number_flows_from(u64::from(id.0) << NUMBER_BITS);
+        blank
     }
 }
 

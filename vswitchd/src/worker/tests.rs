@@ -44,6 +44,7 @@ fn settings() -> Settings {
         cpus: Vec::new(),
         fast_path: Arc::default(),
         readers: Readers::default(),
+        translates: false,
     }
 }
 

@@ -207,6 +207,7 @@ fn settings() -> worker::Settings {
         cpus: Vec::new(),
         fast_path: Default::default(),
         readers: Default::default(),
+        translates: false,
     }
 }
 
