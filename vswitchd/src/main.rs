@@ -94,7 +94,8 @@ struct RunArgs {
     eve: Option<PathBuf>,
     /// Take the large tables from huge pages that are set aside (vm.nr_hugepages), as far as they suffice. Without this they
     /// get huge pages where the system has some at hand. A network whose router translates takes 80 MiB of them at once. They
-    /// are cleared before the first port is served, at a gigabyte a second or so.
+    /// are cleared before the first port is served, at a gigabyte a second; at a tenth of it where a virtual machine's host has
+    /// to find the memory first.
     #[arg(long)]
     huge_pages: bool,
     /// Never sleep: lowest latency at the price of one busy CPU.
