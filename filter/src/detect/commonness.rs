@@ -53,19 +53,59 @@ Content-Type: multipart/mixed; boundary=\"----=_NextPart_000_0000\"\r\n--------\
 \x03\x03\x17\x03\x03\xffSMB\xfeSMB\x00\x00\x10\x00\x00\x00\x04\x00\x00\x00\x08\x00 \x00a\x00b\x00c\x00d\x00e\x00 \x00t\x00i\x00n\x00o\x00",
 ];
 
+/// Words that pages are made of.
+const WORDS: &[u8] = b" about account accept access action active added address after again against agent agree all allow also always and another answer any \
+application apply area article ask author available back base because been before begin below best better between big black block body \
+book both box brand browser build building business button buy call campaign cancel can card care cart case category center change check \
+child choose city class clear click client close code collection color comment commercial common community company complete computer \
+condition connect connection contact contain content continue control copy copyright cost could country course cover create credit \
+culture current custom customer daily data database date day deal default delete delivery department description design desktop detail \
+develop development device different digital direct director directory discount display document does domain done down download edit \
+education effect either element email employee enable end energy engine english enough enter entry environment error event every example \
+experience explore export external facility family features feedback field file filter final find first follow footer force foreign form \
+forward found free friend from full function future gallery game general get give global good government great group growth guide half \
+hand happen have header health help here high history holder home hotel hour house how however human icon idea identity image important \
+improve include including increase individual industry inside install interest internal international internet into investment issue item \
+javascript job join journal just keep key kind know label language large last latest law layer layout lead learn leave legal less let \
+level library license life light like limit line link list listing little live load local locale location login logo logout long look \
+loss low made magazine main make management manager many market marketing master material matter media medical meet member menu message \
+method middle million mind minute mobile model module moment money month more most move multiple music must name national native nature \
+navigation need network never news newsletter next night normal nothing notice now null number object off offer office official often \
+once online only open operation option order organization original other our out output outside overview owner package page parent part \
+partner party password past path payment people performance period permission person phone photo picture place plan platform play please \
+plugin point policy popular popup position possible post power present president press previous price primary print privacy private \
+problem process product production professional profile program project property provide provider proxy public publish purchase purpose \
+quality query question quick quote range rate rather read ready really reason receive recent record redirect reference register related \
+release remember remote remove reply report request require research reserved reset resource response rest result return review right \
+rights role room root route rules running safe sale same sample save schedule school science screen script scroll search season second \
+section secure security see select self send senior series server service session set settings several share shipping shop short should \
+show side sign signup similar simple since single site size slide small social society software sold solution some something source space \
+special specific staff standard star start state statement static statistics status step still stop storage store story street strong \
+structure student study style subject submit subscribe success such summary support sure switch system table tag take target task team \
+technical technology template term terms test text than thank theme then there these thing think third this those though thought thread \
+through thumb ticket time title today together token tool top topic total touch tour track trade traffic training transfer transition \
+travel true trust turn type under understand union unique united university unknown until update upload upon url use user username using \
+utility valid value variable various vendor version very video view visit visitor wait wall want war warning was watch water way weather \
+web website week welcome well went were west what when where whether which while white whole whose why wide widget width will window wish \
+with within without woman wonder word work world would wrapper write wrong year yellow yes yet you young your zone ";
+
 /// How often windows of two, three and four bytes stand in the sample, by the hash of their key: where that is another's
 /// too, more.
-static COUNTS: LazyLock<Vec<u8>> = LazyLock::new(|| {
+static COUNTS: LazyLock<Vec<u8>> =
+    LazyLock::new(|| counts(SAMPLE.iter().flat_map(|text| (2..=4).flat_map(|width| text.windows(width)))));
+
+/// The same of windows of four bytes in the words.
+static IN_WORDS: LazyLock<Vec<u8>> = LazyLock::new(|| counts(WORDS.windows(4)));
+
+fn counts<'w>(windows: impl Iterator<Item = &'w [u8]>) -> Vec<u8> {
     let mut counts = vec![0u8; 1 << BITS];
-    for text in SAMPLE {
-        for window in (2..=4).flat_map(|width| text.windows(width)) {
-            if let Some(count) = counts.get_mut(place(window)) {
-                *count = count.saturating_add(1);
-            }
+    for window in windows {
+        if let Some(count) = counts.get_mut(place(window)) {
+            *count = count.saturating_add(1);
         }
     }
     counts
-});
+}
 
 /// Bits of the hashes.
 const BITS: u32 = 16;
@@ -74,20 +114,28 @@ fn place(window: &[u8]) -> usize {
     (hash(key(window)) >> (32 - BITS)) as usize
 }
 
-fn seen(window: &[u8]) -> u32 {
-    COUNTS.get(place(window)).copied().unwrap_or(0).into()
+fn seen(window: &[u8], counts: &[u8]) -> u32 {
+    counts.get(place(window)).copied().unwrap_or(0).into()
 }
 
 /// How common a window of two to four bytes is. What stands in the sample is more common than what does not.
 pub fn of(window: &[u8]) -> u32 {
+    common(window, seen(window, &COUNTS))
+}
+
+/// The same of a window of four bytes, in prose too: for long patterns, which have others to choose from.
+pub fn in_prose(window: &[u8]) -> u32 {
+    common(window, seen(window, &COUNTS) + seen(window, &IN_WORDS))
+}
+
+fn common(window: &[u8], seen: u32) -> u32 {
     let bytes: u32 = window.iter().map(|&byte| u32::from(frequency(byte.to_ascii_lowercase()))).sum();
-    let seen = seen(window);
     bytes + if seen > 0 { 1024 + 64 * seen.min(64) } else { 0 }
 }
 
 /// Whether a window stands in the sample.
 pub fn is_ordinary(window: &[u8]) -> bool {
-    seen(window) > 0
+    seen(window, &COUNTS) > 0
 }
 
 #[cfg(test)]
@@ -104,6 +152,14 @@ mod tests {
             (b"ontE", b"\0\xd1ab"),
         ] {
             assert!(of(common) > of(rare), "{common:?} {rare:?}");
+        }
+    }
+
+    #[test]
+    fn words_are_common_in_prose() {
+        for word in ["regi", "ccou", "Priv", " ser"] {
+            let window = word.as_bytes();
+            assert!(in_prose(window) > of(window) && in_prose(window) > in_prose(b"q%7z"), "{word}");
         }
     }
 }

@@ -26,7 +26,7 @@ use super::placed::Placed;
 use super::shorts::Shorts;
 use super::shorts::wide::Wide;
 
-use grams::Grams;
+use grams::{Grams, Noted};
 use instructions::{Instructions, Plain, Vectors};
 use table::FOLDS;
 pub use table::{CROWD, Entries, Table, hash, key, pairs_from};
@@ -191,48 +191,26 @@ impl Matcher {
 
     #[inline(always)]
     fn run(&self, search: Searched<'_>, instructions: impl Instructions, hit: &mut dyn FnMut(usize, usize)) {
-        let area = search.text.get(search.first..).unwrap_or_default();
-        let mut at = 0;
-        while let Some(rest) = area.get(at..).filter(|rest| !rest.is_empty()) {
-            let mut padded;
-            let (block, length) = match rest.first_chunk() {
-                Some(block) => (block, BLOCK),
-                // The last bytes have zeros behind them; what these seem to complete is compared with the text.
-                None => {
-                    padded = [0; BLOCK + LOAD];
-                    padded.get_mut(..rest.len()).into_iter().for_each(|to| to.copy_from_slice(rest));
-                    (&padded, rest.len().min(BLOCK))
+        let mut padded = Padded { bytes: [0; BLOCK + LOAD], from: usize::MAX };
+        if !self.grams.is_empty() {
+            let (mut base, mut noted) = (search.first, Noted::new(search.first));
+            while let Some((block, length)) = search.block(base, &mut padded) {
+                if noted.is_full(base) {
+                    self.grams.compare(&mut noted, &self.literals, search, hit);
+                    noted = Noted::new(base);
                 }
-            };
-            if !self.grams.is_empty() {
-                self.find_grams((block, length), search.first + at, search, instructions, hit);
+                let bits = instructions.grams(&self.grams, block, length.div_ceil(ROW));
+                noted.add(base, bits & first_bits(length.div_ceil(4)));
+                base += BLOCK;
             }
-            if self.has_shorts {
-                self.find_shorts((block, length), search.first + at, search, instructions, hit);
+            self.grams.compare(&mut noted, &self.literals, search, hit);
+        }
+        if self.has_shorts {
+            let mut base = search.first;
+            while let Some(block) = search.block(base, &mut padded) {
+                self.find_shorts(block, base, search, instructions, hit);
+                base += BLOCK;
             }
-            at += BLOCK;
-        }
-    }
-
-    /// Finds the patterns of seven bytes or more in a block that begins at `base` and has so many bytes of text.
-    #[inline(always)]
-    fn find_grams(
-        &self,
-        (block, length): (&[u8; BLOCK + LOAD], usize),
-        base: usize,
-        search: Searched<'_>,
-        instructions: impl Instructions,
-        hit: &mut dyn FnMut(usize, usize),
-    ) {
-        let mut noted = instructions.grams(&self.grams, block, length.div_ceil(ROW)) & first_bits(length.div_ceil(4));
-        let mut worth = Queue::default();
-        while noted != 0 {
-            let place = 4 * noted.trailing_zeros() as usize;
-            noted &= noted - 1;
-            worth.push_if(self.grams.may_stand(search.text, base + place), place);
-        }
-        for place in worth.places() {
-            self.grams.compare(&self.literals, search, base + place, hit);
         }
     }
 
@@ -246,24 +224,27 @@ impl Matcher {
         instructions: impl Instructions,
         hit: &mut dyn FnMut(usize, usize),
     ) {
+        let mut noted = instructions.shorts(self, block, length);
+        for (from, row) in (0..BLOCK).step_by(ROW).zip(&mut noted) {
+            *row &= first_bits(length.saturating_sub(from));
+        }
+        if noted == [0; BLOCK / ROW] {
+            return;
+        }
         let has_pairs = !self.pairs.is_empty();
-        for (from, noted) in (0..length).step_by(ROW).zip(instructions.shorts(self, block, length)) {
-            let mut noted = noted & first_bits(length - from);
-            if noted == 0 {
-                continue;
-            }
-            let mut worth = Queue::default();
-            while noted != 0 {
-                let place = from + noted.trailing_zeros() as usize;
-                noted &= noted - 1;
+        let mut worth = Queue::default();
+        for (from, mut row) in (0..BLOCK).step_by(ROW).zip(noted) {
+            while row != 0 {
+                let place = from + row.trailing_zeros() as usize;
+                row &= row - 1;
                 let key = load(block, place);
                 worth.push_if(self.fours.may_have(key) | (has_pairs && self.pairs.may_have(key & 0xffff)), place);
             }
-            for place in worth.places() {
-                let key = load(block, place);
-                self.compare(&self.fours, key, base + place, search, hit);
-                self.compare(&self.pairs, key & 0xffff, base + place, search, hit);
-            }
+        }
+        for place in worth.places() {
+            let key = load(block, place);
+            self.compare(&self.fours, key, base + place, search, hit);
+            self.compare(&self.pairs, key & 0xffff, base + place, search, hit);
         }
     }
 
@@ -293,6 +274,32 @@ struct Searched<'t> {
     fresh: usize,
 }
 
+/// The last bytes of a text with zeros behind them. What these seem to complete is compared with the text.
+struct Padded {
+    bytes: [u8; BLOCK + LOAD],
+    /// Where in the text they begin.
+    from: usize,
+}
+
+impl<'t> Searched<'t> {
+    /// The block that begins at `base`, and how many of its bytes are text.
+    #[inline(always)]
+    fn block<'b>(self, base: usize, padded: &'b mut Padded) -> Option<(&'b [u8; BLOCK + LOAD], usize)>
+    where
+        't: 'b,
+    {
+        let rest = self.text.get(base..).filter(|rest| !rest.is_empty())?;
+        if let Some(block) = rest.first_chunk() {
+            return Some((block, BLOCK));
+        }
+        if padded.from != base {
+            *padded = Padded { bytes: [0; BLOCK + LOAD], from: base };
+            padded.bytes.get_mut(..rest.len()).into_iter().for_each(|to| to.copy_from_slice(rest));
+        }
+        Some((&padded.bytes, rest.len().min(BLOCK)))
+    }
+}
+
 /// The four bytes at a place of a block, folded.
 #[inline(always)]
 fn load(block: &[u8; BLOCK + LOAD], place: usize) -> u32 {
@@ -308,14 +315,14 @@ pub fn first_bits(count: usize) -> u64 {
 
 /// Places of a block, collected without a branch.
 struct Queue {
-    places: [u8; 64],
+    places: [u8; BLOCK],
     count: usize,
 }
 
 impl Default for Queue {
     #[inline(always)]
     fn default() -> Queue {
-        Queue { places: [0; 64], count: 0 }
+        Queue { places: [0; BLOCK], count: 0 }
     }
 }
 

@@ -29,7 +29,7 @@ pub struct Placed {
     /// No pattern ends farther from the start than this.
     reach: usize,
     /// The first places, all at once.
-    near: Option<Box<Near>>,
+    near: Option<Near>,
     /// Spots that lie there.
     near_spots: usize,
 }
@@ -37,10 +37,9 @@ pub struct Placed {
 /// What the first places of a text are asked, each by itself; nothing begins where a mask is empty.
 #[derive(Debug)]
 struct Near {
+    /// Of so many places each the masks of the byte there and of the one behind, up to the last that is asked.
     #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code))]
-    first: [[u32; LANES]; NEAR / LANES],
-    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code))]
-    second: [[u32; LANES]; NEAR / LANES],
+    masks: Vec<[[u32; LANES]; 2]>,
     #[cfg(target_arch = "x86_64")]
     vectors: pulp::x86::V3,
 }
@@ -48,33 +47,35 @@ struct Near {
 impl Near {
     /// `None` without vector instructions, or where a loop over the spots is as fast.
     #[cfg(target_arch = "x86_64")]
-    fn new(spots: &[Spot]) -> Option<Box<Near>> {
+    fn new(spots: &[Spot]) -> Option<Near> {
         let vectors = pulp::x86::V3::try_new().filter(|_| spots.len() > LANES)?;
-        let mut near = Near { first: [[0; LANES]; NEAR / LANES], second: [[0; LANES]; NEAR / LANES], vectors };
+        let last = spots.iter().map(|spot| usize::from(spot.at)).max()?;
+        let mut masks = vec![[[0; LANES]; 2]; last / LANES + 1];
         for spot in spots {
             let at = usize::from(spot.at);
-            let first = near.first.as_flattened_mut().get_mut(at);
-            first.into_iter().for_each(|mask| *mask = spot.first);
-            let second = near.second.as_flattened_mut().get_mut(at);
-            second.into_iter().for_each(|mask| *mask = spot.second);
+            let Some(masks) = masks.get_mut(at / LANES) else { continue };
+            for (masks, mask) in masks.iter_mut().zip([spot.first, spot.second]) {
+                masks.get_mut(at % LANES).into_iter().for_each(|slot| *slot = mask);
+            }
         }
-        Some(Box::new(near))
+        Some(Near { masks, vectors })
     }
 
     #[cfg(not(target_arch = "x86_64"))]
-    fn new(_spots: &[Spot]) -> Option<Box<Near>> {
+    fn new(_spots: &[Spot]) -> Option<Near> {
         None
     }
 
-    /// Of the first `count` places a bit each: whether a pattern may begin there.
+    /// Of the places that are asked a bit each: whether a pattern may begin there.
     #[cfg(target_arch = "x86_64")]
-    fn likely(&self, text: &[u8; NEAR + 1], count: usize) -> u64 {
-        self.vectors.vectorize(Likely { near: self, text, count }) & first_bits(count)
+    #[inline]
+    fn likely(&self, text: &[u8; NEAR + LANES]) -> u64 {
+        self.vectors.vectorize(Likely { near: self, text })
     }
 
     #[cfg(not(target_arch = "x86_64"))]
-    fn likely(&self, _text: &[u8; NEAR + 1], count: usize) -> u64 {
-        first_bits(count)
+    fn likely(&self, _text: &[u8; NEAR + LANES]) -> u64 {
+        u64::MAX
     }
 }
 
@@ -82,9 +83,7 @@ impl Near {
 #[cfg(target_arch = "x86_64")]
 struct Likely<'n> {
     near: &'n Near,
-    text: &'n [u8; NEAR + 1],
-    /// Places that are asked, at least.
-    count: usize,
+    text: &'n [u8; NEAR + LANES],
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -97,17 +96,17 @@ impl pulp::NullaryFnOnce for Likely<'_> {
         let pulp::x86::V3 { avx, avx2, .. } = self.near.vectors;
         let masks = |masks: [u32; LANES]| pulp::cast::<[u32; LANES], __m256i>(masks);
         let lower = avx._mm256_set1_epi32(31);
+        let bytes = |eight: u64| {
+            let eight = pulp::cast::<[u64; 2], __m128i>([eight, 0]);
+            avx2._mm256_and_si256(avx2._mm256_cvtepu8_epi32(eight), lower)
+        };
+        let eights = self.text.as_chunks::<LANES>().0;
         let mut likely = 0;
-        let masks_of = self.near.first.iter().zip(&self.near.second).take(self.count.div_ceil(LANES));
-        for (nth, (&first, &second)) in masks_of.enumerate() {
-            let bytes = |from: usize| {
-                let eight = self.text.get(from..).and_then(<[u8]>::first_chunk::<LANES>);
-                let eight =
-                    pulp::cast::<[u64; 2], __m128i>([u64::from_le_bytes(eight.copied().unwrap_or_default()), 0]);
-                avx2._mm256_and_si256(avx2._mm256_cvtepu8_epi32(eight), lower)
-            };
-            let first = avx2._mm256_srlv_epi32(masks(first), bytes(nth * LANES));
-            let second = avx2._mm256_srlv_epi32(masks(second), bytes(nth * LANES + 1));
+        let places = self.near.masks.iter().zip(eights).zip(eights.iter().skip(1));
+        for (nth, ((&[first, second], &here), &behind)) in places.enumerate() {
+            let (here, behind) = (u64::from_le_bytes(here), u64::from_le_bytes(behind));
+            let first = avx2._mm256_srlv_epi32(masks(first), bytes(here));
+            let second = avx2._mm256_srlv_epi32(masks(second), bytes(here >> 8 | behind << 56));
             let both = avx2._mm256_slli_epi32::<31>(avx2._mm256_and_si256(first, second));
             likely |= u64::from(avx._mm256_movemask_ps(avx._mm256_castsi256_ps(both)) as u8) << (nth * LANES);
         }
@@ -194,43 +193,42 @@ impl Placed {
         }
     }
 
-    /// The places of a text where a pattern may begin. What stands there cannot be foretold, so that there is no branch by
-    /// it: first the bytes are asked, then the table.
+    /// The places of a text where a pattern may begin: first the bytes are asked, then the table.
     #[inline]
     fn worth_a_look(&self, area: &[u8]) -> Places {
-        let (mut likely, mut worth) = (Places::default(), Places::default());
+        let mut worth = Places::default();
         let mut from = 0;
         if let Some(near) = &self.near {
             from = self.near_spots;
             let mut padded;
             let mut places = match area.first_chunk() {
-                Some(text) => near.likely(text, NEAR),
+                Some(text) => near.likely(text),
                 None => {
-                    padded = [0; NEAR + 1];
-                    padded.iter_mut().zip(area).for_each(|(to, &byte)| *to = byte);
-                    near.likely(&padded, area.len().min(NEAR))
+                    padded = [0; NEAR + LANES];
+                    padded.get_mut(..area.len()).into_iter().for_each(|to| to.copy_from_slice(area));
+                    near.likely(&padded) & first_bits(area.len())
                 }
             };
             while places != 0 {
-                likely.push_if(true, places.trailing_zeros() as usize);
+                let at = places.trailing_zeros() as usize;
                 places &= places - 1;
+                worth.push_if(self.table.may_have(key_at(area, at).unwrap_or(0)), at);
             }
         }
         for spot in self.spots.get(from..).unwrap_or_default() {
             let at = usize::from(spot.at);
             let Some(&byte) = area.get(at) else { break };
             let next = area.get(at + 1).copied().unwrap_or(0);
-            likely.push_if((spot.first & bit(byte) != 0) & (spot.second & bit(next) != 0), at);
-        }
-        for at in likely.of() {
-            worth.push_if(self.table.may_have(key_at(area, at).unwrap_or(0)), at);
+            if (spot.first & bit(byte) != 0) & (spot.second & bit(next) != 0) {
+                worth.push_if(self.table.may_have(key_at(area, at).unwrap_or(0)), at);
+            }
         }
         worth
     }
 
     /// Bytes of memory.
     pub fn memory(&self) -> usize {
-        let near = self.near.as_ref().map_or(0, |_| size_of::<Near>());
+        let near = self.near.as_ref().map_or(0, |near| near.masks.capacity() * size_of::<[[u32; LANES]; 2]>());
         size_of_val::<[Spot]>(&self.spots) + self.table.memory() + near
     }
 }

@@ -6,7 +6,7 @@
 //! all the same, so a window is entered with the two bytes behind and before it as well, where there are, and only where all
 //! six or eight stand an entry is read and its pattern compared.
 
-use super::table::{Anchor, FOLDS, hash, is_set, key, set};
+use super::table::{Anchor, FOLDS, hash, key};
 use super::{BLOCK, LOAD, Literals, ROW, Searched};
 use crate::detect::commonness;
 
@@ -16,6 +16,8 @@ pub const SHORTEST: usize = 7;
 const CROWD: usize = super::CROWD;
 /// Bytes of a pattern among which windows are chosen.
 const CHOICE: usize = 256;
+/// Words of the second table.
+const SIXES: [usize; 2] = [64, 1 << 14];
 /// Words of the first table: so many that few of their bits are set, but no more than the first cache has room for.
 pub const SIZES: [usize; 3] = [128, 1024, 4096];
 /// Places of a row.
@@ -28,8 +30,9 @@ const CROWD_BITS: u32 = 14;
 pub struct Grams {
     /// Of each window two bits of a word are set.
     bits: Vec<u32>,
-    /// A bit for each hash of six or eight bytes.
-    sixes: Vec<u32>,
+    /// Of each hash of six or eight bytes two bits of the word that its window chooses: what a place is asked about lies
+    /// in one line.
+    sixes: Vec<u64>,
     /// Where the entries of each bucket start; one more than there are buckets.
     starts: Vec<u32>,
     shift: u32,
@@ -75,6 +78,13 @@ impl Around {
         Around(u64::from_le_bytes(eight) | u64::from(FOLDS) << 32 | u64::from(FOLDS))
     }
 
+    /// The word of the second table, of so many.
+    #[inline(always)]
+    fn word(self, words: usize) -> usize {
+        let window = (self.0 >> 16) as u32;
+        (window.wrapping_mul(0xc2b2_ae35) >> 16) as usize & words.wrapping_sub(1)
+    }
+
     /// The hashes by which a pattern may be entered.
     #[inline(always)]
     fn hashes(self) -> [u32; 3] {
@@ -98,6 +108,12 @@ impl Around {
     fn behind(self) -> u32 {
         ((self.0 & !0xffff).wrapping_mul(0xc2b2_ae3d_27d4_eb4f) >> 32) as u32
     }
+}
+
+/// Two bits of a word of the second table.
+#[inline(always)]
+fn pair(hash: u32) -> u64 {
+    1 << (hash >> 26) | 1 << (hash >> 20 & 63)
 }
 
 /// Word of the first table, and bits in it, of a key.
@@ -132,24 +148,50 @@ impl Grams {
         }
     }
 
-    /// Whether a pattern may have a window that stands at `at`, with what stands around it.
+    /// Under which of its three hashes a pattern may be entered for a window that stands at `at`, a bit each.
     #[inline(always)]
-    pub fn may_stand(&self, text: &[u8], at: usize) -> bool {
+    fn ways(&self, text: &[u8], at: usize) -> u8 {
         let around = Around::of(text, at);
+        let word = self.sixes.get(around.word(self.sixes.len())).copied().unwrap_or(0);
         // All are asked: which one says no cannot be foretold.
-        let [whole, before, behind] = around.hashes().map(|hash| is_set(&self.sixes, hash));
-        whole | before | behind
+        let [whole, before, behind] = around.hashes().map(|hash| u8::from(word & pair(hash) == pair(hash)));
+        whole | before << 1 | behind << 2
     }
 
-    /// Compares the patterns that have a window which stands at `at`, with what stands around it.
+    /// Compares the patterns that have a window at one of the noted places, with what stands around it.
+    #[inline(always)]
+    pub fn compare(
+        &self,
+        noted: &mut Noted,
+        literals: &Literals,
+        search: Searched<'_>,
+        hit: &mut dyn FnMut(usize, usize),
+    ) {
+        let mut worth = 0;
+        for nth in 0..noted.count {
+            let place = noted.places.get(nth).copied().unwrap_or(0);
+            let ways = self.ways(search.text, noted.from + 4 * usize::from(place));
+            // Kept in front of those that are still to be asked.
+            noted.places.get_mut(worth).into_iter().for_each(|slot| *slot = place << 3 | u16::from(ways));
+            worth += usize::from(ways != 0);
+        }
+        for &place in noted.places.iter().take(worth) {
+            self.compare_at(noted.from + 4 * usize::from(place >> 3), place as u8 & 7, literals, search, hit);
+        }
+    }
+
     #[inline(never)]
-    pub fn compare(&self, literals: &Literals, search: Searched<'_>, at: usize, hit: &mut dyn FnMut(usize, usize)) {
-        let around = Around::of(search.text, at);
-        for hash in around.hashes() {
-            // One of them as a rule; to ask again costs less than to look where its entries would be.
-            if !is_set(&self.sixes, hash) {
-                continue;
-            }
+    fn compare_at(
+        &self,
+        at: usize,
+        mut ways: u8,
+        literals: &Literals,
+        search: Searched<'_>,
+        hit: &mut dyn FnMut(usize, usize),
+    ) {
+        let hashes = Around::of(search.text, at).hashes();
+        while let Some(&hash) = hashes.get(ways.trailing_zeros() as usize) {
+            ways &= ways - 1;
             let bounds = self.starts.get((hash >> self.shift) as usize..).and_then(<[u32]>::first_chunk::<2>);
             let entries = bounds.and_then(|&[from, to]| self.entries.get(from as usize..to as usize));
             for entry in entries.unwrap_or_default().iter().filter(|entry| entry.hash == hash) {
@@ -163,7 +205,57 @@ impl Grams {
 
     /// Bytes of memory.
     pub fn memory(&self) -> usize {
-        (self.bits.len() + self.sixes.len() + self.starts.len()) * 4 + self.entries.capacity() * size_of::<Entry>()
+        (self.bits.len() + 2 * self.sixes.len() + self.starts.len()) * 4 + self.entries.capacity() * size_of::<Entry>()
+    }
+}
+
+/// Places of a text at which the first table has a window. They are asked further many at a time, so that what has to
+/// come from farther caches comes at once, and no branch hangs on it.
+pub struct Noted {
+    /// In words behind `from`.
+    places: [u16; NOTED + ROOM],
+    count: usize,
+    from: usize,
+}
+
+/// Places that are noted before they are asked.
+const NOTED: usize = 64;
+/// Places that a block adds at most, and those that are written without need.
+const ROOM: usize = BLOCK / 4 + STEP;
+/// Places that are written at once.
+const STEP: usize = 4;
+/// Bytes of text from the first block to the last of which places are noted.
+const REACH: usize = 4 << 12;
+
+impl Noted {
+    /// Of a text from `from` on.
+    #[inline(always)]
+    pub fn new(from: usize) -> Noted {
+        Noted { places: [0; NOTED + ROOM], count: 0, from }
+    }
+
+    /// Adds those of a block that begins at `base`, [`REACH`] behind the first at most: a bit each for every fourth.
+    #[inline(always)]
+    pub fn add(&mut self, base: usize, mut bits: u64) {
+        let (mut at, words) = (self.count, ((base - self.from) / 4) as u16);
+        self.count += bits.count_ones() as usize;
+        // How many there are cannot be foretold; that they are few can.
+        while let Some(slots) = self.places.get_mut(at..).and_then(<[u16]>::first_chunk_mut::<STEP>) {
+            for slot in slots {
+                *slot = words.wrapping_add(bits.trailing_zeros() as u16);
+                bits &= bits.wrapping_sub(1);
+            }
+            if bits == 0 {
+                break;
+            }
+            at += STEP;
+        }
+    }
+
+    /// They are to be asked before those of a block that begins at `base` are added.
+    #[inline(always)]
+    pub fn is_full(&self, base: usize) -> bool {
+        self.count >= NOTED || base - self.from > REACH
     }
 }
 
@@ -181,6 +273,8 @@ fn note<const N: usize>(
         for ((index, mask), four) in words.iter_mut().zip(&mut masks).zip(row.as_chunks::<4>().0) {
             (*index, *mask) = place(u32::from_le_bytes(*four) | FOLDS, N);
         }
+        // By way of memory: to take the indices out of a vector one by one costs more.
+        let mut words = std::hint::black_box(words);
         for word in &mut words {
             *word = bits.get(*word as usize & (N - 1)).copied().unwrap_or(0);
         }
@@ -218,7 +312,7 @@ impl Entries {
             for at in (remainder..=last).step_by(4) {
                 let window = choice.get(at..at + 4).unwrap_or_default();
                 let crowd = self.crowd(window).map_or(0, |crowd| u32::from(*crowd));
-                best = best.min((crowd * 16 + commonness::of(window), at));
+                best = best.min((crowd * 16 + commonness::in_prose(window), at));
             }
             let at = best.1;
             let window = choice.get(at..at + 4).unwrap_or_default();
@@ -248,7 +342,7 @@ impl Entries {
         let buckets = count.next_power_of_two().ilog2().clamp(1, 20);
         let mut grams = Grams {
             bits: vec![0; words],
-            sixes: vec![0; count.next_power_of_two().clamp(SIZES[0], 1 << 15)],
+            sixes: vec![0; (count.next_power_of_two() / 4).clamp(SIXES[0], SIXES[1])],
             starts: Vec::with_capacity((1 << buckets) + 1),
             shift: 32 - buckets,
             entries: self.list.iter().map(|&(_, entry)| entry).collect(),
@@ -256,7 +350,8 @@ impl Entries {
         for &(key, entry) in &self.list {
             let (index, mask) = place(key, words);
             grams.bits.get_mut(index as usize).into_iter().for_each(|word| *word |= mask);
-            set(&mut grams.sixes, entry.hash);
+            let word = Around(u64::from(key) << 16).word(grams.sixes.len());
+            grams.sixes.get_mut(word).into_iter().for_each(|word| *word |= pair(entry.hash));
         }
         let mut before = 0;
         for bucket in 0..=1u64 << buckets {

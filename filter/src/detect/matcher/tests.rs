@@ -263,3 +263,24 @@ fn patterns_that_share_four_bytes_are_told_apart_by_six() {
     let text = patterns.concat();
     assert_eq!(found(&matcher, &text, 0), oracle(&patterns, &text, 0));
 }
+
+#[test]
+fn long_texts_are_searched_to_their_end_however_many_windows_they_have() {
+    let patterns: Vec<Vec<u8>> = [&b"needle in a haystack"[..], b"another", b"xyz"].map(<[u8]>::to_vec).into();
+    let mut random = Random(77);
+    // Windows of patterns at few places of what is long, then at nearly all.
+    for (filling, gap) in [(&b". "[..], 5000), (b"needle in a h", 40)] {
+        let mut text = Vec::new();
+        while text.len() < 120_000 {
+            let length = random.below(gap) as usize;
+            text.extend(filling.iter().cycle().take(length));
+            text.extend(&patterns[random.below(3) as usize]);
+        }
+        for vectors in instructions() {
+            let matcher = anywhere_with(&patterns, 0, vectors).unwrap();
+            for fresh in [0, 1, 70_001] {
+                assert_eq!(found(&matcher, &text, fresh), oracle(&patterns, &text, fresh));
+            }
+        }
+    }
+}
