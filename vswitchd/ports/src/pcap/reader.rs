@@ -95,6 +95,7 @@ enum Order {
 }
 
 impl Order {
+    #[inline]
     fn u32(self, bytes: [u8; 4]) -> u32 {
         match self {
             Order::Little => u32::from_le_bytes(bytes),
@@ -217,25 +218,13 @@ impl<R: Read> Reader<R> {
         if !self.fill(&mut header)? {
             return Ok(false);
         }
-        let captured = self.classic_frame(at, &header, unit, record)?;
+        let captured = classic_frame(self.order, &header, unit, record);
+        let captured = captured.map_err(|captured| self.fault_at(at + 8, Fault::Length(captured)))?;
         record.bytes.resize(captured, 0);
         let mut bytes = std::mem::take(&mut record.bytes);
         let whole = self.fill_or_truncated(&mut bytes);
         record.bytes = bytes;
         whole.map(|()| true)
-    }
-
-    /// What a frame's header says: the bytes captured of it, and into `record` the rest.
-    fn classic_frame(&self, at: u64, header: &[u8; 16], unit: u32, record: &mut Record) -> Result<usize, CaptureError> {
-        let word = |n: usize| self.order.u32(word_at(header, n * 4).unwrap_or_default());
-        let (seconds, fraction, captured, original) = (word(0), word(1), word(2), word(3));
-        if captured > FRAME_MAX {
-            return Err(self.fault_at(at + 8, Fault::Length(captured)));
-        }
-        record.time = Duration::from_secs(seconds.into())
-            .saturating_add(Duration::from_nanos(u64::from(fraction) * u64::from(unit)));
-        record.original_len = original;
-        Ok(captured as usize)
     }
 
     fn next_block(&mut self, record: &mut Record) -> Result<bool, CaptureError> {
@@ -420,15 +409,19 @@ impl<R: BufRead> Reader<R> {
         self.glanced_to = self.glanced_to.max(self.offset);
         // What is wrong here is told when it is read.
         let buffered = self.source.fill_buf().unwrap_or_default();
+        let ahead = usize::try_from(self.glanced_to - self.offset).unwrap_or(usize::MAX);
+        let mut rest = buffered.get(ahead..).unwrap_or_default();
         while self.glanced < count {
-            let ahead = usize::try_from(self.glanced_to - self.offset).unwrap_or(usize::MAX);
-            let rest = buffered.get(ahead..).unwrap_or_default();
-            let Some(length) = word_at(rest, 8).map(|word| self.order.u32(word)) else { return };
-            let end = 16 + length.min(FRAME_MAX) as usize;
-            let Some(frame) = rest.get(16..end) else { return };
+            let Some(([_, _, _, _, _, _, _, _, length @ .., _, _, _, _], behind)) = rest.split_first_chunk::<16>()
+            else {
+                return;
+            };
+            let length = self.order.u32(*length).min(FRAME_MAX) as usize;
+            let Some((frame, behind)) = behind.split_at_checked(length) else { return };
             look(link, frame);
+            rest = behind;
             self.glanced += 1;
-            self.glanced_to += end as u64;
+            self.glanced_to += 16 + length as u64;
         }
     }
 
@@ -437,6 +430,7 @@ impl<R: BufRead> Reader<R> {
     ///
     /// # Errors
     /// As [`Reader::next`] has them.
+    #[inline]
     pub fn lend<T>(
         &mut self,
         record: &mut Record,
@@ -445,14 +439,15 @@ impl<R: BufRead> Reader<R> {
         self.glanced = self.glanced.saturating_sub(1);
         if let Format::Classic { unit, link } = self.format {
             record.link = link;
-            let at = self.offset;
-            let buffered = self.source.fill_buf().map_err(|e| CaptureError { offset: at, fault: Fault::Io(e) })?;
-            if let Some(&header) = buffered.first_chunk() {
-                let captured = self.classic_frame(at, &header, unit, record)?;
-                let length = header.len() + captured;
-                let frame = self.source.fill_buf().unwrap_or_default().get(header.len()..length);
-                if let Some(bytes) = frame {
+            let offset = self.offset;
+            let buffered = self.source.fill_buf().map_err(|e| CaptureError { offset, fault: Fault::Io(e) })?;
+            if let Some((header, behind)) = buffered.split_first_chunk() {
+                let captured = classic_frame(self.order, header, unit, record);
+                let captured =
+                    captured.map_err(|long| CaptureError { offset: offset + 8, fault: Fault::Length(long) })?;
+                if let Some(bytes) = behind.get(..captured) {
                     let taken = take(record, bytes);
+                    let length = header.len() + captured;
                     self.source.consume(length);
                     self.offset += length as u64;
                     return Ok(Some(taken));
@@ -462,6 +457,22 @@ impl<R: BufRead> Reader<R> {
         let there = self.next(record)?;
         Ok(there.then(|| take(record, &record.bytes)))
     }
+}
+
+/// What the header of a frame of classic pcap says: how many bytes were captured of it, and into `record` the rest. An error
+/// is a length beyond what is taken.
+#[inline]
+fn classic_frame(order: Order, header: &[u8; 16], unit: u32, record: &mut Record) -> Result<usize, u32> {
+    let &[s0, s1, s2, s3, f0, f1, f2, f3, c0, c1, c2, c3, original @ ..] = header;
+    let captured = order.u32([c0, c1, c2, c3]);
+    if captured > FRAME_MAX {
+        return Err(captured);
+    }
+    const SECOND: u64 = 1_000_000_000;
+    let nanos = u64::from(order.u32([f0, f1, f2, f3])) * u64::from(unit);
+    record.time = Duration::new(u64::from(order.u32([s0, s1, s2, s3])) + nanos / SECOND, (nanos % SECOND) as u32);
+    record.original_len = order.u32(original);
+    Ok(captured as usize)
 }
 
 fn word_at(bytes: &[u8], at: usize) -> Option<[u8; 4]> {
