@@ -16,6 +16,8 @@ const STEPS: usize = 4;
 const RING: usize = STEPS * PACE;
 /// So many frames ahead is worth looking.
 pub const FRAMES: usize = RING - PACE + 1;
+/// So few flows are at hand without being asked for.
+const FEW: usize = 64;
 /// Bytes of a line.
 const LINE: usize = 64;
 
@@ -68,6 +70,9 @@ impl Ahead {
     /// A frame was seen; those before it come nearer.
     #[inline]
     pub fn see(&mut self, frame: &[u8], flows: &Table) {
+        if flows.len() < FEW {
+            return;
+        }
         let key = Key::glance(frame);
         // Behind another one of its flow it finds all at hand.
         let fresh = key.filter(|_| key != self.last).map(|key| flows.hash(&key));

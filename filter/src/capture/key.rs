@@ -11,8 +11,8 @@ use crate::event::Tuple;
 /// A flow's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Key {
-    low: [u64; 2],
-    high: [u64; 2],
+    low: u128,
+    high: u128,
     /// Ports of the low and the high end.
     ports: u32,
     /// Protocol, depth, VLANs, family.
@@ -27,13 +27,10 @@ fn fold(a: u64, b: u64) -> u64 {
 }
 
 #[inline]
-fn words(address: IpAddr) -> [u64; 2] {
+fn number(address: IpAddr) -> u128 {
     match address {
-        IpAddr::V4(v4) => [0, u64::from(u32::from(v4))],
-        IpAddr::V6(v6) => {
-            let n = u128::from(v6);
-            [(n >> 64) as u64, n as u64]
-        }
+        IpAddr::V4(v4) => u32::from(v4).into(),
+        IpAddr::V6(v6) => v6.into(),
     }
 }
 
@@ -41,7 +38,7 @@ impl Key {
     /// The key of a packet with this tuple, and whether its source is the low end.
     #[inline]
     pub fn of(tuple: &Tuple, view: &View<'_>, by_vlan: bool) -> (Key, bool) {
-        let (source, destination) = (words(tuple.source), words(tuple.destination));
+        let (source, destination) = (number(tuple.source), number(tuple.destination));
         let (sport, dport) = ports(tuple);
         let mut rest = u64::from(tuple.protocol) | u64::from(view.depth) << 8;
         rest |= u64::from(tuple.source.is_ipv6()) << 16;
@@ -65,12 +62,13 @@ impl Key {
         let (source, destination) = (end(source), end(destination));
         let (low, high) = (source.min(destination), source.max(destination));
         let ports = (low as u32) << 16 | high as u32 & 0xffff;
-        (Key { low: [0, low >> 16], high: [0, high >> 16], ports, rest: protocol.into() }, source <= destination)
+        let (low, high) = ((low >> 16).into(), (high >> 16).into());
+        (Key { low, high, ports, rest: protocol.into() }, source <= destination)
     }
 
     /// The key of two ends, and whether the first is the low one.
     #[inline]
-    fn between(source: ([u64; 2], u16), destination: ([u64; 2], u16), rest: u64) -> (Key, bool) {
+    fn between(source: (u128, u16), destination: (u128, u16), rest: u64) -> (Key, bool) {
         let from_low = source <= destination;
         let ((low, first), (high, second)) = if from_low { (source, destination) } else { (destination, source) };
         (Key { low, high, ports: u32::from(first) << 16 | u32::from(second), rest }, from_low)
@@ -96,8 +94,10 @@ impl Key {
     /// A place to look for it. The seed keeps strangers from choosing keys that meet in one place.
     #[inline]
     pub fn hash(&self, seed: u64) -> u64 {
-        let low = fold(self.low[0] ^ seed, self.low[1] ^ 0x9e37_79b9_7f4a_7c15);
-        let high = fold(self.high[0] ^ 0xbf58_476d_1ce4_e5b9, self.high[1] ^ seed.rotate_left(32));
+        let halves = |n: u128| ((n >> 64) as u64, n as u64);
+        let ((low_upper, low_lower), (high_upper, high_lower)) = (halves(self.low), halves(self.high));
+        let low = fold(low_upper ^ seed, low_lower ^ 0x9e37_79b9_7f4a_7c15);
+        let high = fold(high_upper ^ 0xbf58_476d_1ce4_e5b9, high_lower ^ seed.rotate_left(32));
         fold(low ^ u64::from(self.ports) ^ 0x94d0_49bb_1331_11eb, high ^ self.rest ^ seed)
     }
 }

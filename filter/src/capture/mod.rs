@@ -279,6 +279,7 @@ impl Core {
         Some((slot, from_low))
     }
 
+    #[inline(never)]
     fn new_flow(&mut self, key: Key, tuple: &Tuple, from_low: bool, view: &View<'_>) -> Box<Flow> {
         self.next_flow += 1;
         self.counters.flows += 1;
@@ -352,6 +353,7 @@ impl Core {
     }
 
     /// A packet of no flow: rules on packets alone.
+    #[cold]
     fn of_none(&mut self, view: &View<'_>) -> Fate {
         let mut fate = Fate::default();
         if self.program.rule_count() == 0 {
@@ -467,6 +469,7 @@ impl Core {
     }
 
     /// An exception was met: its policy is carried out.
+    #[cold]
     fn exception(&mut self, flow: &mut Flow, exception: Exception, policy: Policy, fate: &mut Fate) {
         flow.exception.get_or_insert((exception, policy));
         let reason = match exception {
@@ -509,6 +512,7 @@ impl Core {
     }
 
     /// A flow ends: what waits is inspected, then it is told of.
+    #[inline(never)]
     fn end(&mut self, flow: &mut Flow, reason: Reason, now: Instant) {
         if flow.reason == Reason::Shutdown {
             flow.reason = reason;

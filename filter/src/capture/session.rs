@@ -232,6 +232,12 @@ impl Side {
         if upto == Upto::Everything { (self.bytes.next(), false) } else { (place, false) }
     }
 
+    /// What the other has acknowledged was handed on and looked at, and no end is to be told.
+    #[inline]
+    pub fn is_read(&self) -> bool {
+        !self.reset && self.bytes.is_read(self.place(self.last_ack).unwrap_or(0))
+    }
+
     /// Whether the direction ends at a place, and that was not told yet.
     /// A passive observer knows it once both sides have closed.
     pub fn ends_at(&self, place: u64, upto: Upto) -> bool {

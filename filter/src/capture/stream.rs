@@ -191,6 +191,13 @@ impl Bytes {
         self.fresh == 0 && self.gap == 0 && self.waiting == 0 && self.held.is_empty()
     }
 
+    /// Nothing up to a place waits to be handed on, and nothing that was handed on waits for more.
+    #[inline]
+    pub fn is_read(&self, upto: u64) -> bool {
+        let unread = self.fresh > 0 && upto > self.next - self.fresh as u64;
+        !unread && self.gap == 0 && self.waiting == 0 && self.held.is_empty()
+    }
+
     /// Marks a byte as urgent: it is left out when its turn comes. `false` where there is no room to remember it.
     pub fn leave_out(&mut self, place: u64) -> bool {
         if place < self.next || self.voids.contains(&place) {

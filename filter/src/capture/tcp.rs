@@ -6,7 +6,7 @@ use weir_ids_rules::AppProtocol;
 
 use super::flow::{Action, Exception, Flow, State};
 use super::session::handshake::{First, first};
-use super::session::{Outcome, Segment, Session, side};
+use super::session::{Outcome, Segment, Session, Side, side};
 use super::settings::{Policy, Urgent};
 use super::stream::{Manner, Ready, Rules};
 use super::table::Slot;
@@ -36,8 +36,14 @@ struct Taken {
 
 impl Core {
     /// A SYN, or SYN/ACK, of another connection between the same ports.
+    #[inline]
     pub(super) fn is_reused(&mut self, slot: Slot, from_low: bool, view: &View<'_>) -> bool {
-        let Some(tcp) = view.tcp.filter(|tcp| tcp.flags & SYN != 0) else { return false };
+        view.tcp.as_ref().is_some_and(|tcp| tcp.flags & SYN != 0) && self.begins_anew(slot, from_low, view)
+    }
+
+    #[inline(never)]
+    fn begins_anew(&mut self, slot: Slot, from_low: bool, view: &View<'_>) -> bool {
+        let Some(tcp) = &view.tcp else { return false };
         let Some(flow) = self.flows.get_mut(slot) else { return false };
         let way = flow.way(from_low);
         let Some(session) = &flow.session else { return false };
@@ -74,44 +80,32 @@ impl Core {
         if taken.refused && self.settings.ips && self.settings.stream.drop_invalid && fate.dropped.is_none() {
             fate.dropped = Some("stream error");
         }
-        let told;
-        let view = if events.is_empty() {
-            view
-        } else {
+        if !events.is_empty() {
             self.teller.stream_anomalies(&events);
-            told = View { events: joined(&view.events, &events), ..*view };
-            &told
-        };
+        }
         if flow.state == State::Bypassed || (fate.dropped.is_some() && !taken.refused) {
             return fate;
         }
-        let placed = if taken.session && taken.data && fate.dropped.is_none() {
-            self.place(flow, &segment, &mut fate)
-        } else {
-            Events::default()
-        };
-        let more;
-        let view = if placed.is_empty() {
-            view
-        } else {
-            self.teller.stream_anomalies(&placed);
-            more = View { events: joined(&view.events, &placed), ..*view };
-            &more
-        };
         let in_stream = taken.session && taken.data;
+        if in_stream && fate.dropped.is_none() && !view.payload.is_empty() {
+            let placed = self.place(flow, &segment, &mut fate);
+            if !placed.is_empty() {
+                self.teller.stream_anomalies(&placed);
+                events.add(&placed);
+            }
+        }
         let loose = !view.payload.is_empty() && !in_stream;
-        let free;
-        let view = if loose {
-            free = View { loose, ..*view };
-            &free
+        if events.is_empty() && !loose {
+            self.inspect(flow, view, segment.way, &mut fate);
         } else {
-            view
-        };
-        self.inspect(flow, view, segment.way, &mut fate);
+            let view = View { events: joined(&view.events, &events), loose: loose || view.loose, ..*view };
+            self.inspect(flow, &view, segment.way, &mut fate);
+        }
         fate
     }
 
     /// Takes a segment into its connection, or takes up a connection with it.
+    #[inline]
     fn segment(&mut self, flow: &mut Flow, segment: &mut Segment<'_>, events: &mut Events, fate: &mut Fate) -> Taken {
         let stream = &self.settings.stream;
         if let Some(session) = &mut flow.session {
@@ -127,6 +121,19 @@ impl Core {
             fate.unseen = true;
             return nothing;
         }
+        self.first_segment(flow, segment, events, fate)
+    }
+
+    /// Takes up a connection with a segment.
+    #[inline(never)]
+    fn first_segment(
+        &mut self,
+        flow: &mut Flow,
+        segment: &mut Segment<'_>,
+        events: &mut Events,
+        fate: &mut Fate,
+    ) -> Taken {
+        let nothing = Taken { session: false, refused: false, data: false };
         match first(segment, events) {
             First::None => nothing,
             First::Syn => {
@@ -140,6 +147,7 @@ impl Core {
     }
 
     /// A connection whose start was not seen.
+    #[cold]
     fn midstream(&mut self, flow: &mut Flow, kind: First, segment: &mut Segment<'_>, fate: &mut Fate) -> Taken {
         let (policy, oneside) = (self.settings.stream.midstream_policy, self.settings.stream.async_oneside);
         let taken_up = self.settings.stream.midstream || (oneside && kind == First::SynAck);
@@ -197,9 +205,6 @@ impl Core {
     /// Places a segment's data in its stream; what is odd about it.
     fn place(&mut self, flow: &mut Flow, segment: &Segment<'_>, fate: &mut Fate) -> Events {
         let mut events = Events::default();
-        if segment.data.is_empty() {
-            return events;
-        }
         let receiver = flow.tuple_of(segment.way).destination;
         let Some(session) = &mut flow.session else { return events };
         let before = session.memory();
@@ -267,6 +272,7 @@ impl Core {
     }
 
     /// Hands on what may be read by now, then judges the packet.
+    #[inline(never)]
     fn inspect(&mut self, flow: &mut Flow, view: &View<'_>, way: Direction, fate: &mut Fate) {
         let inline = self.settings.stream.inline;
         if flow.session.is_none() {
@@ -338,7 +344,9 @@ impl Core {
         packet: bool,
         fate: &mut Fate,
     ) -> bool {
-        let Some(mut session) = flow.session.take() else { return false };
+        let read = |session: &Session| session.sides.get(side(way)).is_some_and(Side::is_read);
+        let unread = |session: &mut Box<Session>| upto != Upto::Acknowledged || !read(session);
+        let Some(mut session) = flow.session.take_if(unread) else { return false };
         let established = self.established;
         let closing = is_closing(session.state);
         let lookback = flow.inspection.as_ref().map_or(0, |inspection| inspection.lookback());

@@ -122,12 +122,12 @@ impl Teller {
     /// Anomalies of the decoder.
     #[inline]
     pub fn decode_anomalies(&mut self, view: &View<'_>) {
-        self.at = Some((view.time, view.tuple));
         self.reject = None;
         (self.flow, self.vlan, self.vlans) = (0, view.vlan, view.vlans);
-        if view.events.is_empty() || !self.kinds.anomaly {
+        if !self.kinds.anomaly {
             return;
         }
+        self.at = Some((view.time, view.tuple));
         for event in view.events.told() {
             let kind = half_ether(view).filter(|_| event == Event::EthernetUnknownEthertype);
             let ether = ether(view).map(|(source, destination, _)| (source, destination, kind));

@@ -282,8 +282,9 @@ impl Events {
     }
 
     /// Whether nothing was noted.
+    #[inline]
     pub fn is_empty(&self) -> bool {
-        self.words == [0; 4]
+        self.count == 0
     }
 
     /// Adds those of another packet.

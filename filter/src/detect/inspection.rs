@@ -29,9 +29,6 @@ use crate::event::Tuple;
 
 pub use quiet::Unheard;
 
-/// Anomalies of protocol detection that a flow remembers.
-const EVENTS: usize = 16;
-
 /// So many bytes of a stream do not wait for more before rules on payloads look at them, of a passive observer.
 const LOOK_AT: usize = 2560;
 
@@ -158,6 +155,7 @@ impl Inspection {
 
     /// Takes note of transactions that have come to their end in a direction whose bytes wait. The bytes of one direction
     /// may be understood only with those of the other: an answer tells what an odd request speaks.
+    #[inline(never)]
     fn conclude(&mut self, way: Direction) {
         self.sides[way as usize].waits = true;
         // Commands of FTP are too short to be looked at one by one.
@@ -231,7 +229,7 @@ impl Inspection {
     /// Inspects a step. Allocates nothing once warm where nothing matches.
     pub fn step(&mut self, step: &Step<'_>, shared: &mut Shared, findings: &mut Findings, sink: &mut dyn Sink) {
         *findings = Findings::default();
-        let before = *self.app.identity();
+        let (before, revision) = (*self.app.identity(), self.app.revision());
         let mut step = *step;
         let outcome = self.feed(&step, shared, findings);
         if outcome == Outcome::Reversed {
@@ -262,9 +260,11 @@ impl Inspection {
             self.judge_anew();
         }
         self.speak(false);
-        self.hear(&step, sink);
+        if self.app.revision() != revision {
+            self.hear(&step, sink);
+        }
         let hidden = findings.app_error && shared.errors_hide;
-        if self.verdict.is_none() && !hidden {
+        if self.verdict.is_none() && !hidden && self.shows_rules(&step) {
             self.detect(&step, found, shared, findings);
             self.tell(&step, shared, findings, sink);
             self.store(shared);
@@ -284,7 +284,14 @@ impl Inspection {
         findings.settled = self.is_settled();
     }
 
+    /// Whether a step shows rules anything: bytes that wait for more, without a packet of their own, are parsed only.
+    fn shows_rules(&self, step: &Step<'_>) -> bool {
+        let looked_at = step.stream.is_none_or(|stream| stream.look != Look::Later);
+        step.packet || step.end || looked_at || self.framer.is_some()
+    }
+
     /// Rules are asked again about the transactions that there are.
+    #[inline(never)]
     fn judge_anew(&mut self) {
         for nth in 0..self.app.parsers() {
             let Some(parser) = self.app.parser_mut(nth) else { continue };
@@ -305,6 +312,14 @@ impl Inspection {
             Found::Failed => Spoken::Nothing,
         };
         let changed = std::mem::replace(&mut self.spoken, spoken) != spoken;
+        if changed || spoken == Spoken::Sealed {
+            self.choose(spoken, changed);
+        }
+    }
+
+    /// Chooses the rules for what the flow speaks.
+    #[inline(never)]
+    fn choose(&mut self, spoken: Spoken, changed: bool) {
         for way in [Direction::Original, Direction::Reply] {
             let side = &mut self.sides[way as usize];
             // What came before the encryption, and waits, is looked at yet.
@@ -368,6 +383,7 @@ impl Inspection {
     }
 
     /// Who was taken for the initiator is the responder.
+    #[cold]
     fn reverse(&mut self) {
         self.tuple = oriented(&self.tuple, Direction::Reply);
         for way in [Direction::Original, Direction::Reply] {
@@ -376,23 +392,6 @@ impl Inspection {
         // The sides are made anew, and know nothing.
         self.spoken = Spoken::Unknown;
         self.talker = self.talker.map(opposite);
-    }
-
-    /// Takes note of what protocol detection and the parsers found odd, and tells of it.
-    fn hear(&mut self, step: &Step<'_>, sink: &mut dyn Sink) {
-        let mut odd = self.app.take_anomalies();
-        for nth in 0..self.app.parsers() {
-            if let Some(parser) = self.app.parser_mut(nth) {
-                odd.append(&mut parser.take_anomalies());
-            }
-        }
-        if odd.is_empty() {
-            return;
-        }
-        let scene = self.scene(step, "");
-        odd.iter().for_each(|&anomaly| sink.anomaly(&scene, None, anomaly));
-        let room = EVENTS.saturating_sub(self.events.len());
-        self.events.extend(odd.into_iter().take(room));
     }
 
     fn scene<'s>(&'s self, step: &'s Step<'s>, metadata: &'s str) -> Scene<'s> {

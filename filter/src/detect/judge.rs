@@ -107,6 +107,7 @@ impl<'j> Judge<'j> {
     }
 
     /// Judges the rules on addresses alone.
+    #[inline(never)]
     pub fn ends(&mut self) {
         for &number in &self.program.ends {
             let Some(rule) = self.program.rule(number) else { continue };
@@ -117,6 +118,7 @@ impl<'j> Judge<'j> {
     }
 
     /// Judges the rules on oddities of decoding.
+    #[inline(never)]
     pub fn oddities(&mut self) {
         for &number in &self.program.oddities {
             let Some(rule) = self.program.rule(number) else { continue };
@@ -188,6 +190,7 @@ impl<'j> Judge<'j> {
     }
 
     /// Judges the rules on frames on those that the bytes of the step complete.
+    #[inline(never)]
     pub fn frames(&mut self, framer: &mut Framer) {
         let (step, identity) = (self.facts.step, self.facts.identity);
         let spoken = identity.flow.protocol();
@@ -235,6 +238,7 @@ impl<'j> Judge<'j> {
     }
 
     /// Checks a candidate's payload, and takes note of a match.
+    #[inline(never)]
     fn check(&mut self, side: &mut Side, rule: &Compiled, found: Candidate, stream: Option<&StreamBytes<'_>>) {
         let step = self.facts.step;
         let (mut outcome, mut on_stream) = (Outcome::NoMatch, None);

@@ -50,6 +50,7 @@ pub fn transactions(all: &mut dyn Transactions, scene: &Scene<'_>, when: When, s
 }
 
 /// Tells of the files that have ended.
+#[inline(never)]
 fn files(mark: &Mark, transaction: &mut dyn Transaction, way: Direction, scene: &Scene<'_>, sink: &mut dyn Sink) {
     let end = scene.step.end;
     let mut ended = 0;

@@ -171,10 +171,16 @@ impl Matcher {
     /// last byte; in no order. `starts` are the places that a pattern's area is counted from, each once.
     #[inline]
     pub fn scan(&self, text: &[u8], fresh: usize, starts: &[usize], mut hit: impl FnMut(usize, usize)) {
-        self.placed.look(&self.literals, text, fresh, starts, &mut hit);
+        self.look(text, fresh, starts, &mut hit);
+    }
+
+    /// The same, once for all: what is searched for differs, and the code should stay in the processor's cache.
+    #[inline(never)]
+    fn look(&self, text: &[u8], fresh: usize, starts: &[usize], hit: &mut dyn FnMut(usize, usize)) {
+        self.placed.look(&self.literals, text, fresh, starts, hit);
         let first = fresh.saturating_sub(self.longest.saturating_sub(1));
         if first < text.len() && self.longest > 0 {
-            self.search(Searched { text, first, fresh }, &mut hit);
+            self.search(Searched { text, first, fresh }, hit);
         }
     }
 

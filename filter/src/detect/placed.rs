@@ -168,14 +168,13 @@ impl Placed {
     }
 
     /// Tells `hit` each pattern that stands in its place from one of `starts` on and ends behind `fresh`.
-    #[inline]
     pub fn look(
         &self,
         literals: &Literals,
         text: &[u8],
         fresh: usize,
         starts: &[usize],
-        hit: &mut impl FnMut(usize, usize),
+        hit: &mut dyn FnMut(usize, usize),
     ) {
         if self.spots.is_empty() {
             return;

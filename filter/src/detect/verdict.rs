@@ -21,6 +21,7 @@ pub struct Told {
 }
 
 /// Decides on the step. Fills `told` with what people should read, at most `limit` matches of them.
+#[inline]
 pub fn decide(
     program: &Program,
     facts: &Facts<'_>,
@@ -30,6 +31,20 @@ pub fn decide(
     (findings, told): (&mut Findings, &mut Vec<Told>),
 ) {
     told.clear();
+    if !matched.is_empty() {
+        decide_on(program, facts, thresholds, matched, limit, (findings, told));
+    }
+}
+
+#[inline(never)]
+fn decide_on(
+    program: &Program,
+    facts: &Facts<'_>,
+    thresholds: &mut Thresholds,
+    matched: &mut [Matched],
+    limit: usize,
+    (findings, told): (&mut Findings, &mut Vec<Told>),
+) {
     // Of one rule, matches on later transactions come first, those on none last.
     matched.sort_by_key(|m| (m.rule, std::cmp::Reverse(m.transaction)));
     for &matched in matched.iter() {

@@ -56,10 +56,15 @@ fn ways(store: FileStore, matched: Direction) -> &'static [Direction] {
 
 impl Inspection {
     /// Marks the files that the matches of a step want stored.
+    #[inline]
     pub(super) fn store(&mut self, shared: &mut Shared) {
-        if shared.settings.keep_files == 0 {
-            return;
+        if shared.settings.keep_files > 0 && !shared.scratch.matched.is_empty() {
+            self.store_files(shared);
         }
+    }
+
+    #[inline(never)]
+    fn store_files(&mut self, shared: &mut Shared) {
         for matched in &shared.scratch.matched {
             let Some(store) = self.program.rule(matched.rule).and_then(|rule| rule.store) else { continue };
             let Some((parser, number)) = matched.transaction else { continue };
@@ -78,10 +83,15 @@ impl Inspection {
     }
 
     /// Takes account of what the flow keeps of its files; gives it up where there is no room.
+    #[inline]
     pub(super) fn keep(&mut self, shared: &mut Shared) {
-        if shared.settings.keep_files == 0 {
-            return;
+        if shared.settings.keep_files > 0 {
+            self.keep_files(shared);
         }
+    }
+
+    #[inline(never)]
+    fn keep_files(&mut self, shared: &mut Shared) {
         let all = shared.store_all || self.keeping.as_ref().is_some_and(|keeping| keeping.all);
         let mut bytes = 0;
         self.each_files(|files| {

@@ -5,15 +5,39 @@ use std::sync::Arc;
 use weir_wire::numbers::PROTOCOL_UDP;
 
 use super::Inspection;
-use crate::app::Mark;
+use crate::app::{Anomaly, Mark};
 use crate::decode::View;
 use crate::detect::judge::oriented;
 use crate::detect::{Alert, AppFacts, Direction, Findings, Look, Marked, Scene, Shared, Sink, Step, log};
+
+/// Anomalies of protocol detection that a flow remembers.
+const EVENTS: usize = 16;
 
 /// Alerts on packets that show the same transaction.
 const GUESSES: u32 = 4;
 
 impl Inspection {
+    /// Takes note of what protocol detection and the parsers found odd, and tells of it.
+    pub(super) fn hear(&mut self, step: &Step<'_>, sink: &mut dyn Sink) {
+        let mut odd = self.app.take_anomalies();
+        for nth in 0..self.app.parsers() {
+            if let Some(parser) = self.app.parser_mut(nth) {
+                odd.append(&mut parser.take_anomalies());
+            }
+        }
+        if !odd.is_empty() {
+            self.tell_anomalies(odd, step, sink);
+        }
+    }
+
+    #[cold]
+    fn tell_anomalies(&mut self, odd: Vec<Anomaly>, step: &Step<'_>, sink: &mut dyn Sink) {
+        let scene = self.scene(step, "");
+        odd.iter().for_each(|&anomaly| sink.anomaly(&scene, None, anomaly));
+        let room = EVENTS.saturating_sub(self.events.len());
+        self.events.extend(odd.into_iter().take(room));
+    }
+
     /// Tells of the matches.
     pub(super) fn tell(&mut self, step: &Step<'_>, shared: &mut Shared, findings: &mut Findings, sink: &mut dyn Sink) {
         if shared.told.is_empty() {
@@ -139,10 +163,16 @@ impl Inspection {
         (memory.guessed <= GUESSES).then_some((nth, mark.number))
     }
 
+    /// Tells of a packet of a session or host that a rule tagged.
+    #[inline]
     pub(super) fn tell_tagged(&mut self, step: &Step<'_>, shared: &mut Shared, sink: &mut dyn Sink) {
-        if !step.packet {
-            return;
+        if step.packet && (self.tag.is_some() || !shared.tags.is_empty()) {
+            self.tell_if_tagged(step, shared, sink);
         }
+    }
+
+    #[cold]
+    fn tell_if_tagged(&mut self, step: &Step<'_>, shared: &mut Shared, sink: &mut dyn Sink) {
         let tuple = oriented(&self.tuple, step.way);
         let bytes = step.view.frame.len() as u64;
         if shared.tags.tells(&tuple, step.view.time, bytes, &mut self.tag) {
