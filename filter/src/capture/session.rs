@@ -295,6 +295,15 @@ impl Session {
         if let Some(sender) = self.sides.get_mut(way) {
             sender.flags |= tcp.flags;
         }
+        if self.follows(segment) {
+            return DATA;
+        }
+        self.any_segment(segment, settings, events)
+    }
+
+    /// A segment, whatever it is.
+    fn any_segment(&mut self, segment: &Segment<'_>, settings: &StreamSettings, events: &mut Events) -> Outcome {
+        let tcp = segment.tcp;
         if self.oneside && self.sides.iter().all(|side| side.flags != 0) {
             self.oneside = false;
         }
