@@ -164,6 +164,20 @@ mod tests {
         };
         decoder.decode(crate::decode::Link::Ethernet, &frame, weir_wire::Instant::ZERO, &mut look);
         assert_eq!(keys, [Key::glance(&frame).unwrap()]);
+        let decoder = crate::decode::Decoder::new(crate::decode::Settings { checksums: false, ..Default::default() });
+        let ends =
+            [[10, 0, 0, 1], [10, 0, 0, 2], [9, 200, 0, 3]].map(|address| [(address, 53), (address, 40_000)]).concat();
+        for &(source, sport) in &ends {
+            for &(destination, dport) in &ends {
+                frame[26..30].copy_from_slice(&source);
+                frame[30..34].copy_from_slice(&destination);
+                frame[34..36].copy_from_slice(&u16::to_be_bytes(sport));
+                frame[36..38].copy_from_slice(&u16::to_be_bytes(dport));
+                let key = Key::of_datagram(&decoder.datagram(&frame).unwrap());
+                let same = Key::of(&tuple(source, sport, destination, dport, 17), &View::default(), true);
+                assert_eq!(key, same, "{source:?} {sport} {destination:?} {dport}");
+            }
+        }
         for (place, value) in [(12, 0x81), (14, 0x46), (20, 0x20), (21, 1), (23, 1)] {
             let mut other = frame;
             other[place] = value;

@@ -438,7 +438,11 @@ impl Inspection {
         shared.overflows += judge.overflows;
         let sinks = (findings, &mut shared.told);
         let (thresholds, limit) = (&mut shared.thresholds, shared.alerts_per_packet);
-        verdict::decide(program, &facts, thresholds, &mut shared.scratch.matched, limit, sinks);
+        sinks.1.clear();
+        let matched = &mut shared.scratch.matched;
+        if !matched.is_empty() {
+            verdict::decide(program, &facts, thresholds, matched, limit, sinks);
+        }
     }
 }
 

@@ -21,23 +21,8 @@ pub struct Told {
 }
 
 /// Decides on the step. Fills `told` with what people should read, at most `limit` matches of them.
-#[inline]
-pub fn decide(
-    program: &Program,
-    facts: &Facts<'_>,
-    thresholds: &mut Thresholds,
-    matched: &mut [Matched],
-    limit: usize,
-    (findings, told): (&mut Findings, &mut Vec<Told>),
-) {
-    told.clear();
-    if !matched.is_empty() {
-        decide_on(program, facts, thresholds, matched, limit, (findings, told));
-    }
-}
-
 #[inline(never)]
-fn decide_on(
+pub fn decide(
     program: &Program,
     facts: &Facts<'_>,
     thresholds: &mut Thresholds,
