@@ -17,7 +17,8 @@ pub struct Events {
     /// Go on with what happens from here on, until interrupted; otherwise the latest that are kept are shown.
     #[arg(long, short)]
     follow: bool,
-    /// Only events of this type: alert, drop, allow, flow; may be given several times.
+    /// Only events of this type: alert, drop, allow, flow, virus, http … (a wrong one is answered with all there are); may be
+    /// given several times.
     #[arg(long = "type", value_name = "TYPE")]
     types: Vec<String>,
     /// Only events of this port, on either side.

@@ -1,5 +1,4 @@
-//! Who reads records: what flows speak, transactions and files, which are many and of which nothing is wrong. Workers have
-//! them written only while somebody reads them.
+//! Who reads records ([`kinds::RECORDS`](crate::eve::kinds::RECORDS)). Workers have them written only while somebody does.
 //!
 //! A file reads all the time, whoever follows reads until he goes, and for [`LINGERS`] after that and after each question for
 //! what happened lately: who asks twice learns what was in between. Alerts, drops, anomalies, ends of flows and the like do
@@ -11,27 +10,6 @@ use std::time::{Duration, Instant};
 
 /// For so long after the last reader has gone records are written for the next.
 pub const LINGERS: Duration = Duration::from_secs(600);
-
-/// Types of events that are no records.
-const OTHERS: [&str; 12] = [
-    "alert",
-    "drop",
-    "allow",
-    "flow",
-    "stats",
-    "anomaly",
-    "filestore",
-    "content",
-    "virus",
-    "inspection",
-    "notice",
-    "lost",
-];
-
-/// Whether events of this type are records.
-pub fn is_record(kind: &str) -> bool {
-    !OTHERS.contains(&kind)
-}
 
 /// The readers of records. Shared by the feed, which knows them, and the workers, who ask once a turn.
 #[derive(Clone, Debug, Default)]
@@ -111,11 +89,5 @@ mod tests {
         assert!(readers.any(), "the next may come back soon");
         readers.review(long_after);
         assert!(!readers.any());
-    }
-
-    #[test]
-    fn what_flows_speak_is_a_record_and_what_is_wrong_is_not() {
-        assert!(["http", "dns", "fileinfo", "bittorrent_dht"].into_iter().all(is_record));
-        assert!(!["alert", "drop", "anomaly", "flow", "filestore", "notice"].into_iter().any(is_record));
     }
 }

@@ -5,6 +5,8 @@ use weir_filter::event::Tells;
 use weir_filter::policy::spec;
 use weir_wire::buffer::PoolLimits;
 
+use crate::eve::kinds;
+
 use super::file_store::FileStore;
 use super::inspection::Inspection;
 use super::quota::Detection;
@@ -92,11 +94,9 @@ impl Eve {
 
     /// As the guard takes it.
     fn spec(&self) -> Tells {
-        // Transactions are made where any type is wanted that is none of the others.
-        const OTHERS: [&str; 9] =
-            ["alert", "drop", "allow", "flow", "stats", "anomaly", "fileinfo", "content", "virus"];
+        let of_transactions = |kind: &String| kinds::is_record(kind) && kind != "fileinfo";
         Tells {
-            transactions: self.types.is_empty() || self.types.iter().any(|kind| !OTHERS.contains(&kind.as_str())),
+            transactions: self.types.is_empty() || self.types.iter().any(of_transactions),
             files: self.tells("fileinfo"),
             digests: self.digests,
             anomalies: self.tells("anomaly"),

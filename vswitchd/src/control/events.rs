@@ -10,8 +10,8 @@ use weir_proto::v1;
 use weir_proto::v1::events_server::Events;
 
 use super::{Answers, Service};
-use crate::eve::{KEPT, Line, TYPES};
-use crate::readers::{Reader, is_record};
+use crate::eve::{KEPT, Line, kinds};
+use crate::readers::Reader;
 use crate::refusal::Refusal;
 
 #[tonic::async_trait]
@@ -20,14 +20,17 @@ impl Events for Service {
 
     async fn follow(&self, request: Request<v1::FollowEventsRequest>) -> Result<Response<Self::FollowStream>, Status> {
         let v1::FollowEventsRequest { types, port, last, only_kept } = request.into_inner();
-        if let Some(unknown) = types.iter().find(|t| !TYPES.contains(&t.as_str())) {
-            let message = format!("there is no event type \"{unknown}\"; there are: {}", TYPES.join(", "));
+        if let Some(unknown) = types.iter().find(|t| kinds::all().all(|kind| kind != t.as_str())) {
+            let message = format!(
+                "there is no event type \"{unknown}\"; there are: {}",
+                kinds::all().collect::<Vec<_>>().join(", ")
+            );
             return Err(Refusal::invalid(message).into());
         }
         if !port.is_empty() {
             super::select(&port, "port", self.controller.snapshot().ids.ports())?;
         }
-        let reads = types.is_empty() || types.iter().any(|kind| is_record(kind));
+        let reads = types.is_empty() || types.iter().any(|kind| kinds::is_record(kind));
         let wanted = Wanted { types, port, _reader: reads.then(|| self.feed.readers().begin()) };
         let (kept, following) = self.feed.follow((last as usize).min(KEPT));
         let kept = tokio_stream::iter(kept.into_iter().map(Ok));

@@ -10,6 +10,7 @@
 mod file;
 mod json;
 mod kept;
+pub mod kinds;
 mod stats;
 
 use std::collections::VecDeque;
@@ -39,49 +40,6 @@ use crate::worker::Batch;
 const LAG_MAX: usize = 4096;
 /// How long a line that does not come from the worker may wait.
 pub const PAUSE: Duration = Duration::from_secs(1);
-
-/// Types of events.
-pub const TYPES: [&str; 39] = [
-    "alert",
-    "drop",
-    "allow",
-    "flow",
-    "stats",
-    "anomaly",
-    "fileinfo",
-    "filestore",
-    "http",
-    "dns",
-    "mdns",
-    "tls",
-    "quic",
-    "ssh",
-    "smtp",
-    "smb",
-    "dcerpc",
-    "nfs",
-    "ftp",
-    "ftp_data",
-    "tftp",
-    "imap",
-    "pop3",
-    "sip",
-    "rdp",
-    "rfb",
-    "krb5",
-    "ldap",
-    "mqtt",
-    "pgsql",
-    "snmp",
-    "dhcp",
-    "ike",
-    "modbus",
-    "dnp3",
-    "enip",
-    "websocket",
-    "telnet",
-    "bittorrent_dht",
-];
 
 /// An event as readers get it.
 #[derive(Clone, Debug, PartialEq, Eq)]

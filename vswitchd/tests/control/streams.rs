@@ -53,6 +53,19 @@ async fn what_flows_speak_is_recorded_for_who_asks_for_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn every_type_of_event_can_be_asked_for_and_no_other() {
+    let rig = Rig::with(TWO).await;
+    let mut events = v1::events_client::EventsClient::new(rig.channel());
+    let only = |kind: &str| v1::FollowEventsRequest { types: vec![kind.into()], only_kept: true, ..Default::default() };
+    for kind in ["alert", "virus", "content", "inspection", "notice", "filestore", "fileinfo", "http"] {
+        events.follow(only(kind)).await.unwrap_or_else(|status| panic!("{kind}: {status}"));
+    }
+    let refused = events.follow(only("htpp")).await.expect_err("there is none");
+    assert!(refused.message().contains("no event type \"htpp\"; there are: alert, drop"), "{refused}");
+    assert!(refused.message().contains("http"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn kept_events_alone_are_a_stream_with_an_end() {
     let rig = Rig::with(TWO).await;
     let mut events = v1::events_client::EventsClient::new(rig.channel());
