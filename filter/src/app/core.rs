@@ -18,6 +18,7 @@ use crate::event::Tuple;
 use crate::inspect::Direction;
 
 pub use identity::{Found, Identity};
+pub use resume::unkept;
 
 /// The directions speak different protocols.
 pub const MISMATCH: Anomaly = Anomaly("APPLAYER_MISMATCH_PROTOCOL_BOTH_DIRECTIONS");
@@ -495,5 +496,6 @@ impl Side {
 
 mod find;
 mod identity;
+mod resume;
 #[cfg(test)]
 mod tests;

@@ -55,6 +55,11 @@ impl<T> List<T> {
         self.items.get_mut(at).map(|(mark, transaction)| (mark, transaction))
     }
 
+    /// So many have passed that were not kept.
+    pub fn pass(&mut self, transactions: u64) {
+        self.next += transactions;
+    }
+
     /// Number of the next one.
     pub fn next_number(&self) -> u64 {
         self.next

@@ -207,6 +207,9 @@ pub trait Parser: Debug + Send {
         false
     }
 
+    /// So many transactions have passed that were told nobody of ([`App::resume`]).
+    fn passed(&mut self, _transactions: u64) {}
+
     /// The live transactions, oldest first.
     fn transactions(&self) -> &dyn Transactions;
 

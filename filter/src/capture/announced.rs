@@ -38,6 +38,12 @@ impl Announced {
         self.waiting.make_contiguous().sort_by_key(|(since, _)| *since);
     }
 
+    /// Nothing is announced.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
     /// What was announced of a flow that begins, in either direction.
     #[inline]
     pub fn take(&mut self, tuple: &Tuple, now: Instant) -> Option<Expectation> {

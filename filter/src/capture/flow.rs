@@ -7,7 +7,7 @@ use weir_wire::Instant;
 use super::key::Key;
 use super::session::Session;
 use super::settings::{Policy, Timeouts};
-use crate::detect::{FlowFacts, Inspection, Unheard};
+use crate::detect::{Brief, FlowFacts, Inspection, Unheard};
 use crate::event::Tuple;
 use crate::inspect::Direction;
 
@@ -139,6 +139,8 @@ pub struct Flow {
     pub session: Option<Box<Session>>,
     /// Rules and application layer; `None` where there is nothing left to inspect.
     pub inspection: Option<Box<Inspection>>,
+    /// What is known in place of that, as long as nothing was found in the flow.
+    pub brief: Option<Brief>,
 }
 
 impl Flow {
@@ -165,6 +167,14 @@ impl Flow {
         self.facts.stream_bytes.reverse();
         if let Some([source, destination]) = &mut self.macs {
             std::mem::swap(source, destination);
+        }
+    }
+
+    /// Both sides have sent: it is established. TCP says so itself.
+    #[inline]
+    pub fn settle_state(&mut self) {
+        if self.state == State::New && self.facts.packets.iter().all(|&n| n > 0) {
+            self.state = State::Established;
         }
     }
 

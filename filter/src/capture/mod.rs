@@ -270,7 +270,10 @@ impl Core {
                 self.end(&mut old, if over { Reason::Timeout } else { Reason::Reused }, view.time);
             }
         }
-        let flow = self.new_flow(key, tuple, from_low, view);
+        let expected = self.announced.take(tuple, view.time);
+        let inspection = Inspection::new(&self.program, &mut self.shared, tuple, false, expected.as_ref());
+        let mut flow = self.new_flow(key, tuple, from_low, view);
+        flow.inspection = Some(inspection);
         let deadline = flow.deadline(&self.settings.timeouts);
         let (slot, gone) = self.flows.insert(flow, deadline);
         if let Some(mut gone) = gone {
@@ -288,8 +291,6 @@ impl Core {
             let &[a, b, c, d, e, f, g, h, i, j, k, l] = header;
             macs = Some([[g, h, i, j, k, l], [a, b, c, d, e, f]]);
         }
-        let expected = self.announced.take(tuple, view.time);
-        let inspection = Inspection::new(&self.program, &mut self.shared, tuple, false, expected.as_ref());
         let facts =
             crate::detect::FlowFacts { start: view.time, id: self.next_flow, ..crate::detect::FlowFacts::default() };
         Box::new(Flow {
@@ -314,7 +315,8 @@ impl Core {
             uninspected: false,
             transactions: 0,
             session: None,
-            inspection: Some(inspection),
+            inspection: None,
+            brief: None,
         })
     }
 
@@ -323,6 +325,9 @@ impl Core {
         let Some(mut flow) = self.flows.borrow(slot) else { return Fate::default() };
         let mut way = flow.way(from_low);
         flow.unheard = [None; 2];
+        if let Some(brief) = flow.brief.take() {
+            flow.inspection = Some(brief.inspection(&self.program, &flow.tuple, &mut self.shared));
+        }
         flow.count(way, view.frame.len(), view.time);
         let mut fate = Fate::default();
         if view.inner_refused && self.settings.ips {
@@ -335,7 +340,7 @@ impl Core {
         } else if view.tcp.is_some() {
             fate = self.tcp(&mut flow, view, &mut way, fate);
         } else {
-            self.settle_state(&mut flow);
+            flow.settle_state();
             let show = self.whole_packet(&flow, way);
             self.judge(&mut flow, view, &show, &mut fate);
         }
@@ -343,13 +348,6 @@ impl Core {
         let deadline = flow.deadline(&self.settings.timeouts);
         self.flows.put(slot, flow, deadline);
         fate
-    }
-
-    /// Both sides have sent: it is established. TCP says so itself.
-    fn settle_state(&mut self, flow: &mut Flow) {
-        if flow.state == State::New && flow.facts.packets.iter().all(|&n| n > 0) {
-            flow.state = State::Established;
-        }
     }
 
     /// A packet of no flow: rules on packets alone.

@@ -1,5 +1,6 @@
 //! Stories of captures: frames in, lines out, without rules; and the parts by themselves.
 
+mod brief;
 mod bytes;
 mod conversation;
 mod flows;

@@ -149,6 +149,14 @@ impl Room {
     }
 }
 
+fn changes_sets(elements: &[Element]) -> bool {
+    elements.iter().any(|element| match &element.test {
+        Test::DataSet(_) => true,
+        Test::Base64 { inner, .. } => changes_sets(inner),
+        _ => false,
+    })
+}
+
 /// What one section of a rule asks of the bytes of its buffer.
 #[derive(Debug)]
 pub struct Check {
@@ -166,6 +174,11 @@ impl Check {
     pub fn compile(rule: &Rule, section: &Section) -> Result<Check, Refusal> {
         let transforms = Transforms::try_compile(&section.transforms)?;
         Ok(Check { transforms, elements: compile(&section.matches)?, owner: (rule.gid, rule.sid) })
+    }
+
+    /// Whether asking may change sets of values.
+    pub fn changes_sets(&self) -> bool {
+        changes_sets(&self.elements)
     }
 
     /// Whether all of it holds for `bytes`.

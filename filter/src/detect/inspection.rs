@@ -4,6 +4,7 @@
 //! judged, then those on transactions; what matched is decided on and told; transactions that are finished are logged
 //! and forgotten.
 
+mod brief;
 mod quiet;
 mod replace;
 mod store;
@@ -27,6 +28,7 @@ use crate::app::core::{Found, Outcome};
 use crate::app::{Anomaly, App, Chunk, Context, Expectation};
 use crate::event::Tuple;
 
+pub use brief::Brief;
 pub use quiet::Unheard;
 
 /// So many bytes of a stream do not wait for more before rules on payloads look at them, of a passive observer.

@@ -6,6 +6,8 @@
 //!
 //! Limits: [`WAITING`] rules wait in a transaction; what is beyond is counted and not judged further.
 
+mod worth;
+
 use std::cell::Cell;
 
 use weir_ids_rules::rule::{Absent, Arrow, FileTest, Nth, NumberTest};
@@ -22,6 +24,8 @@ use super::sets::Sets;
 use super::transactions::TxTable;
 use crate::app::file::{Content, File};
 use crate::app::{Mark, Transaction};
+
+pub use worth::may_take;
 
 /// Rules that wait in one direction of a transaction.
 const WAITING: usize = 256;

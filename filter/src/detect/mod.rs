@@ -61,7 +61,7 @@ pub use crate::inspect::Direction;
 pub use compiler::Compilation;
 pub use explain::Explanation;
 pub use group::WINDOW;
-pub use inspection::{Inspection, Unheard};
+pub use inspection::{Brief, Inspection, Unheard};
 pub use judge::oriented;
 pub use judge_tx::TxMemory;
 pub use profile::{Cost, Profile};

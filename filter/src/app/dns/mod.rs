@@ -3,6 +3,7 @@
 //! Each message is a transaction of its own, in its direction: questions and answers are not paired. Over TCP each message
 //! has a length before it, and the parser waits until it is there whole (64 KiB at most).
 
+use std::ops::Deref;
 use std::sync::OnceLock;
 
 use smallvec::SmallVec;
@@ -69,14 +70,32 @@ const SHORT: usize = 96;
 
 /// One message.
 #[derive(Debug)]
-pub struct Exchange {
+pub struct Exchange<'m> {
     protocol: AppProtocol,
     way: Direction,
     number: u64,
     outline: Outline,
-    bytes: SmallVec<[u8; SHORT]>,
+    bytes: Bytes<'m>,
     /// What it says, read when that is first asked for.
     said: OnceLock<Box<Said>>,
+}
+
+/// The bytes of a message.
+#[derive(Debug)]
+enum Bytes<'m> {
+    Kept(SmallVec<[u8; SHORT]>),
+    Lent(&'m [u8]),
+}
+
+impl Deref for Bytes<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Bytes::Kept(bytes) => bytes,
+            Bytes::Lent(bytes) => bytes,
+        }
+    }
 }
 
 /// The parts of a message.
@@ -87,9 +106,10 @@ struct Said {
     response_names: OnceLock<Names>,
 }
 
-impl Exchange {
-    fn new(protocol: AppProtocol, way: Direction, number: u64, (outline, bytes): (Outline, &[u8])) -> Exchange {
-        Exchange { protocol, way, number, outline, bytes: SmallVec::from_slice(bytes), said: OnceLock::new() }
+impl Exchange<'_> {
+    fn new(protocol: AppProtocol, way: Direction, number: u64, (outline, bytes): (Outline, &[u8])) -> Self {
+        let bytes = Bytes::Kept(SmallVec::from_slice(bytes));
+        Exchange { protocol, way, number, outline, bytes, said: OnceLock::new() }
     }
 
     fn said(&self) -> &Said {
@@ -196,11 +216,19 @@ fn oddities(outline: &Outline, way: Direction, protocol: AppProtocol) -> impl It
 }
 
 /// A DNS message that came in another protocol (DNS over HTTPS); `None` where it is none.
-pub(super) fn carried(bytes: &[u8], way: Direction, number: u64) -> Option<Exchange> {
+pub(super) fn carried(bytes: &[u8], way: Direction, number: u64) -> Option<Exchange<'static>> {
     match read(bytes, way, AppProtocol::Dns) {
         Outcome::Message(outline) => Some(Exchange::new(AppProtocol::Dns, way, number, (outline, bytes))),
         Outcome::NoHeader | Outcome::Refused(_) => None,
     }
+}
+
+/// A message of DNS that came in a datagram and is not odd, for as long as that is at hand.
+pub fn unkept(bytes: &[u8], way: Direction) -> Option<Exchange<'_>> {
+    let protocol = AppProtocol::Dns;
+    let Outcome::Message(outline) = read(bytes, way, protocol) else { return None };
+    let is_odd = oddities(&outline, way, protocol).next().is_some();
+    (!is_odd).then(|| Exchange { protocol, way, number: 0, outline, bytes: Bytes::Lent(bytes), said: OnceLock::new() })
 }
 
 /// State of one flow.
@@ -208,7 +236,7 @@ pub(super) fn carried(bytes: &[u8], way: Direction, number: u64) -> Option<Excha
 struct Dns {
     protocol: AppProtocol,
     stream: bool,
-    list: List<Exchange>,
+    list: List<Exchange<'static>>,
     made: u64,
     lost: [bool; 2],
 }
@@ -292,6 +320,11 @@ impl Parser for Dns {
         true
     }
 
+    fn passed(&mut self, transactions: u64) {
+        self.made += transactions;
+        self.list.pass(transactions);
+    }
+
     fn transactions(&self) -> &dyn Transactions {
         &self.list
     }
@@ -301,7 +334,7 @@ impl Parser for Dns {
     }
 }
 
-impl Transaction for Exchange {
+impl Transaction for Exchange<'_> {
     fn progress(&self, _way: Direction) -> u8 {
         1
     }

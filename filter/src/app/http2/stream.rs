@@ -39,7 +39,7 @@ pub(super) struct Half {
     pub body_begun: bool,
     /// The body of a DNS message, until it is complete.
     pub carried: Option<Vec<u8>>,
-    pub dns: Option<Box<dns::Exchange>>,
+    pub dns: Option<Box<dns::Exchange<'static>>>,
 }
 
 impl Half {

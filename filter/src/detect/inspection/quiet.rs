@@ -3,9 +3,12 @@
 
 use weir_wire::numbers::PROTOCOL_TCP;
 
-use super::{Direction, Inspection, Shared, Spoken};
+use super::{Direction, Inspection, Program, Shared, Spoken};
 use crate::decode::View;
+use crate::detect::check::Outcome;
 use crate::detect::groups::Selection;
+use crate::detect::scratch::Scratch;
+use crate::event::Tuple;
 
 /// Of a flow's datagrams that go one way, what any rule may take: what these groups find in the payload. Nothing else of
 /// them is heard, until the flow's inspection is shown another packet.
@@ -15,7 +18,7 @@ pub struct Unheard(Selection);
 impl Unheard {
     /// Whether a rule is worth judging on this payload. Nothing is noted of flows that are tagged themselves.
     #[inline]
-    pub fn may_take(self, payload: &[u8], shared: &mut Shared, program: &super::Program) -> bool {
+    pub fn may_take(self, payload: &[u8], shared: &mut Shared, program: &Program) -> bool {
         shared.scratch.room.work += 1 + payload.len() as u64 / 64;
         program.groups.may_take(self.0, payload)
     }
@@ -63,5 +66,37 @@ impl Inspection {
         let heard = self.tuple.protocol != PROTOCOL_TCP && self.app.hears_datagrams(way);
         let sealing = self.spoken == Spoken::Sealed && self.sides.iter().any(|side| !side.sealed);
         heard || sealing || self.verdict.is_some() || self.framer.is_some()
+    }
+}
+
+impl Program {
+    /// Whether no rule on packets of these groups takes this payload, in a packet with this tuple that goes this way.
+    pub(in crate::detect) fn takes_none(
+        &self,
+        groups: Selection,
+        (tuple, way): (&Tuple, Direction),
+        payload: &[u8],
+        scratch: &mut Scratch,
+    ) -> bool {
+        scratch.room.work += 1 + payload.len() as u64 / 64;
+        scratch.round.begin(self.rule_count());
+        let mut always = false;
+        for lane in self.groups.of(groups).map(|group| group.of_packet(payload.len())) {
+            always |= !lane.always.is_empty();
+            lane.find(payload, 0, &[0], |rule, _| scratch.round.add(rule));
+        }
+        !always && (scratch.round.get(0).is_none() || self.takes_no_candidate((tuple, way), payload, scratch))
+    }
+
+    /// Whether none of the candidates takes this payload. What a check would change is left to the packet's turn.
+    #[inline(never)]
+    fn takes_no_candidate(&self, (tuple, way): (&Tuple, Direction), payload: &[u8], scratch: &mut Scratch) -> bool {
+        let Scratch { round, room, .. } = scratch;
+        let candidates = (0..).map_while(|nth| round.get(nth)).filter_map(|candidate| self.rule(candidate.rule));
+        let mut may_take = candidates.filter(|rule| rule.takes_direction(way) && rule.takes_ends(tuple));
+        may_take.all(|rule| {
+            let check = rule.payload.as_ref().filter(|check| !check.changes_sets());
+            check.is_some_and(|check| check.run(payload, room) == Outcome::NoMatch)
+        })
     }
 }
