@@ -25,6 +25,7 @@ mod network;
 mod port_table;
 mod punts;
 mod report;
+mod room;
 mod sending;
 mod shaping;
 #[cfg(test)]

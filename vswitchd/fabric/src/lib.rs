@@ -75,7 +75,7 @@ use appliance::{ApplianceStatus, Standing};
 use bridge::Bridge;
 use first_hop::Bindings;
 use mirror::Mirrors;
-use nat::bindings::BindingEntry;
+use nat::bindings::{BindingEntry, Room};
 use nat::{Nat, NatCounters};
 use path::Paths;
 use router::neighbor::{Found, NeighborEntry};
@@ -333,9 +333,15 @@ impl Fabric {
         self.engine.budget_mut()
     }
 
-    /// Takes the room for all bindings of translations at once; otherwise the first router that translates does.
-    pub fn reserve_bindings(&mut self) {
-        self.nat.reserve();
+    /// There is room for all bindings of translations.
+    pub fn has_room_for_bindings(&self) -> bool {
+        self.nat.has_room()
+    }
+
+    /// Uses room for bindings that was made elsewhere, and returns what it had before; otherwise the first router that
+    /// translates takes it.
+    pub fn use_room_for_bindings(&mut self, room: Room) -> Room {
+        self.nat.use_room(room)
     }
 
     /// Whether anybody reads what flows speak: where nobody does, the guard does not write it.

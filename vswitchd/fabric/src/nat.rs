@@ -46,7 +46,7 @@ use naming::Terms;
 use crate::router::Prefix;
 use crate::router::neighbor::Seeded;
 use alarm::{Alarms, Scarce};
-use bindings::{BindingEntry, Bindings, Names, Way};
+use bindings::{BindingEntry, Bindings, Names, Room, Way};
 use blocks::Blocks;
 use ends::{End, Ends, Side, read, write};
 
@@ -238,9 +238,14 @@ impl Nat {
         self.outside.is_empty()
     }
 
-    /// Takes the room for all bindings there may be.
-    pub fn reserve(&mut self) {
-        self.bindings.reserve();
+    /// There is room for all bindings there may be.
+    pub fn has_room(&self) -> bool {
+        self.bindings.has_room()
+    }
+
+    /// Uses room for bindings that was made elsewhere; returns what it had before.
+    pub fn use_room(&mut self, room: Room) -> Room {
+        self.bindings.use_room(room)
     }
 
     /// A router's translations; `own` are its addresses. Bindings to outside addresses that stay, stay.

@@ -16,6 +16,7 @@ impl Network {
         // Not one frame passes under the old policy once the new one stands.
         let revoked = self.fast_paths.shut_all(now);
         let mut removed = Vec::new();
+        let old_rooms = transaction.room.map(|room| self.fabric.use_room_for_bindings(room)).into_iter().collect();
         for Adopted(other) in transaction.adopt {
             self.adopt(now, *other, epoll);
         }
@@ -52,7 +53,7 @@ impl Network {
         self.look_at_links(now);
         self.fast_paths.ask_devices(now, &mut self.fabric, &mut self.ports);
         let (old_policies, old_tables) = (vec![old_policy], self.fabric.retired_tables());
-        Applied { epoch, removed, old_policies, old_tables, revoked }
+        Applied { epoch, removed, old_policies, old_tables, old_rooms, revoked }
     }
 
     /// Lets ports go, which another network is to have.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
+use weir_fabric::nat::bindings::Room;
 use weir_fabric::router::RouteTable;
 use weir_fabric::{Fabric, Step};
 use weir_filter::Policy;
@@ -38,6 +39,8 @@ pub struct Transaction {
     pub wires: Vec<[PortId; 2]>,
     /// Ports toward which segments are not joined.
     pub no_gro: Vec<PortId>,
+    /// Room for the bindings of the first router that translates.
+    pub room: Option<Room>,
     /// The policy compiled for the state after the change.
     pub policy: Arc<Policy>,
 }
@@ -53,6 +56,7 @@ impl Transaction {
             carriages: Vec::new(),
             wires: Vec::new(),
             no_gro: Vec::new(),
+            room: None,
             policy,
         }
     }
@@ -75,6 +79,8 @@ pub struct Applied {
     pub old_policies: Vec<Arc<Policy>>,
     /// The route tables that were replaced.
     pub old_tables: Vec<Arc<RouteTable>>,
+    /// Room for bindings that was not needed, or was outgrown.
+    pub old_rooms: Vec<Room>,
     /// Flows that passed in the kernel were revoked.
     pub revoked: bool,
 }
@@ -86,6 +92,7 @@ impl Applied {
         self.removed.extend(other.removed);
         self.old_policies.extend(other.old_policies);
         self.old_tables.extend(other.old_tables);
+        self.old_rooms.extend(other.old_rooms);
         self.revoked |= other.revoked;
     }
 }
@@ -238,6 +245,10 @@ impl Handle {
         &self,
         parts: impl IntoIterator<Item = (NetworkId, Transaction)>,
     ) -> Result<Applied, Gone> {
+        let mut parts: Vec<_> = parts.into_iter().collect();
+        for (network, transaction) in &mut parts {
+            self.make_room(*network, transaction).await?;
+        }
         let mut answers = Vec::new();
         for (network, transaction) in parts {
             let (reply, answer) = oneshot::channel();

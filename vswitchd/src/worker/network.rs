@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc as punt_queue;
 use weir_fabric::mirror::Handed;
+use weir_fabric::nat::bindings::Room;
 use weir_fabric::serve::Punt;
 use weir_fabric::{Egress, Fabric};
 use weir_ports::event::Epoll;
@@ -65,7 +66,7 @@ impl Blank {
         let (fabric, pool) = huge_pages::touched(|| {
             let mut fabric = Fabric::new(settings.limits, settings.seed);
             if settings.translates && id == NetworkId::FIRST {
-                fabric.reserve_bindings();
+                fabric.use_room_for_bindings(Room::take());
             }
             (fabric, Pool::new(settings.pool))
         });

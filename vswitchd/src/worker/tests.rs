@@ -1,11 +1,13 @@
 //! The worker with real threads and memory ports.
 
+use weir_fabric::nat::{Masquerade, NatConfig};
+use weir_fabric::router::RouterConfig;
 use weir_fabric::shape::Limit;
 use weir_fabric::{PortConfig, Step, SwitchConfig};
 use weir_filter::Policy;
 use weir_filter::spec::Spec;
 use weir_ports::mem::{MemPeer, MemPort};
-use weir_wire::{Capabilities, DropReason, Epoch, Offload, SwitchId};
+use weir_wire::{Capabilities, DropReason, Epoch, Offload, RouterId, SwitchId};
 
 use super::window::SHORTEST_WINDOW;
 use super::*;
@@ -97,6 +99,24 @@ fn join(started: Started) -> WorkerStats {
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().build().expect("a runtime").block_on(future)
+}
+
+#[test]
+fn room_for_bindings_is_made_before_the_change_and_once() {
+    let started = start(settings()).expect("a worker");
+    let with = |nat: NatConfig| Transaction {
+        steps: vec![Step::SetRouter(RouterId(0), RouterConfig { nat, ..RouterConfig::default() })],
+        ..Transaction::of(policy(1))
+    };
+    let has_room =
+        || block_on(started.handle.ask_network(NetworkId::FIRST, |view| view.fabric.has_room_for_bindings()));
+    let rooms = |nat| block_on(started.handle.apply(with(nat))).expect("applied").old_rooms.len();
+    assert_eq!((rooms(NatConfig::default()), has_room()), (0, Ok(false)), "a router that translates nothing");
+    let masquerades = NatConfig { masquerades: vec![Masquerade::default()], ..NatConfig::default() };
+    assert_eq!((rooms(masquerades.clone()), has_room()), (1, Ok(true)), "it was handed over");
+    assert_eq!(rooms(masquerades), 0, "there is room already");
+    started.handle.stop();
+    join(started);
 }
 
 #[test]

@@ -9,6 +9,7 @@
 
 mod ahead;
 mod binding;
+mod room;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -21,6 +22,7 @@ use super::ends::End;
 use super::ftp::Ftp;
 use crate::router::neighbor::Seeded;
 pub(super) use binding::Binding;
+pub use room::Room;
 
 /// Bindings of all routers.
 pub const BINDINGS_MAX: usize = 1 << 20;
@@ -361,13 +363,6 @@ impl Bindings {
             self.remove(place as usize);
         }
         over
-    }
-
-    /// Takes room for all bindings there may be, so that none has to wait until many are moved; what is not used is not
-    /// touched.
-    pub fn reserve(&mut self) {
-        self.all.reserve_exact(BINDINGS_MAX.saturating_sub(self.all.len()));
-        self.hashes.reserve_exact(BINDINGS_MAX.saturating_sub(self.hashes.len()));
     }
 
     /// Adds a binding whose names are free; `false` where there is no room.
