@@ -1,6 +1,6 @@
 //! Frames for switches whose ports are network devices: made and counted in the kernel, in the hosts' namespaces.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use weir_ports::netns::NetNs;
@@ -12,10 +12,18 @@ use super::forwarder::Forwarder;
 use super::guests::{Traffic, frame_of};
 use super::hosts::Hosts;
 
-/// Frames sent at first when as many as possible are; then as many at a time as take [`CALL`], since each call of the
-/// kernel's has to be set up, and at its end waits some 20 ms for all processors (RCU), in which nothing is sent.
-const BURST: u32 = 4096;
-const CALL: Duration = Duration::from_millis(250);
+/// Frames sent in one call of the kernel's at first, then as many as take the time that is wanted. At its end a call waits for
+/// all processors (RCU), some 20 ms and longer where one of them sleeps: nothing is sent meanwhile. So it is counted within
+/// one call only, at [`AWAY`] from its ends.
+const CALL: u32 = 4096;
+const CALL_MAX: f64 = 64e6;
+const AWAY: Duration = Duration::from_millis(20);
+/// A call takes so much longer than it has to, since none is as fast as the one before.
+const AMPLE: f64 = 1.4;
+/// A call that ends while it is counted was too short; so often another one is made.
+const TRIES: u32 = 12;
+/// How often it is looked whether one has ended.
+const LOOK: Duration = Duration::from_millis(10);
 /// Frames sent at a time, and the pause after them, when the switch is to learn.
 const GENTLE: (u32, Duration) = (64, Duration::from_millis(1));
 /// So long every flow is sent gently, again and again: our switch looks once a second what its devices can do.
@@ -39,6 +47,8 @@ pub struct Injected {
     generators: [Generator; 2],
     sinks: [Sink; 2],
     traffic: Traffic,
+    /// Frames that the kernel is to send in one call.
+    call: u32,
     /// The guest between them, where there is one.
     guest: Option<Forwarder>,
 }
@@ -58,7 +68,7 @@ impl Injected {
             Ok((generator.map_err(|e| e.to_string())?, sink.map_err(|e| e.to_string())?))
         };
         let [(first, at_first), (second, at_second)] = [make(0)?, make(1)?];
-        Ok(Injected { generators: [first, second], sinks: [at_first, at_second], traffic, guest })
+        Ok(Injected { generators: [first, second], sinks: [at_first, at_second], traffic, call: CALL, guest })
     }
 
     /// Sends every flow both ways, slowly, so that every flow and address is known; the error says what was missing.
@@ -95,38 +105,78 @@ impl Injected {
         Ok(())
     }
 
-    /// Sends as many as possible for some time and counts what arrives in it.
+    /// Sends as many as possible and counts what arrives in some time of it; calls `each` at its beginning and its end.
     ///
     /// # Errors
-    /// What the kernel says.
-    pub fn flow(&mut self, time: Duration) -> Result<Arrived, Failure> {
+    /// What the kernel says; where it never sends for as long as it is to be counted.
+    pub fn flow(&mut self, time: Duration, mut each: impl FnMut() + Send) -> Result<Arrived, Failure> {
         let mut guest = self.guest.take();
-        let arrived = beside(guest.as_mut(), || self.flow_between_hosts(time));
-        self.guest = guest;
+        let mut call = self.call;
+        let arrived = beside(guest.as_mut(), || {
+            for _ in 0..TRIES {
+                let (arrived, took) = self.flow_between_hosts(time, call, &mut each)?;
+                let share = (time + 2 * AWAY).as_secs_f64() * AMPLE / took.as_secs_f64().max(1e-6);
+                call = (f64::from(call) * share).clamp(f64::from(CALL), CALL_MAX) as u32;
+                if let Some(arrived) = arrived {
+                    return Ok(arrived);
+                }
+            }
+            Err("the generators do not send at a steady rate".to_owned())
+        });
+        (self.guest, self.call) = (guest, call);
         arrived
     }
 
-    fn flow_between_hosts(&self, time: Duration) -> Result<Arrived, Failure> {
+    /// The same with calls of so many frames, and how long the shortest took; nothing where it was over before it had been
+    /// counted.
+    fn flow_between_hosts(
+        &self,
+        time: Duration,
+        call: u32,
+        each: &mut (impl FnMut() + Send),
+    ) -> Result<(Option<Arrived>, Duration), Failure> {
         let senders = if self.traffic.both_ways { &self.generators[..] } else { &self.generators[..1] };
-        let (before, start) = (self.counts()?, Instant::now());
+        let (begun, ended) = (AtomicUsize::new(0), AtomicBool::new(false));
         let work = |generator: &Generator| {
-            generator.run(|| {
-                let mut burst = BURST;
-                while start.elapsed() < time {
-                    let begun = Instant::now();
-                    generator.send(burst)?;
-                    let share = CALL.as_secs_f64() / begun.elapsed().as_secs_f64().max(1e-6);
-                    burst = (f64::from(burst) * share).clamp(64.0, 1e6) as u32;
-                }
-                Ok(())
-            })
+            let mut took = Duration::ZERO;
+            let done = generator.run(|| {
+                begun.fetch_add(1, Ordering::Relaxed);
+                let begin = Instant::now();
+                let done = generator.send(call);
+                took = begin.elapsed();
+                done
+            });
+            ended.store(true, Ordering::Relaxed);
+            sent(done).map(|()| took)
+        };
+        // Whether all still send at that time.
+        let until = |at: Instant| {
+            while Instant::now() < at && !ended.load(Ordering::Relaxed) {
+                std::thread::sleep(LOOK.min(at.saturating_duration_since(Instant::now())));
+            }
+            !ended.load(Ordering::Relaxed)
         };
         std::thread::scope(|scope| {
             let threads: Vec<_> = senders.iter().map(|generator| scope.spawn(|| work(generator))).collect();
-            threads.into_iter().try_for_each(|thread| sent(thread.join().map_err(|_| "a generator failed")?))
-        })?;
-        let (now, time) = (self.counts()?, start.elapsed());
-        Ok(Arrived { time, expected: now.expected - before.expected, strange: now.strange - before.strange })
+            while begun.load(Ordering::Relaxed) < senders.len() && !ended.load(Ordering::Relaxed) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            let mut arrived = None;
+            if until(Instant::now() + AWAY) {
+                each();
+                let (before, start) = (self.counts()?, Instant::now());
+                until(start + time);
+                let (now, time) = (self.counts()?, start.elapsed());
+                each();
+                // A call that only waits for its end sends no more.
+                let lasts = until(Instant::now() + LOOK) && self.counts()?.expected > now.expected;
+                let (expected, strange) = (now.expected - before.expected, now.strange - before.strange);
+                arrived = lasts.then_some(Arrived { time, expected, strange });
+            }
+            let took = threads.into_iter().map(|thread| thread.join().map_err(|_| "a generator failed")?);
+            let took = took.collect::<Result<Vec<Duration>, Failure>>()?;
+            Ok((arrived, took.into_iter().min().unwrap_or_default()))
+        })
     }
 
     fn counts(&self) -> Result<Sunk, Failure> {

@@ -284,13 +284,11 @@ fn new_flows(guests: &mut Guests, switch: &Switch, time: Duration) -> Result<Fig
 }
 
 fn injected_rate(injected: &mut Injected, switch: &Switch, time: Duration) -> Result<Figure, Failure> {
-    injected.flow(time / 10)?;
-    let before = switch.cpu_time();
-    let arrived = injected.flow(time)?;
-    let cpu = switch.cpu_time().saturating_sub(before);
+    let mut cpu = Vec::with_capacity(2);
+    let arrived = injected.flow(time, || cpu.push(switch.cpu_time()))?;
     passed(arrived.expected, arrived.strange)?;
     let value = arrived.expected as f64 / arrived.time.as_secs_f64();
-    Ok(Figure { value, cpu_ns: cpu.as_nanos() as f64 / arrived.expected as f64, tail_ns: [0.0; 2] })
+    Ok(Figure { value, cpu_ns: used(&cpu).as_nanos() as f64 / arrived.expected as f64, tail_ns: [0.0; 2] })
 }
 
 /// Percent of the host's CPU time for each gigabit a second: of a switch that is kept busy, so that waiting is not in it.
@@ -320,13 +318,17 @@ fn stream_of(scenario: &Scenario, switch: &Switch, time: Duration) -> Result<Fig
     if passed.bytes == 0 {
         return Err("nothing came through".to_owned());
     }
-    let used = match cpu[..] {
-        [before, after] => after.saturating_sub(before),
-        _ => Duration::ZERO,
-    };
     let frames = passed.bytes as f64 / (scenario.frame - TCP_HEADERS) as f64;
     let value = passed.bytes as f64 * 8.0 / passed.time.as_secs_f64();
-    Ok(Figure { value, cpu_ns: used.as_nanos() as f64 / frames, tail_ns: [0.0; 2] })
+    Ok(Figure { value, cpu_ns: used(&cpu).as_nanos() as f64 / frames, tail_ns: [0.0; 2] })
+}
+
+/// The CPU time between the last two times that it was asked for.
+fn used(cpu: &[Duration]) -> Duration {
+    match cpu {
+        [.., before, after] => after.saturating_sub(*before),
+        _ => Duration::ZERO,
+    }
 }
 
 /// Percent of a core that the switch uses while nobody sends.
