@@ -1,16 +1,14 @@
-//! `vswitchctl rules`: rule files, read here without the daemon.
+//! `vswitchctl rules`: rule files, read without the daemon. What asks the engine is done by the program beside this one.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::Subcommand;
-use serde::Serialize;
-use weir_ids_rules::{Diagnostic, RuleSet, Severity, Source, Variables};
 
 use crate::Format;
 use crate::failure::Failure;
 use crate::replay;
-use crate::table::{print, print_json};
+use crate::table::print;
 
 /// What can be done with rule files.
 #[derive(Subcommand)]
@@ -54,7 +52,9 @@ pub enum Command {
 /// Runs a command.
 pub fn run(command: Command, format: Format) -> Result<(), Failure> {
     match command {
-        Command::Check { files, limit } => check(&files, limit, format),
+        Command::Check { files, limit } => {
+            hand_over(["check".into()], &files, vec!["--limit".into(), limit.to_string().into()], format)
+        }
         Command::Explain { sid, rules } => {
             hand_over(["explain".into(), sid.to_string().into()], &rules, Vec::new(), format)
         }
@@ -88,72 +88,4 @@ fn hand_over<const N: usize>(
         arguments.push("--json".into());
     }
     replay::become_replay(arguments)
-}
-
-/// A problem for programs.
-#[derive(Serialize)]
-struct Problem<'a> {
-    severity: &'static str,
-    kind: &'static str,
-    source: &'a str,
-    line: u32,
-    column: u32,
-    sid: Option<u32>,
-    message: &'a str,
-    remedy: &'a str,
-}
-
-#[derive(Serialize)]
-struct Report<'a> {
-    loaded: usize,
-    refused: usize,
-    replaced: usize,
-    warnings: usize,
-    problems: Vec<Problem<'a>>,
-}
-
-fn severity(diagnostic: &Diagnostic) -> &'static str {
-    match diagnostic.severity {
-        Severity::Error => "error",
-        Severity::Warning => "warning",
-    }
-}
-
-fn check(files: &[PathBuf], limit: usize, format: Format) -> Result<(), Failure> {
-    let mut texts = Vec::new();
-    for file in files {
-        let bytes = std::fs::read(file).map_err(|e| Failure::refused(format!("{}: {e}", file.display())))?;
-        texts.push((file.display().to_string(), String::from_utf8_lossy(&bytes).into_owned()));
-    }
-    let sources: Vec<Source<'_>> = texts.iter().map(|(name, text)| Source { name, text }).collect();
-    let (rules, diagnostics) = RuleSet::parse(&sources, &Variables::default());
-    let summary = rules.summary();
-    if format == Format::Json {
-        let problems = diagnostics.iter().take(limit).map(|d| Problem {
-            severity: severity(d),
-            kind: d.kind.label(),
-            source: &d.source,
-            line: d.line,
-            column: d.column,
-            sid: d.sid,
-            message: &d.message,
-            remedy: &d.remedy,
-        });
-        print_json(&Report {
-            loaded: summary.loaded,
-            refused: summary.refused,
-            replaced: summary.replaced,
-            warnings: summary.warnings,
-            problems: problems.collect(),
-        })?;
-    } else {
-        let shown: String = diagnostics.iter().take(limit).map(|d| format!("{d}\n\n")).collect();
-        let more = diagnostics.len().saturating_sub(limit);
-        let rest = if more > 0 { format!("... and {more} more problems (--limit)\n") } else { String::new() };
-        print(&format!("{shown}{rest}{summary}\n"))?;
-    }
-    match summary.refused {
-        0 => Ok(()),
-        refused => Err(Failure::refused(format!("{refused} rules would be refused"))),
-    }
 }

@@ -26,6 +26,8 @@ pub(crate) struct Draft {
     pub flow_given: bool,
     /// `rev` was given.
     pub rev_given: bool,
+    /// Rules can be chosen by the last keyword that asks something.
+    pub prefilters: bool,
     /// `requires` asks for something that is not here: the rule is passed over.
     pub passed_over: bool,
     /// The text is in Snort 3's dialect.
@@ -68,6 +70,7 @@ pub(crate) fn parse_rule(
         }
         for option in &options {
             keywords::apply(&mut draft, *option)?;
+            draft.prefilters = keywords::app::prefilters(option.name.text).unwrap_or(draft.prefilters);
         }
         draft.finish_sections()?;
         validate::normalise(&mut draft.rule);
@@ -129,6 +132,7 @@ impl Draft {
             priority_given: false,
             flow_given: false,
             rev_given: false,
+            prefilters: true,
             passed_over: false,
             snort: header.snort,
             classes: Arc::default(),

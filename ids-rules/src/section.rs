@@ -234,10 +234,44 @@ impl Draft {
         last.ok_or_else(none)
     }
 
-    /// Notes a modifier of the last content; one given twice contradicts itself.
+    /// The last content of the payload.
+    pub(crate) fn last_payload_content(&mut self, option: RuleOption<'_>) -> Result<&mut Content, Fault> {
+        let payload = self.rule.sections.iter_mut().filter(|s| s.buffer == Buffer::Payload && s.transforms.is_empty());
+        let last = payload.flat_map(|s| &mut s.matches).rfind(|m| matches!(m, Match::Content(_)));
+        match last {
+            Some(Match::Content(content)) => Ok(content),
+            _ => {
+                let message = format!("'{}' has no content of the payload before it", option.name.text);
+                Err(Draft::conflict(option.name.range(), message))
+            }
+        }
+    }
+
+    /// Notes a modifier of the last content; one given twice contradicts itself, and so do those that place it in two
+    /// ways, whatever their numbers.
     pub(crate) fn note_modifier(&mut self, option: RuleOption<'_>) -> Result<(), Fault> {
         const ONCE: &[&str] = &["offset", "depth", "distance", "within", "nocase", "startswith", "endswith"];
+        const APART: &[(&str, &str)] = &[
+            ("offset", "startswith"),
+            ("depth", "startswith"),
+            ("offset", "distance"),
+            ("offset", "within"),
+            ("depth", "distance"),
+            ("depth", "within"),
+            ("startswith", "distance"),
+            ("startswith", "within"),
+        ];
         let Some(&name) = ONCE.iter().find(|known| **known == option.name.text) else { return Ok(()) };
+        let given = |other: &str| self.cursor.modifiers.contains(&other);
+        let other = APART.iter().find_map(|&(one, other)| match (one == name, other == name) {
+            (true, _) if given(other) => Some(other),
+            (_, true) if given(one) => Some(one),
+            _ => None,
+        });
+        if let Some(other) = other {
+            let message = format!("a content that has '{other}' takes no '{name}'");
+            return Err(Draft::conflict(option.name.range(), message).remedy("drop one of the two"));
+        }
         if self.cursor.modifiers.contains(&name) {
             let message = format!("'{name}' is given twice for one content");
             return Err(Draft::conflict(option.name.range(), message));
@@ -249,7 +283,7 @@ impl Draft {
     /// Whether a match that has a place stands in the sections of a buffer.
     pub(crate) fn has_place(&self, buffer: Buffer) -> bool {
         let sections = self.rule.sections.iter().filter(|s| s.buffer == buffer);
-        let placed = |m: &Match| !matches!(m, Match::Size(_) | Match::DataSet(_) | Match::Reputation(_));
+        let placed = |m: &Match| matches!(m, Match::Content(_) | Match::Pcre(_) | Match::ByteJump(_));
         sections.flat_map(|s| &s.matches).any(placed)
     }
 

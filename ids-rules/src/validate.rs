@@ -9,6 +9,7 @@ use crate::rule::{
 
 mod buffers;
 mod length;
+mod packet;
 
 pub(crate) use buffers::normalise;
 
@@ -42,6 +43,7 @@ pub(crate) fn check(draft: &mut Draft) -> Result<(), Fault> {
     }
     length::check_payload(draft)?;
     check_protocol(draft)?;
+    packet::check(&draft.rule)?;
     check_direction(draft)?;
     check_mail(draft)?;
     if draft.rule.action == Action::Config && draft.rule.config.is_none() {
@@ -152,19 +154,12 @@ fn check_protocol(draft: &Draft) -> Result<(), Fault> {
             return Err(Draft::conflict(0..1, format!("the rule has a condition on {wanted}, but another protocol")));
         }
     }
-    let on_packet = |c: &Condition| {
-        matches!(
-            c,
-            Condition::Flags { .. }
-                | Condition::PayloadSize(_)
-                | Condition::Sequence(_)
-                | Condition::Acknowledgment(_)
-                | Condition::Window { .. }
-        )
-    };
-    let packets = rule.flow.no_stream || rule.protocol == Protocol::TcpPacket || rule.conditions.iter().any(on_packet);
-    if packets && (rule.flow.only_stream || rule.protocol == Protocol::TcpStream) {
-        return Err(Draft::conflict(0..1, "the rule asks for the stream only, and has conditions on single packets"));
+    let single = |c: &&Condition| matches!(c, Condition::IpProtocol(b) if !b.negated && b.min == b.max);
+    if rule.conditions.iter().filter(single).count() > 1 {
+        return Err(Draft::conflict(0..1, "the rule names two IP protocols, and a packet has one"));
+    }
+    if rule.filestore.is_some() && rule.conditions.contains(&Condition::Bypass) {
+        return Err(Draft::conflict(0..1, "'bypass' looks no further at the flow whose file 'filestore' is to keep"));
     }
     Ok(())
 }

@@ -306,6 +306,83 @@ fn rules_that_can_never_match_are_refused() {
     refused_rule(tcp, "dataset:set,x,type string;");
 }
 
+#[test]
+fn conditions_on_packets_stand_alone() {
+    let tcp = "alert tcp any any -> any any";
+    for packet in ["dsize:>5;", "flags:S;", "ttl:5;", "tos:1;", "id:5;", "window:9;", "sameip;", "flow:no_stream;"] {
+        for transaction in
+            [r#"http.method; content:"GET";"#, "urilen:5;", "filestore;", "tls.version:1.2;", "filesize:>5;"]
+        {
+            refused_rule(tcp, &format!("{packet} {transaction}"));
+        }
+        loaded_rule(tcp, &format!(r#"{packet} content:"GET";"#));
+        loaded_rule("alert http any any -> any any", &format!(r#"{packet} content:"GET";"#));
+    }
+    refused_rule(tcp, r#"http.method; content:"GET"; tcp.hdr; content:"a";"#);
+    refused_rule("alert tcp-pkt any any -> any any", r#"http.method; content:"GET";"#);
+    refused_rule("alert tcp-stream any any -> any any", r#"content:"a"; ttl:5;"#);
+    refused_rule(tcp, r#"flow:only_stream; content:"a"; ttl:5;"#);
+    loaded_rule("alert tcp-stream any any -> any any", r#"http.method; content:"GET";"#);
+}
+
+#[test]
+fn what_rules_say_of_themselves_has_a_form() {
+    let tcp = "alert tcp any any -> any any";
+    for option in [
+        "msg:\"\";",
+        "rev:0;",
+        "metadata;",
+        "metadata:\"a b\";",
+        "classtype:two words;",
+        "classtype:\"trojan-activity\";",
+        "reference:url;",
+        "reference:,cve;",
+        "reference:url,;",
+        "target:src_ip; target:dest_ip;",
+        "bypass; filestore;",
+    ] {
+        refused_rule(tcp, &format!(r#"content:"a"; {option}"#));
+    }
+    loaded_rule(tcp, r#"content:"a"; target:src_ip; target:src_ip; reference:url,weir.example/a; metadata:a b;"#);
+    refused_rule("alert ip any any -> any any", "ip_proto:6; ip_proto:17;");
+    loaded_rule("alert ip any any -> any any", "ip_proto:!6; ip_proto:!17;");
+    refused_rule(tcp, "flags:S,;");
+    refused_rule(tcp, "flowint:!a.b,+,1;");
+    refused_rule(tcp, r#"http.method; content:"GET"; app-layer-protocol:http;"#);
+    loaded_rule(tcp, r#"app-layer-protocol:http; http.method; content:"GET";"#);
+    refused_rule("alert dcerpc any any -> any any", "dcerpc.iface:!12345678-1234-abcd-ef00-0123456789ab;");
+    refused_rule("alert dcerpc any any -> any any", "dcerpc.iface:12345678-1234-abcd-ef00-0123456789ab,x;");
+    loaded_rule("alert dcerpc any any -> any any", "dcerpc.iface:12345678-1234-abcd-ef00-0123456789ab,>1,any_frag;");
+}
+
+#[test]
+fn modifiers_speak_of_a_content_that_takes_them() {
+    let tcp = "alert tcp any any -> any any";
+    refused_rule(tcp, r#"content:"a"; offset:0; startswith;"#);
+    refused_rule(tcp, r#"content:"a"; content:"b"; offset:0; within:4;"#);
+    refused_rule(tcp, r#"content:"a"; http_uri; rawbytes;"#);
+    refused_rule(tcp, r#"content:"a"; rawbytes; rawbytes;"#);
+    refused_rule(tcp, r#"isdataat:4; pcre:"/a/R";"#);
+    loaded_rule(tcp, r#"content:"a"; pcre:"/a/R";"#);
+    for keyword in ["pcre:\"/a/\";", "isdataat:4;", "byte_test:1,>,1,0;", "flowint:ab,+,1;"] {
+        refused_rule(tcp, &format!(r#"content:"a"; {keyword} prefilter;"#));
+    }
+    loaded_rule(tcp, "dsize:5; prefilter;");
+    loaded_rule(tcp, "ttl:5; rev:2; prefilter;");
+}
+
+#[test]
+fn sizes_are_held_against_what_contents_need() {
+    let tcp = "alert tcp any any -> any any";
+    refused_rule(tcp, r#"dsize:5; content:!"abcdef";"#);
+    refused_rule(tcp, r#"dsize:5; content:"a"; offset:5;"#);
+    refused_rule(tcp, r#"dsize:10; content:"boom"; content:"loom"; distance:3;"#);
+    refused_rule(tcp, r#"dsize:8; content:"boom"; content:!"a"; distance:1; within:4;"#);
+    loaded_rule(tcp, r#"dsize:9; content:"boom"; content:!"a"; distance:1; within:4;"#);
+    loaded_rule(tcp, r#"dsize:11; content:"boom"; content:"loom"; distance:3;"#);
+    loaded_rule(tcp, r#"dsize:4; content:"boom"; content:"oom";"#);
+}
+
 /// A rule with this header and these options is loaded.
 #[track_caller]
 fn loaded_rule(header: &str, options: &str) {

@@ -82,6 +82,9 @@ pub(super) fn app_layer_protocol(draft: &mut Draft, option: RuleOption<'_>) -> R
     if draft.rule.protocol.is_app() {
         return Err(Draft::conflict(option.name.range(), "the header names the protocol already"));
     }
+    if !draft.rule.apps.is_empty() {
+        return Err(Draft::conflict(option.name.range(), "a keyword before it names the protocol already"));
+    }
     let (any_http, unknown, failed) = (name.text == "http", name.text == "unknown", name.text == "failed");
     let protocol = AppProtocol::from_name(name.text);
     if protocol.is_none() && !unknown && !failed {
@@ -254,7 +257,7 @@ fn check_argument(keyword: &str, argument: Option<Piece<'_>>) -> Result<(), Faul
         "modbus" => super::named::is_modbus(text.text),
         "http2.settings" => super::named::is_http2_setting(text.text),
         "dnp3.obj" => super::named::is_dnp3_object(text.text),
-        "dcerpc.iface" => words(&[',']).next().is_some_and(|word| is_uuid(word.trim_start_matches("uuid").trim())),
+        "dcerpc.iface" => is_interface(text.text),
         _ => true,
     };
     if known {
@@ -265,6 +268,17 @@ fn check_argument(keyword: &str, argument: Option<Piece<'_>>) -> Result<(), Faul
 
 const VERSIONS: &[&str] = &["sslv2", "sslv3", "tls1.0", "tls1.1", "tls1.2", "tls1.3"];
 const SSL_STATES: &[&str] = &["client_hello", "server_hello", "client_keyx", "server_keyx", "unknown"];
+
+/// Whether a text reads `UUID[,[<|>|!|=]VERSION][,any_frag]`.
+fn is_interface(text: &str) -> bool {
+    let mut words = text.split(',').map(str::trim);
+    let version = |word: &str| {
+        let digits = word.strip_prefix(['<', '>', '!', '=']).map(str::trim);
+        digits.is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()))
+    };
+    words.next().is_some_and(|word| is_uuid(word.trim_start_matches("uuid").trim()))
+        && words.all(|word| word == "any_frag" || version(word))
+}
 
 /// Whether a text has the form of a UUID (RFC 9562, 4).
 fn is_uuid(text: &str) -> bool {
@@ -301,8 +315,37 @@ pub(super) fn prefilter(draft: &mut Draft, option: RuleOption<'_>) -> Result<(),
     if nothing {
         return Err(Draft::conflict(option.name.range(), "'prefilter' has no keyword before it"));
     }
+    if !draft.prefilters {
+        let message = "rules cannot be chosen by the keyword before 'prefilter'";
+        return Err(Draft::conflict(option.name.range(), message).remedy("leave it out, or put it behind another"));
+    }
     draft.rule.prefilter = true;
     Ok(())
+}
+
+/// Whether rules can be chosen by a keyword; `None` where it asks nothing.
+pub(crate) fn prefilters(keyword: &str) -> Option<bool> {
+    const ASK_NOTHING: &[&str] =
+        &["msg", "sid", "gid", "rev", "classtype", "priority", "reference", "metadata", "target", "noalert", "alert"];
+    const CANNOT: &[&str] = &[
+        "pcre",
+        "base64_decode",
+        "bsize",
+        "byte_jump",
+        "byte_test",
+        "byte_extract",
+        "byte_math",
+        "isdataat",
+        "flowint",
+        "tag",
+        "threshold",
+        "detection_filter",
+        "urilen",
+        "xbits",
+        "app-layer-event",
+        "asn1",
+    ];
+    (!ASK_NOTHING.contains(&keyword)).then(|| !CANNOT.contains(&keyword))
 }
 
 /// `bypass`

@@ -176,7 +176,10 @@ pub(super) fn rawbytes(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), 
     if draft.is_sticky() {
         return Err(Draft::conflict(option.name.range(), "'rawbytes' is for contents of the payload"));
     }
-    draft.last_content(option)?.raw = true;
+    let content = draft.last_payload_content(option)?;
+    if std::mem::replace(&mut content.raw, true) {
+        return Err(twice(option));
+    }
     Ok(())
 }
 

@@ -17,6 +17,9 @@ pub(super) fn msg(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault
         return Err(Fault::new(Kind::Value, value.range(), "the message is not in quotes"));
     }
     draft.rule.msg = unescape(value.unquote()?);
+    if draft.rule.msg.is_empty() {
+        return Err(Fault::new(Kind::Value, value.range(), "the message is empty"));
+    }
     Ok(())
 }
 
@@ -53,13 +56,20 @@ pub(super) fn rev(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault
     if draft.rev_given {
         return Err(Draft::conflict(option.name.range(), "'rev' is given twice"));
     }
-    draft.rule.rev = number(required(option)?, 0, u32::MAX.into())? as u32;
+    draft.rule.rev = number(required(option)?, 1, u32::MAX.into())? as u32;
     draft.rev_given = true;
     Ok(())
 }
 
 pub(super) fn classtype(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
     let value = required(option)?;
+    let is_name = |text: &str| {
+        text.starts_with(|c: char| c.is_ascii_alphabetic())
+            && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
+    };
+    if !is_name(value.text) {
+        return Err(Fault::new(Kind::Value, value.range(), "a classtype is one word, without quotes"));
+    }
     let own =
         draft.classes.get(&value.text.to_ascii_lowercase()).map(|(meaning, priority)| (meaning.clone(), *priority));
     let customary = || classification::find(value.text).map(|known| (known.meaning.to_owned(), known.priority));
@@ -92,15 +102,22 @@ pub(super) fn priority(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), 
 
 pub(super) fn reference(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
     let value = required(option)?;
-    let Some((system, id)) = value.split_once(',') else {
+    let is_name = |text: &str| {
+        !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+    };
+    let parts = value.split_once(',').map(|(system, id)| (system.trim().text, id.trim().text));
+    let Some((system, id)) = parts.filter(|&(system, id)| is_name(system) && !id.is_empty()) else {
         return Err(Fault::new(Kind::Value, value.range(), "a reference reads: system,id").subject("reference"));
     };
-    draft.rule.references.push((system.trim().text.to_owned(), id.trim().text.to_owned()));
+    draft.rule.references.push((system.to_owned(), id.to_owned()));
     Ok(())
 }
 
 pub(super) fn metadata(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
-    let Some(value) = option.value else { return Ok(()) };
+    let value = required(option)?;
+    if value.text.starts_with('"') {
+        return Err(Fault::new(Kind::Value, value.range(), "metadata is written without quotes"));
+    }
     for item in value.split(',').map(Piece::trim).filter(|item| !item.text.is_empty()) {
         let (key, rest) = item.text.split_once(char::is_whitespace).unwrap_or((item.text, ""));
         draft.rule.metadata.push((key.to_owned(), rest.trim().to_owned()));
@@ -110,11 +127,15 @@ pub(super) fn metadata(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), 
 
 pub(super) fn target(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
     let value = required(option)?;
-    draft.rule.target = Some(match value.text {
+    let target = match value.text {
         "src_ip" => Target::Source,
         "dest_ip" => Target::Destination,
         _ => return Err(Fault::new(Kind::Value, value.range(), "the target is neither src_ip nor dest_ip")),
-    });
+    };
+    if draft.rule.target.is_some_and(|known| known != target) {
+        return Err(Draft::conflict(option.name.range(), "'target' names the other side than the one before it"));
+    }
+    draft.rule.target = Some(target);
     Ok(())
 }
 

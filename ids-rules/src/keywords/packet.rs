@@ -39,7 +39,8 @@ fn flag_letters(word: Piece<'_>) -> Result<u8, Fault> {
 pub(super) fn flags(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), Fault> {
     let value = required(option)?;
     let (wanted, ignored) = match value.split_once(',') {
-        Some((wanted, ignored)) => (wanted.trim(), flag_letters(ignored.trim())?),
+        Some((wanted, ignored)) if !ignored.trim().text.is_empty() => (wanted.trim(), flag_letters(ignored.trim())?),
+        Some(_) => return Err(Fault::new(Kind::Value, value.range(), "no flag is named behind the comma")),
         None => (value, 0),
     };
     let modes = [('+', FlagsMode::All), ('*', FlagsMode::Any), ('!', FlagsMode::Not)];

@@ -173,6 +173,9 @@ pub(super) fn flowint(draft: &mut Draft, option: RuleOption<'_>) -> Result<(), F
             return Err(Fault::new(Kind::Value, sign.range(), "one of = + - < <= == >= > != isset isnotset"));
         }
     };
+    if !name.text.starts_with(|c: char| c.is_ascii_alphabetic()) {
+        return Err(Fault::new(Kind::Value, name.range(), "the name of a counter begins with a letter"));
+    }
     draft.rule.flowints.push(FlowInt { name: one_name(name)?, command });
     Ok(())
 }

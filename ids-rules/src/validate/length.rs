@@ -11,40 +11,31 @@ fn largest(bounds: Bounds) -> Option<u64> {
     (!bounds.negated && bounds.max < u64::from(u16::MAX)).then_some(bounds.max)
 }
 
-/// The bytes that contents need at the least, taken one behind the other: the first counts as it is, further ones where
-/// they are placed by the one before. Beside it the largest offset.
-fn needed(section: &Section) -> (i64, i64) {
-    let (mut total, mut offset_max, mut first) = (0, 0, true);
-    let mut highest = 0;
-    for m in &section.matches {
-        let Match::Content(content) = m else { continue };
+/// The bytes that contents need at the least, taken one behind the other: the first counts wherever it is, further ones
+/// where they are placed by the one before. One that must not be there needs room to be looked for: at the first place
+/// as many bytes as it has, behind others those of its `distance` and `within`.
+fn needed(section: &Section) -> i64 {
+    let contents = section.matches.iter().filter_map(|m| match m {
+        Match::Content(content) => Some(content),
+        _ => None,
+    });
+    let (mut total, mut farthest) = (0, 0);
+    for (nth, content) in contents.enumerate() {
         let length = content.bytes.len() as i64;
         match content.position {
-            Position::Absolute { offset, .. } => {
-                let offset = offset.number().unwrap_or(0);
-                if !content.negated {
-                    offset_max = offset_max.max(offset);
-                    highest = highest.max(offset + length);
-                }
-                if first && !content.negated {
-                    total = length;
-                }
+            Position::Absolute { offset, .. } if nth == 0 => {
+                total = length;
+                farthest = offset.number().unwrap_or(0);
             }
+            Position::Absolute { .. } => {}
             Position::Relative { distance, within } => {
                 let distance = distance.number().unwrap_or(0);
-                let reach = match (content.negated, within.and_then(Value::number)) {
-                    // One that must not be there in so many bytes needs them to be there.
-                    (true, Some(within)) if within != length => within,
-                    (true, _) => continue,
-                    (false, _) => length,
-                };
-                total += distance + reach;
-                highest = highest.max(total);
+                let within = within.and_then(Value::number).unwrap_or(0);
+                total += if content.negated && nth > 0 { (distance + within).max(0) } else { distance + length };
             }
         }
-        first = false;
     }
-    (total.max(highest), offset_max)
+    total + farthest
 }
 
 /// `bsize` and `urilen` against the contents of their buffer.
@@ -52,7 +43,7 @@ pub(super) fn check_sizes(section: &Section, places: &[Range<usize>]) -> Result<
     for (m, place) in section.matches.iter().zip(places) {
         let Match::Size(bounds) = m else { continue };
         let Some(most) = largest(*bounds) else { continue };
-        let (need, _) = needed(section);
+        let need = needed(section);
         if need > most as i64 {
             let message = format!("the contents need {need} bytes, the size allows {most}");
             return Err(Draft::conflict(place.clone(), message).remedy("it could never match"));
@@ -68,7 +59,7 @@ pub(super) fn check_payload(draft: &Draft) -> Result<(), Fault> {
         _ => None,
     });
     let (Some(most), Some(payload)) = (size, draft.rule.payload()) else { return Ok(()) };
-    let (need, _) = needed(payload);
+    let need = needed(payload);
     if need > most as i64 {
         let message = format!("the contents need {need} bytes of payload, 'dsize' allows {most}");
         return Err(Draft::conflict(0..1, message).remedy("it could never match"));

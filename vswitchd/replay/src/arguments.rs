@@ -7,9 +7,11 @@ use std::path::PathBuf;
 /// What `--help` says.
 pub const HELP: &str = "\
 usage: weir-replay --rules FILE... --pcap FILE --out DIRECTORY [options]
+       weir-replay check --rules FILE... [--limit N] [--json] [options]
        weir-replay explain SID --rules FILE... [--json]
        weir-replay profile --rules FILE... --pcap FILE [--limit N] [--json] [options]
 
+check tells which rules would be refused, and why; exit status 1 where there are such.
 explain tells when a rule is judged, where it stands, what is searched for first and why, and what it may cost.
 profile tells what the rules cost on a capture: checks, matches, steps of 64 bytes and time of each, dearest first.
 
@@ -22,14 +24,16 @@ profile tells what the rules cost on a capture: checks, matches, steps of 64 byt
   --lenient            go on without the rules that cannot be used
   --stats              print time, packets, bytes and memory at the end
   --repeat N           inspect the capture N times over (for measurements)
-  --limit N            of profile: so many rules (20)
-  --json               of explain and profile: JSON";
+  --limit N            of profile: so many rules (20); of check: so many problems (100)
+  --json               of check, explain and profile: JSON";
 
 /// What the program is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Task {
     /// Inspect a capture and write events.
     Replay,
+    /// Say what is wrong with rules.
+    Check,
     /// Explain the rule with this `sid`.
     Explain(u32),
     /// Measure what rules cost.
@@ -41,7 +45,7 @@ pub enum Task {
 pub struct Arguments {
     /// What is to be done.
     pub task: Task,
-    /// Rules that a profile shows.
+    /// Rules that a profile shows, or problems that a check does.
     pub limit: usize,
     /// Answers are JSON.
     pub json: bool,
@@ -82,9 +86,9 @@ pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Parsed, String
     let mut rules = Vec::new();
     let (mut pcap, mut out, mut conf) = (None, None, None);
     let (mut set, mut ips, mut stats, mut lenient, mut repeat) = (Vec::new(), false, false, false, 1);
-    let (mut limit, mut json) = (20, false);
     let mut arguments = arguments.peekable();
     let task = task(&mut arguments)?;
+    let (mut limit, mut json) = (if task == Task::Check { 100 } else { 20 }, false);
     while let Some(argument) = arguments.next() {
         let name = argument.to_string_lossy().into_owned();
         let mut value = || arguments.next().ok_or_else(|| format!("{name} needs a value"));
@@ -129,7 +133,7 @@ pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Parsed, String
         None if is => Err(format!("{name} is missing")),
         path => Ok(path.unwrap_or_default()),
     };
-    let pcap = needed(pcap, "--pcap", !matches!(task, Task::Explain(_)))?;
+    let pcap = needed(pcap, "--pcap", !matches!(task, Task::Explain(_) | Task::Check))?;
     let out = needed(out, "--out", task == Task::Replay)?;
     // What cannot be used says nothing about the others.
     let lenient = lenient || task != Task::Replay;
@@ -140,6 +144,9 @@ pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Parsed, String
 fn task(arguments: &mut Peekable<impl Iterator<Item = OsString>>) -> Result<Task, String> {
     if arguments.next_if(|word| word == "profile").is_some() {
         return Ok(Task::Profile);
+    }
+    if arguments.next_if(|word| word == "check").is_some() {
+        return Ok(Task::Check);
     }
     if arguments.next_if(|word| word == "explain").is_none() {
         return Ok(Task::Replay);
@@ -167,7 +174,9 @@ mod tests {
     }
 
     #[test]
-    fn explain_and_profile_need_less() {
+    fn check_explain_and_profile_need_less() {
+        let Ok(Parsed::Run(arguments)) = parsed("check --rules a --json") else { panic!() };
+        assert_eq!((arguments.task, arguments.limit, arguments.json), (Task::Check, 100, true));
         let Ok(Parsed::Run(arguments)) = parsed("explain 7 --rules a --json") else { panic!() };
         assert_eq!((arguments.task, arguments.json, arguments.lenient), (Task::Explain(7), true, true));
         let Ok(Parsed::Run(arguments)) = parsed("profile --rules a --pcap c --limit 3") else { panic!() };

@@ -3,10 +3,12 @@
 //! `weir-replay --rules FILE… --pcap FILE --out DIRECTORY [--mode ids|ips] [--conf FILE] [--set key=value]…`
 //!
 //! The same detection as in the switch; the same capture gives the same lines. Exit status: 0 when the capture was
-//! inspected, 1 when something could not be read or written, 2 when the arguments or the rules are wrong.
+//! inspected, 1 when something could not be read or written or `check` found rules to refuse, 2 when the arguments or the
+//! rules are wrong.
 #![forbid(unsafe_code)]
 
 mod arguments;
+mod check;
 mod explain;
 mod options;
 mod profile;
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
     };
     let done = match arguments.task {
         Task::Replay => run::run(&arguments),
+        Task::Check => check::run(&arguments),
         Task::Explain(sid) => explain::run(&arguments, sid),
         Task::Profile => profile::run(&arguments),
     };

@@ -8,7 +8,7 @@ use weir_filter::capture::Options;
 use weir_filter::detect::sets::Sets;
 use weir_filter::detect::{Adjustment, Compilation, Program};
 use weir_ids_rules::adjustment;
-use weir_ids_rules::{Diagnostic, Rule, RuleSet, Severity, Source};
+use weir_ids_rules::{Diagnostic, Rule, RuleSet, Severity, Source, Summary};
 
 use crate::arguments::Arguments;
 use crate::options;
@@ -48,6 +48,22 @@ pub fn load(arguments: &Arguments, options: &Options) -> Result<(Arc<Program>, S
         eprintln!("weir-replay: {count} rules cannot be used and are left out; {summary}");
     }
     Ok((Arc::new(program), sets))
+}
+
+/// How many rules would load, and what is wrong with them: all that reading, compiling and the files of sets bring up.
+///
+/// # Errors
+/// Where a file cannot be read.
+pub fn checked(arguments: &Arguments, options: &Options) -> Result<(Summary, Vec<Diagnostic>), Failure> {
+    let texts = texts(arguments)?;
+    let read = Program::read(&sources(&texts), &options::variables(options), &options::program(options));
+    let Compilation { mut summary, mut problems, uncompiled, naming, .. } = read;
+    let (_, unread) = sets(&naming);
+    for problem in uncompiled.into_iter().chain(unread) {
+        (summary.loaded, summary.refused) = (summary.loaded.saturating_sub(1), summary.refused + 1);
+        problems.push(problem);
+    }
+    Ok((summary, problems))
 }
 
 /// The rules as they were written, those that can be read.

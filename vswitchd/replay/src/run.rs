@@ -32,12 +32,19 @@ pub enum Failure {
     Usage(String),
     /// Something could not be read or written.
     Io(String),
+    /// Rules would be refused.
+    Refused(String),
 }
 
 impl Failure {
     /// Arguments, options or rules are wrong.
     pub fn usage(text: String) -> Failure {
         Failure::Usage(text)
+    }
+
+    /// Rules would be refused.
+    pub fn refused(text: String) -> Failure {
+        Failure::Refused(text)
     }
 
     /// A file cannot be read or written.
@@ -49,7 +56,7 @@ impl Failure {
     pub fn status(&self) -> u8 {
         match self {
             Failure::Usage(_) => 2,
-            Failure::Io(_) => 1,
+            Failure::Io(_) | Failure::Refused(_) => 1,
         }
     }
 }
@@ -57,7 +64,7 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Failure::Usage(text) | Failure::Io(text) => f.write_str(text),
+            Failure::Usage(text) | Failure::Io(text) | Failure::Refused(text) => f.write_str(text),
         }
     }
 }
