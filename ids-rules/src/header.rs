@@ -221,6 +221,11 @@ fn list_members(list: Piece<'_>) -> Result<Vec<Piece<'_>>, Fault> {
     let Some(inner) = inner else {
         return Err(Fault::new(Kind::Header, list.range(), "the list's closing bracket is missing"));
     };
+    members_of(inner)
+}
+
+/// The members of a list without its brackets.
+fn members_of(inner: Piece<'_>) -> Result<Vec<Piece<'_>>, Fault> {
     let (mut members, mut depth, mut start) = (Vec::new(), 0usize, 0);
     for (i, byte) in inner.text.bytes().enumerate() {
         match byte {
@@ -238,7 +243,7 @@ fn list_members(list: Piece<'_>) -> Result<Vec<Piece<'_>>, Fault> {
         }
     }
     if depth > 0 {
-        return Err(Fault::new(Kind::Header, list.range(), "a list within this list is not closed"));
+        return Err(Fault::new(Kind::Header, inner.range(), "a list within this list is not closed"));
     }
     members.push(Piece::new(inner.text.get(start..).unwrap_or(""), inner.at + start).trim());
     Ok(members)
@@ -328,6 +333,12 @@ fn address_word(word: Piece<'_>) -> Result<AddressSet, Fault> {
 
 fn port_item(word: Piece<'_>, vars: &Variables, depth: usize, budget: &mut usize) -> Result<PortSet, Fault> {
     check_bounds(word, depth, budget)?;
+    // Rules are about whose lists have no brackets (`!80,!443`).
+    if word.text.contains(',')
+        && let Some(members) = members_of(word).ok().filter(|members| members.len() > 1)
+    {
+        return port_list(members, vars, depth, budget);
+    }
     if let Some(negated) = word.strip_prefix("!") {
         return Ok(PortSet::any().without(&port_item(negated.trim(), vars, depth + 1, budget)?));
     }
@@ -340,9 +351,13 @@ fn port_item(word: Piece<'_>, vars: &Variables, depth: usize, budget: &mut usize
     if !word.text.starts_with('[') {
         return port_word(word);
     }
+    port_list(list_members(word)?, vars, depth, budget)
+}
+
+fn port_list(members: Vec<Piece<'_>>, vars: &Variables, depth: usize, budget: &mut usize) -> Result<PortSet, Fault> {
     let (mut wanted, mut unwanted) = (PortSet::default(), PortSet::default());
     let mut has_positive = false;
-    for member in list_members(word)? {
+    for member in members {
         if let Some(negated) = member.strip_prefix("!") {
             unwanted.extend(&port_item(negated.trim(), vars, depth + 1, budget)?);
         } else {
@@ -437,6 +452,8 @@ mod tests {
     fn ports_are_read_in_every_form() {
         assert_eq!(ports("[80,81:83,!82]").unwrap().ranges(), [(80, 81), (83, 83)]);
         assert_eq!(ports("1024:").unwrap().ranges(), [(1024, 65535)]);
+        assert_eq!(ports("!1,!3:65535").unwrap().ranges(), [(0, 0), (2, 2)]);
+        assert_eq!(ports("80,[443,8080],!8080").unwrap().ranges(), [(80, 80), (443, 443)]);
         assert_eq!(ports(":7").unwrap().ranges(), [(0, 7)]);
         assert_eq!(ports("!$HTTP_PORTS").unwrap().ranges(), [(0, 79), (81, 65535)]);
         for text in ["", ":", "70000", "9:8", "!any", "[80", "x", "-1"] {

@@ -350,6 +350,7 @@ fn what_rules_say_of_themselves_has_a_form() {
     refused_rule(tcp, "flowint:!a.b,+,1;");
     refused_rule(tcp, r#"http.method; content:"GET"; app-layer-protocol:http;"#);
     loaded_rule(tcp, r#"app-layer-protocol:http; http.method; content:"GET";"#);
+    loaded_rule(tcp, r#"file.data; content:"a"; app-layer-protocol:smtp;"#);
     refused_rule("alert dcerpc any any -> any any", "dcerpc.iface:!12345678-1234-abcd-ef00-0123456789ab;");
     refused_rule("alert dcerpc any any -> any any", "dcerpc.iface:12345678-1234-abcd-ef00-0123456789ab,x;");
     loaded_rule("alert dcerpc any any -> any any", "dcerpc.iface:12345678-1234-abcd-ef00-0123456789ab,>1,any_frag;");
@@ -381,6 +382,7 @@ fn sizes_are_held_against_what_contents_need() {
     loaded_rule(tcp, r#"dsize:9; content:"boom"; content:!"a"; distance:1; within:4;"#);
     loaded_rule(tcp, r#"dsize:11; content:"boom"; content:"loom"; distance:3;"#);
     loaded_rule(tcp, r#"dsize:4; content:"boom"; content:"oom";"#);
+    loaded_rule(tcp, r#"dsize:8; content:"boom"; content:!"a"; within:2; content:!"b"; distance:3; within:1;"#);
 }
 
 /// A rule with this header and these options is loaded.

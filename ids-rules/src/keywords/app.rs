@@ -82,7 +82,8 @@ pub(super) fn app_layer_protocol(draft: &mut Draft, option: RuleOption<'_>) -> R
     if draft.rule.protocol.is_app() {
         return Err(Draft::conflict(option.name.range(), "the header names the protocol already"));
     }
-    if !draft.rule.apps.is_empty() {
+    // Files come with many protocols.
+    if !draft.rule.apps.is_empty() && draft.rule.apps != crate::buffer::WITH_FILES {
         return Err(Draft::conflict(option.name.range(), "a keyword before it names the protocol already"));
     }
     let (any_http, unknown, failed) = (name.text == "http", name.text == "unknown", name.text == "failed");

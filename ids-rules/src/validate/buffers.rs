@@ -54,9 +54,6 @@ pub(super) fn check(section: &Section, content: &Content, place: &Range<usize>) 
         Buffer::HttpMethod if blank(bytes.first()) || blank(bytes.last()) => {
             impossible("a method has no white space before or behind it")
         }
-        Buffer::HttpUserAgent if bytes.ends_with(b"\n") || bytes.ends_with(b"\r") => {
-            impossible("the buffer has no line end behind it")
-        }
         Buffer::Ja3Hash | Buffer::Ja3sHash | Buffer::SshHassh | Buffer::SshHasshServer | Buffer::QuicCyuHash
             if bytes.len() != 32 =>
         {

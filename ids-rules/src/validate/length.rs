@@ -12,14 +12,14 @@ fn largest(bounds: Bounds) -> Option<u64> {
 }
 
 /// The bytes that contents need at the least, taken one behind the other: the first counts wherever it is, further ones
-/// where they are placed by the one before. One that must not be there needs room to be looked for: at the first place
-/// as many bytes as it has, behind others those of its `distance` and `within`.
+/// where they are placed by the one before. One that must not be there needs room to be looked for: as the first one as
+/// many bytes as it has, behind others those of its `distance` and `within`.
 fn needed(section: &Section) -> i64 {
     let contents = section.matches.iter().filter_map(|m| match m {
         Match::Content(content) => Some(content),
         _ => None,
     });
-    let (mut total, mut farthest) = (0, 0);
+    let (mut total, mut farthest, mut looked_at) = (0, 0, 0);
     for (nth, content) in contents.enumerate() {
         let length = content.bytes.len() as i64;
         match content.position {
@@ -31,11 +31,16 @@ fn needed(section: &Section) -> i64 {
             Position::Relative { distance, within } => {
                 let distance = distance.number().unwrap_or(0);
                 let within = within.and_then(Value::number).unwrap_or(0);
-                total += if content.negated && nth > 0 { (distance + within).max(0) } else { distance + length };
+                if content.negated && nth > 0 {
+                    // What follows stands behind the last that is there.
+                    looked_at = looked_at.max(total + distance + within);
+                } else {
+                    total += distance + length;
+                }
             }
         }
     }
-    total + farthest
+    (total + farthest).max(looked_at)
 }
 
 /// `bsize` and `urilen` against the contents of their buffer.
