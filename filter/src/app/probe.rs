@@ -80,7 +80,10 @@ pub fn guess(
     }
     if !evidence.probes_done {
         let mut more = false;
-        for description in by_port(tuple, settings).chain(anywhere(tuple, settings)) {
+        let spoken = Spoken::over(tuple);
+        let at_ports = spoken.at_ports(tuple, settings);
+        let candidates = spoken.of(at_ports).chain(spoken.of(spoken.anywhere & !at_ports));
+        for description in enabled(candidates, tuple, settings) {
             match (description.probe)(way, bytes, tuple) {
                 Probe::Yes => return Guess::Is(description.protocol),
                 Probe::Reversed => return Guess::Reversed(description.protocol),
@@ -115,8 +118,10 @@ struct Spoken {
     all: Vec<&'static Description>,
     /// Those with patterns, by direction.
     with_patterns: [Patterned; 2],
-    /// Those that are looked for on any port.
-    anywhere: Vec<&'static Description>,
+    /// Those that are looked for on any port, a bit each.
+    anywhere: u64,
+    /// Of each port that any of them has of its own those that do, a bit each; sorted.
+    by_port: Vec<(u16, u64)>,
 }
 
 /// Protocols with patterns in a direction.
@@ -157,14 +162,44 @@ impl Spoken {
             let has = |description: &&Description| description.patterns.iter().any(|&(direction, ..)| direction == way);
             Patterned::new(all().filter(has).collect(), way)
         });
-        let anywhere = all().filter(|description| !description.on_ports_only).collect();
-        Spoken { all: all().collect(), with_patterns, anywhere }
+        let all: Vec<&Description> = all().collect();
+        let bits = |of: &dyn Fn(&Description) -> bool| {
+            (0..).zip(&all).filter(|&(_, one)| of(one)).fold(0, |bits, (n, _)| bits | 1u64 << n)
+        };
+        let mut ports: Vec<u16> = all.iter().flat_map(|description| description.ports).copied().collect();
+        ports.sort_unstable();
+        ports.dedup();
+        let by_port = ports.into_iter().map(|port| (port, bits(&|one| one.ports.contains(&port)))).collect();
+        Spoken { anywhere: bits(&|one| !one.on_ports_only), by_port, with_patterns, all }
     }
 
     fn over(tuple: &Tuple) -> &'static Spoken {
         static TCP: LazyLock<Spoken> = LazyLock::new(|| Spoken::new(|description| description.tcp));
         static UDP: LazyLock<Spoken> = LazyLock::new(|| Spoken::new(|description| description.udp));
         if tuple.protocol == 17 { &UDP } else { &TCP }
+    }
+
+    /// Those whose port it is, a bit each.
+    fn at_ports(&self, tuple: &Tuple, settings: &Settings) -> u64 {
+        let at = |port: u16| {
+            let known =
+                self.by_port.binary_search_by_key(&port, |&(port, _)| port).ok().and_then(|n| self.by_port.get(n));
+            let more = settings.more_ports.iter().filter(|&&(_, other)| other == port);
+            let more = more.flat_map(|&(protocol, _)| {
+                (0..).zip(&self.all).filter(move |(_, one)| one.protocol == protocol).map(|(n, _)| 1u64 << n)
+            });
+            more.fold(known.map_or(0, |&(_, bits)| bits), |bits, bit| bits | bit)
+        };
+        at(tuple.destination_port) | at(tuple.source_port)
+    }
+
+    /// Those of some bits, in order.
+    fn of(&'static self, mut bits: u64) -> impl Iterator<Item = &'static Description> {
+        std::iter::from_fn(move || {
+            let nth = bits.trailing_zeros();
+            bits &= bits.wrapping_sub(1);
+            self.all.get(nth as usize).copied()
+        })
     }
 }
 
@@ -195,25 +230,6 @@ fn with_patterns(
 ) -> impl Iterator<Item = &'static Description> {
     let likely = Spoken::over(tuple).with_patterns[way as usize].likely(bytes);
     enabled(likely.filter(move |description| matches(description, way, bytes)), tuple, settings)
-}
-
-fn is_port(description: &Description, tuple: &Tuple, settings: &Settings) -> bool {
-    let known = |port| {
-        description.ports.contains(&port)
-            || (!settings.more_ports.is_empty() && settings.more_ports.contains(&(description.protocol, port)))
-    };
-    known(tuple.destination_port) || known(tuple.source_port)
-}
-
-fn by_port<'s>(tuple: &Tuple, settings: &'s Settings) -> impl Iterator<Item = &'static Description> + use<'s> {
-    let tuple = *tuple;
-    candidates(&tuple, settings).filter(move |description| is_port(description, &tuple, settings))
-}
-
-fn anywhere<'s>(tuple: &Tuple, settings: &'s Settings) -> impl Iterator<Item = &'static Description> + use<'s> {
-    let tuple = *tuple;
-    enabled(Spoken::over(&tuple).anywhere.iter().copied(), &tuple, settings)
-        .filter(move |description| !is_port(description, &tuple, settings))
 }
 
 fn matches(description: &Description, way: Direction, bytes: &[u8]) -> bool {

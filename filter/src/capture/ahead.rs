@@ -91,7 +91,9 @@ impl Ahead {
         if let Some((_, Some(slot))) = self.at(3)
             && let Some(flow) = flows.get(*slot)
         {
-            flow.inspection.iter().for_each(|inspection| lines.ask(inspection.as_ref()));
+            // Most datagrams of which it is known what may be heard need no more than that.
+            let heard = flow.unheard.iter().all(Option::is_none);
+            flow.inspection.iter().filter(|_| heard).for_each(|inspection| lines.ask(inspection.as_ref()));
             flow.session.iter().for_each(|session| lines.ask(session.as_ref()));
         }
         self.next = (self.next + 1) % RING;
