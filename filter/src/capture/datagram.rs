@@ -47,7 +47,7 @@ impl Core {
                 self.asked = true;
                 return false;
             }
-            flow.transactions += 1;
+            flow.transactions += u64::from(brief.has_transactions());
         } else if !flow.settled {
             let Some(unheard) = unheard(flow, way) else { return false };
             if unheard.may_take(datagram.payload, &mut self.shared, &self.program) {
@@ -81,7 +81,8 @@ impl Core {
         let Some(tuple) = view.tuple else { return false };
         let Some(brief) = Brief::start(&self.program, &tuple, datagram.payload, &mut self.shared) else { return false };
         let mut flow = self.new_flow(key, &tuple, from_low, &view);
-        (flow.brief, flow.rests, flow.transactions) = (Some(brief), true, 1);
+        (flow.brief, flow.rests) = (Some(brief), true);
+        flow.transactions = u64::from(brief.has_transactions());
         flow.count(Direction::Original, frame.len(), time);
         self.counters.packets += 1;
         self.teller.passes_by(&flow);

@@ -1,4 +1,5 @@
-//! Flows of datagrams of which nothing was kept, since each was a transaction of its own and complete at once.
+//! Flows of datagrams of which nothing was kept, since each was a transaction of its own and complete at once, or nothing
+//! that is known.
 
 use weir_ids_rules::AppProtocol;
 
@@ -10,28 +11,29 @@ use crate::event::Tuple;
 use crate::inspect::Direction;
 
 impl App {
-    /// The protocol that the first datagram of a direction tells, where each message of that is a transaction of its own.
-    pub fn unkept(way: Direction, bytes: &[u8], tuple: &Tuple, settings: &Settings) -> Option<AppProtocol> {
+    /// What the first datagram of a direction tells, where each message of that protocol is a transaction of its own or
+    /// nothing is told; `None` where the flow is to be followed.
+    pub fn unkept(way: Direction, bytes: &[u8], tuple: &Tuple, settings: &Settings) -> Option<Found> {
+        if bytes.is_empty() {
+            return None;
+        }
         match probe::guess(way, bytes, tuple, &mut Evidence::default(), settings, true) {
-            Guess::Is(AppProtocol::Dns) => Some(AppProtocol::Dns),
-            Guess::Is(_) | Guess::Reversed(_) | Guess::Unknown => None,
+            Guess::Is(AppProtocol::Dns) => Some(Found::Protocol(AppProtocol::Dns)),
+            Guess::Unknown => Some(Found::Failed),
+            Guess::Is(_) | Guess::Reversed(_) => None,
         }
     }
 
-    /// Goes on behind such datagrams: what they spoke, in which directions, and how many transactions there were.
-    pub fn resume(
-        &mut self,
-        protocol: AppProtocol,
-        [asked, answered]: [bool; 2],
-        transactions: u64,
-        context: &Context<'_>,
-    ) {
-        let found = |seen: bool| if seen { Found::Protocol(protocol) } else { Found::Unknown };
-        let flow = Found::Protocol(protocol);
-        self.identity = Identity { flow, to_server: found(asked), to_client: found(answered), ..self.identity };
-        self.revision = transactions;
-        self.start_parser(protocol, context);
-        self.parser.iter_mut().for_each(|parser| parser.passed(transactions));
+    /// Goes on behind such datagrams: what they told, in which directions, and how many there were.
+    pub fn resume(&mut self, told: Found, [asked, answered]: [bool; 2], datagrams: u64, context: &Context<'_>) {
+        let found = |seen: bool| if seen { told } else { Found::Unknown };
+        self.identity = Identity { flow: told, to_server: found(asked), to_client: found(answered), ..self.identity };
+        self.revision = datagrams;
+        self.over = told == Found::Failed && asked && answered;
+        if let Some(protocol) = told.protocol() {
+            self.start_parser(protocol, context);
+        }
+        self.parser.iter_mut().for_each(|parser| parser.passed(datagrams));
     }
 }
 

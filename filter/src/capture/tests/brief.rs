@@ -1,4 +1,5 @@
-//! Flows of names, which are inspected from where something is found in them: no alert may tell the difference.
+//! Flows of names, and of what is not known, which are inspected from where something is found in them: no alert may tell
+//! the difference.
 
 use super::*;
 
@@ -14,6 +15,10 @@ alert dns any any -> any any (dns.query; dotprefix; content:".low"; endswith; si
 alert udp any any -> any 53 (flow:established,to_server; content:"known"; sid:9;)
 alert dns any any -> any any (dns.answers.rrname; content:"told"; sid:10;)
 alert udp any 53 -> any any (content:"|81 80|"; offset:2; depth:2; content:"twice"; threshold:type limit,track by_dst,count 1,seconds 30; sid:11;)
+alert udp any any -> any 9999 (content:"evil"; sid:12;)
+alert udp any 9999 -> any any (flow:established; content:"bad"; content:"www"; distance:0; sid:13;)
+alert udp any any -> any 9999 (content:"first"; flowbits:set,heard; sid:14;)
+alert udp any 9999 -> any any (flowbits:isset,heard; content:"second"; sid:15;)
 "#;
 
 const WORDS: [&[u8]; 13] = [
@@ -47,6 +52,11 @@ impl Chance {
         name
     }
 
+    /// Words that are no message.
+    fn words(&mut self) -> Vec<u8> {
+        (0..self.below(4)).flat_map(|_| self.word()).copied().collect()
+    }
+
     fn message(&mut self, answers: bool) -> Vec<u8> {
         let answers = answers != (self.below(60) == 0);
         let odd = if self.below(50) == 0 { 0x40 } else { 0 };
@@ -78,9 +88,10 @@ fn storm(seed: u64, kinds: &str) -> (Vec<String>, usize) {
     for _ in 0..4000 {
         let flow = chance.below(1500);
         let host = if flow < 9 { 77 } else { (flow % 7) as u8 + 1 };
-        let (client, server) = (([10, 0, 0, host], 5000 + flow as u16), ([10, 0, 1, 1], 53));
+        let port = if flow % 4 == 3 { 9999 } else { 53 };
+        let (client, server) = (([10, 0, 0, host], 5000 + flow as u16), ([10, 0, 1, 1], port));
         let answers = chance.below(2) == 0;
-        let message = chance.message(answers);
+        let message = if port == 53 { chance.message(answers) } else { chance.words() };
         let mut frame = vec![2; 12];
         frame.extend([8, 0]);
         frame.extend(if answers { udp(server, client, &message) } else { udp(client, server, &message) });
@@ -108,5 +119,5 @@ fn alerts_are_those_of_flows_that_are_inspected_from_their_start() {
         let sid = |line: &String| line.split("\"signature_id\":").nth(1)?.split(',').next()?.parse::<u32>().ok();
         told.extend(lines.iter().filter_map(sid));
     }
-    assert_eq!(told.into_iter().collect::<Vec<u32>>(), (1..=11).collect::<Vec<u32>>());
+    assert_eq!(told.into_iter().collect::<Vec<u32>>(), (1..=15).collect::<Vec<u32>>());
 }

@@ -1,16 +1,16 @@
-//! Flows of datagrams that are not inspected one by one: each datagram is a transaction of its own, and no rule may take it.
+//! Flows of datagrams that are not inspected one by one: each datagram is a transaction of its own, or says nothing that is
+//! known, and no rule may take it.
 //!
 //! Names are asked for in very many flows of two datagrams. All that an inspection would know of one, as long as nothing
-//! is found in it and nobody is told what it speaks, is which directions have spoken and how many messages there were. So
-//! no more is kept, and the inspection is made when a datagram may concern a rule, or is odd: it is then as if it had been
+//! is found in it and nobody is told what it speaks, is which directions have spoken and how many messages there were. The
+//! same holds where what is spoken is not known. So no more is kept, and the inspection is made when a datagram may concern a rule, or is odd: it is then as if it had been
 //! there from the start.
 
 use std::sync::Arc;
 
-use weir_ids_rules::AppProtocol;
 use weir_wire::numbers::PROTOCOL_UDP;
 
-use super::Inspection;
+use super::{Found, Inspection};
 use crate::app::core::unkept;
 use crate::app::{App, Context};
 use crate::detect::groups::Selection;
@@ -22,12 +22,13 @@ use crate::event::Tuple;
 /// What is known of such a flow.
 #[derive(Clone, Copy, Debug)]
 pub struct Brief {
-    protocol: AppProtocol,
+    /// What is spoken; `Failed` where that is nothing known.
+    told: Found,
     /// The rules on packets, by direction.
     groups: [Selection; 2],
     /// The directions that have spoken.
     spoken: [bool; 2],
-    transactions: u64,
+    datagrams: u64,
 }
 
 impl Brief {
@@ -37,12 +38,16 @@ impl Brief {
         if asks_more || tuple.protocol != PROTOCOL_UDP || shared.scratch.profile.is_some() {
             return None;
         }
-        let protocol = App::unkept(Direction::Original, payload, tuple, &shared.settings)?;
+        let told = App::unkept(Direction::Original, payload, tuple, &shared.settings)?;
         let groups = [Direction::Original, Direction::Reply].map(|way| {
-            let of_app = program.groups.of_app(protocol, tuple.protocol, way);
-            program.groups.join(program.groups.select(|_| true, &oriented(tuple, way), way), of_app)
+            let tuple = oriented(tuple, way);
+            // Of few datagrams a search for too much costs less than asking whom the rules concern.
+            let few = told != Found::Failed;
+            let concerns = |number| few || program.rule(number).is_some_and(|rule| rule.takes_ends(&tuple));
+            let of_app = told.protocol().and_then(|app| program.groups.of_app(app, tuple.protocol, way));
+            program.groups.join(program.groups.select(concerns, &tuple, way), of_app)
         });
-        let mut brief = Brief { protocol, groups, spoken: [false; 2], transactions: 0 };
+        let mut brief = Brief { told, groups, spoken: [false; 2], datagrams: 0 };
         brief.passes(program, (tuple, Direction::Original), payload, shared).then_some(brief)
     }
 
@@ -54,27 +59,26 @@ impl Brief {
         payload: &[u8],
         shared: &mut Shared,
     ) -> bool {
-        let Some(message) = unkept(self.protocol, way, payload) else { return false };
         let tuple = oriented(tuple, way);
         let [asked, answered] = &mut self.spoken;
         let (spoken, groups) = match (way, self.groups) {
             (Direction::Original, [groups, _]) => (asked, groups),
             (Direction::Reply, [_, groups]) => (answered, groups),
         };
-        if !*spoken && !is_plain_start(program, self.protocol, (&tuple, way), payload, shared) {
-            return false;
-        }
-        let view = TxView { protocol: self.protocol, transaction: &message, way, parser: 0, end: false, over: false };
-        let table = program.transactions.get(self.protocol, way);
-        if table.is_some_and(|table| judge_tx::may_take(table, &view, &mut shared.scratch)) {
-            return false;
-        }
-        if !program.takes_none(groups, (&tuple, way), payload, &mut shared.scratch) {
+        if !*spoken && !is_plain_start(program, self.told, (&tuple, way), payload, shared)
+            || self.told != Found::Failed && !is_plain_message(program, self.told, way, payload, shared)
+            || !program.takes_none(groups, (&tuple, way), payload, &mut shared.scratch)
+        {
             return false;
         }
         *spoken = true;
-        self.transactions += 1;
+        self.datagrams += 1;
         true
+    }
+
+    /// Messages are spoken, which are transactions.
+    pub fn has_transactions(&self) -> bool {
+        self.told != Found::Failed
     }
 
     /// The inspection that has seen what passed.
@@ -83,7 +87,7 @@ impl Brief {
         let mut inspection = Inspection::start(program, tuple, false);
         let Shared { settings, expectations, .. } = shared;
         let context = Context { settings, tuple, expectations };
-        inspection.app.resume(self.protocol, self.spoken, self.transactions, &context);
+        inspection.app.resume(self.told, self.spoken, self.datagrams, &context);
         for (side, spoken) in inspection.sides.iter_mut().zip(self.spoken) {
             side.ends_done = spoken;
         }
@@ -93,19 +97,28 @@ impl Brief {
     }
 }
 
-/// Whether the first datagram of a direction tells the flow's protocol, which that of the initiator has done, and no rule on
-/// addresses alone takes it.
+/// Whether a message is not odd, and no rule on transactions may take it.
+fn is_plain_message(program: &Program, told: Found, way: Direction, payload: &[u8], shared: &mut Shared) -> bool {
+    let Some(protocol) = told.protocol() else { return false };
+    let Some(message) = unkept(protocol, way, payload) else { return false };
+    let view = TxView { protocol, transaction: &message, way, parser: 0, end: false, over: false };
+    let table = program.transactions.get(protocol, way);
+    !table.is_some_and(|table| judge_tx::may_take(table, &view, &mut shared.scratch))
+}
+
+/// Whether the first datagram of a direction tells the same as that of the initiator, and no rule on addresses alone takes
+/// it.
 #[inline(never)]
 fn is_plain_start(
     program: &Program,
-    protocol: AppProtocol,
+    told: Found,
     (tuple, way): (&Tuple, Direction),
     payload: &[u8],
     shared: &Shared,
 ) -> bool {
     // The initiator's tuple is what protocols are looked for with.
     let initiator = oriented(tuple, way);
-    let tells = way == Direction::Original || App::unkept(way, payload, &initiator, &shared.settings) == Some(protocol);
+    let tells = way == Direction::Original || App::unkept(way, payload, &initiator, &shared.settings) == Some(told);
     tells && !program.takes_ends(tuple)
 }
 
