@@ -8,6 +8,7 @@
 //! fragments, announced flows.
 
 mod ahead;
+mod alone;
 pub(crate) mod announced;
 mod datagram;
 mod flow;
@@ -339,6 +340,8 @@ impl Core {
             fate.dropped = Some(flow.dropped_for.unwrap_or("flow drop"));
         } else if view.tcp.is_some() {
             fate = self.tcp(&mut flow, view, &mut way, fate);
+        } else if view.tuple.is_some_and(|tuple| tuple.protocol != flow.tuple.protocol) {
+            self.about(&mut flow, view, way, &mut fate);
         } else {
             flow.settle_state();
             let show = self.whole_packet(&flow, way);
@@ -347,44 +350,6 @@ impl Core {
         self.after(&mut flow, view, way, &fate);
         let deadline = flow.deadline(&self.settings.timeouts);
         self.flows.put(slot, flow, deadline);
-        fate
-    }
-
-    /// A packet of no flow: rules on packets alone.
-    #[cold]
-    fn of_none(&mut self, view: &View<'_>) -> Fate {
-        let mut fate = Fate::default();
-        if self.program.rule_count() == 0 {
-            return fate;
-        }
-        let nobody = Tuple {
-            source: std::net::Ipv4Addr::UNSPECIFIED.into(),
-            destination: std::net::Ipv4Addr::UNSPECIFIED.into(),
-            source_port: 0,
-            destination_port: 0,
-            protocol: 0,
-        };
-        let tuple = view.tuple.unwrap_or(nobody);
-        let mut inspection = Inspection::new(&self.program, &mut self.shared, &tuple, false, None);
-        let facts = crate::detect::FlowFacts::default();
-        let step = Step {
-            view,
-            way: Direction::Original,
-            packet: true,
-            established: false,
-            stream: None,
-            flow: &facts,
-            end: false,
-        };
-        self.teller.of_packet(None);
-        inspection.step(&step, &mut self.shared, &mut self.findings, &mut self.teller);
-        if matches!(self.findings.verdict, Verdict::Drop | Verdict::Reject(_)) && self.settings.ips {
-            fate.dropped = Some(rules(&self.findings));
-        }
-        self.teller.alerts_done(fate.dropped.is_some(), self.findings.verdict);
-        if let Some(reason) = fate.dropped {
-            self.teller.dropped(view, None, Direction::Original, reason, self.findings.decided_by.as_deref());
-        }
         fate
     }
 

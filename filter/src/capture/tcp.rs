@@ -71,11 +71,13 @@ impl Core {
         let mut events = Events::default();
         let mut segment = Segment { tcp, data: view.payload, way: *way, time: view.time };
         let was = flow.session.as_ref().is_some_and(|session| session.is_established());
+        let known = flow.session.is_some() || self.settings.stream.inline;
         let taken = self.segment(flow, &mut segment, &mut events, &mut fate);
         *way = segment.way;
-        // The ACK that completes the handshake is not a packet of an established connection, unless it has data.
+        // The ACK that completes the handshake is not a packet of an established connection, unless it has data; nor is,
+        // to a passive observer, the first that is seen of a connection.
         let is = flow.session.as_ref().is_some_and(|session| session.is_established());
-        self.established = was || (is && !view.payload.is_empty());
+        self.established = was || (is && known && !view.payload.is_empty());
         self.update_state(flow);
         if taken.refused && self.settings.ips && self.settings.stream.drop_invalid && fate.dropped.is_none() {
             fate.dropped = Some("stream error");

@@ -13,6 +13,7 @@ use crate::app::{Anomaly, Identity};
 use crate::decode::Event;
 use crate::event::Tuple;
 use weir_ids_rules::rule::AppTest;
+use weir_wire::Instant;
 
 /// Bytes that a flow must have carried each second, and seconds it must have lasted, to be called an elephant.
 const ELEPHANT_RATE: u64 = 10 << 20;
@@ -184,7 +185,11 @@ fn of_flow(condition: &Condition, step: &Step<'_>) -> bool {
         Directed::Both => bounds.contains(to_server.saturating_add(to_client)),
     };
     match *condition {
-        Condition::FlowAge(bounds) => bounds.contains(step.view.time.since(flow.start).as_secs()),
+        Condition::FlowAge(bounds) => {
+            // Whole seconds are compared, as events show them: what began just before a full one is a second old at it.
+            let [now, start] = [step.view.time, flow.start].map(|time| time.since(Instant::ZERO).as_secs());
+            bounds.contains(now.saturating_sub(start))
+        }
         Condition::FlowPackets(which, bounds) => directed(which, flow.packets, bounds),
         Condition::FlowBytes(which, bounds) => directed(which, flow.bytes, bounds),
         Condition::FlowElephant(which) => {

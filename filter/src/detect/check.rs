@@ -162,6 +162,8 @@ fn changes_sets(elements: &[Element]) -> bool {
 pub struct Check {
     transforms: Transforms,
     elements: Box<[Element]>,
+    /// Something must not be there.
+    pub forbids: bool,
     /// The rule, by `gid` and `sid`.
     owner: (u32, u32),
 }
@@ -173,7 +175,11 @@ impl Check {
     /// Of an expression that does not compile: its place in the rule's text, and why.
     pub fn compile(rule: &Rule, section: &Section) -> Result<Check, Refusal> {
         let transforms = Transforms::try_compile(&section.transforms)?;
-        Ok(Check { transforms, elements: compile(&section.matches)?, owner: (rule.gid, rule.sid) })
+        let elements = compile(&section.matches)?;
+        let forbids = elements.iter().any(|element| {
+            matches!(element.test, Test::Content { negated: true, .. } | Test::Pcre { negated: true, .. })
+        });
+        Ok(Check { transforms, elements, forbids, owner: (rule.gid, rule.sid) })
     }
 
     /// Whether asking may change sets of values.

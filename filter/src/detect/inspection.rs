@@ -9,6 +9,7 @@ mod quiet;
 mod replace;
 mod store;
 mod tell;
+mod wait;
 
 use std::sync::Arc;
 
@@ -30,9 +31,6 @@ use crate::event::Tuple;
 
 pub use brief::Brief;
 pub use quiet::Unheard;
-
-/// So many bytes of a stream do not wait for more before rules on payloads look at them, of a passive observer.
-const LOOK_AT: usize = 2560;
 
 /// Inspection state of one flow.
 #[derive(Debug)]
@@ -100,6 +98,11 @@ impl Inspection {
         inspection
     }
 
+    /// Rules on addresses alone are not asked.
+    pub fn skip_ends(&mut self) {
+        self.sides.iter_mut().for_each(|side| side.ends_done = true);
+    }
+
     /// As [`Inspection::start`]; `expected` is what another flow announced of it.
     pub fn new(
         program: &Arc<Program>,
@@ -145,48 +148,6 @@ impl Inspection {
             self.tell(step, shared, findings, sink);
             self.verdict = findings.flow;
         }
-    }
-
-    /// Whether rules on payloads look now at so many bytes of a direction that wait for it. A passive observer lets them
-    /// wait, as the parts of one message are rarely sent together: until there are many, until the application layer
-    /// has come to the end of something, or where nothing of it is known.
-    pub fn looks(&self, way: Direction, waiting: usize) -> bool {
-        let side = &self.sides[way as usize];
-        waiting >= LOOK_AT || side.concluded || self.app.is_over() || self.app.identity().flow == Found::Failed
-    }
-
-    /// Takes note of transactions that have come to their end in a direction whose bytes wait. The bytes of one direction
-    /// may be understood only with those of the other: an answer tells what an odd request speaks.
-    #[inline(never)]
-    fn conclude(&mut self, way: Direction) {
-        self.sides[way as usize].waits = true;
-        // Commands of FTP are too short to be looked at one by one.
-        if self.app.identity().flow == Found::Protocol(AppProtocol::Ftp) {
-            return;
-        }
-        for way in [way, opposite(way)] {
-            let newest = self.newest_complete(way);
-            let side = &mut self.sides[way as usize];
-            if side.waits && newest > side.transactions {
-                (side.transactions, side.concluded) = (newest, true);
-            }
-        }
-    }
-
-    /// The number behind that of the newest transaction that is complete in a direction; 0 where none is.
-    fn newest_complete(&self, way: Direction) -> u64 {
-        let mut newest = 0;
-        for nth in 0..self.app.parsers() {
-            let Some(parser) = self.app.parser(nth) else { continue };
-            let list = parser.transactions();
-            for (mark, transaction) in (0..list.len()).rev().filter_map(|index| list.get(index)) {
-                let its = transaction.only().is_none_or(|only| only == way);
-                if its && transaction.progress(way) >= transaction.complete(way) {
-                    newest = newest.max(mark.number + 1);
-                }
-            }
-        }
-        newest
     }
 
     /// Bytes of a stream that are to be given again before the fresh ones, where they are at hand.
@@ -240,10 +201,7 @@ impl Inspection {
         sink.heard(&mut self.app, step.way, findings.app_error);
         match step.stream.map(|stream| stream.look) {
             Some(Look::Later) => self.conclude(step.way),
-            Some(Look::From(_)) => {
-                let side = &mut self.sides[step.way as usize];
-                (side.concluded, side.waits) = (false, false);
-            }
+            Some(Look::From(_)) => self.sides[step.way as usize].concluded = false,
             Some(Look::Now) | None => {}
         }
         let after = *self.app.identity();
@@ -273,6 +231,9 @@ impl Inspection {
             if self.verdict.is_none() {
                 self.verdict = findings.flow;
             }
+        }
+        if step.stream.is_some_and(|stream| matches!(stream.look, Look::From(_))) {
+            self.sides[step.way as usize].waits = false;
         }
         // The packet that ended the handshake was looked at; those behind it are not.
         self.speak(outcome == Outcome::Finished && self.seals());

@@ -250,6 +250,8 @@ impl<'j> Judge<'j> {
             on_stream = None;
             outcome = match &rule.payload {
                 None => Outcome::Match,
+                // Where there is nothing, nothing is missing either.
+                Some(_) if step.view.payload.is_empty() => Outcome::NoMatch,
                 Some(check) => check.run(step.view.payload, &mut self.scratch.room),
             };
         }

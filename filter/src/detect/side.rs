@@ -18,7 +18,7 @@ use super::groups::Selection;
 use super::later::Later;
 use super::program::Program;
 use super::scratch::{Candidate, Round};
-use super::{Direction, StreamBytes};
+use super::{Direction, Look, StreamBytes};
 use crate::event::Tuple;
 
 /// Places of a stream that conditions count from.
@@ -60,7 +60,7 @@ pub struct Side {
     /// Rules on addresses alone were asked.
     pub ends_done: bool,
     pub lookback: usize,
-    /// Transactions that have come to their end here, by the number behind that of the newest.
+    /// Transactions that have come to their end here, by how far the newest is.
     pub transactions: u64,
     /// One has since rules on payloads looked last.
     pub concluded: bool,
@@ -288,7 +288,12 @@ impl Side {
             }
             outcome
         } else {
-            recent.since(recent.from.max(told)).map_or(Outcome::NoMatch, |text| check.run(text, room))
+            // What a passive observer looks at at once has what is forbidden, or has not, whatever came before.
+            let fresh = stream.text.get(stream.fresh..).filter(|_| check.forbids && stream.look != Look::Now);
+            match fresh.map(|fresh| check.run(fresh, room)) {
+                Some(Outcome::Match) => Outcome::Match,
+                _ => recent.since(recent.from.max(told)).map_or(Outcome::NoMatch, |text| check.run(text, room)),
+            }
         };
         self.pending.retain(|&(n, _)| n != number || place.is_none());
         self.owed.retain(|&(n, _)| n != number);

@@ -17,7 +17,7 @@ mod handshake;
 pub(super) mod hello;
 mod log;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod transaction;
 
 use handshake::Messages;

@@ -31,7 +31,7 @@ fn message(kind: u8, body: &[u8]) -> Vec<u8> {
     [&[kind][..], &length[1..], body].concat()
 }
 
-fn record(kind: u8, body: &[u8]) -> Vec<u8> {
+pub(crate) fn record(kind: u8, body: &[u8]) -> Vec<u8> {
     [&[kind, 3, 1][..], &prefixed(body)].concat()
 }
 
@@ -39,7 +39,7 @@ fn extension(kind: u16, body: &[u8]) -> Vec<u8> {
     [&kind.to_be_bytes()[..], &prefixed(body)].concat()
 }
 
-fn client_hello() -> Vec<u8> {
+pub(crate) fn client_hello() -> Vec<u8> {
     let mut body = vec![3, 3];
     body.extend([7; 32]);
     body.extend([2, 0xaa, 0xbb]);
@@ -57,7 +57,7 @@ fn client_hello() -> Vec<u8> {
     message(1, &body)
 }
 
-fn server_hello(version: u16) -> Vec<u8> {
+pub(crate) fn server_hello(version: u16) -> Vec<u8> {
     let mut body = vec![3, 3];
     body.extend([9; 32]);
     body.extend([0, 0xc0, 0x2b, 0]);

@@ -53,6 +53,37 @@ fn an_icmp_error_belongs_to_the_flow_it_quotes() {
 }
 
 #[test]
+fn rules_on_icmp_see_an_error_about_a_flow() {
+    let mut lab = Lab::ruled(
+        "alert icmp any any -> any any (itype:3; flow:established,to_client; sid:1;)\n\
+         alert udp any any -> any any (flow:to_client; content:\"secret\"; sid:2;)\n\
+         alert icmp 10.0.0.1 any -> any any (sid:3;)\n\
+         alert icmp any any -> 10.0.0.1 any (content:\"secret\"; sid:4;)\n\
+         alert icmp any any -> any any (sid:5;)",
+    );
+    let sent = udp((CLIENT, 5000), (SERVER, 9999), b"a secret");
+    lab.packet(&sent);
+    lab.packet(&udp((SERVER, 9999), (CLIENT, 5000), b"answer"));
+    let mut error = vec![3, 3, 0, 0, 0, 0, 0, 0];
+    error.extend(&sent);
+    let sum = !weir_wire::checksum::sum(&error).fold();
+    error[2..4].copy_from_slice(&sum.to_be_bytes());
+    lab.packet(&ipv4(SERVER, CLIENT, 1, &error));
+    assert_eq!(lab.count(&["\"event_type\":\"alert\"", "\"proto\":\"ICMP\"", "\"src_ip\":\"10.0.0.2\""]), 2);
+    assert_eq!(lab.alerts(), [1, 4]);
+}
+
+#[test]
+fn the_age_of_a_flow_is_that_of_whole_seconds() {
+    let mut lab = Lab::ruled("alert udp any any -> any any (flow.age:>0; sid:1;)");
+    let sent = udp((CLIENT, 5000), (SERVER, 9999), b"x");
+    for (millis, told) in [(5_900, &[][..]), (5_990, &[]), (6_100, &[1])] {
+        lab.capture.frame(Link::Raw, &sent, Instant::from_millis(millis), &mut lab.lines);
+        assert_eq!(lab.alerts(), told, "{millis}");
+    }
+}
+
+#[test]
 fn a_flow_of_icmp_tells_what_answered() {
     let echo = |kind: u8| {
         let mut message = vec![kind, 0, 0, 0, 0, 7, 0, 1];

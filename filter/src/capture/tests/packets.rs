@@ -99,3 +99,26 @@ fn packets_of_tagged_hosts_are_told_though_nothing_can_match_in_their_connection
         assert_eq!(lab.count(&["\"event_type\":\"packet\""]), told);
     }
 }
+
+#[test]
+fn where_there_is_no_payload_nothing_is_missing_in_it() {
+    let mut lab = Lab::ruled("alert tcp any any -> any any (flow:to_server; content:!\"x\"; depth:4; sid:1;)");
+    lab.packet(&tcp(true, SYN, 100, 0, b""));
+    lab.packet(&tcp(false, SYN | ACK, 500, 101, b""));
+    lab.packet(&tcp(true, ACK, 101, 501, b""));
+    lab.packet(&tcp(true, PSH | ACK, 101, 501, b"x"));
+    assert_eq!(lab.alerts(), []);
+    lab.packet(&tcp(true, PSH | ACK, 102, 501, b"abcd"));
+    assert_eq!(lab.alerts(), [1]);
+}
+
+#[test]
+fn the_first_packet_of_a_connection_met_in_its_middle_is_not_of_an_established_one() {
+    let rules = "alert tcp any any -> any any (flow:not_established; dsize:>0; sid:1;)\n\
+                 alert tcp any any -> any any (flow:established; dsize:>0; sid:2;)";
+    let mut lab = Lab::ruled_with(rules, &[("stream.midstream", "true")]);
+    lab.packet(&tcp(true, PSH | ACK, 101, 501, b"abcd"));
+    assert_eq!(lab.alerts(), [1]);
+    lab.packet(&tcp(false, PSH | ACK, 501, 105, b"abcd"));
+    assert_eq!(lab.alerts(), [2]);
+}

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::app::http2::tests::{frame, literal};
+use crate::app::tls::tests::{client_hello, record, server_hello};
 
 const ASK: &[u8] = b"GET /a HTTP/1.1\r\nHost: secret\r\n\r\n";
 
@@ -133,5 +134,59 @@ fn checksums_are_compared_though_bad_ones_are_let_pass() {
         bad[26] = 0x12;
         lab.packet(&bad);
         assert_eq!(lab.alerts(), told, "{setting}");
+    }
+}
+
+#[test]
+fn what_a_handshake_says_is_looked_at_though_the_rest_is_encrypted() {
+    let mut lab = Lab::ruled(
+        "alert tcp any any -> any any (flow:established,to_server; content:\"www.example.org\"; sid:1;)\n\
+         alert tcp any any -> any any (flow:established,to_client; content:\"|09 09 09 09|\"; sid:2;)\n\
+         alert tcp any any -> any any (content:\"sealed\"; sid:3;)",
+    );
+    opened(&mut lab);
+    let (asked, answered) = (record(22, &client_hello()), record(22, &server_hello(0x0304)));
+    let (mut client, mut server) = (101 + asked.len() as u32, 501 + answered.len() as u32);
+    lab.packet(&tcp(true, PSH | ACK, 101, 501, &asked));
+    lab.packet(&tcp(false, PSH | ACK, 501, client, &answered));
+    assert_eq!(lab.alerts(), [], "no packet has gone its way since");
+    lab.packet(&tcp(true, ACK, client, server, b""));
+    assert_eq!(lab.alerts(), [1], "a hello is complete by itself");
+    let hidden = [record(20, &[1]), record(23, &[5; 40])].concat();
+    let mut say = |lab: &mut Lab, from_client: bool, bytes: &[u8]| {
+        let (seq, ack) = if from_client { (client, server) } else { (server, client) };
+        lab.packet(&tcp(from_client, PSH | ACK, seq, ack, bytes));
+        *if from_client { &mut client } else { &mut server } += bytes.len() as u32;
+    };
+    say(&mut lab, false, &hidden);
+    say(&mut lab, true, &hidden);
+    say(&mut lab, false, &record(23, b"a"));
+    say(&mut lab, true, &record(23, b"b"));
+    assert_eq!(lab.alerts(), [2]);
+    for _ in 0..3 {
+        say(&mut lab, true, &record(23, b"sealed"));
+        say(&mut lab, false, &record(23, b"sealed"));
+    }
+    lab.end();
+    assert_eq!(lab.alerts(), []);
+}
+
+#[test]
+fn what_is_forbidden_is_looked_for_in_what_is_looked_at_at_once() {
+    let mut lab = Lab::ruled(
+        "alert tcp any any -> any any (flow:to_server; content:\"secret\"; content:!\"Host\"; sid:1;)\n\
+         alert tcp any any -> any any (flow:to_server; content:\"secret\"; content:!\"/b\"; sid:2;)",
+    );
+    opened(&mut lab);
+    let (mut client, mut server) = (101, 501);
+    for asked in [ASK, b"GET /b HTTP/1.1\r\nX: secret\r\n\r\n"] {
+        lab.packet(&tcp(true, PSH | ACK, client, server, asked));
+        client += asked.len() as u32;
+        let answered = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+        lab.packet(&tcp(false, PSH | ACK, server, client, answered));
+        server += answered.len() as u32;
+        lab.packet(&tcp(true, ACK, client, server, b""));
+        let told = if asked == ASK { [2] } else { [1] };
+        assert_eq!(lab.alerts(), told);
     }
 }
