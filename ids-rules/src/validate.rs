@@ -1,11 +1,11 @@
 //! What can only be said of a rule as a whole: options that contradict each other.
 
-use crate::Buffer;
 use crate::diagnostic::{Fault, Kind};
 use crate::parser::Draft;
 use crate::rule::{
     Absent, Action, Arrow, Condition, Content, FastPattern, FlowDirection, Match, Position, Protocol, Section,
 };
+use crate::{AppProtocol, Buffer};
 
 mod buffers;
 mod length;
@@ -43,6 +43,7 @@ pub(crate) fn check(draft: &mut Draft) -> Result<(), Fault> {
     }
     length::check_payload(draft)?;
     check_protocol(draft)?;
+    check_layers(draft)?;
     packet::check(&draft.rule)?;
     check_direction(draft)?;
     check_mail(draft)?;
@@ -160,6 +161,30 @@ fn check_protocol(draft: &Draft) -> Result<(), Fault> {
     }
     if rule.filestore.is_some() && rule.conditions.contains(&Condition::Bypass) {
         return Err(Draft::conflict(0..1, "'bypass' looks no further at the flow whose file 'filestore' is to keep"));
+    }
+    Ok(())
+}
+
+/// Buffers of another layer than the header's, or of files where a protocol carries none.
+fn check_layers(draft: &Draft) -> Result<(), Fault> {
+    let rule = &draft.rule;
+    let ip = matches!(rule.protocol, Protocol::Ip | Protocol::Ipv4 | Protocol::Ipv6 | Protocol::PacketHeader);
+    let tcp = matches!(rule.protocol, Protocol::Tcp | Protocol::TcpPacket | Protocol::TcpStream);
+    let carried = rule.protocol.is_app();
+    for section in &rule.sections {
+        let (of, fits) = match section.buffer {
+            Buffer::TcpHeader => ("TCP", ip || tcp || carried),
+            Buffer::UdpHeader => ("UDP", ip || rule.protocol == Protocol::Udp || carried),
+            _ => continue,
+        };
+        if !fits {
+            return Err(Draft::conflict(0..1, format!("the rule looks at a header of {of}, its own names another")));
+        }
+    }
+    let files = |section: &Section| matches!(section.buffer, Buffer::FileData | Buffer::FileName | Buffer::FileMagic);
+    let no_files = [AppProtocol::Dns, AppProtocol::Ftp, AppProtocol::Dcerpc].map(Protocol::App);
+    if no_files.contains(&rule.protocol) && (rule.sections.iter().any(files) || !rule.files.is_empty()) {
+        return Err(Draft::conflict(0..1, "the rule asks for files, and its protocol carries none"));
     }
     Ok(())
 }

@@ -64,9 +64,50 @@ fn what_contradicts_itself_is_refused_at_its_place() {
     refused("flow:established,not_established;", Kind::Conflict, "not_established");
     refused("flow:only_stream,no_stream;", Kind::Conflict, "flow");
     refused("itype:8;", Kind::Conflict, "alert");
+    refused("flow:only_stream; ttl:5;", Kind::Conflict, "alert");
+    refused(r#"flow:only_stream; tcp.hdr; content:"a";"#, Kind::Conflict, "alert");
+    refused(r#"udp.hdr; content:"a";"#, Kind::Conflict, "alert");
+    refused(r#"msg:"";"#, Kind::Value, "\"\"");
+    refused("rev:0;", Kind::Value, "0;");
+    refused("tls_cert_notbefore:<soon;", Kind::Value, "<soon");
+    refused("tls_cert_notafter:2015-10-22<>2015-10-21;", Kind::Value, "2015-10-22");
+    refused("ike.chosen_sa_attribute:frob=2;", Kind::Value, "frob");
+    refused("dcerpc.iface:12345678-1234-1234-1234-123456789abc,?1;", Kind::Value, "1234");
+    refused("byte_test:4,>,1,0,dce,string,dec;", Kind::Conflict, "4,>");
+    loaded("ssl_version:!tls1.0,!tls1.2;");
+    loaded("tls_cert_notafter:2015-10-21<>2015-10-22T10:00:00; tls_cert_notbefore:>2014;");
+    loaded("dcerpc.iface:12345678-1234-1234-1234-123456789abc,=1,any_frag;");
+    loaded("ike.chosen_sa_attribute:alg_hash=2;");
     refused(r#"content:"abc"; rawbytes; http_uri;"#, Kind::Conflict, "http_uri");
     refused(r#"pcre:"/abc/UU";"#, Kind::Conflict, "U\"");
     refused(r#"content:"a"; sid:2;"#, Kind::Conflict, "sid:1");
+}
+
+#[test]
+fn what_the_headers_protocol_does_not_have_is_refused() {
+    for (protocol, options) in [
+        ("tcp-pkt", r#"http.uri; content:"a";"#),
+        ("tcp-pkt", r#"app-layer-event:http.missing_host_header;"#),
+        ("tcp-stream", "ttl:5;"),
+        ("udp", r#"tcp.hdr; content:"a";"#),
+        ("icmp", r#"udp.hdr; content:"a";"#),
+        ("dns", r#"file.data; content:"a";"#),
+        ("ftp", r#"filename:"a";"#),
+    ] {
+        let (set, problems) = parse(&format!("alert {protocol} any any -> any any ({options} sid:1;)"));
+        assert!(set.rules().is_empty(), "{protocol} {options} is loaded");
+        assert_eq!(problems[0].kind, Kind::Conflict, "{}", problems[0]);
+    }
+    for (protocol, options) in [
+        ("tcp-pkt", r#"content:"a"; ttl:5;"#),
+        ("ip", r#"udp.hdr; content:"a";"#),
+        ("smb", r#"tcp.hdr; content:"a";"#),
+        ("smb", r#"filename:"a";"#),
+        ("ftp-data", r#"file.data; content:"a";"#),
+    ] {
+        let (set, problems) = parse(&format!("alert {protocol} any any -> any any ({options} sid:1;)"));
+        assert_eq!(set.rules().len(), 1, "{protocol} {options}: {}", problems[0]);
+    }
 }
 
 #[test]

@@ -253,6 +253,10 @@ fn check_argument(keyword: &str, argument: Option<Piece<'_>>) -> Result<(), Faul
     };
     let known = match keyword {
         "ssl_version" => words(&[',', '|']).all(|word| VERSIONS.iter().any(|v| v.eq_ignore_ascii_case(word))),
+        "tls_cert_notbefore" | "tls_cert_notafter" => is_time_span(text.text.trim_matches('"').trim()),
+        "ike.chosen_sa_attribute" => text.text.split_once('=').is_some_and(|(attribute, value)| {
+            SA_ATTRIBUTES.contains(&attribute.trim()) && value.trim().parse::<u32>().is_ok()
+        }),
         "ssl_state" => words(&[',', '|']).all(|word| SSL_STATES.contains(&word)),
         "tls.version" => words(&[]).all(|word| matches!(word, "1.0" | "1.1" | "1.2" | "1.3") || word.starts_with("0x")),
         "modbus" => super::named::is_modbus(text.text),
@@ -279,6 +283,35 @@ fn is_interface(text: &str) -> bool {
     };
     words.next().is_some_and(|word| is_uuid(word.trim_start_matches("uuid").trim()))
         && words.all(|word| word == "any_frag" || version(word))
+}
+
+const SA_ATTRIBUTES: &[&str] = &[
+    "alg_enc",
+    "alg_hash",
+    "alg_auth",
+    "alg_dh",
+    "alg_prf",
+    "sa_group_type",
+    "sa_life_type",
+    "sa_life_duration",
+    "sa_key_length",
+    "sa_field_size",
+];
+
+/// Whether a text names a time, one before or after it, or two in their order.
+fn is_time_span(text: &str) -> bool {
+    let is_time = |text: &str| {
+        let text = text.trim();
+        text.starts_with(|c: char| c.is_ascii_digit())
+            && text.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'-' | b':' | b'T' | b' ' | b'Z'))
+    };
+    match text.split_once("<>") {
+        Some((from, to)) => {
+            let written_alike = from.trim().len() == to.trim().len();
+            is_time(from) && is_time(to) && !(written_alike && to.trim() < from.trim())
+        }
+        None => is_time(text.strip_prefix(['<', '>', '=']).unwrap_or(text).trim_start_matches('=')),
+    }
 }
 
 /// Whether a text has the form of a UUID (RFC 9562, 4).

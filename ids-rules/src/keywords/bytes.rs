@@ -46,6 +46,9 @@ impl Form {
 
     fn number(&self, at: Piece<'_>) -> Result<Number, Fault> {
         match (self.string, self.base) {
+            (true, _) if self.order == Some(ByteOrder::Dce) => {
+                Err(Draft::conflict(at.range(), "'dce' is an order of bytes: a number in letters has none"))
+            }
             (true, base) => Ok(base.unwrap_or(Number::Decimal)),
             (false, None) => Ok(Number::Binary(self.order.unwrap_or_default())),
             (false, Some(_)) => Err(Fault::new(Kind::Value, at.range(), "hex, dec and oct need 'string'")),
