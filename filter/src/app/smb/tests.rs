@@ -213,19 +213,26 @@ fn a_file_is_read_by_smb_2() {
     assert!(shown.contains(r#""session_id":0,"tree_id":0,"filename":"dir\\f.bin","share":"\\\\host\\IPC$","fuid":"03030303-0303-0303-0303-030303030303""#), "{shown}");
 }
 
-#[test]
-fn who_logs_in_is_read() {
+/// A login whose names (domain, user, host) have these lengths in bytes.
+fn login(lengths: [u8; 3], names: &str) -> Vec<(Direction, Vec<u8>)> {
     let mut blob = b"NTLMSSP\0\x03\0\0\0".to_vec();
     blob.extend_from_slice(&[0; 16]);
-    for (length, at) in [(6u8, 72u8), (4, 78), (4, 82)] {
+    let mut at = 72;
+    for length in lengths {
         blob.extend_from_slice(&[length, 0, length, 0, at, 0, 0, 0]);
+        at += length;
     }
     blob.extend_from_slice(&[0; 8]);
     blob.extend_from_slice(&[0, 0, 0, 2, 10, 0, 0x63, 0x45, 0, 0, 0, 15]);
     assert_eq!(blob.len(), 72);
-    blob.extend_from_slice(&wide("DOMmePC"));
+    blob.extend_from_slice(&wide(names));
     let setup = [&[25, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 88, 0, blob.len() as u8, 0][..], &[0; 8], &blob].concat();
-    let script = vec![(Original, two(1, false, 1, &setup)), (Reply, two(1, true, 1, &[9, 0, 0, 0, 72, 0, 0, 0]))];
+    vec![(Original, two(1, false, 1, &setup)), (Reply, two(1, true, 1, &[9, 0, 0, 0, 72, 0, 0, 0]))]
+}
+
+#[test]
+fn who_logs_in_is_read() {
+    let script = login([6, 4, 4], "DOMmePC");
     let shown = shown(&script);
     assert!(
         shown.contains(r#""ntlmssp":{"domain":"DOM","user":"me","host":"PC","version":"10.0 build 17763 rev 15"}"#),
@@ -234,6 +241,15 @@ fn who_logs_in_is_read() {
     let talk = run(start, &Settings::default(), &borrowed(&script), 0);
     assert_eq!(talk.value(0, Buffer::SmbNtlmsspUser, Original, 0).as_deref(), Some(&b"me"[..]));
     assert_eq!(talk.number(0, Field::SmbVersion, Original, 0), Some(2));
+}
+
+#[test]
+fn who_logs_in_without_a_name_has_none() {
+    let script = login([0, 0, 4], "PC");
+    let talk = run(start, &Settings::default(), &borrowed(&script), 0);
+    for buffer in [Buffer::SmbNtlmsspUser, Buffer::SmbNtlmsspDomain] {
+        assert_eq!(talk.value(0, buffer, Original, 0), None);
+    }
 }
 
 #[test]

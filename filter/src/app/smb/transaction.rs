@@ -126,8 +126,13 @@ impl Transaction for Tx {
         match (buffer, &self.kind) {
             (Buffer::SmbNamedPipe, Kind::Tree(tree)) if tree.pipe => Some(&tree.share),
             (Buffer::SmbShare, Kind::Tree(tree)) if !tree.pipe => Some(&tree.share),
-            (Buffer::SmbNtlmsspUser, Kind::Session(session)) => session.ntlmssp.as_ref().map(|who| &who.user[..]),
-            (Buffer::SmbNtlmsspDomain, Kind::Session(session)) => session.ntlmssp.as_ref().map(|who| &who.domain[..]),
+            (Buffer::SmbNtlmsspUser, Kind::Session(session)) => {
+                session.ntlmssp.as_ref().map(|who| &who.user[..]).filter(|name| !name.is_empty())
+            }
+            // A name of nobody is none.
+            (Buffer::SmbNtlmsspDomain, Kind::Session(session)) => {
+                session.ntlmssp.as_ref().map(|who| &who.domain[..]).filter(|name| !name.is_empty())
+            }
             (Buffer::DcerpcStubData, Kind::Call(call)) => call.data(way),
             _ => None,
         }
