@@ -232,7 +232,9 @@ impl Inspection {
                 self.verdict = findings.flow;
             }
         }
-        if step.stream.is_some_and(|stream| matches!(stream.look, Look::From(_))) {
+        // The last messages of a handshake of TLS are encrypted themselves.
+        let sealed = outcome == Outcome::Finished && after.flow == Found::Protocol(AppProtocol::Tls);
+        if sealed || step.stream.is_some_and(|stream| matches!(stream.look, Look::From(_))) {
             self.sides[step.way as usize].waits = false;
         }
         // The packet that ended the handshake was looked at; those behind it are not.
