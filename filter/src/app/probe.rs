@@ -6,6 +6,7 @@
 use std::sync::LazyLock;
 
 use weir_ids_rules::AppProtocol;
+use weir_wire::numbers::PROTOCOL_TCP;
 
 use super::{Description, PROTOCOLS, Probe, Settings};
 use crate::event::Tuple;
@@ -54,12 +55,25 @@ pub fn guess(
     end: bool,
 ) -> Guess {
     let end = end || bytes.len() >= PROBED;
-    let mut bytes = bytes.get(..PROBED).unwrap_or(bytes);
-    // Servers skip empty lines before a request (RFC 9112, 2.2); what is refused inline must not hide behind them.
-    if settings.http.inline && way == Direction::Original {
+    let bytes = bytes.get(..PROBED).unwrap_or(bytes);
+    // Servers skip empty lines before a request (RFC 9112, 2.2); what is refused inline must not hide behind them. What
+    // is no text may begin with these bytes as well.
+    if settings.http.inline && way == Direction::Original && tuple.protocol == PROTOCOL_TCP {
         let empty = bytes.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
-        bytes = bytes.get(empty..).unwrap_or_default();
+        if let (1.., Some(request)) = (empty, bytes.get(empty..)) {
+            let mut aside = *evidence;
+            let as_it_is = ask(way, bytes, tuple, &mut aside, settings, end);
+            return match as_it_is {
+                Guess::Unknown => ask(way, request, tuple, evidence, settings, end),
+                Guess::Is(_) | Guess::Reversed(_) => as_it_is,
+            };
+        }
     }
+    ask(way, bytes, tuple, evidence, settings, end)
+}
+
+/// Asks them of bytes as they are.
+fn ask(way: Direction, bytes: &[u8], tuple: &Tuple, evidence: &mut Evidence, settings: &Settings, end: bool) -> Guess {
     if bytes.is_empty() {
         return Guess::Unknown;
     }

@@ -64,6 +64,31 @@ fn the_first_bytes_tell() {
 }
 
 #[test]
+fn inline_empty_lines_are_skipped_before_a_request_and_are_bytes_to_others() {
+    let mut settings = Settings::default();
+    settings.http.inline = true;
+    let spoken = |tuple: Tuple, bytes: &[u8]| {
+        let mut expectations: Vec<Expectation> = Vec::new();
+        let mut context = Context { settings: &settings, tuple: &tuple, expectations: &mut expectations };
+        let mut app = App::new(&tuple, false);
+        match tuple.protocol {
+            6 => {
+                let chunk = Chunk { bytes, gap: 0, end: false, time: Instant::ZERO };
+                app.feed(Direction::Original, chunk, &mut context)
+            }
+            _ => app.feed_datagram(Direction::Original, bytes, Instant::ZERO, &mut context),
+        };
+        app.identity().to_server.protocol()
+    };
+    let question = b"\x0d\x0a\x01\0\0\x01\0\0\0\0\0\0\x01a\x03com\0\0\x01\0\x01";
+    assert_eq!(spoken(Tuple { protocol: 17, ..tuple(53) }, question), Some(AppProtocol::Dns));
+    assert_eq!(spoken(tuple(9), b"\r\n\r\nGET / HTTP/1.1\r\n\r\n"), Some(AppProtocol::Http1));
+    // A transaction of Modbus: its number is what the client likes.
+    assert_eq!(spoken(tuple(502), b"\x0d\x0a\0\0\0\x06\x01\x03\0\0\0\x01"), Some(AppProtocol::Modbus));
+    assert_eq!(spoken(tuple(9), b"\r\n\r\n"), None);
+}
+
+#[test]
 fn a_flow_met_the_wrong_way_round_is_turned() {
     let mut app = App::new(&tuple(9), true);
     let outcome = feed(&mut app, Direction::Original, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
