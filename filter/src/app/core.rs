@@ -11,13 +11,13 @@
 use weir_ids_rules::{AppProtocol, Buffer};
 use weir_wire::Instant;
 
-use super::growing;
 use super::probe::{self, Evidence, Guess};
 use super::{Anomaly, Context, Fed, Input, PROTOCOLS, Parser, Transactions};
 use crate::event::Tuple;
 use crate::inspect::Direction;
 
 pub use identity::{Found, Identity};
+use pending::Pending;
 pub use resume::unkept;
 
 /// The directions speak different protocols.
@@ -68,7 +68,7 @@ pub enum Outcome {
 #[derive(Debug, Default)]
 struct Side {
     /// Bytes not used yet.
-    pending: Vec<u8>,
+    pending: Pending,
     /// Bytes that must be there before the parser is asked again.
     need: usize,
     /// All bytes that came.
@@ -212,7 +212,7 @@ impl App {
 
     /// Bytes that it holds: those that parsers cannot use yet, and those of files and bodies that are looked at.
     pub fn memory(&self) -> usize {
-        let waiting = self.sides.iter().map(|side| side.pending.capacity()).sum::<usize>();
+        let waiting = self.sides.iter().map(|side| side.pending.memory()).sum::<usize>();
         let parsers = self.former.iter().map(AsRef::as_ref).chain(self.parser.as_deref());
         waiting + parsers.map(|parser| memory_of(parser.transactions())).sum::<usize>()
     }
@@ -339,19 +339,8 @@ impl App {
                 *side = Found::Failed;
             }
         }
-        self.sides.iter_mut().for_each(|side| side.pending = Vec::new());
+        self.sides.iter_mut().for_each(|side| side.pending = Pending::default());
         Outcome::Going
-    }
-
-    /// Keeps bytes until the protocol is known. `false`: too many.
-    fn keep(&mut self, way: Direction, bytes: &[u8], context: &Context<'_>) -> bool {
-        let limit = context.settings.pending;
-        let side = self.side(way);
-        if side.pending.len() + bytes.len() > limit.max(2 * ONE_SIDED) {
-            return false;
-        }
-        growing::extend(&mut side.pending, bytes);
-        true
     }
 
     fn gap(&mut self, way: Direction, bytes: u64, context: &mut Context<'_>) -> Outcome {
@@ -363,7 +352,7 @@ impl App {
         }
         let side = self.side(way);
         let lost = bytes.saturating_add(side.pending.len() as u64);
-        side.pending.clear();
+        side.pending.whole().clear();
         side.need = 0;
         let Some(parser) = &mut self.parser else { return Outcome::Going };
         if parser.gap(way, lost, context) {
@@ -388,17 +377,19 @@ impl App {
         let fed = if side.pending.is_empty() {
             let fed = parser.feed(way, Input { bytes: chunk.bytes, end: chunk.end, time }, context);
             let rest = chunk.bytes.get(side.note(fed, chunk.bytes.len())..).unwrap_or_default();
-            side.pending.extend_from_slice(rest);
+            side.pending.whole().extend_from_slice(rest);
             fed
         } else {
-            side.pending.extend_from_slice(chunk.bytes);
-            if side.pending.len() < side.need && !chunk.end && side.pending.len() <= limit {
+            let pending = side.pending.whole();
+            pending.extend_from_slice(chunk.bytes);
+            if pending.len() < side.need && !chunk.end && pending.len() <= limit {
                 self.parser = Some(parser);
                 return Outcome::Going;
             }
-            let fed = parser.feed(way, Input { bytes: &side.pending, end: chunk.end, time }, context);
-            let used = side.note(fed, side.pending.len());
-            side.pending.drain(..used);
+            let fed = parser.feed(way, Input { bytes: pending, end: chunk.end, time }, context);
+            let given = pending.len();
+            let used = side.note(fed, given);
+            side.pending.whole().drain(..used);
             fed
         };
         let overfull = side.pending.len() > limit;
@@ -496,6 +487,7 @@ impl Side {
 
 mod find;
 mod identity;
+mod pending;
 mod resume;
 #[cfg(test)]
 mod tests;

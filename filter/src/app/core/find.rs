@@ -42,6 +42,17 @@ impl App {
         self.identity.original.get_or_insert(before);
     }
 
+    /// Keeps bytes until the protocol is known. `false`: too many.
+    pub(super) fn keep(&mut self, way: Direction, bytes: &[u8], context: &Context<'_>) -> bool {
+        let limit = context.settings.pending;
+        let side = self.side(way);
+        if side.pending.len() + bytes.len() > limit.max(2 * ONE_SIDED) {
+            return false;
+        }
+        side.pending.put_aside(bytes);
+        true
+    }
+
     /// Looks for the protocol in the bytes that wait in a direction.
     pub(super) fn find(&mut self, way: Direction, end: bool, time: Instant, context: &mut Context<'_>) -> Outcome {
         if self.changing {
@@ -70,7 +81,7 @@ impl App {
     fn guess(&mut self, way: Direction, end: bool, context: &Context<'_>) -> Guess {
         let tuple = self.tuple;
         let side = self.side(way);
-        let guess = probe::guess(way, &side.pending, &tuple, &mut side.evidence, context.settings, end);
+        let guess = probe::guess(way, side.pending.start(), &tuple, &mut side.evidence, context.settings, end);
         if guess == Guess::Unknown && self.midstream && self.identity.side(other(way)) == Found::Unknown {
             return self.guess_backwards(way, context);
         }
@@ -80,7 +91,7 @@ impl App {
     /// A flow met in its middle may have been met the wrong way round: the patterns of the other direction are tried.
     fn guess_backwards(&mut self, way: Direction, context: &Context<'_>) -> Guess {
         let tuple = self.tuple;
-        let pending = &self.side(way).pending;
+        let pending = self.side(way).pending.start();
         match probe::pattern(other(way), pending, &tuple, context.settings) {
             Some(protocol) => Guess::Reversed(protocol),
             None => Guess::Unknown,
@@ -143,7 +154,7 @@ impl App {
 
     /// Hands the bytes that wait in a direction to the parser.
     fn release(&mut self, way: Direction, end: bool, time: Instant, context: &mut Context<'_>) -> Outcome {
-        let bytes = std::mem::take(&mut self.side(way).pending);
+        let bytes = self.side(way).pending.take();
         self.parse(way, Chunk { bytes: &bytes, gap: 0, end, time }, context)
     }
 
@@ -235,6 +246,6 @@ impl App {
     /// Whether the bytes that wait look like the protocol that was agreed on.
     fn agrees(&mut self, protocol: AppProtocol, way: Direction, context: &Context<'_>) -> bool {
         let tuple = self.tuple;
-        probe::agrees(protocol, way, &self.side(way).pending, &tuple, context.settings)
+        probe::agrees(protocol, way, self.side(way).pending.whole(), &tuple, context.settings)
     }
 }
