@@ -11,6 +11,7 @@
 mod body;
 mod codings;
 mod exchange;
+mod framing;
 mod head;
 mod line;
 mod message;

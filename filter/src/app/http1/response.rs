@@ -1,12 +1,11 @@
 //! The state machine of responses.
 
-use weir_ids_rules::AppProtocol;
-
 use super::body::Plan;
 use super::exchange::{Exchange, content_range, is_range_of_nothing};
+use super::framing::After;
 use super::head::{self, Next, Reader};
-use super::line::{self, ChunkLength, Method, Version, contains_nocase, starts_with_nocase};
-use super::message::{Added, Message, Progress, oddities};
+use super::line::{self, ChunkLength, Version};
+use super::message::{Added, Progress, oddities};
 use super::{HEAD, Http1, Step};
 use crate::app::{Anomaly, Context, Settings};
 use crate::inspect::Direction;
@@ -33,6 +32,8 @@ pub enum State {
     UntilEnd,
     /// Bytes that no response begins with belong to the body.
     Finish,
+    /// The rest of a line that belongs to the body beyond its announced length.
+    Extra,
 }
 
 impl Http1 {
@@ -66,6 +67,7 @@ impl Http1 {
                 if used == 0 { self.answer_cut(end) } else { Step::On(used) }
             }
             State::Finish => self.answer_finish(bytes, end, context.settings),
+            State::Extra => self.answer_extra_line(bytes, end, context.settings),
         }
     }
 
@@ -357,11 +359,11 @@ impl Http1 {
             None if end || bytes.len() > self.options.field_limit => bytes.len(),
             None if !line::is_body(bytes) || bytes.len() < 5 => {
                 if line::is_body(bytes) && !b"http".starts_with(&bytes.to_ascii_lowercase()) {
-                    return self.answer_extra(bytes, settings);
+                    return self.answer_extra_begun(bytes, settings);
                 }
                 return self.answer_complete(false);
             }
-            None => return self.answer_extra(bytes, settings),
+            None => return self.answer_extra_begun(bytes, settings),
         };
         let whole = bytes.get(..used).unwrap_or_default();
         if line::is_body(whole) {
@@ -375,6 +377,27 @@ impl Http1 {
         self.note(self.answered, "http.response_body_unexpected");
         self.store_response(bytes, settings);
         Step::On(bytes.len())
+    }
+
+    /// More body than was announced, whose line does not end with what is at hand.
+    fn answer_extra_begun(&mut self, bytes: &[u8], settings: &Settings) -> Step {
+        self.answering = State::Extra;
+        self.answer_extra(bytes, settings)
+    }
+
+    /// What belongs to the body ends with the line, or where a response begins.
+    fn answer_extra_line(&mut self, bytes: &[u8], end: bool, settings: &Settings) -> Step {
+        if bytes.is_empty() {
+            return self.answer_cut(end);
+        }
+        if !line::is_body(bytes) {
+            return self.answer_complete(false);
+        }
+        let line = memchr::memchr(b'\n', bytes).map(|at| at + 1);
+        if line.is_some() {
+            self.answering = State::Finish;
+        }
+        self.answer_extra(bytes.get(..line.unwrap_or(bytes.len())).unwrap_or_default(), settings)
     }
 
     /// The response is complete; the next one belongs to the next request. `end`: with it the stream.
@@ -392,7 +415,7 @@ impl Http1 {
     pub(super) fn answer_gap(&mut self, bytes: u64) -> bool {
         let lost = match self.answering {
             State::Body(left) => left.min(bytes),
-            State::UntilEnd | State::Finish => bytes,
+            State::UntilEnd | State::Finish | State::Extra => bytes,
             State::Idle => return self.list.next_number() > 0,
             State::Line | State::Headers | State::ChunkLength | State::Chunk(_) | State::ChunkEnd => return true,
         };
@@ -406,85 +429,5 @@ impl Http1 {
             }
         }
         true
-    }
-}
-
-/// What follows a response's fields.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum After {
-    /// A body, or its end.
-    State(State),
-    /// The real response: this one was interim.
-    Interim,
-    /// Another protocol.
-    Tunnel(Option<AppProtocol>),
-    /// It cannot be told.
-    Invalid,
-}
-
-impl Exchange {
-    /// Decides whether a body follows, and how it ends (RFC 9112, 6.3, as browsers read it).
-    fn response_body_state(&mut self, note: &mut dyn FnMut(&'static str)) -> After {
-        let response = &self.response;
-        let length = response.lenient_field(b"content-length").map(line::content_length);
-        let coding = response.lenient_field(b"transfer-encoding");
-        let framed = length.is_some() || coding.is_some();
-        match self.status {
-            Some(200..=299) if self.method == Method::Connect => return After::Tunnel(None),
-            Some(101) if !framed => return After::Tunnel(upgrade(response)),
-            Some(100) if coding.is_none() && !matches!(length, Some(Some(1..))) => {
-                if std::mem::replace(&mut self.continued, true) {
-                    note("http.100_continue_already_seen");
-                }
-                return After::Interim;
-            }
-            _ => {}
-        }
-        if self.method == Method::Head {
-            return After::State(State::Finish);
-        }
-        if matches!(self.status, Some(100..=199 | 204 | 304)) {
-            if !framed {
-                return After::State(State::Finish);
-            }
-            note("http.response_body_unexpected");
-        }
-        if let Some(coding) = coding.filter(|coding| contains_nocase(coding, b"chunked")) {
-            if !coding.eq_ignore_ascii_case(b"chunked") {
-                note("http.response_abnormal_transfer_encoding");
-            }
-            if line::version(response.get(self.response_protocol)) < Version::V11 {
-                note("http.response_chunked_old_proto");
-            }
-            return After::State(State::ChunkLength);
-        }
-        match length {
-            Some(Some(0)) => After::State(State::Finish),
-            Some(Some(length)) => After::State(State::Body(length)),
-            Some(None) => {
-                note("http.invalid_content_length_field_in_response");
-                After::Invalid
-            }
-            None => {
-                let kind = response.field(b"content-type").unwrap_or_default();
-                if starts_with_nocase(kind, b"multipart/byteranges") {
-                    note("http.response_multipart_byteranges");
-                    return After::Invalid;
-                }
-                After::State(State::UntilEnd)
-            }
-        }
-    }
-}
-
-/// The protocol that a response with status 101 names.
-fn upgrade(response: &Message) -> Option<AppProtocol> {
-    let named = response.field(b"upgrade").unwrap_or_default();
-    if contains_nocase(named, b"h2c") {
-        Some(AppProtocol::Http2)
-    } else if contains_nocase(named, b"websocket") {
-        Some(AppProtocol::WebSocket)
-    } else {
-        None
     }
 }

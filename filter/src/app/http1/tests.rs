@@ -5,6 +5,7 @@ use weir_ids_rules::Buffer;
 use weir_wire::Instant;
 
 use super::*;
+use crate::app::file::Content;
 use crate::app::{Mark, Transaction};
 use crate::json::Json;
 
@@ -314,6 +315,22 @@ fn storm(seed: u64, changes: usize) -> (Vec<u8>, Vec<u8>) {
         bytes
     };
     (make(&asks), make(&answers))
+}
+
+#[test]
+fn a_body_longer_than_announced_goes_on_to_the_end_of_its_line() {
+    for step in [1, 7, 100] {
+        let mut talk = Talk::new();
+        talk.say(ASK, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", false);
+        talk.say(ANSWER, b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n0123456", false);
+        for bytes in b"789 more and more, to the end".chunks(step) {
+            talk.say(ANSWER, bytes, false);
+        }
+        talk.say(ANSWER, b"", true);
+        assert_eq!(talk.parser.list.count(), 1, "pieces of {step}");
+        let (body, _) = talk.exchange(0).1.grown(Buffer::HttpResponseBody, ANSWER).map(Content::recent).unwrap();
+        assert_eq!(body, b"0123456789 more and more, to the end", "pieces of {step}");
+    }
 }
 
 #[test]
