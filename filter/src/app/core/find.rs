@@ -173,8 +173,11 @@ impl App {
         if !done && !end {
             return Outcome::Going;
         }
-        self.anomaly(ONE_DIRECTION);
-        *self.identity.side_mut(way) = Found::Failed;
+        // A direction that ended before it could tell is not odd.
+        if done {
+            self.anomaly(ONE_DIRECTION);
+            *self.identity.side_mut(way) = Found::Failed;
+        }
         self.release(way, end, time, context)
     }
 

@@ -53,6 +53,17 @@ fn one_direction_tells_for_both() {
 }
 
 #[test]
+fn a_direction_that_says_nothing_is_not_odd() {
+    let mut app = App::new(&tuple(9), false);
+    feed(&mut app, Direction::Original, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    let settings = Settings::default();
+    let mut context = Context { settings: &settings, tuple: &tuple(9), expectations: &mut Vec::new() };
+    app.feed(Direction::Reply, Chunk { bytes: b"", gap: 0, end: true, time: Instant::ZERO }, &mut context);
+    assert_eq!(app.identity().flow, Found::Protocol(AppProtocol::Http1));
+    assert_eq!(app.take_anomalies(), []);
+}
+
+#[test]
 fn the_first_bytes_tell() {
     let mut app = App::new(&tuple(9), false);
     feed(&mut app, Direction::Original, b"GET");
