@@ -288,6 +288,8 @@ impl Message {
     /// Reads the part's headers; whether the part is a message itself.
     fn read_headers(&mut self, sink: Sink<'_>) -> bool {
         let mut encapsulated = false;
+        // What does not say otherwise is text (RFC 2045, 5.2).
+        self.text = Text::Yes;
         let headers = std::mem::take(&mut self.headers);
         let from = if self.main_done { self.main } else { 0 };
         for header in headers.get(from..).unwrap_or_default() {

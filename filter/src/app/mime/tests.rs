@@ -49,6 +49,18 @@ fn headers_are_unfolded_and_addresses_split() {
 }
 
 #[test]
+fn what_names_no_type_is_text_with_links() {
+    let plain = "Subject: x\r\n\r\nsee http://host/plain\r\n";
+    let part = "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\nsee http://host/part\r\n--b--\r\n";
+    let image = "Content-Type: image/png\r\n\r\nsee http://host/no\r\n";
+    for (text, wanted) in [(plain, vec!["host/plain"]), (part, vec!["host/part"]), (image, vec![])] {
+        let (message, _) = read(text, &Choices::default());
+        let urls: Vec<_> = message.urls().iter().map(|url| String::from_utf8_lossy(url).into_owned()).collect();
+        assert_eq!(urls, wanted, "{text}");
+    }
+}
+
+#[test]
 fn links_lose_their_beginning_unless_it_is_asked_for() {
     let (message, _) = read(PARTS, &Choices::default());
     assert_eq!(message.urls(), [b"host/path".to_vec()]);
