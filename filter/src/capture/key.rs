@@ -102,12 +102,16 @@ impl Key {
     }
 }
 
-/// The numbers that stand for ports. ICMP queries and their answers are one flow: an answer's type names its query.
+/// The numbers that stand for ports. ICMP queries and their answers are one flow: an answer's type names its query. Of
+/// ICMPv6 messages of other codes are other flows.
 #[inline]
 fn ports(tuple: &Tuple) -> (u16, u16) {
     match tuple.protocol {
         1 => (tuple.source_port, counterpart_v4(tuple.source_port).unwrap_or(0)),
-        58 => (tuple.source_port, counterpart_v6(tuple.source_port).unwrap_or(0)),
+        58 => {
+            let code = tuple.destination_port << 8;
+            (tuple.source_port | code, counterpart_v6(tuple.source_port).unwrap_or(0))
+        }
         _ => (tuple.source_port, tuple.destination_port),
     }
 }

@@ -76,10 +76,8 @@ impl Decoder {
         let (from, to) = (u16::from_be_bytes([p, o]), u16::from_be_bytes([q, r]));
         let settings = &self.settings;
         let opens = |ports: &[u16], port: u16| ports.iter().fold(false, |found, &known| found | (known == port));
-        let tunnel = opens(&settings.vxlan, to)
-            | opens(&settings.geneve, to)
-            | opens(&settings.teredo, to)
-            | opens(&settings.teredo, from);
+        let of_one = |ports: &[u16]| opens(ports, to) | opens(ports, from);
+        let tunnel = of_one(&settings.vxlan) | of_one(&settings.geneve) | of_one(&settings.teredo);
         if tunnel || settings.checksums && !sums_hold(frame, length) {
             return None;
         }

@@ -21,8 +21,17 @@ pub(super) fn decode_v4<'p>(walk: &mut Walk<'_>, view: &mut View<'p>, bytes: &'p
         view.checksums.bad_transport = !weir_wire::checksum::sum(bytes).is_valid();
     }
     match kind {
-        0 | 8 | 13 | 14 | 15 | 16 if code != 0 => view.events.set(Event::Icmpv4UnknownCode),
-        0 | 8 | 9 | 10 | 13..=18 => {}
+        0 | 8 | 15 | 16 if code != 0 => view.events.set(Event::Icmpv4UnknownCode),
+        13 | 14 => {
+            if code != 0 {
+                view.events.set(Event::Icmpv4UnknownCode);
+            }
+            // Three times follow (RFC 792).
+            if rest.len() < 12 {
+                view.events.set(Event::Icmpv4Ipv4TruncPacket);
+            }
+        }
+        0 | 8 | 9 | 10 | 15..=18 => {}
         3 | 4 | 5 | 11 | 12 => {
             let codes = match kind {
                 3 => 16,

@@ -31,10 +31,11 @@ pub(super) fn decode<'p>(walk: &mut Walk<'_>, view: &mut View<'p>, bytes: &'p [u
     }
     let (Some(header), Some(rest)) = (bytes.get(..header_len), bytes.get(header_len..total)) else { return };
     view.ip = header;
-    view.tuple = Some(tuple_v4(fixed));
-    if header_len > 20 {
-        options(view, header.get(20..).unwrap_or_default());
+    // Hosts drop what has options that do not fit, whatever follows.
+    if header_len > 20 && !options(view, header.get(20..).unwrap_or_default()) {
+        return;
     }
+    view.tuple = Some(tuple_v4(fixed));
     if walk.settings.checksums && !weir_wire::checksum::sum(header).is_valid() {
         view.checksums.bad_ip = true;
     }
@@ -87,8 +88,8 @@ fn fragments(walk: &mut Walk<'_>, view: &mut View<'_>, fixed: &[u8; 20], rest: &
     }
 }
 
-/// Options (RFC 791, 3.1): each must fit and hold what its kind wants.
-fn options(view: &mut View<'_>, options: &[u8]) {
+/// Options (RFC 791, 3.1): each must fit and hold what its kind wants. `false` where one does not fit.
+fn options(view: &mut View<'_>, options: &[u8]) -> bool {
     if !options.len().is_multiple_of(8) {
         view.events.set(Event::Ipv4OptionPadRequired);
     }
@@ -96,16 +97,16 @@ fn options(view: &mut View<'_>, options: &[u8]) {
     let mut rest = options;
     while let Some((&kind, after)) = rest.split_first() {
         match kind {
-            0 => return,
+            0 => return true,
             1 => rest = after,
             _ => {
                 let Some(&length) = after.first() else {
                     view.events.set(Event::Ipv4OptionEolRequired);
-                    return;
+                    return true;
                 };
                 let Some((option, after)) = rest.split_at_checked(usize::from(length)).filter(|_| length >= 2) else {
                     view.events.set(Event::Ipv4OptionInvalidLen);
-                    return;
+                    return false;
                 };
                 if let Some(problem) = option_problem(kind, option, &mut seen) {
                     view.events.set(problem);
@@ -114,6 +115,7 @@ fn options(view: &mut View<'_>, options: &[u8]) {
             }
         }
     }
+    true
 }
 
 /// What is wrong with one option of at least two bytes.

@@ -76,6 +76,8 @@ pub struct View<'p> {
     pub quoted: Option<Tuple>,
     /// Its payload is part of no stream, so that rules on streams look at it by itself. Said by stream engines.
     pub loose: bool,
+    /// What it carries was handed on as a packet by itself, and so is no payload of this one.
+    pub opened: bool,
     /// A packet that came inside this one was refused.
     pub inner_refused: bool,
     /// Decoder events, as bits of [`Event`].
@@ -221,13 +223,16 @@ impl Walk<'_> {
     #[inline]
     fn emit(&mut self, view: &mut View<'_>) {
         view.inner_refused = self.refused;
+        if view.opened {
+            view.payload = &[];
+        }
         if (self.sink)(view) == Taken::Refused {
             self.refused = true;
         }
     }
 
     /// Decodes what a packet carries as a packet of its own.
-    fn inner(&mut self, outer: &View<'_>, source: Source, kind: Inner, bytes: &[u8]) {
+    fn inner(&mut self, outer: &mut View<'_>, source: Source, kind: Inner, bytes: &[u8]) {
         let mut view = View {
             time: outer.time,
             ethernet: outer.ethernet,
@@ -245,6 +250,7 @@ impl Walk<'_> {
             }
             Inner::EtherType(kind) => tags::network(self, &mut view, kind, bytes),
         }
+        outer.opened = view.tuple.is_some();
         self.emit(&mut view);
     }
 

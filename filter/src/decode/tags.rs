@@ -28,6 +28,7 @@ pub(super) fn network<'p>(walk: &mut Walk<'_>, view: &mut View<'p>, kind: u16, b
         0x880b => ppp(walk, view, bytes),
         // Lengths (IEEE 802.3), and protocols that are known and not looked into.
         0..=0x05ff | 0x8035 | 0x809b | 0x80f3 | 0x8137 | 0x8808 | 0x8809 | 0x888e | 0x88cc | 0x9000 => {}
+        _ if view.vlans > 0 => view.events.set(Event::VlanUnknownType),
         _ => view.events.set(Event::EthernetUnknownEthertype),
     }
 }
@@ -72,11 +73,11 @@ fn tag<'p>(walk: &mut Walk<'_>, view: &mut View<'p>, bytes: &'p [u8], length: us
 
 /// MPLS (RFC 3032): labels down to the bottom of the stack; what follows is guessed from its first half byte.
 fn mpls<'p>(walk: &mut Walk<'_>, view: &mut View<'p>, bytes: &'p [u8]) {
+    if !walk.enter(view) {
+        return;
+    }
     let mut bytes = bytes;
     let label = loop {
-        if !walk.enter(view) {
-            return;
-        }
         let Some((_, rest)) = bytes.split_first_chunk::<4>() else {
             view.events.set(Event::MplsHeaderTooSmall);
             return;
@@ -91,9 +92,9 @@ fn mpls<'p>(walk: &mut Walk<'_>, view: &mut View<'p>, bytes: &'p [u8]) {
         0 => return ipv4::decode(walk, view, bytes),
         2 => return ipv6::decode(walk, view, bytes),
         // RFC 3032: never at the bottom of the stack, never on the wire, not given out.
-        1 => view.events.set(Event::MplsBadLabelRouterAlert),
-        3 => view.events.set(Event::MplsBadLabelImplicitNull),
-        4..=15 => view.events.set(Event::MplsBadLabelReserved),
+        1 => return view.events.set(Event::MplsBadLabelRouterAlert),
+        3 => return view.events.set(Event::MplsBadLabelImplicitNull),
+        4..=15 => return view.events.set(Event::MplsBadLabelReserved),
         _ => {}
     }
     if bytes.len() < 4 {
@@ -146,7 +147,7 @@ fn session<'p>(walk: &mut Walk<'_>, view: &mut View<'p>, bytes: &'p [u8]) {
     if !walk.enter(view) {
         return;
     }
-    let Some((&[_, code, _, _, high, low, p, q], rest)) = bytes.split_first_chunk::<8>() else {
+    let Some((&[_, code, _, _, high, low], rest)) = bytes.split_first_chunk::<6>() else {
         view.events.set(Event::PppoePacketTooSmall);
         return;
     };
@@ -154,10 +155,14 @@ fn session<'p>(walk: &mut Walk<'_>, view: &mut View<'p>, bytes: &'p [u8]) {
         view.events.set(Event::PppoeWrongCode);
         return;
     }
-    // The length counts the PPP protocol, which is read already.
-    let length = usize::from(u16::from_be_bytes([high, low])).saturating_sub(2);
-    let rest = rest.get(..length).unwrap_or(rest);
-    ppp_protocol(walk, view, u16::from_be_bytes([p, q]), rest);
+    // The length counts the PPP protocol.
+    let length = usize::from(u16::from_be_bytes([high, low]));
+    match rest.get(..length).unwrap_or(rest) {
+        // A protocol of one byte is odd (RFC 1661, 2).
+        [p, rest @ ..] if p & 1 == 1 => ppp_protocol(walk, view, u16::from(*p), rest),
+        [p, q, rest @ ..] => ppp_protocol(walk, view, u16::from_be_bytes([*p, *q]), rest),
+        _ => view.events.set(Event::PppoePacketTooSmall),
+    }
 }
 
 /// The network service header (RFC 8300).

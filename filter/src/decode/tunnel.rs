@@ -199,5 +199,6 @@ pub(super) fn teredo(walk: &mut Walk<'_>, view: &mut View<'_>) {
         ..View::default()
     };
     ipv6::decode(walk, &mut inner, rest);
+    view.opened = inner.tuple.is_some();
     walk.emit(&mut inner);
 }

@@ -31,11 +31,12 @@ pub(super) fn decode<'p>(walk: &mut Walk<'_>, view: &mut View<'p>, bytes: &'p [u
     let settings = walk.settings;
     // The lists are short: a loop over each is less than the call that searches a long one.
     let is_one = |ports: &[u16], port: u16| ports.iter().fold(false, |found, &known| found | (known == port));
-    if is_one(&settings.vxlan, destination) {
+    let of_one = |ports: &[u16]| is_one(ports, destination) || is_one(ports, source);
+    if of_one(&settings.vxlan) {
         tunnel::vxlan(walk, view);
-    } else if is_one(&settings.geneve, destination) {
+    } else if of_one(&settings.geneve) {
         tunnel::geneve(walk, view);
-    } else if is_one(&settings.teredo, destination) || is_one(&settings.teredo, source) {
+    } else if of_one(&settings.teredo) {
         tunnel::teredo(walk, view);
     }
 }

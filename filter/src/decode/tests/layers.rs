@@ -74,7 +74,9 @@ fn udp_is_found_below_every_link_and_tag() {
     let double = [&[0, 7, 0x81, 0, 0x60, 9, 8, 0][..], &packet].concat();
     let mpls = [&[0, 1, 0x01, 64][..], &packet].concat();
     let pppoe = [&[0x11, 0, 0, 1, 0, packet.len() as u8 + 2, 0, 0x21][..], &packet].concat();
-    let cases: [(Link, Vec<u8>, &[u16]); 9] = [
+    let short = [&[0x11, 0, 0, 1, 0, packet.len() as u8 + 1, 0x21][..], &packet].concat();
+    let labels = [&[0, 1, 0, 64].repeat(20), &mpls[..]].concat();
+    let cases: [(Link, Vec<u8>, &[u16]); 11] = [
         (Link::Raw, packet.clone(), &[]),
         (Link::Null, [&[2, 0, 0, 0][..], &packet].concat(), &[]),
         (Link::Ppp, [&[0xff, 3, 0, 0x21][..], &packet].concat(), &[]),
@@ -83,7 +85,10 @@ fn udp_is_found_below_every_link_and_tag() {
         (Link::Ethernet, ethernet(0x0800, &packet), &[]),
         (Link::Ethernet, ethernet(0x8100, &double), &[7, 9]),
         (Link::Ethernet, ethernet(0x8847, &mpls), &[]),
+        (Link::Ethernet, ethernet(0x8847, &labels), &[]),
         (Link::Ethernet, ethernet(0x8864, &pppoe), &[]),
+        // A protocol of one byte.
+        (Link::Ethernet, ethernet(0x8864, &short), &[]),
     ];
     for (link, frame, vlan) in cases {
         let all = decode(link, &frame);
@@ -109,6 +114,22 @@ fn tunnels_hand_over_what_is_inside_first() {
         assert_eq!((all[0].source, all[0].depth, &all[0].payload[..]), (source, 1, &b"deep"[..]));
         assert_eq!(all[0].outer, all[1].tuple);
         assert_eq!((all[1].source, all[1].depth), (Source::Wire, 0));
+        // What was handed on is not the outer packet's payload as well.
+        assert!(all[1].payload.is_empty(), "{source:?}");
+    }
+    // What cannot be taken apart is.
+    let closed = decode(Link::Raw, &ipv4(17, &udp(9, 4789, &[8, 0, 0, 0, 0, 0, 5, 0])));
+    assert_eq!((closed.len(), closed[0].payload.len()), (1, 8));
+}
+
+#[test]
+fn reserved_labels_carry_nothing() {
+    let packet = ipv4(17, &udp(1000, 2000, b"hello"));
+    for (label, event) in [(1u8, "bad_label_router_alert"), (3, "bad_label_implicit_null"), (9, "bad_label_reserved")] {
+        let frame = ethernet(0x8847, &[&[0, 0, label << 4 | 1, 64][..], &packet].concat());
+        let all = decode(Link::Ethernet, &frame);
+        assert_eq!((all.len(), all[0].tuple), (1, None), "{label}");
+        assert_eq!(all[0].events, [format!("mpls.{event}")]);
     }
 }
 
@@ -126,7 +147,7 @@ fn nesting_ends_at_the_bound() {
 #[test]
 fn what_does_not_fit_is_named() {
     let whole = ipv4(6, &[0; 20]);
-    let cases: [(Link, Vec<u8>, &str); 12] = [
+    let cases: [(Link, Vec<u8>, &str); 13] = [
         (Link::Ethernet, vec![0; 13], "ethernet.pkt_too_small"),
         (Link::Ethernet, ethernet(0xfbb7, &[]), "ethernet.unknown_ethertype"),
         (Link::Raw, whole[..19].to_vec(), "ipv4.pkt_too_small"),
@@ -136,6 +157,7 @@ fn what_does_not_fit_is_named() {
         (Link::Raw, ipv4(6, &[0xf0; 20]), "tcp.hlen_too_small"),
         (Link::Raw, ipv4(17, &[0; 4]), "udp.hlen_too_small"),
         (Link::Raw, ipv4(1, &[8, 0, 0]), "icmpv4.pkt_too_small"),
+        (Link::Raw, ipv4(1, &[13, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4]), "icmpv4.ipv4_trunc_pkt"),
         (Link::Raw, ipv4(47, &[0, 0]), "gre.pkt_too_small"),
         (Link::Raw, ipv4(47, &[0, 2, 8, 0]), "gre.wrong_version"),
         (Link::Raw, vec![0x50; 40], "ipraw.invalid_ip_version"),
