@@ -31,7 +31,8 @@ pub struct Teller {
     lines: String,
     /// Alerts whose verdict is not known yet: lines without their end, and the protocol number.
     open: Vec<(String, u8)>,
-    reject: Option<RejectTo>,
+    /// Who is answered for the packet at hand.
+    pub reject: Option<RejectTo>,
     transactions: u64,
     /// Time and addresses of the packet at hand, for anomalies of its stream.
     at: Option<(Instant, Option<Tuple>)>,
@@ -93,7 +94,7 @@ impl Teller {
             tuple: Some(tuple).filter(|tuple| tuple.protocol != 0 || view.tuple.is_some()),
             community: Some(scene.tuple).filter(|_| self.flow != 0),
             source: Some(view.source).filter(|_| kind != "anomaly"),
-            ether: ether(view),
+            ether: ether_of(view, tuple),
             tunnel: view.outer.as_ref().map(|outer| (outer, view.depth)),
             ..self.head(kind, view.time, vlan)
         }
@@ -109,7 +110,11 @@ impl Teller {
 
     /// Closes the alerts of a step: what became of the packet is known.
     pub fn alerts_done(&mut self, dropped: bool, verdict: Verdict) {
-        let reject = self.reject;
+        // A rule may reject without being told of.
+        let reject = self.reject.or(match verdict {
+            Verdict::Reject(to) => Some(to),
+            Verdict::Accept | Verdict::Pass | Verdict::Drop => None,
+        });
         for (mut line, protocol) in self.open.drain(..) {
             let mut json = Json::resume(&mut line, false);
             eve::verdict(&mut json, verdict, dropped, reject, protocol);
@@ -191,6 +196,7 @@ impl Teller {
         let mut json = eve::head(&mut self.lines, &head);
         if let Some(flow) = flow {
             if let Some(inspection) = &flow.inspection {
+                eve::metadata_field(&mut json, &inspection.metadata());
                 eve::app_fields(&mut json, &inspection.app());
             }
             eve::flow_fields(&mut json, &flow.tuple, &flow.facts);
@@ -228,6 +234,7 @@ impl Teller {
         let head = eve::Head { number: None, ..head };
         let mut json = eve::head(&mut self.lines, &head);
         if let Some(inspection) = &flow.inspection {
+            eve::metadata_field(&mut json, &inspection.metadata());
             eve::app_fields(&mut json, &inspection.app());
         }
         let tcp = flow.session.as_ref().map(|session| {
@@ -274,6 +281,13 @@ impl Teller {
             Some(_) | None => eve::directed(scene.tuple, scene.step.way),
         }
     }
+}
+
+/// MAC addresses of a view, the source's first as the event shows it: events of the other direction have them turned.
+fn ether_of(view: &View<'_>, shown: &Tuple) -> Option<([u8; 6], [u8; 6], Option<u16>)> {
+    let (source, destination, kind) = ether(view)?;
+    let turned = view.tuple.is_some_and(|tuple| tuple != *shown && eve::directed(&tuple, Direction::Reply) == *shown);
+    Some(if turned { (destination, source, kind) } else { (source, destination, kind) })
 }
 
 /// MAC addresses of a view.
@@ -330,6 +344,7 @@ impl Sink for Teller {
         let (vlan, vlans) = self.vlan_of(scene.step.view);
         let head = self.scene_head("packet", scene, &tuple, vlan.get(..vlans).unwrap_or_default());
         let mut json = eve::head(&mut self.lines, &head);
+        eve::metadata_field(&mut json, scene.metadata);
         eve::packet_fields(&mut json, scene.step.view.frame, scene.step.view.link);
         json.end();
         self.lines.push('\n');
@@ -360,6 +375,7 @@ impl Sink for Teller {
         let (vlan, vlans) = self.vlan_of(scene.step.view);
         let head = self.scene_head("fileinfo", scene, &tuple, vlan.get(..vlans).unwrap_or_default());
         let mut json = eve::head(&mut self.lines, &head);
+        eve::metadata_field(&mut json, scene.metadata);
         if let Some(protocol) = scene.app.protocol {
             eve::transaction_fields(&mut json, protocol, transaction);
         }
@@ -377,6 +393,7 @@ impl Sink for Teller {
         let (vlan, vlans) = self.vlan_of(scene.step.view);
         let head = self.scene_head("anomaly", scene, &tuple, vlan.get(..vlans).unwrap_or_default());
         let mut json = eve::head(&mut self.lines, &head);
+        eve::metadata_field(&mut json, scene.metadata);
         if let Some(mark) = mark {
             json.number("tx_id", mark.number);
         }

@@ -212,7 +212,7 @@ pub struct Alert<'a> {
     pub blocked: bool,
     /// What became of the packet by all rules together.
     pub verdict: Verdict,
-    /// It matched in bytes of a stream.
+    /// It matched in bytes of a stream, or in a transaction that a stream carried.
     pub on_stream: bool,
     /// It matched in a transaction.
     pub on_transaction: bool,

@@ -34,9 +34,9 @@ pub fn drop_line(json: &mut Json<'_>, view: &View<'_>, reason: &str, way: &str) 
                 json.flag(name, tcp.flags & bit != 0);
             }
             json.number("tcpres", 0u8).number("tcpurgp", tcp.urgent);
-        } else if let Some(tuple) = view.tuple.filter(|t| t.protocol == 17) {
-            let _ = tuple;
-            json.number("udplen", view.payload.len() as u64 + 8);
+        } else if view.tuple.is_some_and(|tuple| tuple.protocol == 17) {
+            let length = view.transport.get(4..).and_then(|b| b.first_chunk()).map_or(0, |b| u16::from_be_bytes(*b));
+            json.number("udplen", length);
         } else if let Some(&[_, _, _, _, a, b, c, d]) =
             view.tuple.filter(|t| t.protocol == 1).and(view.transport.first_chunk())
         {

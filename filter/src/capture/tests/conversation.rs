@@ -108,3 +108,52 @@ fn storms_of_segments_are_survived_within_bounds() {
         assert_eq!(lab.capture.core.reassembly, 0);
     }
 }
+
+/// A packet in a frame of Ethernet, with the MAC addresses 02:…:01 for the client and 02:…:02 for the server.
+fn framed(from_client: bool, packet: &[u8]) -> Vec<u8> {
+    let (client, server) = ([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]);
+    let (source, destination) = if from_client { (client, server) } else { (server, client) };
+    [destination.as_slice(), &source, &[8, 0], packet].concat()
+}
+
+/// A request and its answer in frames of Ethernet.
+fn framed_exchange(lab: &mut Lab) {
+    let after = 101 + ASK.len() as u32;
+    let end = 501 + ANSWER.len() as u32;
+    for (from_client, packet) in [
+        (true, tcp(true, SYN, 100, 0, b"")),
+        (false, tcp(false, SYN | ACK, 500, 101, b"")),
+        (true, tcp(true, ACK, 101, 501, b"")),
+        (true, tcp(true, PSH | ACK, 101, 501, ASK)),
+        (false, tcp(false, PSH | ACK, 501, after, ANSWER)),
+        (true, tcp(true, ACK, after, end, b"")),
+        (false, tcp(false, FIN | ACK, end, after, b"")),
+    ] {
+        let frame = framed(from_client, &packet);
+        lab.capture.frame(Link::Ethernet, &frame, Instant::from_secs(lab.seconds), &mut lab.lines);
+    }
+    lab.end();
+}
+
+#[test]
+fn alerts_on_transactions_show_the_bytes_of_the_stream_and_later_events_the_bits_that_were_set() {
+    let rule = "alert http any any -> any any (msg:\"a\"; http.uri; content:\"/a\"; flowbits:set,seen; sid:1;)";
+    let mut lab = Lab::ruled(rule);
+    framed_exchange(&mut lab);
+    let alert = ["\"event_type\":\"alert\"", "\"stream\":1", "\"payload_printable\":\"GET /a HTTP/1.1"];
+    assert_eq!(lab.count(&alert), 1, "{}", lab.lines);
+    for kind in ["alert", "fileinfo", "flow"] {
+        let parts = [&format!("\"event_type\":\"{kind}\""), "\"metadata\":{\"flowbits\":[\"seen\"]}"];
+        assert_eq!(lab.count(&parts), 1, "{kind} {}", lab.lines);
+    }
+}
+
+#[test]
+fn events_show_macs_in_the_direction_of_their_addresses() {
+    let mut lab = Lab::new(&[], true);
+    framed_exchange(&mut lab);
+    // Inline the server's segment completes the exchange, whose event shows the client first.
+    let http = ["\"event_type\":\"http\"", "\"pcap_cnt\":5", "\"src_ip\":\"10.0.0.1\""];
+    assert_eq!(lab.count(&http), 1, "{}", lab.lines);
+    assert_eq!(lab.count(&[http[0], "\"src_mac\":\"02:00:00:00:00:01\",\"dest_mac\":\"02:00:00:00:00:02\""]), 1);
+}

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use weir_wire::numbers::PROTOCOL_UDP;
+use weir_wire::numbers::{PROTOCOL_TCP, PROTOCOL_UDP};
 
 use super::Inspection;
 use crate::app::{Anomaly, Mark};
 use crate::decode::View;
 use crate::detect::judge::oriented;
-use crate::detect::{Alert, AppFacts, Direction, Findings, Look, Marked, Scene, Shared, Sink, Step, log};
+use crate::detect::{Alert, AppFacts, Direction, Findings, Look, Marked, Scene, Shared, Sink, Step, StreamBytes, log};
 
 /// Anomalies of protocol detection that a flow remembers.
 const EVENTS: usize = 16;
@@ -32,7 +32,8 @@ impl Inspection {
 
     #[cold]
     fn tell_anomalies(&mut self, odd: Vec<Anomaly>, step: &Step<'_>, sink: &mut dyn Sink) {
-        let scene = self.scene(step, "");
+        let metadata = self.metadata();
+        let scene = self.scene(step, &metadata);
         odd.iter().for_each(|&anomaly| sink.anomaly(&scene, None, anomaly));
         let room = EVENTS.saturating_sub(self.events.len());
         self.events.extend(odd.into_iter().take(room));
@@ -63,11 +64,10 @@ impl Inspection {
             };
             let transaction = told.matched.transaction.or(guessed);
             let transaction = transaction.and_then(|(parser, number)| self.transaction(parser, number));
-            let payload = match (&step.stream, told.matched.stream) {
-                (Some(stream), Some(_)) => match stream.look {
-                    Look::From(waited) => stream.text.get(waited..).unwrap_or(stream.text),
-                    Look::Now | Look::Later => stream.text,
-                },
+            let in_transaction = told.matched.transaction.is_some();
+            let payload = match &step.stream {
+                // Inline the packet at hand is what completed the transaction.
+                Some(stream) if on_stream || in_transaction && !shared.inline => stream_payload(stream),
                 _ => step.view.payload,
             };
             let turned;
@@ -88,8 +88,8 @@ impl Inspection {
                     action: told.action,
                     blocked: shared.inline && refuses,
                     verdict: findings.verdict,
-                    on_stream,
-                    on_transaction: told.matched.transaction.is_some(),
+                    on_stream: on_stream || in_transaction && self.tuple.protocol == PROTOCOL_TCP,
+                    on_transaction: in_transaction,
                     guessed: guessed.is_some() && !of_datagram,
                     transaction,
                     payload,
@@ -104,7 +104,7 @@ impl Inspection {
     }
 
     /// Members of "metadata" that show bits and counters.
-    fn metadata(&self) -> String {
+    pub fn metadata(&self) -> String {
         let mut text = String::new();
         if self.marks.is_empty() {
             return text;
@@ -176,7 +176,8 @@ impl Inspection {
         let tuple = oriented(&self.tuple, step.way);
         let bytes = step.view.frame.len() as u64;
         if shared.tags.tells(&tuple, step.view.time, bytes, &mut self.tag) {
-            sink.tagged(&self.scene(step, ""));
+            let metadata = self.metadata();
+            sink.tagged(&self.scene(step, &metadata));
         }
     }
 
@@ -186,14 +187,23 @@ impl Inspection {
             return;
         }
         let when = log::When { judged: self.verdict.is_some(), files_wait };
+        let metadata = self.metadata();
         for nth in 0..self.app.parsers() {
             let (tuple, facts) = (self.tuple, self.app());
             let Some(parser) = self.app.parser_mut(nth) else { continue };
             let protocol = parser.protocol();
-            let scene =
-                Scene { step, tuple: &tuple, app: AppFacts { protocol: Some(protocol), ..facts }, metadata: "" };
+            let app = AppFacts { protocol: Some(protocol), ..facts };
+            let scene = Scene { step, tuple: &tuple, app, metadata: &metadata };
             log::transactions(parser.transactions_mut(), &scene, when, sink);
         }
         self.app.forget_former();
+    }
+}
+
+/// The bytes of a stream in which a rule has matched, as far as they are at hand.
+fn stream_payload<'s>(stream: &StreamBytes<'s>) -> &'s [u8] {
+    match stream.look {
+        Look::From(waited) => stream.text.get(waited..).unwrap_or(stream.text),
+        Look::Now | Look::Later => stream.text,
     }
 }
