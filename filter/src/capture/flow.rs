@@ -7,6 +7,7 @@ use weir_wire::Instant;
 use super::key::Key;
 use super::session::Session;
 use super::settings::{Policy, Timeouts};
+use crate::decode::Tcp;
 use crate::detect::{Brief, FlowFacts, Inspection, Unheard};
 use crate::event::Tuple;
 use crate::inspect::Direction;
@@ -167,6 +168,15 @@ impl Flow {
         self.facts.stream_bytes.reverse();
         if let Some([source, destination]) = &mut self.macs {
             std::mem::swap(source, destination);
+        }
+    }
+
+    /// A packet of a flow that is refused counts in what the flow tells of itself at its end.
+    pub fn see_refused(&mut self, tcp: Option<&Tcp>, way: Direction) {
+        match (&mut self.session, tcp) {
+            (Some(session), Some(tcp)) => session.sides[way as usize].flags |= tcp.flags,
+            (_, None) => self.settle_state(),
+            (None, Some(_)) => {}
         }
     }
 

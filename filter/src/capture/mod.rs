@@ -29,6 +29,7 @@ mod tests;
 
 use std::sync::Arc;
 
+use weir_ids_rules::rule::RejectTo;
 use weir_wire::Instant;
 
 use crate::decode::{self, Decoder, Link, View};
@@ -338,6 +339,7 @@ impl Core {
             fate.unseen = true;
         } else if flow.action == Action::Drop && self.settings.ips {
             fate.dropped = Some(flow.dropped_for.unwrap_or("flow drop"));
+            flow.see_refused(view.tcp.as_ref(), way);
         } else if view.tcp.is_some() {
             fate = self.tcp(&mut flow, view, &mut way, fate);
         } else if view.tuple.is_some_and(|tuple| tuple.protocol != flow.tuple.protocol) {
@@ -444,6 +446,9 @@ impl Core {
             Policy::DropPacket | Policy::DropFlow | Policy::Reject => {
                 fate.unseen = true;
                 fate.dropped.get_or_insert(reason);
+                if policy == Policy::Reject {
+                    self.teller.reject = Some(RejectTo::Source);
+                }
                 if policy != Policy::DropPacket {
                     flow.action = Action::Drop;
                     flow.dropped_for = Some("exception policy flow drop");

@@ -118,6 +118,8 @@ pub struct Session {
     crossed: bool,
     /// The last ACK of the handshake was seen.
     confirmed: bool,
+    /// SYNs of the client that differ from the last one, while none is answered.
+    syns: Vec<handshake::Syn>,
     /// SYN/ACKs that differed, and the last of them: sequence number and scale.
     others: u8,
     other: Option<(u32, u32, u8, u16)>,

@@ -136,8 +136,14 @@ impl Core {
         fate: &mut Fate,
     ) -> Taken {
         let nothing = Taken { session: false, refused: false, data: false };
-        match first(segment, events) {
+        match first(segment, self.settings.stream.midstream, events) {
             First::None => nothing,
+            First::Rst => Taken { refused: true, ..nothing },
+            First::Fin => {
+                let policy = self.settings.stream.midstream_policy;
+                self.exception(flow, Exception::Midstream, policy, fate);
+                Taken { refused: fate.dropped.is_none() && flow.action != Action::Pass, ..nothing }
+            }
             First::Syn => {
                 let session = Session::from_syn(segment);
                 let data = session.is_fast_open();

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::decode::tcp::flag::{ACK, FIN, PSH, RST, SYN};
+use crate::detect::ProgramSettings;
 
 /// Where the two ends of the stories live.
 const CLIENT: [u8; 4] = [10, 0, 0, 1];
@@ -41,15 +42,29 @@ impl Lab {
 
     /// The same with options.
     fn ruled_with(rules: &str, pairs: &[(&str, &str)]) -> Lab {
+        Lab::judging(rules, pairs, false, &ProgramSettings::default())
+    }
+
+    /// With rules whose refusals are carried out.
+    fn inline(rules: &str) -> Lab {
+        Lab::judging(rules, &[], true, &ProgramSettings::default())
+    }
+
+    /// The same with another order of actions.
+    fn inline_in_order(rules: &str, action_order: [&'static str; 4]) -> Lab {
+        Lab::judging(rules, &[], true, &ProgramSettings { action_order })
+    }
+
+    fn judging(rules: &str, pairs: &[(&str, &str)], ips: bool, settings: &ProgramSettings) -> Lab {
         let (set, problems) = weir_ids_rules::RuleSet::parse(
             &[weir_ids_rules::Source { name: "t", text: rules }],
             &weir_ids_rules::Variables::default(),
         );
         assert!(problems.is_empty(), "{}", problems[0]);
-        let (program, problems) = Program::compile(&set, &crate::detect::ProgramSettings::default());
+        let (program, problems) = Program::compile(&set, settings);
         assert!(problems.is_empty(), "{}", problems[0]);
-        let mut lab = Lab::new(pairs, false);
-        let shared = Shared::new(crate::app::Settings::default(), false);
+        let mut lab = Lab::new(pairs, ips);
+        let shared = Shared::new(crate::app::Settings::default(), ips);
         lab.capture = Capture::new(lab.capture.core.settings.clone(), Arc::new(program), shared);
         lab
     }

@@ -252,6 +252,11 @@ impl Compiled {
         (forward || (self.arrow != Arrow::Forward && backward())) && self.takes_number(packet)
     }
 
+    /// It looks at streams alone, never at single packets.
+    pub fn streams_only(&self) -> bool {
+        self.protocol == Protocol::TcpStream || self.flow.only_stream
+    }
+
     /// Whether the flow's state fits.
     pub fn takes_state(&self, established: bool) -> bool {
         match self.flow.state {

@@ -177,9 +177,14 @@ impl<'j> Judge<'j> {
             room.work += 1 + payload.len() as u64 / 64;
         }
         if step.packet && side.wants_stream && step.view.loose {
+            // What is in no stream says nothing to rules that look at streams alone.
+            let mut add = |rule| match program.rule(rule) {
+                Some(compiled) if compiled.streams_only() => {}
+                Some(_) | None => round.add(rule),
+            };
             for group in program.groups.of(side.selection) {
-                group.stream.find(payload, 0, &[0], |rule, _| round.add(rule));
-                group.stream.always.iter().for_each(|&rule| round.add(rule));
+                group.stream.find(payload, 0, &[0], |rule, _| add(rule));
+                group.stream.always.iter().for_each(|&rule| add(rule));
             }
         }
         if let Some(stream) = stream {

@@ -50,7 +50,7 @@ pub fn decide(
         } else if tells {
             findings.discarded += 1;
         }
-        if action == Action::Pass && !refused {
+        if action == Action::Pass {
             break;
         }
     }

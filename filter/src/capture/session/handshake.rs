@@ -5,9 +5,13 @@ use crate::capture::settings::StreamSettings;
 use crate::decode::tcp::flag::{ACK, FIN, RST, SYN};
 use crate::decode::{Event, Events};
 use crate::inspect::Direction;
+use weir_wire::Instant;
 
 /// A window scale beyond this is read as this (RFC 7323, 2.3).
 const SCALE_MAX: u8 = 14;
+
+/// SYNs that differ and wait for the answer to one of them.
+const SYNS: usize = 10;
 
 /// What the first segment of a flow is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,19 +22,32 @@ pub enum First {
     SynAck,
     /// Anything else that may belong to a connection.
     Middle,
+    /// The end of a connection that was not seen.
+    Fin,
+    /// A reset of what is not there.
+    Rst,
     /// It belongs to none.
     None,
 }
 
-/// Looks at a segment that has no connection yet.
-pub fn first(segment: &Segment<'_>, events: &mut Events) -> First {
+/// What a SYN says of its sender.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Syn {
+    isn: u32,
+    scale: u8,
+    stamp: Option<(u32, Instant)>,
+    window: u32,
+}
+
+/// Looks at a segment that has no connection yet. `midstream`: connections are taken up in their middle.
+pub fn first(segment: &Segment<'_>, midstream: bool, events: &mut Events) -> First {
     let flags = segment.tcp.flags;
     if flags & RST != 0 {
         events.set(Event::StreamRstButNoSession);
-        First::None
-    } else if flags & FIN != 0 && (segment.data.is_empty() || flags & SYN != 0) {
+        First::Rst
+    } else if flags & FIN != 0 && (segment.data.is_empty() || flags & SYN != 0 || !midstream) {
         events.set(Event::StreamFinButNoSession);
-        First::Middle
+        First::Fin
     } else if flags & (SYN | ACK) == SYN | ACK {
         First::SynAck
     } else if flags & SYN != 0 {
@@ -169,21 +186,47 @@ impl Session {
             return NO_DATA;
         }
         let [client, server] = &mut self.sides;
-        if segment.tcp.seq != client.isn {
-            // The server will answer the one that reaches it, so the later one counts once it is answered.
+        let isn = segment.tcp.seq;
+        if isn == client.isn || self.syns.iter().any(|syn| syn.isn == isn) {
+            return NO_DATA;
+        }
+        if self.syns.len() >= SYNS {
             events.set(Event::StreamHandshakeSynFlood);
-            if client.bytes.next() == 0 {
-                client.set_isn(segment.tcp.seq);
-                client.scale = segment.tcp.options.window_scale.unwrap_or(0).min(SCALE_MAX);
-                client.stamp = segment.tcp.options.timestamps.map(|(stamp, _)| (stamp, segment.time));
-                server.window = segment.tcp.window.into();
-            }
+        } else if client.bytes.next() == 0 {
+            // The server answers the one that reaches it.
+            self.syns.push(Syn { isn: client.isn, scale: client.scale, stamp: client.stamp, window: server.window });
+            self.take_syn(Syn {
+                isn,
+                scale: segment.tcp.options.window_scale.unwrap_or(0).min(SCALE_MAX),
+                stamp: segment.tcp.options.timestamps.map(|(stamp, _)| (stamp, segment.time)),
+                window: segment.tcp.window.into(),
+            });
         }
         NO_DATA
     }
 
+    fn take_syn(&mut self, syn: Syn) {
+        let [client, server] = &mut self.sides;
+        client.set_isn(syn.isn);
+        (client.scale, client.stamp, server.window) = (syn.scale, syn.stamp, syn.window);
+    }
+
+    /// Of several SYNs the one counts that a SYN/ACK answers.
+    fn settle_syns(&mut self, ack: u32) {
+        let answered = self.syns.iter().find(|syn| syn.isn.wrapping_add(1) == ack).copied();
+        if let Some(syn) = answered.filter(|_| ack != self.sides[0].next_seq) {
+            self.take_syn(syn);
+        }
+        if answered.is_some() || ack == self.sides[0].next_seq {
+            self.syns = Vec::new();
+        }
+    }
+
     fn syn_ack(&mut self, segment: &Segment<'_>, events: &mut Events) -> Outcome {
         let (seq, ack) = (segment.tcp.seq, segment.tcp.ack);
+        if segment.way == Direction::Reply && !self.syns.is_empty() {
+            self.settle_syns(ack);
+        }
         let [client, server] = &mut self.sides;
         if segment.way == Direction::Original {
             if !self.crossed {

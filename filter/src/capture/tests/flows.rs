@@ -262,3 +262,55 @@ fn a_flow_that_is_over_takes_no_more_datagrams_by_the_short_way() {
     assert_eq!(lab.count(&["\"reason\":\"timeout\"", "\"pkts_toserver\":3"]), 1, "{}", lab.lines);
     assert_eq!(lab.count(&["\"reason\":\"shutdown\"", "\"pkts_toserver\":2"]), 1, "{}", lab.lines);
 }
+
+#[test]
+fn packets_that_are_refused_count_in_what_their_flow_tells() {
+    // A rule on addresses alone refuses the flow.
+    let mut lab = Lab::inline("drop ip any any -> 10.0.0.2 any (sid:1;)");
+    lab.packet(&udp((CLIENT, 5000), (SERVER, 9999), b"question"));
+    lab.packet(&udp((SERVER, 9999), (CLIENT, 5000), b"answer"));
+    lab.packet(&tcp(true, SYN, 100, 0, b""));
+    lab.packet(&tcp(false, SYN | ACK, 500, 101, b""));
+    lab.packet(&tcp(true, FIN | ACK, 101, 501, b""));
+    lab.end();
+    assert_eq!(lab.count(&["\"event_type\":\"drop\""]), 5, "{}", lab.lines);
+    assert_eq!(lab.count(&["\"event_type\":\"flow\"", "\"proto\":\"UDP\"", "\"state\":\"established\""]), 1);
+    assert_eq!(lab.count(&["\"tcp_flags_ts\":\"13\",\"tcp_flags_tc\":\"12\""]), 1, "{}", lab.lines);
+}
+
+#[test]
+fn what_ends_a_connection_that_is_not_there_is_refused() {
+    for (flags, number) in [(RST, 1), (SYN | RST, 1), (FIN | ACK, 1), (ACK, 0)] {
+        let mut lab = Lab::new(&[("exception-policy", "ignore")], true);
+        lab.packet(&tcp(true, flags, 100, 0, b""));
+        assert_eq!(lab.count(&["\"reason\":\"stream error\""]), number, "{flags:#x} {}", lab.lines);
+    }
+}
+
+#[test]
+fn icmpv6_messages_of_other_codes_are_other_flows() {
+    let mut lab = Lab::new(&[], false);
+    for code in [0, 3, 3] {
+        let mut message = vec![3, code, 0, 0, 0, 0, 0, 0];
+        message.extend([0x60, 0, 0, 0]);
+        let mut packet = vec![0x60, 0, 0, 0, 0, message.len() as u8, 58, 64];
+        packet.extend([1; 16]);
+        packet.extend([2; 16]);
+        packet.extend(message);
+        lab.packet(&packet);
+    }
+    lab.end();
+    assert_eq!(lab.count(&["\"event_type\":\"flow\"", "\"icmp_code\":0", "\"pkts_toserver\":1"]), 1, "{}", lab.lines);
+    assert_eq!(lab.count(&["\"event_type\":\"flow\"", "\"icmp_code\":3", "\"pkts_toserver\":2"]), 1, "{}", lab.lines);
+}
+
+#[test]
+fn a_pass_behind_a_drop_ends_the_list_and_lets_nothing_pass() {
+    let rules = "drop udp any any -> any 9999 (content:\"q\"; sid:1;)\npass udp any any -> any 9999 (content:\"u\"; sid:2;)\n\
+                 alert udp any any -> any 9999 (content:\"e\"; sid:3;)";
+    let mut lab = Lab::inline_in_order(rules, ["drop", "pass", "reject", "alert"]);
+    lab.packet(&udp((CLIENT, 5000), (SERVER, 9999), b"question"));
+    assert_eq!(lab.count(&["\"event_type\":\"drop\"", "\"reason\":\"rules\""]), 1, "{}", lab.lines);
+    lab.lines = lab.lines.lines().filter(|line| line.contains("\"event_type\":\"alert\"")).collect();
+    assert_eq!(lab.alerts(), [1]);
+}

@@ -175,3 +175,29 @@ fn a_bad_checksum_keeps_a_segment_out_of_its_connection() {
         assert_eq!(lab.count(&["\"event_type\":\"flow\"", "syn_sent"]), 1 - dropped, "{}", lab.lines);
     }
 }
+
+#[test]
+fn of_several_syns_the_answered_one_counts() {
+    for answered in [0, 1, 2] {
+        let isns = [100u32, 9000, 70_000];
+        let mut lab = Lab::new(&[], false);
+        for isn in isns {
+            lab.packet(&tcp(true, SYN, isn, 0, b""));
+        }
+        let isn = isns[answered];
+        lab.packet(&tcp(false, SYN | ACK, 500, isn + 1, b""));
+        lab.packet(&tcp(true, ACK, isn + 1, 501, b""));
+        assert_eq!(lab.count(&["\"stream."]), 0, "{answered}: {}", lab.lines);
+        lab.end();
+        assert_eq!(lab.count(&["\"tcp\"", "\"state\":\"established\""]), 1, "{answered}: {}", lab.lines);
+    }
+}
+
+#[test]
+fn syns_are_remembered_within_a_bound() {
+    let mut lab = Lab::new(&[], false);
+    for isn in 0..12 {
+        lab.packet(&tcp(true, SYN, isn * 100, 0, b""));
+    }
+    assert_eq!(lab.count(&["3whs_syn_flood"]), 1, "{}", lab.lines);
+}

@@ -122,3 +122,15 @@ fn the_first_packet_of_a_connection_met_in_its_middle_is_not_of_an_established_o
     lab.packet(&tcp(false, PSH | ACK, 501, 105, b"abcd"));
     assert_eq!(lab.alerts(), [2]);
 }
+
+#[test]
+fn data_of_no_connection_says_nothing_to_rules_on_streams_alone() {
+    let mut lab = Lab::ruled(
+        "alert tcp any any -> any any (content:\"attack\"; sid:1;)\n\
+         alert tcp any any -> any any (flow:only_stream; content:\"attack\"; sid:2;)\n\
+         alert tcp-stream any any -> any any (content:\"attack\"; sid:3;)\n\
+         alert tcp-pkt any any -> any any (content:\"attack\"; sid:4;)",
+    );
+    lab.packet(&tcp(true, PSH | ACK, 101, 501, b"an attack"));
+    assert_eq!(lab.alerts(), [1, 4]);
+}
