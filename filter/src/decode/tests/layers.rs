@@ -117,6 +117,11 @@ fn tunnels_hand_over_what_is_inside_first() {
         // What was handed on is not the outer packet's payload as well.
         assert!(all[1].payload.is_empty(), "{source:?}");
     }
+    // The tunnel's port may be that of the sender.
+    for (port, header) in [(4789, [8, 0, 0, 0, 0, 0, 5, 0]), (6081, [0, 0, 0x65, 0x58, 0, 0, 5, 0])] {
+        let packet = ipv4(17, &udp(port, 9, &[&header[..], &ethernet(0x0800, &inside)].concat()));
+        assert_eq!(decode(Link::Raw, &packet)[0].payload, b"deep", "{port}");
+    }
     // What cannot be taken apart is.
     let closed = decode(Link::Raw, &ipv4(17, &udp(9, 4789, &[8, 0, 0, 0, 0, 0, 5, 0])));
     assert_eq!((closed.len(), closed[0].payload.len()), (1, 8));
@@ -134,6 +139,20 @@ fn reserved_labels_carry_nothing() {
 }
 
 #[test]
+fn options_that_do_not_fit_end_the_packet() {
+    let with = |options: [u8; 4]| {
+        let mut packet = ipv4(17, &[&options[..], &udp(1000, 2000, b"hello")].concat());
+        packet[0] = 0x46;
+        decode(Link::Raw, &packet).remove(0)
+    };
+    let fitting = with([7, 3, 4, 0]);
+    assert_eq!((fitting.tuple.is_some(), &fitting.payload[..]), (true, &b"hello"[..]));
+    let beyond = with([7, 9, 4, 0]);
+    assert!(beyond.tuple.is_none() && beyond.payload.is_empty());
+    assert!(beyond.events.contains(&"ipv4.opt_invalid_len"), "{:?}", beyond.events);
+}
+
+#[test]
 fn nesting_ends_at_the_bound() {
     let mut packet = ipv4(17, &udp(1, 2, b"x"));
     for _ in 0..40 {
@@ -147,9 +166,10 @@ fn nesting_ends_at_the_bound() {
 #[test]
 fn what_does_not_fit_is_named() {
     let whole = ipv4(6, &[0; 20]);
-    let cases: [(Link, Vec<u8>, &str); 13] = [
+    let cases: [(Link, Vec<u8>, &str); 14] = [
         (Link::Ethernet, vec![0; 13], "ethernet.pkt_too_small"),
         (Link::Ethernet, ethernet(0xfbb7, &[]), "ethernet.unknown_ethertype"),
+        (Link::Ethernet, ethernet(0x8100, &[0, 5, 0xfb, 0xb7]), "vlan.unknown_type"),
         (Link::Raw, whole[..19].to_vec(), "ipv4.pkt_too_small"),
         (Link::Raw, whole[..30].to_vec(), "ipv4.trunc_pkt"),
         (Link::Raw, ipv4(6, &[0; 8]), "tcp.pkt_too_small"),
