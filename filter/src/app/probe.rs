@@ -169,6 +169,9 @@ impl Patterned {
     }
 }
 
+// They are told apart by bits.
+const _: () = assert!(PROTOCOLS.len() <= u64::BITS as usize);
+
 impl Spoken {
     fn new(carries: fn(&Description) -> bool) -> Spoken {
         let all = || PROTOCOLS.iter().copied().filter(|description| carries(description));

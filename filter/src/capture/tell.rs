@@ -196,7 +196,7 @@ impl Teller {
         let mut json = eve::head(&mut self.lines, &head);
         if let Some(flow) = flow {
             if let Some(inspection) = &flow.inspection {
-                eve::metadata_field(&mut json, &inspection.metadata());
+                eve::metadata_field(&mut json, inspection.variables());
                 eve::app_fields(&mut json, &inspection.app());
             }
             eve::flow_fields(&mut json, &flow.tuple, &flow.facts);
@@ -234,7 +234,7 @@ impl Teller {
         let head = eve::Head { number: None, ..head };
         let mut json = eve::head(&mut self.lines, &head);
         if let Some(inspection) = &flow.inspection {
-            eve::metadata_field(&mut json, &inspection.metadata());
+            eve::metadata_field(&mut json, inspection.variables());
             eve::app_fields(&mut json, &inspection.app());
         }
         let tcp = flow.session.as_ref().map(|session| {
@@ -321,7 +321,7 @@ impl Sink for Teller {
         let head = self.scene_head("alert", scene, &tuple, vlan.get(..vlans).unwrap_or_default());
         let mut line = String::with_capacity(1024);
         let mut json = eve::head(&mut line, &head);
-        eve::metadata_field(&mut json, scene.metadata);
+        eve::metadata_field(&mut json, scene.variables);
         eve::transaction_number(&mut json, alert);
         eve::alert(&mut json, alert.signature, alert.blocked, Some(&tuple), alert.extra);
         eve::app_fields(&mut json, &scene.app);
@@ -344,7 +344,7 @@ impl Sink for Teller {
         let (vlan, vlans) = self.vlan_of(scene.step.view);
         let head = self.scene_head("packet", scene, &tuple, vlan.get(..vlans).unwrap_or_default());
         let mut json = eve::head(&mut self.lines, &head);
-        eve::metadata_field(&mut json, scene.metadata);
+        eve::metadata_field(&mut json, scene.variables);
         eve::packet_fields(&mut json, scene.step.view.frame, scene.step.view.link);
         json.end();
         self.lines.push('\n');
@@ -358,7 +358,7 @@ impl Sink for Teller {
         let kind = eve::object_name(protocol);
         let head = self.scene_head(kind, scene, &tuple, vlan.get(..vlans).unwrap_or_default());
         let mut json = eve::head(&mut self.lines, &head);
-        eve::metadata_field(&mut json, scene.metadata);
+        eve::metadata_field(&mut json, scene.variables);
         json.number("tx_id", mark.number);
         eve::transaction_fields(&mut json, protocol, transaction);
         json.end();
@@ -375,7 +375,7 @@ impl Sink for Teller {
         let (vlan, vlans) = self.vlan_of(scene.step.view);
         let head = self.scene_head("fileinfo", scene, &tuple, vlan.get(..vlans).unwrap_or_default());
         let mut json = eve::head(&mut self.lines, &head);
-        eve::metadata_field(&mut json, scene.metadata);
+        eve::metadata_field(&mut json, scene.variables);
         if let Some(protocol) = scene.app.protocol {
             eve::transaction_fields(&mut json, protocol, transaction);
         }
@@ -393,7 +393,7 @@ impl Sink for Teller {
         let (vlan, vlans) = self.vlan_of(scene.step.view);
         let head = self.scene_head("anomaly", scene, &tuple, vlan.get(..vlans).unwrap_or_default());
         let mut json = eve::head(&mut self.lines, &head);
-        eve::metadata_field(&mut json, scene.metadata);
+        eve::metadata_field(&mut json, scene.variables);
         if let Some(mark) = mark {
             json.number("tx_id", mark.number);
         }

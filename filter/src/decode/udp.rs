@@ -39,6 +39,8 @@ pub(super) fn decode<'p>(walk: &mut Walk<'_>, view: &mut View<'p>, bytes: &'p [u
     } else if of_one(&settings.teredo) {
         tunnel::teredo(walk, view);
     }
+    // Anybody may send from such a port: who listens at the other one reads the payload as his own all the same.
+    view.opened &= [&settings.vxlan, &settings.geneve, &settings.teredo].iter().any(|ports| is_one(ports, destination));
 }
 
 /// SCTP (RFC 9260): its ports.

@@ -23,6 +23,7 @@ use super::judge_tx::{self, TxView};
 use super::marks::FlowMarks;
 use super::side::{Side, Spoken};
 use super::tags::Tagged;
+use super::variables::Variables;
 use super::verdict;
 use super::{AppFacts, Direction, Findings, FlowVerdict, Look, Program, Scene, Shared, Sink, Step};
 use crate::app::core::{Found, Outcome};
@@ -182,11 +183,9 @@ impl Inspection {
         &self.tuple
     }
 
-    /// Flow bits that are set and counters, by name.
-    pub fn marks(&self) -> (impl Iterator<Item = &str>, impl Iterator<Item = (&str, u32)>) {
-        let bits = self.marks.set_bits().filter_map(|bit| Some(self.program.bits.get(bit as usize)?.as_ref()));
-        let counters = self.marks.counters();
-        (bits, counters.filter_map(|(n, value)| Some((self.program.counters.get(n as usize)?.as_ref(), value))))
+    /// What rules have set in the flow.
+    pub fn variables(&self) -> Variables<'_> {
+        Variables::new(&self.marks, &self.program)
     }
 
     /// Inspects a step. Allocates nothing once warm where nothing matches.
@@ -359,8 +358,8 @@ impl Inspection {
         self.talker = self.talker.map(opposite);
     }
 
-    fn scene<'s>(&'s self, step: &'s Step<'s>, metadata: &'s str) -> Scene<'s> {
-        Scene { step, tuple: &self.tuple, app: self.app(), metadata }
+    fn scene<'s>(&'s self, step: &'s Step<'s>) -> Scene<'s> {
+        Scene { step, tuple: &self.tuple, app: self.app(), variables: self.variables() }
     }
 
     /// Judges the rules.

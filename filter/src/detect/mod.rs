@@ -44,6 +44,7 @@ mod tests;
 pub mod threshold;
 mod transactions;
 mod transform;
+mod variables;
 mod verdict;
 
 use std::sync::Arc;
@@ -67,6 +68,7 @@ pub use judge_tx::TxMemory;
 pub use profile::{Cost, Profile};
 pub use program::{Adjustment, Program, ProgramSettings};
 pub use shared::Shared;
+pub use variables::Variables;
 
 /// One thing to be inspected: a packet, bytes of a stream that became readable, or both.
 #[derive(Clone, Copy, Debug)]
@@ -250,8 +252,8 @@ pub struct Scene<'s> {
     pub tuple: &'s Tuple,
     /// The application protocols of the flow.
     pub app: AppFacts,
-    /// Variables of the flow (`flowbits`, `flowint`, `flowvars`) as JSON members of "metadata"; may be empty.
-    pub metadata: &'s str,
+    /// Variables of the flow (`flowbits`, `flowint`): the object "metadata".
+    pub variables: Variables<'s>,
 }
 
 /// Who is told what people should read. All methods have a default that does nothing.

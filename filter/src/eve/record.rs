@@ -5,7 +5,7 @@ use weir_ids_rules::{AppProtocol, Buffer};
 use crate::app::file::{Content, File};
 use crate::app::{Anomaly, Mark, Transaction};
 use crate::capture::reversed;
-use crate::detect::{Alert, AppFacts, FlowFacts, Scene};
+use crate::detect::{Alert, AppFacts, FlowFacts, Scene, Variables};
 use crate::event::Tuple;
 use crate::inspect::Direction;
 use crate::json::Json;
@@ -130,11 +130,9 @@ pub fn anomaly_fields(json: &mut Json<'_>, protocol: Option<AppProtocol>, anomal
 }
 
 /// Variables that rules have set: the object "metadata", where there are any.
-pub fn metadata_field(json: &mut Json<'_>, members: &str) {
-    if !members.is_empty() {
-        json.nested("metadata", |json| {
-            json.members(members);
-        });
+pub fn metadata_field(json: &mut Json<'_>, variables: Variables<'_>) {
+    if !variables.is_empty() {
+        json.nested("metadata", |json| variables.tell(json));
     }
 }
 

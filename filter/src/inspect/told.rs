@@ -74,7 +74,7 @@ impl Sink for Told<'_> {
         self.findings.matched.push(Arc::clone(alert.signature));
         let payload = self.tells.payloads;
         let text = members(|json| {
-            eve::metadata_field(json, scene.metadata);
+            eve::metadata_field(json, scene.variables);
             eve::transaction_number(json, alert);
             let ends = scene.step.view.tuple.as_ref();
             eve::alert(json, alert.signature, alert.blocked, ends, alert.extra);
@@ -106,7 +106,7 @@ impl Sink for Told<'_> {
     fn transaction(&mut self, scene: &Scene<'_>, mark: &Mark, transaction: &dyn Transaction) {
         let Some(protocol) = scene.app.protocol.filter(|_| self.tells.transactions) else { return };
         let text = members(|json| {
-            eve::metadata_field(json, scene.metadata);
+            eve::metadata_field(json, scene.variables);
             json.number("tx_id", mark.number);
             eve::transaction_fields(json, protocol, transaction);
         });

@@ -1,13 +1,13 @@
 //! Bytes of a direction that wait: until its protocol is known, or for more that the parser needs.
 //!
 //! While nobody knows what a direction speaks only its start is looked at. What comes behind that is put aside in blocks
-//! that are never moved, each up to three times as long as all before it: most flows that stay unknown are long, and moving their
-//! bytes to larger and larger places takes longer than all else that is done for them. Whoever wants them together gathers
-//! them once.
+//! that are never moved, each up to three times as long as all before it: most flows that stay unknown are long, and moving
+//! their bytes to larger and larger places takes longer than all else that is done for them. Whoever wants them together
+//! gathers them once.
 
 use crate::app::probe::PROBED;
 
-/// More than as much again as there is already is never set aside.
+/// More than this is set aside only where as much waits already.
 const AHEAD: usize = 128 << 10;
 
 /// Bytes that wait, in order.

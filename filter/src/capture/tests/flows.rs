@@ -314,3 +314,12 @@ fn a_pass_behind_a_drop_ends_the_list_and_lets_nothing_pass() {
     lab.lines = lab.lines.lines().filter(|line| line.contains("\"event_type\":\"alert\"")).collect();
     assert_eq!(lab.alerts(), [1]);
 }
+
+#[test]
+fn a_reject_that_nobody_is_told_of_shows_in_the_alerts_of_its_packet() {
+    let rules = "reject udp any any -> any 9999 (noalert; content:\"q\"; sid:1;)\nalert udp any any -> any 9999 (content:\"u\"; sid:2;)";
+    let mut lab = Lab::inline(rules);
+    lab.packet(&udp((CLIENT, 5000), (SERVER, 9999), b"question"));
+    assert_eq!(lab.count(&["\"event_type\":\"alert\"", "\"signature_id\":2", "\"reject\":["]), 1, "{}", lab.lines);
+    assert_eq!(lab.count(&["\"event_type\":\"drop\"", "\"udplen\":16"]), 1, "{}", lab.lines);
+}

@@ -120,7 +120,10 @@ fn tunnels_hand_over_what_is_inside_first() {
     // The tunnel's port may be that of the sender.
     for (port, header) in [(4789, [8, 0, 0, 0, 0, 0, 5, 0]), (6081, [0, 0, 0x65, 0x58, 0, 0, 5, 0])] {
         let packet = ipv4(17, &udp(port, 9, &[&header[..], &ethernet(0x0800, &inside)].concat()));
-        assert_eq!(decode(Link::Raw, &packet)[0].payload, b"deep", "{port}");
+        let all = decode(Link::Raw, &packet);
+        assert_eq!(all[0].payload, b"deep", "{port}");
+        // Which says nothing of who reads it: the payload is the outer packet's as well.
+        assert_eq!(all[1].payload.len(), packet.len() - 28, "{port}");
     }
     // What cannot be taken apart is.
     let closed = decode(Link::Raw, &ipv4(17, &udp(9, 4789, &[8, 0, 0, 0, 0, 0, 5, 0])));

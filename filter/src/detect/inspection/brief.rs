@@ -3,8 +3,8 @@
 //!
 //! Names are asked for in very many flows of two datagrams. All that an inspection would know of one, as long as nothing
 //! is found in it and nobody is told what it speaks, is which directions have spoken and how many messages there were. The
-//! same holds where what is spoken is not known. So no more is kept, and the inspection is made when a datagram may concern a rule, or is odd: it is then as if it had been
-//! there from the start.
+//! same holds where what is spoken is not known. So no more is kept, and the inspection is made when a datagram may concern
+//! a rule, or is odd: it is then as if it had been there from the start.
 
 use std::sync::Arc;
 

@@ -8,6 +8,7 @@ use super::Inspection;
 use crate::app::{Anomaly, Mark};
 use crate::decode::View;
 use crate::detect::judge::oriented;
+use crate::detect::variables::Variables;
 use crate::detect::{Alert, AppFacts, Direction, Findings, Look, Marked, Scene, Shared, Sink, Step, StreamBytes, log};
 
 /// Anomalies of protocol detection that a flow remembers.
@@ -32,8 +33,7 @@ impl Inspection {
 
     #[cold]
     fn tell_anomalies(&mut self, odd: Vec<Anomaly>, step: &Step<'_>, sink: &mut dyn Sink) {
-        let metadata = self.metadata();
-        let scene = self.scene(step, &metadata);
+        let scene = self.scene(step);
         odd.iter().for_each(|&anomaly| sink.anomaly(&scene, None, anomaly));
         let room = EVENTS.saturating_sub(self.events.len());
         self.events.extend(odd.into_iter().take(room));
@@ -44,7 +44,6 @@ impl Inspection {
         if shared.told.is_empty() {
             return;
         }
-        let metadata = self.metadata();
         let tuple = oriented(&self.tuple, step.way);
         let program = Arc::clone(&self.program);
         // At the end of a flow the other direction is judged as well.
@@ -72,10 +71,10 @@ impl Inspection {
             };
             let turned;
             let scene = match told.matched.way == step.way {
-                true => self.scene(step, &metadata),
+                true => self.scene(step),
                 false => {
                     turned = Step { view: &back, way: told.matched.way, ..*step };
-                    self.scene(&turned, &metadata)
+                    self.scene(&turned)
                 }
             };
             let refuses =
@@ -101,38 +100,6 @@ impl Inspection {
         for (number, place) in shared.told.iter().filter_map(|told| Some((told.matched.rule, told.matched.stream?))) {
             self.sides[step.way as usize].remember(number, place);
         }
-    }
-
-    /// Members of "metadata" that show bits and counters.
-    pub fn metadata(&self) -> String {
-        let mut text = String::new();
-        if self.marks.is_empty() {
-            return text;
-        }
-        let (bits, counters) = self.marks();
-        let (bits, counters): (Vec<&str>, Vec<(&str, u32)>) = (bits.collect(), counters.collect());
-        let mut json = crate::json::Json::object(&mut text);
-        if !bits.is_empty() {
-            json.array("flowbits", |json| {
-                for bit in bits {
-                    json.item_bytes(bit.as_bytes());
-                }
-            });
-        }
-        if !counters.is_empty() {
-            json.nested("flowints", |json| {
-                for (name, value) in counters {
-                    json.number(name, value);
-                }
-            });
-        }
-        json.end();
-        // The braces are the reader's.
-        text.pop();
-        if text.starts_with('{') {
-            text.remove(0);
-        }
-        text
     }
 
     fn transaction(&self, parser: usize, number: u64) -> Option<Marked<'_>> {
@@ -176,8 +143,7 @@ impl Inspection {
         let tuple = oriented(&self.tuple, step.way);
         let bytes = step.view.frame.len() as u64;
         if shared.tags.tells(&tuple, step.view.time, bytes, &mut self.tag) {
-            let metadata = self.metadata();
-            sink.tagged(&self.scene(step, &metadata));
+            sink.tagged(&self.scene(step));
         }
     }
 
@@ -187,13 +153,13 @@ impl Inspection {
             return;
         }
         let when = log::When { judged: self.verdict.is_some(), files_wait };
-        let metadata = self.metadata();
+        let variables = Variables::new(&self.marks, &self.program);
         for nth in 0..self.app.parsers() {
             let (tuple, facts) = (self.tuple, self.app());
             let Some(parser) = self.app.parser_mut(nth) else { continue };
             let protocol = parser.protocol();
             let app = AppFacts { protocol: Some(protocol), ..facts };
-            let scene = Scene { step, tuple: &tuple, app, metadata: &metadata };
+            let scene = Scene { step, tuple: &tuple, app, variables };
             log::transactions(parser.transactions_mut(), &scene, when, sink);
         }
         self.app.forget_former();

@@ -31,8 +31,12 @@ impl Bindings {
         }
     }
 
-    /// Uses room that was made elsewhere. What it had before is returned, for its owner to free.
+    /// Uses room that was made elsewhere, unless there is room by now. What is not needed is returned, for its owner to
+    /// free.
     pub fn use_room(&mut self, mut room: Room) -> Room {
+        if self.has_room() {
+            return room;
+        }
         room.all.append(&mut self.all);
         room.hashes.append(&mut self.hashes);
         std::mem::swap(&mut self.all, &mut room.all);
@@ -58,6 +62,7 @@ mod tests {
         assert!(bindings.has_room());
         assert_eq!((bindings.all.len(), bindings.hashes.as_slice()), (1, &[[3, 5]][..]));
         bindings.reserve();
+        bindings.use_room(Room::take());
         assert_eq!(bindings.all.as_ptr(), place, "what is there is enough");
     }
 }
