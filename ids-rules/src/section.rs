@@ -247,29 +247,13 @@ impl Draft {
         }
     }
 
-    /// Notes a modifier of the last content; one given twice contradicts itself, and so do those that place it in two
-    /// ways, whatever their numbers.
+    /// Notes a modifier of the last content; one given twice contradicts itself.
     pub(crate) fn note_modifier(&mut self, option: RuleOption<'_>) -> Result<(), Fault> {
         const ONCE: &[&str] = &["offset", "depth", "distance", "within", "nocase", "startswith", "endswith"];
-        const APART: &[(&str, &str)] = &[
-            ("offset", "startswith"),
-            ("depth", "startswith"),
-            ("offset", "distance"),
-            ("offset", "within"),
-            ("depth", "distance"),
-            ("depth", "within"),
-            ("startswith", "distance"),
-            ("startswith", "within"),
-        ];
         let Some(&name) = ONCE.iter().find(|known| **known == option.name.text) else { return Ok(()) };
-        let given = |other: &str| self.cursor.modifiers.contains(&other);
-        let other = APART.iter().find_map(|&(one, other)| match (one == name, other == name) {
-            (true, _) if given(other) => Some(other),
-            (_, true) if given(one) => Some(one),
-            _ => None,
-        });
-        if let Some(other) = other {
-            let message = format!("a content that has '{other}' takes no '{name}'");
+        // An offset of zero places a content as well, though it moves nothing.
+        if matches!(name, "startswith" | "distance" | "within") && self.cursor.modifiers.contains(&"offset") {
+            let message = format!("a content that has 'offset' takes no '{name}'");
             return Err(Draft::conflict(option.name.range(), message).remedy("drop one of the two"));
         }
         if self.cursor.modifiers.contains(&name) {
