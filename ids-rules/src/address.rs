@@ -81,8 +81,8 @@ impl AddressSet {
         join(&mut self.v6, |end| end.checked_add(1));
     }
 
-    /// Members of this one that `other` does not have; both normalised.
-    pub(crate) fn without(&self, other: &AddressSet) -> AddressSet {
+    /// Members of this one that `other` does not have.
+    pub fn without(&self, other: &AddressSet) -> AddressSet {
         AddressSet {
             v4: subtract(&self.v4, &other.v4, |x| x.checked_add(1), |x| x.checked_sub(1)),
             v6: subtract(&self.v6, &other.v6, |x| x.checked_add(1), |x| x.checked_sub(1)),

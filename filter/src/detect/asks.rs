@@ -6,6 +6,7 @@ use weir_ids_rules::AppProtocol;
 use weir_ids_rules::rule::{Bounds, Condition, Directed, HostSide, Protocol, Reputation, Rule, StreamSide, TcpWay};
 
 use super::compiled::is_flow_event;
+use super::nets::Between;
 use super::sets::Sets;
 use super::{Direction, Step, condition};
 use crate::app::core::Found;
@@ -67,6 +68,7 @@ pub struct Facts<'f> {
     pub step: &'f Step<'f>,
     /// Of a packet that goes the step's way.
     pub tuple: &'f Tuple,
+    pub between: Between,
     pub identity: &'f Identity,
     /// The step has made known what its direction speaks.
     pub found: bool,

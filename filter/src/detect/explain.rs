@@ -73,9 +73,13 @@ impl Program {
         }
         for description in PROTOCOLS {
             for way in [Direction::Original, Direction::Reply] {
-                let Some(table) = self.transactions.get(description.protocol, way) else { continue };
-                if let Some(place) = table.place_of(number) {
-                    places.push(format!("{} {}: {place}", description.protocol.name(), way_name(way)));
+                let all = self.nets.pairs().filter_map(|nets| self.transactions.get(description.protocol, way, nets));
+                // Between different nets it often stands alike.
+                for place in all.filter_map(|table| table.place_of(number)) {
+                    let place = format!("{} {}: {place}", description.protocol.name(), way_name(way));
+                    if !places.contains(&place) {
+                        places.push(place);
+                    }
                 }
             }
         }

@@ -3,7 +3,9 @@
 //! Rules that name an application protocol have groups of their own, taken when it is known that the flow speaks it.
 //! The others' groups go by protocol, direction and the server's port: one of the rules for any port, and one of those for the
 //! port. Both are one where that costs little memory, and for ports that much traffic goes to. Rules that take any port of
-//! the server and few of the client (those on questions, met in answers) have groups by the client's port.
+//! the server and few of the client (those on questions, met in answers) have groups by the client's port. All this is
+//! there for each pair of nets that the rules tell apart ([`super::nets`]), with the rules that may match between them;
+//! groups with the same rules are one.
 
 use std::collections::HashMap;
 
@@ -15,6 +17,7 @@ use super::Direction;
 use super::compiled::Compiled;
 use super::group::{Group, InPayload, lanes_of};
 use super::lane::Lane;
+use super::nets::{Between, Reach};
 use crate::event::Tuple;
 
 /// Protocols that have groups of their own; the last stands for all others.
@@ -98,30 +101,39 @@ pub struct Selection(pub [Option<u32>; 4]);
 #[derive(Debug, Default)]
 pub struct Groups {
     groups: Vec<Group>,
-    /// By class and direction.
-    tables: [[PortTable; 2]; CLASSES.len()],
-    /// Groups of the rules on payloads of an application protocol, by its number, class and direction.
-    apps: Vec<[[Option<u32>; 2]; 2]>,
-    /// By class and direction: there is such a group.
-    any_app: [[bool; 2]; 2],
+    /// By pair of nets.
+    tables: Vec<Tables>,
     /// Groups of ports with the group of what is usually spoken there, and the group that holds the rules of both;
     /// sorted.
     joined: Vec<((u32, u32), u32)>,
 }
 
+/// The groups of packets between two nets.
+#[derive(Debug, Default)]
+struct Tables {
+    /// By class and direction.
+    ports: [[PortTable; 2]; CLASSES.len()],
+    /// Groups of the rules on payloads of an application protocol, by its number, class and direction.
+    apps: Vec<[[Option<u32>; 2]; 2]>,
+    /// By class and direction: there is such a group.
+    any_app: [[bool; 2]; 2],
+}
+
 impl Groups {
-    /// Builds the groups of `rules`; `found` says by what each of them is found in the payload.
-    pub fn new(rules: &[Compiled], found: &InPayload<'_>) -> Groups {
+    /// Builds the groups of `rules`; `found` says by what each of them is found in the payload, `reach` between which nets
+    /// it may match.
+    pub fn new(rules: &[Compiled], found: &InPayload<'_>, reach: &Reach) -> Groups {
         let mut builder = Builder { rules, found: *found, known: HashMap::new(), groups: Vec::new() };
-        let tables = CLASSES.map(|protocol| {
-            [Direction::Original, Direction::Reply].map(|direction| builder.table(protocol, direction))
-        });
-        let apps: Vec<[[Option<u32>; 2]; 2]> =
-            AppProtocol::ALL.iter().map(|&app| APP_CLASSES.map(|protocol| builder.app(app, protocol))).collect();
-        let joined = builder.join(&tables, &apps);
-        let any = |class: usize, way: usize| apps.iter().any(|classes| classes[class][way].is_some());
-        let any_app = [0, 1].map(|class| [0, 1].map(|way| any(class, way)));
-        Groups { groups: builder.groups, tables, apps, any_app, joined }
+        let mut groups = Groups::default();
+        for pair in 0..reach.pairs() {
+            let takes = |number: u32| reach.takes(pair, number);
+            let tables = builder.tables(&takes);
+            groups.joined.extend(builder.join(&tables));
+            groups.tables.push(tables);
+        }
+        groups.joined.sort_unstable();
+        groups.joined.dedup();
+        Groups { groups: builder.groups, ..groups }
     }
 
     /// The groups for a direction whose ports have `ports`, and whose protocol has `app`: one that holds the rules of
@@ -136,15 +148,16 @@ impl Groups {
     }
 
     /// The group of the rules on the payload of what a flow speaks, for packets that go this way.
-    pub fn of_app(&self, app: AppProtocol, protocol: u8, direction: Direction) -> Option<u32> {
+    pub fn of_app(&self, app: AppProtocol, protocol: u8, direction: Direction, between: Between) -> Option<u32> {
         let class = APP_CLASSES.iter().position(|&class| class == protocol)?;
-        self.apps.get(app as usize)?.get(class)?.get(direction as usize).copied()?
+        self.tables.get(between.index())?.apps.get(app as usize)?.get(class)?.get(direction as usize).copied()?
     }
 
     /// Whether there is such a group for any application protocol.
-    pub fn has_app(&self, protocol: u8, direction: Direction) -> bool {
+    pub fn has_app(&self, protocol: u8, direction: Direction, between: Between) -> bool {
         let class = APP_CLASSES.iter().position(|&class| class == protocol);
-        class.and_then(|class| self.any_app.get(class)).is_some_and(|ways| ways[direction as usize])
+        let any_app = self.tables.get(between.index()).map(|tables| &tables.any_app);
+        any_app.zip(class).and_then(|(any, class)| any.get(class)).is_some_and(|ways| ways[direction as usize])
     }
 
     /// All of them, in the order of their numbers.
@@ -169,11 +182,17 @@ impl Groups {
         lanes.any(|lane| !lane.always.is_empty() || lane.finds(payload))
     }
 
-    /// The groups for packets that go this way and have this tuple. Of a small group each rule is asked whether it
-    /// takes such packets at all, so that a flow that concerns none has no group.
-    pub fn select(&self, rules: impl Fn(u32) -> bool, tuple: &Tuple, direction: Direction) -> Selection {
+    /// The groups for packets that go this way, have this tuple and go between these nets. Of a small group each rule is
+    /// asked whether it takes such packets at all, so that a flow that concerns none has no group.
+    pub fn select(
+        &self,
+        rules: impl Fn(u32) -> bool,
+        (tuple, between): (&Tuple, Between),
+        direction: Direction,
+    ) -> Selection {
         let class = CLASSES.iter().position(|&p| p == tuple.protocol).unwrap_or(CLASSES.len() - 1);
-        let Some(table) = self.tables.get(class).and_then(|t| t.get(direction as usize)) else {
+        let tables = self.tables.get(between.index()).and_then(|tables| tables.ports.get(class));
+        let Some(table) = tables.and_then(|tables| tables.get(direction as usize)) else {
             return Selection::default();
         };
         let (server, client) = match (tuple.protocol, direction) {
@@ -193,14 +212,15 @@ impl Groups {
     /// Sizes, for people.
     pub fn describe(&self, text: &mut String) {
         use std::fmt::Write;
-        for (protocol, ways) in CLASSES.iter().zip(&self.tables) {
+        let all = self.tables.iter().enumerate();
+        for (pair, (protocol, ways)) in all.flat_map(|(pair, t)| CLASSES.iter().zip(&t.ports).map(move |t| (pair, t))) {
             for (way, table) in ways.iter().enumerate() {
                 let common = table.common.and_then(|number| self.get(number));
                 let always = common.map_or((0, 0), |group| (group.stream.always.len(), group.packet.always.len()));
                 // Writing into a String does not fail.
                 let _ = writeln!(
                     text,
-                    "protocol {protocol}, way {way}: {} rules for any port (judged on each stream and packet: {always:?}), {} port ranges",
+                    "nets {pair}, protocol {protocol}, way {way}: {} rules for any port (judged on each stream and packet: {always:?}), {} port ranges",
                     common.map_or(0, |group| group.rules.len()),
                     table.special.len(),
                 );
@@ -230,13 +250,25 @@ struct Builder<'b> {
 }
 
 impl Builder<'_> {
-    fn table(&mut self, protocol: u8, direction: Direction) -> PortTable {
+    /// The groups of the rules that are `taken`.
+    fn tables(&mut self, taken: &impl Fn(u32) -> bool) -> Tables {
+        let ways = [Direction::Original, Direction::Reply];
+        let ports = CLASSES.map(|protocol| ways.map(|direction| self.table(taken, protocol, direction)));
+        let of_app = |&app| APP_CLASSES.map(|protocol| self.app(taken, app, protocol));
+        let apps: Vec<[[Option<u32>; 2]; 2]> = AppProtocol::ALL.iter().map(of_app).collect();
+        let any = |class: usize, way: usize| apps.iter().any(|classes| classes[class][way].is_some());
+        let any_app = [0, 1].map(|class| [0, 1].map(|way| any(class, way)));
+        Tables { ports, apps, any_app }
+    }
+
+    fn table(&mut self, taken: &impl Fn(u32) -> bool, protocol: u8, direction: Direction) -> PortTable {
         let has_stream = protocol == PROTOCOL_TCP;
         let (mut common, mut special, mut client) = (Vec::new(), Vec::new(), Vec::new());
         for (number, rule) in (0u32..).zip(self.rules) {
             let (in_stream, in_packet) = lanes_of(rule, has_stream);
             let found_here = in_stream || in_packet;
             if !found_here
+                || !taken(number)
                 || rule.protocol.is_app()
                 || !rule.takes_protocol(protocol)
                 || !rule.takes_direction(direction)
@@ -288,7 +320,7 @@ impl Builder<'_> {
     }
 
     /// The groups of the rules on payloads of an application protocol, by direction.
-    fn app(&mut self, app: AppProtocol, protocol: u8) -> [Option<u32>; 2] {
+    fn app(&mut self, taken: &impl Fn(u32) -> bool, app: AppProtocol, protocol: u8) -> [Option<u32>; 2] {
         let has_stream = protocol == PROTOCOL_TCP;
         [Direction::Original, Direction::Reply].map(|direction| {
             let takes = |rule: &Compiled| {
@@ -299,23 +331,19 @@ impl Builder<'_> {
                     && rule.takes_protocol(protocol)
                     && rule.takes_direction(direction)
             };
-            let rules = (0u32..).zip(self.rules).filter(|(_, rule)| takes(rule));
+            let rules = (0u32..).zip(self.rules).filter(|&(number, rule)| takes(rule) && taken(number));
             let rules: Vec<u32> = rules.map(|(number, _)| number).collect();
             self.group(&rules, has_stream)
         })
     }
 
     /// Joins the groups of application protocols with those of any port, and of the ports where they are spoken.
-    fn join(
-        &mut self,
-        tables: &[[PortTable; 2]; CLASSES.len()],
-        apps: &[[[Option<u32>; 2]; 2]],
-    ) -> Vec<((u32, u32), u32)> {
+    fn join(&mut self, tables: &Tables) -> Vec<((u32, u32), u32)> {
         let mut joined = Vec::new();
-        for (&app, classes) in AppProtocol::ALL.iter().zip(apps) {
+        for (&app, classes) in AppProtocol::ALL.iter().zip(&tables.apps) {
             let usual = USUAL.iter().filter(|(spoken, _)| *spoken == app).map(|&(_, port)| port);
             let ports: Vec<u16> = usual.chain([0]).collect();
-            for ((class, ways), tables) in APP_CLASSES.iter().zip(classes).zip(tables) {
+            for ((class, ways), tables) in APP_CLASSES.iter().zip(classes).zip(&tables.ports) {
                 for (of_app, table) in ways.iter().zip(tables) {
                     for (&port, &of_app) in ports.iter().flat_map(|port| of_app.iter().map(move |app| (port, app))) {
                         let [Some(of_ports), None] = table.of_port(port) else { continue };
@@ -328,8 +356,6 @@ impl Builder<'_> {
                 }
             }
         }
-        joined.sort_unstable();
-        joined.dedup();
         joined
     }
 

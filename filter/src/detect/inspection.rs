@@ -367,7 +367,8 @@ impl Inspection {
         let program: &Program = &self.program;
         let tuple = oriented(&self.tuple, step.way);
         let identity = *self.app.identity();
-        let facts = Facts { step, tuple: &tuple, identity: &identity, found, events: &self.events };
+        let between = self.sides[step.way as usize].between;
+        let facts = Facts { step, tuple: &tuple, between, identity: &identity, found, events: &self.events };
         shared.scratch.matched.clear();
         shared.scratch.room.contexts.clear();
         let mut judge = Judge {

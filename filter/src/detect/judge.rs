@@ -42,7 +42,7 @@ impl<'j> Judge<'j> {
 
     /// Judges something of the other direction: `step` and `tuple` are those of a packet that goes there.
     pub fn turned(&mut self, tuple: &Tuple, step: &Step<'_>, judge: impl FnOnce(&mut Judge<'_>)) {
-        let facts = Facts { tuple, step, ..self.facts };
+        let facts = Facts { tuple, step, between: self.facts.between.turned(), ..self.facts };
         let mut turned = Judge {
             program: self.program,
             facts,

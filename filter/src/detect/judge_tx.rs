@@ -120,7 +120,7 @@ pub fn judge(judge: &mut Judge<'_>, view: &TxView<'_>, mark: &mut Mark, hits: &[
     let complete = view.is_complete(view.way);
     let program = judge.program;
     judge.scratch.work.holds = None;
-    if let Some(table) = program.transactions.get(view.protocol, view.way) {
+    if let Some(table) = program.transactions.get(view.protocol, view.way, judge.facts.between) {
         judge.scratch.round.begin(program.rule_count());
         search(judge, view, table, memory, hits);
         if anomalies.len() > memory.anomalies {

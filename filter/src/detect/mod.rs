@@ -29,6 +29,7 @@ mod log;
 mod magic;
 mod marks;
 mod matcher;
+mod nets;
 mod placed;
 mod profile;
 mod program;

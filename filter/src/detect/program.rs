@@ -15,6 +15,7 @@ use super::group::InPayload;
 use super::groups::{Groups, Selection};
 use super::judge::{class_of, oriented};
 use super::marks::MarkNames;
+use super::nets::Nets;
 use super::threshold::{RateFilter, Suppression};
 use super::transactions::TxTables;
 use crate::event::{Signature, Tuple};
@@ -42,6 +43,7 @@ pub struct Program {
     pub(super) oddities: Box<[u32]>,
     /// Rules on frames.
     pub(super) frames: Box<[u32]>,
+    pub(super) nets: Nets,
     pub(super) groups: Groups,
     pub(super) transactions: TxTables,
     /// Names of flow bits and counters, by number.
@@ -61,13 +63,16 @@ impl Program {
         let numbered = (0u32..).zip(&rules);
         let mut by_sid: Vec<_> = numbered.map(|(n, rule)| (rule.signature.gid, rule.signature.sid, n)).collect();
         by_sid.sort_unstable();
+        let nets = Nets::of(&rules);
+        let reach = nets.reach(&rules);
         Program {
             by_sid: by_sid.into(),
             ends: of_kind(Kind::Ends),
             oddities: of_kind(Kind::Oddities),
             frames: of_kind(Kind::Frame),
-            groups: Groups::new(&rules, found),
-            transactions: TxTables::new(&rules, fast),
+            groups: Groups::new(&rules, found, &reach),
+            transactions: TxTables::new(&rules, fast, &reach),
+            nets,
             bits: names.bits.into_list(),
             counters: names.counters.into_list(),
             rules,
@@ -161,7 +166,8 @@ impl Program {
         let takes = |number: u32, tuple: &Tuple| self.rule(number).is_some_and(|rule| rule.takes_ends(tuple));
         let grouped = ways.iter().any(|&way| {
             let tuple = oriented(tuple, way);
-            self.groups.select(|number| takes(number, &tuple), &tuple, way) != Selection::default()
+            let ends = (&tuple, self.nets.between(&tuple));
+            self.groups.select(|number| takes(number, &tuple), ends, way) != Selection::default()
         });
         let class = |rule: &Compiled| rule.takes_protocol(class_of(tuple.protocol));
         let other = |kinds: &[Kind]| {

@@ -16,6 +16,7 @@ use super::compiled::Compiled;
 use super::group::WINDOW;
 use super::groups::Selection;
 use super::later::Later;
+use super::nets::Between;
 use super::program::Program;
 use super::scratch::{Candidate, Round};
 use super::{Direction, Look, StreamBytes};
@@ -48,6 +49,8 @@ pub struct Side {
     ports: Selection,
     /// Those, and that of what the flow speaks.
     pub selection: Selection,
+    /// From where to where its packets go.
+    pub between: Between,
     pub wants_stream: bool,
     pub wants_packets: bool,
     /// Payloads are encrypted, and only rules that ask nothing of them are judged.
@@ -106,14 +109,15 @@ impl Side {
     /// Takes the rules for a direction of which nothing was seen.
     pub fn begin(&mut self, program: &Program, tuple: &Tuple, way: Direction) {
         let concerns = |number| program.rule(number).is_some_and(|rule| rule.takes_ends(tuple));
-        self.ports = program.groups.select(concerns, tuple, way);
+        self.between = program.nets.between(tuple);
+        self.ports = program.groups.select(concerns, (tuple, self.between), way);
         self.speaks(program, (tuple, way), &Spoken::Unknown);
     }
 
     /// Takes the rules that concern the direction, given what the flow speaks.
     pub fn speaks(&mut self, program: &Program, (tuple, way): (&Tuple, Direction), spoken: &Spoken) {
         let app = match *spoken {
-            Spoken::Protocol(app) => program.groups.of_app(app, tuple.protocol, way),
+            Spoken::Protocol(app) => program.groups.of_app(app, tuple.protocol, way, self.between),
             Spoken::Unknown | Spoken::Nothing | Spoken::Sealed => None,
         };
         self.selection = program.groups.join(self.ports, app);
@@ -127,7 +131,7 @@ impl Side {
             self.wants_packets = program.groups.of(self.selection).any(|group| group.plain.iter().any(concerns));
             return;
         }
-        if *spoken == Spoken::Unknown && program.groups.has_app(tuple.protocol, way) {
+        if *spoken == Spoken::Unknown && program.groups.has_app(tuple.protocol, way, self.between) {
             // What it will speak may bring rules of its own.
             (self.wants_stream, self.wants_packets, self.lookback) = (true, true, WINDOW);
         }

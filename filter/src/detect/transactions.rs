@@ -10,6 +10,7 @@ use super::Direction;
 use super::compiled::{Compiled, Kind, Part, way_of};
 use super::fast::{Fast, Place};
 use super::lane::Lane;
+use super::nets::{Between, Reach};
 use super::transform::Transforms;
 use crate::app::{Description, PROTOCOLS};
 
@@ -118,7 +119,8 @@ pub struct TxTables {
 struct Entry {
     has: Has,
     hooks: &'static [(&'static str, Direction, u8)],
-    ways: [TxTable; 2],
+    /// By pair of nets and direction.
+    between: Vec<[TxTable; 2]>,
 }
 
 /// A lane on its way: its place, and its rules.
@@ -147,20 +149,27 @@ fn share(lanes: &mut [Wanted<'_>]) -> Vec<Buffer> {
 }
 
 impl TxTables {
-    /// Builds the tables of all protocols. `fast` has the order of `compiled`.
-    pub fn new(compiled: &[Compiled], fast: &[Option<Fast>]) -> TxTables {
+    /// Builds the tables of all protocols. `fast` has the order of `compiled`, as `reach` has: between which nets each of
+    /// them may match.
+    pub fn new(compiled: &[Compiled], fast: &[Option<Fast>], reach: &Reach) -> TxTables {
         let mut tables = TxTables { tables: (0..AppProtocol::ALL.len()).map(|_| None).collect(), has_rules: false };
         let mut known = HashMap::new();
         for description in PROTOCOLS {
             let has = Has::new(description);
-            let mut entry = Entry { has, hooks: description.hooks, ways: Default::default() };
-            for way in [Direction::Original, Direction::Reply] {
+            let mut entry = Entry { has, hooks: description.hooks, between: Vec::new() };
+            let of_way = [Direction::Original, Direction::Reply].map(|way| {
                 let numbers = (0u32..).zip(compiled).filter(|(_, rule)| entry.takes(rule, description.protocol, way));
-                let numbers: Vec<u32> = numbers.map(|(number, _)| number).collect();
-                entry.ways[way as usize] = entry.build(way, &numbers, (compiled, fast), &mut known);
+                (way, numbers.map(|(number, _)| number).collect::<Vec<u32>>())
+            });
+            for pair in 0..reach.pairs() {
+                let ways = of_way.each_ref().map(|(way, numbers)| {
+                    let numbers: Vec<u32> = numbers.iter().copied().filter(|&n| reach.takes(pair, n)).collect();
+                    entry.build(*way, &numbers, (compiled, fast), &mut known)
+                });
+                entry.between.push(ways);
             }
             if let Some(slot) = tables.tables.get_mut(description.protocol as usize) {
-                tables.has_rules |= entry.ways.iter().any(|table| !table.is_empty());
+                tables.has_rules |= entry.between.iter().flatten().any(|table| !table.is_empty());
                 *slot = Some(Box::new(entry));
             }
         }
@@ -176,9 +185,10 @@ impl TxTables {
         self.tables.get(protocol as usize)?.as_deref()
     }
 
-    /// The rules of a protocol and direction; `None` where none can match.
-    pub fn get(&self, protocol: AppProtocol, way: Direction) -> Option<&TxTable> {
-        self.entry(protocol).map(|entry| &entry.ways[way as usize]).filter(|table| !table.is_empty())
+    /// The rules of a protocol and direction between two nets; `None` where none can match.
+    pub fn get(&self, protocol: AppProtocol, way: Direction, between: Between) -> Option<&TxTable> {
+        let ways = self.entry(protocol)?.between.get(between.index());
+        ways.map(|ways| &ways[way as usize]).filter(|table| !table.is_empty())
     }
 
     /// What buffers a protocol has.
@@ -199,14 +209,16 @@ impl TxTables {
     pub fn describe(&self, text: &mut String) {
         use std::fmt::Write;
         for (protocol, entry) in AppProtocol::ALL.iter().zip(&self.tables) {
-            for (way, table) in entry.iter().flat_map(|entry| entry.ways.iter().enumerate()) {
+            let pairs = entry.iter().flat_map(|entry| entry.between.iter().enumerate());
+            for (pair, way, table) in pairs.flat_map(|(pair, ways)| (0..).zip(ways).map(move |(way, t)| (pair, way, t)))
+            {
                 if table.is_empty() {
                     continue;
                 }
                 // Writing into a String does not fail.
                 let _ = writeln!(
                     text,
-                    "{}, way {way}: {} buffers searched, {} rules without a pattern, {} by payload, {} on anomalies",
+                    "{}, nets {pair}, way {way}: {} buffers searched, {} rules without a pattern, {} by payload, {} on anomalies",
                     protocol.name(),
                     table.lanes.len(),
                     table.always.len(),
@@ -221,7 +233,7 @@ impl TxTables {
     /// Bytes of memory that the searches take.
     pub fn memory(&self) -> usize {
         let mut seen: Vec<*const Lane> = Vec::new();
-        let tables = self.tables.iter().flatten().flat_map(|entry| &entry.ways);
+        let tables = self.tables.iter().flatten().flat_map(|entry| entry.between.iter().flatten());
         tables
             .flat_map(|table| &table.lanes)
             .filter(|lane| {

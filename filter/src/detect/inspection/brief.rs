@@ -16,6 +16,7 @@ use crate::app::{App, Context};
 use crate::detect::groups::Selection;
 use crate::detect::judge::oriented;
 use crate::detect::judge_tx::{self, TxView};
+use crate::detect::nets::Between;
 use crate::detect::{Direction, Program, Shared};
 use crate::event::Tuple;
 
@@ -24,6 +25,8 @@ use crate::event::Tuple;
 pub struct Brief {
     /// What is spoken; `Failed` where that is nothing known.
     told: Found,
+    /// From where to where the initiator's packets go.
+    between: Between,
     /// The rules on packets, by direction.
     groups: [Selection; 2],
     /// The directions that have spoken.
@@ -39,15 +42,16 @@ impl Brief {
             return None;
         }
         let told = App::unkept(Direction::Original, payload, tuple, &shared.settings)?;
-        let groups = [Direction::Original, Direction::Reply].map(|way| {
+        let between = program.nets.between(tuple);
+        let groups = [(Direction::Original, between), (Direction::Reply, between.turned())].map(|(way, between)| {
             let tuple = oriented(tuple, way);
             // Of few datagrams a search for too much costs less than asking whom the rules concern.
             let few = told != Found::Failed;
             let concerns = |number| few || program.rule(number).is_some_and(|rule| rule.takes_ends(&tuple));
-            let of_app = told.protocol().and_then(|app| program.groups.of_app(app, tuple.protocol, way));
-            program.groups.join(program.groups.select(concerns, &tuple, way), of_app)
+            let of_app = told.protocol().and_then(|app| program.groups.of_app(app, tuple.protocol, way, between));
+            program.groups.join(program.groups.select(concerns, (&tuple, between), way), of_app)
         });
-        let mut brief = Brief { told, groups, spoken: [false; 2], datagrams: 0 };
+        let mut brief = Brief { told, between, groups, spoken: [false; 2], datagrams: 0 };
         brief.passes(program, (tuple, Direction::Original), payload, shared).then_some(brief)
     }
 
@@ -61,12 +65,12 @@ impl Brief {
     ) -> bool {
         let tuple = oriented(tuple, way);
         let [asked, answered] = &mut self.spoken;
-        let (spoken, groups) = match (way, self.groups) {
-            (Direction::Original, [groups, _]) => (asked, groups),
-            (Direction::Reply, [_, groups]) => (answered, groups),
+        let (spoken, groups, between) = match (way, self.groups) {
+            (Direction::Original, [groups, _]) => (asked, groups, self.between),
+            (Direction::Reply, [_, groups]) => (answered, groups, self.between.turned()),
         };
         if !*spoken && !is_plain_start(program, self.told, (&tuple, way), payload, shared)
-            || self.told != Found::Failed && !is_plain_message(program, self.told, way, payload, shared)
+            || self.told != Found::Failed && !is_plain_message(program, self.told, (way, between), payload, shared)
             || !program.takes_none(groups, (&tuple, way), payload, &mut shared.scratch)
         {
             return false;
@@ -98,11 +102,17 @@ impl Brief {
 }
 
 /// Whether a message is not odd, and no rule on transactions may take it.
-fn is_plain_message(program: &Program, told: Found, way: Direction, payload: &[u8], shared: &mut Shared) -> bool {
+fn is_plain_message(
+    program: &Program,
+    told: Found,
+    (way, between): (Direction, Between),
+    payload: &[u8],
+    shared: &mut Shared,
+) -> bool {
     let Some(protocol) = told.protocol() else { return false };
     let Some(message) = unkept(protocol, way, payload) else { return false };
     let view = TxView { protocol, transaction: &message, way, parser: 0, end: false, over: false };
-    let table = program.transactions.get(protocol, way);
+    let table = program.transactions.get(protocol, way, between);
     !table.is_some_and(|table| judge_tx::may_take(table, &view, &mut shared.scratch))
 }
 

@@ -48,13 +48,18 @@ pub struct Conversation {
 
 impl Conversation {
     pub fn new(program: &Arc<Program>, protocol: u8, port: u16) -> Conversation {
-        let tuple = Tuple {
-            source: IpAddr::from([10, 0, 0, 1]),
-            destination: IpAddr::from([10, 0, 0, 2]),
-            source_port: 40000,
-            destination_port: port,
-            protocol,
-        };
+        let hosts = [IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2])];
+        Conversation::between(program, hosts, protocol, port)
+    }
+
+    /// The same between other hosts.
+    pub fn between(
+        program: &Arc<Program>,
+        [source, destination]: [IpAddr; 2],
+        protocol: u8,
+        port: u16,
+    ) -> Conversation {
+        let tuple = Tuple { source, destination, source_port: 40000, destination_port: port, protocol };
         let shared = Shared::new(Settings::default(), true);
         let inspection = Inspection::start(program, &tuple, false);
         let streams = [Vec::new(), Vec::new()];

@@ -2,5 +2,6 @@
 
 mod groups;
 mod harness;
+mod nets;
 mod packets;
 mod streams;
