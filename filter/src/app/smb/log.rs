@@ -20,7 +20,7 @@ pub(super) fn write(tx: &Tx, json: &mut Json<'_>) {
             json.text("status_code", &format!("0x{code:x}"));
         }
         Some(Status::Dos(class, code)) => {
-            json.text("status", &format!("UNKNOWN_{class:02x}_{code:04x}"));
+            json.text("status", &names::dos_status(class, code));
             json.text("status_code", &format!("0x{code:04x}"));
         }
         None => {}

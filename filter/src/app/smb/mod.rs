@@ -405,9 +405,13 @@ impl Smb {
         let dialect = self.state.dialect.clone();
         let id = self.state.next_id;
         self.state.next_id += 1;
-        // A transfer stands for many records.
-        let shown =
-            if matches!(kind, Kind::File(_)) { (0, 0) } else { self.state.header.unwrap_or((key.session, key.tree)) };
+        let (session, tree) = self.state.header.unwrap_or((key.session, key.tree));
+        let shown = match (&kind, version) {
+            // Whom and where it concerns is still to be agreed upon. A transfer by SMB 1 stands for many records.
+            (Kind::Negotiate(_), _) | (Kind::File(_), 1) => (0, 0),
+            (Kind::Tree(_), _) => (session, 0),
+            _ => (session, tree),
+        };
         self.list.push(Tx { id, version, command, status: None, key, shown, kind, done: [false, false], dialect });
         self.list.last_mut()
     }
@@ -425,10 +429,7 @@ impl Smb {
                 && !matches!(tx.kind, Kind::File(_) | Kind::Call(_))
                 && fits(tx.key)
         };
-        let header = self.state.header;
-        let found = self.list.iter_mut().find(|tx| same(tx))?;
-        found.shown = header.unwrap_or(found.shown);
-        Some(found)
+        self.list.iter_mut().find(|tx| same(tx))
     }
 
     /// The open transfer of a file.

@@ -1,5 +1,7 @@
 //! Names of commands, dialects and errors, as EVE shows them.
 
+use std::sync::LazyLock;
+
 /// Commands of SMB 1 (MS-CIFS, 2.2.2.1).
 const COMMANDS_1: &[(u16, &str)] = &[
     (0x00, "CREATE_DIRECTORY"),
@@ -153,65 +155,54 @@ pub(super) fn function(code: u32) -> String {
     name.to_owned()
 }
 
-/// The name of an error (MS-ERREF, 2.3).
+/// Errors of Windows NT, in order: a number in hexadecimal digits and a name (MS-ERREF, 2.3.1).
+const NT_STATUS: &str = include_str!("nt_status.txt");
+
+/// The name of an error.
 pub(super) fn nt_status(code: u32) -> Option<&'static str> {
-    Some(match code {
-        0x0000_0000 => "STATUS_SUCCESS",
-        0x0000_0103 => "STATUS_PENDING",
-        0x0000_010b => "STATUS_NOTIFY_CLEANUP",
-        0x0000_010c => "STATUS_NOTIFY_ENUM_DIR",
-        0x8000_0005 => "STATUS_BUFFER_OVERFLOW",
-        0x8000_0006 => "STATUS_NO_MORE_FILES",
-        0xc000_0002 => "STATUS_NOT_IMPLEMENTED",
-        0xc000_0003 => "STATUS_INVALID_INFO_CLASS",
-        0xc000_0004 => "STATUS_INFO_LENGTH_MISMATCH",
-        0xc000_0008 => "STATUS_INVALID_HANDLE",
-        0xc000_000d => "STATUS_INVALID_PARAMETER",
-        0xc000_000f => "STATUS_NO_SUCH_FILE",
-        0xc000_0010 => "STATUS_INVALID_DEVICE_REQUEST",
-        0xc000_0011 => "STATUS_END_OF_FILE",
-        0xc000_0016 => "STATUS_MORE_PROCESSING_REQUIRED",
-        0xc000_0022 => "STATUS_ACCESS_DENIED",
-        0xc000_0023 => "STATUS_BUFFER_TOO_SMALL",
-        0xc000_0033 => "STATUS_OBJECT_NAME_INVALID",
-        0xc000_0034 => "STATUS_OBJECT_NAME_NOT_FOUND",
-        0xc000_0035 => "STATUS_OBJECT_NAME_COLLISION",
-        0xc000_003a => "STATUS_OBJECT_PATH_NOT_FOUND",
-        0xc000_0043 => "STATUS_SHARING_VIOLATION",
-        0xc000_0054 => "STATUS_FILE_LOCK_CONFLICT",
-        0xc000_0055 => "STATUS_LOCK_NOT_GRANTED",
-        0xc000_0056 => "STATUS_DELETE_PENDING",
-        0xc000_005e => "STATUS_NO_LOGON_SERVERS",
-        0xc000_006a => "STATUS_WRONG_PASSWORD",
-        0xc000_006d => "STATUS_LOGON_FAILURE",
-        0xc000_006e => "STATUS_ACCOUNT_RESTRICTION",
-        0xc000_0071 => "STATUS_PASSWORD_EXPIRED",
-        0xc000_0072 => "STATUS_ACCOUNT_DISABLED",
-        0xc000_007f => "STATUS_DISK_FULL",
-        0xc000_009a => "STATUS_INSUFFICIENT_RESOURCES",
-        0xc000_00ac => "STATUS_PIPE_NOT_AVAILABLE",
-        0xc000_00b0 => "STATUS_PIPE_DISCONNECTED",
-        0xc000_00ba => "STATUS_FILE_IS_A_DIRECTORY",
-        0xc000_00bb => "STATUS_NOT_SUPPORTED",
-        0xc000_00c9 => "STATUS_NETWORK_NAME_DELETED",
-        0xc000_00ca => "STATUS_NETWORK_ACCESS_DENIED",
-        0xc000_00cc => "STATUS_BAD_NETWORK_NAME",
-        0xc000_00d0 => "STATUS_REQUEST_NOT_ACCEPTED",
-        0xc000_0101 => "STATUS_DIRECTORY_NOT_EMPTY",
-        0xc000_0103 => "STATUS_NOT_A_DIRECTORY",
-        0xc000_0120 => "STATUS_CANCELLED",
-        0xc000_0128 => "STATUS_FILE_CLOSED",
-        0xc000_014b => "STATUS_PIPE_BROKEN",
-        0xc000_015b => "STATUS_LOGON_TYPE_NOT_GRANTED",
-        0xc000_0184 => "STATUS_INVALID_DEVICE_STATE",
-        0xc000_0193 => "STATUS_ACCOUNT_EXPIRED",
-        0xc000_019c => "STATUS_FS_DRIVER_REQUIRED",
-        0xc000_0203 => "STATUS_USER_SESSION_DELETED",
-        0xc000_0225 => "STATUS_NOT_FOUND",
-        0xc000_0234 => "STATUS_ACCOUNT_LOCKED_OUT",
-        0xc000_0257 => "STATUS_PATH_NOT_COVERED",
-        0xc000_0275 => "STATUS_NOT_A_REPARSE_POINT",
-        0xc000_035c => "STATUS_NETWORK_SESSION_EXPIRED",
-        _ => return None,
-    })
+    static NAMES: LazyLock<Vec<(u32, &str)>> = LazyLock::new(|| {
+        let lines = NT_STATUS.lines().filter_map(|line| line.split_once(' '));
+        lines.filter_map(|(code, name)| Some((u32::from_str_radix(code, 16).ok()?, name))).collect()
+    });
+    let at = NAMES.binary_search_by_key(&code, |(code, _)| *code).ok()?;
+    NAMES.get(at).map(|(_, name)| *name)
+}
+
+/// The name of an error of DOS, of a class and with a number (MS-CIFS, 2.2.2.4).
+pub(super) fn dos_status(class: u8, code: u16) -> String {
+    let name = match (class, code) {
+        (1, 0) => "DOS_SUCCESS",
+        (1, 1) => "DOS_BAD_FUNC",
+        (1, 2) => "DOS_BAD_FILE",
+        (1, 3) => "DOS_BAD_PATH",
+        (1, 4) => "DOS_TOO_MANY_OPEN_FILES",
+        (1, 5) => "DOS_ACCESS_DENIED",
+        (2, 1) => "SRV_ERROR",
+        (2, 2) => "SRV_BADPW",
+        (2, 3) => "SRV_BADTYPE",
+        (2, 4) => "SRV_ACCESS",
+        (2, 91) => "SRV_BADUID",
+        (1 | 2, other) => return other.to_string(),
+        _ => return format!("UNKNOWN_{class:02x}_{code:04x}"),
+    };
+    name.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_have_names() {
+        assert_eq!(nt_status(0), Some("STATUS_SUCCESS"));
+        assert_eq!(nt_status(0xc000_003b), Some("STATUS_OBJECT_PATH_SYNTAX_BAD"));
+        assert_eq!(nt_status(0xc000_0001), Some("STATUS_UNSUCCESSFUL"));
+        assert_eq!(nt_status(0xcfff_ffff), None);
+        let codes: Vec<&str> = NT_STATUS.lines().map(|line| line.split(' ').next().unwrap()).collect();
+        assert!(codes.is_sorted() && codes.iter().all(|code| code.len() == 8), "found by halves");
+        assert_eq!(dos_status(1, 5), "DOS_ACCESS_DENIED");
+        assert_eq!(dos_status(2, 91), "SRV_BADUID");
+        assert_eq!(dos_status(2, 7), "7");
+        assert_eq!(dos_status(0, 1), "UNKNOWN_00_0001");
+    }
 }

@@ -11,6 +11,7 @@ use crate::app::{Anomaly, Settings};
 use crate::inspect::Direction;
 
 const CLOSE: u8 = 0x04;
+const RENAME: u8 = 0x07;
 const WRITE: u8 = 0x0b;
 const LOCKING: u8 = 0x24;
 const TRANS: u8 = 0x25;
@@ -69,6 +70,15 @@ fn read_response<'b>(block: &Block<'b>) -> Option<Piece<'b>> {
     Some(Piece { fid: 0, offset: 0, length, data })
 }
 
+/// RENAME (2.2.4.8): both names, each behind a byte that says so.
+fn rename_request(block: &Block<'_>) -> Option<Kind> {
+    let mut texts = block.texts(1);
+    let from = texts.next();
+    texts.skip(1);
+    let to = texts.next();
+    (!to.is_empty()).then_some(Kind::Rename { fid: None, from, to })
+}
+
 fn key(record: &Record<'_>) -> Key {
     Key { session: record.session, tree: record.tree, message: record.message }
 }
@@ -78,9 +88,7 @@ impl Smb {
     pub(super) fn record1(&mut self, way: Direction, bytes: &[u8], settings: &Settings) -> Option<()> {
         let record = Record::read(bytes)?;
         self.state.header = Some((record.user.into(), record.tree));
-        let mut blocks = 0;
         for (command, block) in record.blocks() {
-            blocks += 1;
             let read = match way {
                 Direction::Original => self.request1(command, &record, &block, settings),
                 Direction::Reply => self.response1(command, &record, &block, settings),
@@ -91,9 +99,6 @@ impl Smb {
                 }
                 self.list.anomaly(Anomaly("smb.malformed_data"));
             }
-        }
-        if blocks == 0 {
-            self.list.anomaly(Anomaly("smb.malformed_data"));
         }
         Some(())
     }
@@ -158,6 +163,7 @@ impl Smb {
                 Kind::Tree(Box::new(TreeConnect { share, asked_service, ..TreeConnect::default() }))
             }
             NT_CREATE => self.create_request1(record, block)?,
+            RENAME => rename_request(block)?,
             TREE_DISCONNECT => {
                 self.state.trees.remove(&(key.session, key.tree));
                 Kind::Generic
@@ -357,7 +363,9 @@ impl Smb {
                     _ => block.texts(0),
                 };
                 let host = (texts.next(), texts.next());
+                let header = self.state.header;
                 let tx = self.find_by(1, u16::from(SESSION_SETUP), |known| known.message == key.message)?;
+                tx.shown = header.unwrap_or(tx.shown);
                 if let Kind::Session(session) = &mut tx.kind {
                     session.server = Some(host).filter(|_| !block.data.is_empty());
                 }
@@ -398,11 +406,13 @@ impl Smb {
         let key = key(record);
         let service = block.texts(0).narrow();
         let same = |known: Key| (known.session, known.message) == (key.session, key.message);
+        let header = self.state.header;
         let Some(tx) = self.find_by(1, u16::from(TREE_CONNECT), same) else { return Some(()) };
         tx.answered(Some(record.status));
         if !good {
             return Some(());
         }
+        tx.shown = header.unwrap_or(tx.shown);
         tx.key = key;
         let Kind::Tree(tree) = &mut tx.kind else { return Some(()) };
         tree.pipe = service == b"IPC";

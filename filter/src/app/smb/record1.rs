@@ -48,13 +48,16 @@ impl<'b> Record<'b> {
         Some(Record { command, status, unicode: flags & 0x8000 != 0, session, user, tree, message, bytes })
     }
 
-    /// The blocks of the record: the first command, then those chained to it.
+    /// The blocks of the record: the first command, which may have neither words nor bytes, then those chained to it.
     pub(super) fn blocks(&self) -> impl Iterator<Item = (u8, Block<'b>)> + use<'b> {
         let (bytes, unicode) = (self.bytes, self.unicode);
         let mut next = Some((self.command, HEADER));
         std::iter::from_fn(move || {
             let (command, at) = next.take()?;
-            let block = Block::read(bytes, at, unicode)?;
+            let block = match Block::read(bytes, at, unicode) {
+                None if at == HEADER => Block { words: &[], data: &[], at, record: bytes, unicode },
+                read => read?,
+            };
             if is_chained(command)
                 && let [follows, _, low, high, ..] = block.words
             {
@@ -147,7 +150,7 @@ impl Texts<'_> {
         without_zeros(self.rest.get(..bytes).unwrap_or(self.rest))
     }
 
-    fn skip(&mut self, count: usize) {
+    pub(super) fn skip(&mut self, count: usize) {
         self.rest = self.rest.get(count..).unwrap_or_default();
         self.at = self.at.saturating_add(count);
     }

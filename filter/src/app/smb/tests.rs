@@ -210,7 +210,7 @@ fn a_file_is_read_by_smb_2() {
     script.push((Reply, two(6, true, 4, &[60, 0])));
     let shown = shown(&script);
     assert!(shown.contains(r"dir\f.bin:5:CLOSED:5d41402abc4b2a76b9719d911017c592"), "{shown}");
-    assert!(shown.contains(r#""session_id":0,"tree_id":0,"filename":"dir\\f.bin","share":"\\\\host\\IPC$","fuid":"03030303-0303-0303-0303-030303030303""#), "{shown}");
+    assert!(shown.contains(r#""session_id":9,"tree_id":5,"filename":"dir\\f.bin","share":"\\\\host\\IPC$","fuid":"03030303-0303-0303-0303-030303030303""#), "{shown}");
 }
 
 /// A login whose names (domain, user, host) have these lengths in bytes.
@@ -390,4 +390,60 @@ fn a_challenge_of_the_client_is_out_of_order() {
     };
     assert!(!setup(1).contains("ntlmssp_order"));
     assert!(setup(2).contains("smb.unusual_ntlmssp_order"), "{}", setup(2));
+}
+
+/// A record of SMB 2 of a session and a tree.
+fn of(command: u16, reply: bool, message: u64, session: u8, tree: u8, body: &[u8]) -> Vec<u8> {
+    let mut record = two(command, reply, message, body);
+    record[4 + 36] = tree;
+    record[4 + 40] = session;
+    record
+}
+
+#[test]
+fn sessions_and_trees_are_those_that_the_server_has_given() {
+    let path = wide("\\\\host\\SH");
+    let tree = [&[9, 0, 0, 0, 72, 0, path.len() as u8, 0][..], &path].concat();
+    let setup = [&[25, 0][..], &[0; 22]].concat();
+    let script = vec![
+        (Original, one(0x72, false, 0xffff, 1, &[], b"\x02SMB 2.???\0")),
+        (Reply, of(0, true, 0, 0, 0, &[[0x41, 0, 1, 0, 2, 2, 0, 0].as_slice(), &[0; 60]].concat())),
+        (Original, of(1, false, 1, 0, 0, &setup)),
+        (Reply, of(1, true, 1, 77, 0, &[9, 0, 0, 0, 72, 0, 0, 0])),
+        (Original, of(3, false, 2, 77, 0, &tree)),
+        (Reply, of(3, true, 2, 77, 6, &[16, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])),
+        (Original, of(4, false, 3, 77, 6, &[4, 0, 0, 0])),
+        (Reply, of(4, true, 3, 77, 6, &[4, 0, 0, 0])),
+    ];
+    let shown = shown(&script);
+    let has = |command: &str, ids: &str| {
+        let line = shown.lines().find(|line| line.contains(command)).unwrap();
+        assert!(line.contains(ids), "{line}");
+    };
+    has("SMB1_COMMAND_NEGOTIATE_PROTOCOL", r#""session_id":0,"tree_id":0"#);
+    has("SMB2_COMMAND_SESSION_SETUP", r#""session_id":77,"tree_id":0"#);
+    has("SMB2_COMMAND_TREE_CONNECT", r#""session_id":77,"tree_id":6"#);
+    has("SMB2_COMMAND_TREE_DISCONNECT", r#""session_id":77,"tree_id":6"#);
+}
+
+#[test]
+fn answers_may_be_headers_alone() {
+    let mut answer = one(0x10, true, 1, 9, &[], b"");
+    answer.truncate(4 + 32);
+    answer[3] = 32;
+    answer[9..13].copy_from_slice(&0xc000_0002u32.to_le_bytes());
+    let script = [(Original, one(0x10, false, 1, 9, &[], b"\x04nd\0")), (Reply, answer)];
+    let shown = shown(&script);
+    assert!(shown.contains(r#""SMB1_COMMAND_CHECK_DIRECTORY","status":"STATUS_NOT_IMPLEMENTED""#), "{shown}");
+    assert!(!shown.contains("malformed"), "{shown}");
+}
+
+#[test]
+fn files_are_renamed_by_smb_1() {
+    let names = [&[4][..], &wide("up.txt"), &[0, 0, 4, 0], &wide("two.txt"), &[0, 0]].concat();
+    let mut ask = one(0x07, false, 1, 9, &[0x16, 0], &names);
+    // Letters of two bytes.
+    ask[4 + 11] = 0xc8;
+    let shown = shown(&[(Original, ask), (Reply, one(0x07, true, 1, 9, &[], b""))]);
+    assert!(shown.contains(r#""rename":{"from":"up.txt","to":"two.txt"},"fuid":"""#), "{shown}");
 }

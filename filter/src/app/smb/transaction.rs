@@ -31,7 +31,8 @@ pub(super) struct Tx {
     pub(super) command: u16,
     pub(super) status: Option<Status>,
     pub(super) key: Key,
-    /// Session and tree as people read them: of SMB 1 those of the newest header, whose session is the user.
+    /// Session and tree as people read them, the session of SMB 1 being the user; those that the server has given, where
+    /// it was asked for one.
     pub(super) shown: (u64, u32),
     pub(super) kind: Kind,
     pub(super) done: [bool; 2],

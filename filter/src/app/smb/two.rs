@@ -29,6 +29,7 @@ fn is_followed(command: u16) -> bool {
 impl Smb {
     /// Records, chained. `None`: there is none.
     pub(super) fn record2(&mut self, way: Direction, bytes: &[u8], settings: &Settings) -> Option<()> {
+        self.state.header = None;
         let mut rest = bytes;
         let mut before: Option<Record<'_>> = None;
         let mut created = None;
@@ -69,6 +70,7 @@ impl Smb {
 
     /// The start of a long record.
     pub(super) fn partial2(&mut self, way: Direction, bytes: &[u8], settings: &Settings) -> Option<()> {
+        self.state.header = None;
         let record = Record::read(bytes).filter(|record| record.next == 0)?;
         if self.is_pipe(key(&record)) == Some(true) {
             return None;
@@ -278,6 +280,7 @@ impl Smb {
                 if let Some(tx) = self.find_by(2, command::SESSION_SETUP, same) {
                     tx.answered(Some(status));
                     tx.key.session = key.session;
+                    tx.shown = (key.session, key.tree);
                 }
                 return Some(());
             }
@@ -351,6 +354,7 @@ impl Smb {
         let (Some(share_type), Kind::Tree(tree)) = (share_type, &mut tx.kind) else { return Some(()) };
         (tree.share_type, tree.pipe) = (share_type, share_type == 2);
         tx.key = key;
+        tx.shown = (key.session, key.tree);
         let known = Tree { name: tree.share.clone(), pipe: tree.pipe };
         self.state.trees.insert((key.session, key.tree), known);
         Some(())
