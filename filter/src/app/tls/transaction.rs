@@ -103,7 +103,17 @@ pub(super) struct Side {
     progress: u8,
     cipher_changed: bool,
     encrypts: bool,
-    keys_exchanged: bool,
+}
+
+/// The newest message that `ssl_state` can name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Newest {
+    #[default]
+    Unknown,
+    ClientHello,
+    ServerHello,
+    ServerKeys,
+    ClientKeys,
 }
 
 /// A connection.
@@ -111,6 +121,7 @@ pub(super) struct Side {
 pub struct Connection {
     pub(super) client: Side,
     pub(super) server: Side,
+    newest: Newest,
     now: Instant,
 }
 
@@ -154,12 +165,12 @@ impl Connection {
             (Direction::Reply, kind::SERVER_HELLO) => self.server_hello(body, odd),
             (_, kind::CERTIFICATE) => self.certificates(way, body, odd),
             (Direction::Reply, kind::SERVER_KEY_EXCHANGE) => {
-                self.server.keys_exchanged = true;
+                self.newest = Newest::ServerKeys;
                 self.advance(way, server::CERT_DONE);
             }
             (Direction::Reply, kind::SERVER_HELLO_DONE) => self.advance(way, server::HELLO_DONE),
             (Direction::Original, kind::CLIENT_KEY_EXCHANGE) => {
-                self.client.keys_exchanged = true;
+                self.newest = Newest::ClientKeys;
                 self.advance(way, client::CERT_DONE);
             }
             (_, 0..=34 | 67 | 254) => {}
@@ -178,8 +189,9 @@ impl Connection {
         };
         odd.append(&mut hello.odd);
         self.client.fingerprint = ja3(&hello);
-        self.client.version = hello.legacy_version;
+        self.client.version = hello.version;
         self.client.hello = Some(hello);
+        self.newest = Newest::ClientHello;
         self.advance(Direction::Original, client::HELLO_DONE);
     }
 
@@ -191,16 +203,15 @@ impl Connection {
         odd.append(&mut hello.odd);
         self.server.fingerprint = ja3s(&hello);
         self.server.version = hello.version;
-        if hello.version >= 0x0304 {
-            self.client.version = hello.version;
-        }
         self.server.hello = Some(hello);
+        self.newest = Newest::ServerHello;
         self.advance(Direction::Reply, server::HELLO);
     }
 
     pub(super) fn client_v2(&mut self, hello: Hello) {
         self.client.version = hello.legacy_version;
         self.client.hello = Some(hello);
+        self.newest = Newest::ClientHello;
         self.advance(Direction::Original, client::HELLO_DONE);
     }
 
@@ -210,6 +221,7 @@ impl Connection {
         let version = reader.be16().and_then(|_| reader.be16()).unwrap_or(2);
         self.server.version = version;
         self.server.hello = Some(Hello { legacy_version: version, version, ..Hello::default() });
+        self.newest = Newest::ServerHello;
         self.advance(Direction::Reply, server::HELLO_DONE);
     }
 
@@ -363,7 +375,9 @@ impl Transaction for Connection {
         let side = self.side(way);
         match field {
             _ if nth > 0 => None,
-            Field::TlsCertChainLength => Some(side.chain.len() as u64).filter(|&length| length > 0),
+            Field::TlsCertChainLength => {
+                Some(self.server.chain.len() as u64).filter(|&length| length > 0 && way == Direction::Reply)
+            }
             Field::TlsAlpnCount => side.hello.as_ref().map(|hello| hello.alpns.len() as u64),
             _ => None,
         }
@@ -371,10 +385,9 @@ impl Transaction for Connection {
 
     fn special(&self, keyword: &str, argument: &str, way: Direction) -> Option<bool> {
         let side = self.side(way);
-        let server = self.server.certificate.as_ref();
-        if way == Direction::Original && matches!(keyword, "tls.subject" | "tls.issuerdn" | "tls.fingerprint") {
-            return None;
-        }
+        let certificate = side.certificate.as_ref();
+        // What it is worth is asked of the server's alone.
+        let server = certificate.filter(|_| way == Direction::Reply);
         match keyword {
             crate::content::watch::ENCRYPTED_HELLO => {
                 Some(side.hello.as_ref().is_some_and(super::hello::Hello::is_encrypted))
@@ -382,20 +395,20 @@ impl Transaction for Connection {
             "tls.version" => Some(super::log::version_is(side.version, argument)),
             "ssl_version" => Some(log::one_of_versions(side.version, argument)),
             "ssl_state" => Some(self.state(argument)),
-            "tls.subject" => Some(server.is_some_and(|cert| contains(&cert.subject, argument))),
-            "tls.issuerdn" => Some(server.is_some_and(|cert| contains(&cert.issuer, argument))),
+            "tls.subject" => Some(certificate.is_some_and(|cert| contains(&cert.subject, argument))),
+            "tls.issuerdn" => Some(certificate.is_some_and(|cert| contains(&cert.issuer, argument))),
             "tls.fingerprint" => {
-                Some(server.is_some_and(|cert| contains(&cert.fingerprint, &argument.to_ascii_lowercase())))
+                Some(certificate.is_some_and(|cert| contains(&cert.fingerprint, &argument.to_ascii_lowercase())))
             }
             "tls_cert_expired" | "tls_cert_valid" => {
                 let now = i64::try_from(self.now.0 / 1_000_000_000).unwrap_or(i64::MAX);
-                let cert = side.certificate.as_ref()?;
+                let cert = server?;
                 let expired = cert.not_after < now;
                 let valid = !expired && cert.not_before <= now;
                 Some(if keyword == "tls_cert_valid" { valid } else { expired })
             }
-            "tls_cert_notbefore" => Some(log::date_is(side.certificate.as_ref()?.not_before, argument)),
-            "tls_cert_notafter" => Some(log::date_is(side.certificate.as_ref()?.not_after, argument)),
+            "tls_cert_notbefore" => Some(log::date_is(server?.not_before, argument)),
+            "tls_cert_notafter" => Some(log::date_is(server?.not_after, argument)),
             _ => None,
         }
     }
@@ -412,22 +425,22 @@ impl Transaction for Connection {
 }
 
 impl Connection {
-    /// `ssl_state`: which messages were seen; names separated by `,` or `|`, negated by `!`.
+    /// `ssl_state`: which message is the newest; names separated by `,` or `|`, negated by `!`.
     fn state(&self, argument: &str) -> bool {
         argument.split(['|', ',']).map(str::trim).any(|name| {
             let (negated, name) = match name.strip_prefix('!') {
                 Some(name) => (true, name.trim()),
                 None => (false, name),
             };
-            let seen = match name {
-                "client_hello" => self.client.hello.is_some(),
-                "server_hello" => self.server.hello.is_some(),
-                "client_keyx" => self.client.keys_exchanged,
-                "server_keyx" => self.server.keys_exchanged,
-                "unknown" => self.client.hello.is_none() && self.server.hello.is_none(),
+            let named = match name {
+                "client_hello" => Newest::ClientHello,
+                "server_hello" => Newest::ServerHello,
+                "client_keyx" => Newest::ClientKeys,
+                "server_keyx" => Newest::ServerKeys,
+                "unknown" => Newest::Unknown,
                 _ => return false,
             };
-            seen != negated
+            (self.newest == named) != negated
         })
     }
 }
