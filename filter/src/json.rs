@@ -141,7 +141,7 @@ impl<'t> Json<'t> {
     }
 }
 
-/// Bytes as text: as they are where they are UTF-8, else with `\xHH` for what is not printable ASCII.
+/// Bytes as text: as they are where they are UTF-8, else with `\xHH` for what is not ASCII.
 fn readable(value: &[u8]) -> std::borrow::Cow<'_, str> {
     match std::str::from_utf8(value) {
         Ok(text) => text.into(),
@@ -149,7 +149,7 @@ fn readable(value: &[u8]) -> std::borrow::Cow<'_, str> {
             let mut out = String::with_capacity(value.len() + 16);
             for &byte in value {
                 match byte {
-                    b' '..=b'~' => out.push(char::from(byte)),
+                    0..128 => out.push(char::from(byte)),
                     // Writing into a String does not fail.
                     _ => drop(write!(out, "\\x{byte:02x}")),
                 }

@@ -166,6 +166,7 @@ fn mqtt() -> Vec<Vec<u8>> {
             (ANSWER, message(0x90, &[0, 1, 0, 1])),
             (ASK, message(0xa2, &[&[0, 2, 0][..], &text("topicZ")].concat())),
             (ANSWER, message(0xb0, &[0, 2, 0, 0])),
+            (ASK, message(0x31, &[&text("topicW")[..], &[0], b"kept"].concat())),
             (ANSWER, message(0x33, &[&text("topicX")[..], &[0, 3, 0], b"hello"].concat())),
             (ASK, message(0x40, &[0, 3, 0, 0])),
         ],

@@ -34,7 +34,8 @@ pub fn message(message: &Message, json: &mut Json<'_>) {
             return;
         }
         body(message, json);
-        if let Some(list) = message.properties.as_ref() {
+        let shown = !matches!(message.kind, kind::SUBACK | kind::UNSUBSCRIBE | kind::UNSUBACK);
+        if let Some(list) = message.properties.as_ref().filter(|_| shown) {
             json.nested("properties", |json| properties(list, json));
         }
     });
@@ -131,7 +132,6 @@ enum Shape {
     Four,
     Variable,
     Text,
-    Bytes,
     Pair,
 }
 
@@ -141,13 +141,13 @@ const PROPERTIES: &[(u8, &str, Shape)] = &[
     (0x02, "message_expiry_interval", Shape::Four),
     (0x03, "content_type", Shape::Text),
     (0x08, "response_topic", Shape::Text),
-    (0x09, "correlation_data", Shape::Bytes),
+    (0x09, "correlation_data", Shape::Text),
     (0x0b, "subscription_identifier", Shape::Variable),
     (0x11, "session_expiry_interval", Shape::Four),
     (0x12, "assigned_client_identifier", Shape::Text),
     (0x13, "server_keep_alive", Shape::Two),
     (0x15, "authentication_method", Shape::Text),
-    (0x16, "authentication_data", Shape::Bytes),
+    (0x16, "authentication_data", Shape::Text),
     (0x17, "request_problem_information", Shape::One),
     (0x18, "will_delay_interval", Shape::Four),
     (0x19, "request_response_information", Shape::One),
@@ -162,7 +162,7 @@ const PROPERTIES: &[(u8, &str, Shape)] = &[
     (0x26, "user_property", Shape::Pair),
     (0x27, "maximum_packet_size", Shape::Four),
     (0x28, "wildcard_subscription_available", Shape::One),
-    (0x29, "subscription_identifiers_available", Shape::One),
+    (0x29, "subscription_identifier_available", Shape::One),
     (0x2a, "shared_subscription_available", Shape::One),
 ];
 
@@ -187,7 +187,6 @@ fn property(name: &str, shape: &Shape, reader: &mut Reader<'_>, json: &mut Json<
         Shape::Four => json.number(name, reader.be32()?),
         Shape::Variable => json.number(name, variable(reader).ok()? as u64),
         Shape::Text => json.bytes(name, &text(reader)?),
-        Shape::Bytes => json.hex(name, &text(reader)?, ""),
         Shape::Pair => {
             let key = text(reader)?;
             json.bytes(&String::from_utf8_lossy(&key), &text(reader)?)

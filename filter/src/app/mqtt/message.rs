@@ -142,7 +142,7 @@ impl Message {
                 while !reader.is_empty() && message.topics.len() < TOPICS {
                     let topic = text(&mut reader)?;
                     let options = if head.kind == kind::SUBSCRIBE { reader.u8()? } else { 0 };
-                    message.topics.push((topic, options & 3));
+                    message.topics.push((topic, options));
                 }
             }
             kind::SUBACK | kind::UNSUBACK => {

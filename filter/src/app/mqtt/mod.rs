@@ -90,8 +90,8 @@ impl Mqtt {
                 self.note(greeted, "mqtt.double_connect");
             }
             kind::CONNACK => {
-                self.connected |= message.reason == Some(0);
-                self.answered(way, message, CONNECT_ID, true, "mqtt.missing_connect", limit);
+                // Whatever it says: what may follow is for the client to judge.
+                self.connected |= self.answered(way, message, CONNECT_ID, true, "mqtt.missing_connect", limit);
             }
             kind::PUBLISH => {
                 let (lacks, invalid) = (message.qos() > 0 && id.is_none(), message.qos() > 2);
@@ -110,8 +110,12 @@ impl Mqtt {
                 self.answered(way, message, id.unwrap_or(0), last, "mqtt.missing_publish", limit);
                 self.note(!greeted, "mqtt.unintroduced_message");
             }
-            kind::SUBACK => self.answered(way, message, id.unwrap_or(0), true, "mqtt.missing_subscribe", limit),
-            kind::UNSUBACK => self.answered(way, message, id.unwrap_or(0), true, "mqtt.missing_unsubscribe", limit),
+            kind::SUBACK => {
+                self.answered(way, message, id.unwrap_or(0), true, "mqtt.missing_subscribe", limit);
+            }
+            kind::UNSUBACK => {
+                self.answered(way, message, id.unwrap_or(0), true, "mqtt.missing_unsubscribe", limit);
+            }
             kind::UNASSIGNED => {
                 self.push(way, message, None, limit);
                 self.note(true, "mqtt.unassigned_msg_type");
@@ -123,11 +127,20 @@ impl Mqtt {
         }
     }
 
-    fn answered(&mut self, way: Direction, message: Message, id: u32, last: bool, missing: &'static str, limit: usize) {
-        if let Some(message) = self.answer(message, id, last) {
-            self.push(way, message, None, limit);
-            self.note(true, missing);
-        }
+    /// Adds an answer to what it answers, or notes that this is missing. Whether it was there.
+    fn answered(
+        &mut self,
+        way: Direction,
+        message: Message,
+        id: u32,
+        last: bool,
+        missing: &'static str,
+        limit: usize,
+    ) -> bool {
+        let Some(message) = self.answer(message, id, last) else { return true };
+        self.push(way, message, None, limit);
+        self.note(true, missing);
+        false
     }
 
     fn note(&mut self, is: bool, name: &'static str) {
@@ -245,7 +258,9 @@ impl Transaction for Exchange {
             return None;
         }
         let message = self.messages.get(nth);
+        let of_client = self.way == Direction::Original;
         match field {
+            Field::MqttProtocolVersion | Field::MqttFlags | Field::MqttQos if !of_client => None,
             Field::MqttProtocolVersion if nth == 0 => Some(self.version.into()),
             Field::MqttType => message.map(|message| message.kind.into()),
             Field::MqttFlags => message.map(|message| u64::from(message.flags & 0x9)),
@@ -275,11 +290,6 @@ impl Transaction for Exchange {
 fn probe(_way: Direction, bytes: &[u8], _tuple: &Tuple) -> Probe {
     match message::head(&mut Reader::new(bytes)) {
         Ok(head) if head.qos() > 2 => Probe::No,
-        Ok(head) if head.kind == kind::CONNECT => match bytes.get(2..) {
-            Some(rest) if rest.windows(4).take(6).any(|four| four == b"MQTT" || four == b"MQIs") => Probe::Yes,
-            Some(rest) if rest.len() < 12 => Probe::More,
-            _ => Probe::No,
-        },
         Ok(head) if head.kind == kind::UNASSIGNED => Probe::No,
         Ok(_) => Probe::Yes,
         Err(message::Refusal::Short) => Probe::More,

@@ -70,6 +70,48 @@ fn what_comes_without_a_greeting_is_noted() {
 }
 
 #[test]
+fn whatever_a_server_answers_the_client_is_introduced() {
+    let shown = |script: &[(Direction, Vec<u8>)]| {
+        let script: Vec<(Direction, &[u8])> = script.iter().map(|(way, bytes)| (*way, &bytes[..])).collect();
+        run(start, &Settings::default(), &script, 0).shown()
+    };
+    let refused = (ANSWER, message(0x20, &[0, 135, 0]));
+    let ends = (ANSWER, message(0xe0, &[135]));
+    assert!(!shown(&[(ASK, connect()), refused.clone(), ends.clone()]).contains("unintroduced"));
+    let before = shown(&[refused, (ASK, connect()), ends]);
+    assert!(before.contains("mqtt.missing_connect") && before.contains("unintroduced"), "{before}");
+    assert!(!before.contains("double_connect"), "{before}");
+}
+
+#[test]
+fn what_the_fixed_header_says_is_asked_of_the_client() {
+    let script = script();
+    let script: Vec<(Direction, &[u8])> = script.iter().map(|(way, bytes)| (*way, &bytes[..])).collect();
+    let talk = run(start, &Settings::default(), &script, 0);
+    assert_eq!(talk.number(2, Field::MqttType, ANSWER, 0), Some(3), "a message of the server");
+    assert_eq!(talk.number(2, Field::MqttFlags, ANSWER, 0), None);
+    assert_eq!(talk.number(2, Field::MqttQos, ANSWER, 0), None);
+    assert_eq!(talk.number(3, Field::MqttFlags, ASK, 0), Some(0));
+}
+
+#[test]
+fn options_and_data_are_told_as_they_are() {
+    let subscribe = message(0x82, &[&[0, 1, 2, 0x0b, 5][..], &text("topic"), &[0x2d]].concat());
+    let granted = message(0x90, &[&[0, 1, 5, 0x1f][..], &text("ok"), &[1]].concat());
+    let auth = message(0xf0, &[&[0x18, 7, 0x16][..], &text("da\0a")].concat());
+    let talk = run(
+        start,
+        &Settings::default(),
+        &[(ASK, &connect()), (ANSWER, &message(0x20, &[0, 0, 0])), (ASK, &subscribe), (ANSWER, &granted), (ASK, &auth)],
+        0,
+    );
+    let shown = talk.shown();
+    assert!(shown.contains(r#""topic":"topic","qos":45}],"properties":{"subscription_identifier":5}"#), "{shown}");
+    assert!(shown.contains(r#""qos_granted":[1]}"#), "{shown}");
+    assert!(shown.contains(r#""authentication_data":"da\u0000a""#), "{shown}");
+}
+
+#[test]
 fn a_message_too_long_is_passed_over() {
     let mut talk = Talk::new(start, Settings::default());
     let mut long = vec![0x30, 0x80, 0x80, 0x40];
