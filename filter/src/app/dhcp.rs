@@ -15,8 +15,9 @@ use crate::json::Json;
 /// Options of a message.
 const OPTIONS: usize = 128;
 
-/// What stands before the options.
+/// What stands before the options, and where.
 const COOKIE: [u8; 4] = [0x63, 0x82, 0x53, 0x63];
+const COOKIE_AT: usize = 236;
 
 /// Numbers of options.
 mod option {
@@ -42,7 +43,9 @@ pub struct Message {
     op: u8,
     id: u32,
     addresses: [[u8; 4]; 4],
-    hardware: [u8; 6],
+    hardware: [u8; 16],
+    /// How much of it counts.
+    hardware_length: u8,
     options: Vec<(u8, Vec<u8>)>,
     broken: bool,
 }
@@ -58,22 +61,22 @@ fn start(_settings: &Settings, _tuple: &Tuple) -> Box<dyn Parser> {
 
 fn read(bytes: &[u8], way: Direction) -> Option<Message> {
     let mut reader = Reader::new(bytes);
-    let [op, kind, length, _]: [u8; 4] = reader.array()?;
-    if !matches!(op, 1 | 2) || kind != 1 || length != 6 {
-        return None;
-    }
+    let [op, _, hardware_length, _]: [u8; 4] = reader.array()?;
     let id = reader.be32()?;
     reader.take(4)?;
     let addresses = [reader.array()?, reader.array()?, reader.array()?, reader.array()?];
     let hardware = reader.array()?;
-    reader.take(10 + 64 + 128)?;
-    if reader.array() != Some(COOKIE) {
-        return None;
-    }
-    let mut message = Message { way, op, id, addresses, hardware, ..Message::default() };
-    while let Some(number) = reader.u8().filter(|&number| number != option::END) {
-        if number == 0 {
-            continue;
+    reader.take(64 + 128 + COOKIE.len())?;
+    let mut message = Message { way, op, id, addresses, hardware, hardware_length, ..Message::default() };
+    loop {
+        let Some(number) = reader.u8() else {
+            message.broken = true;
+            break;
+        };
+        match number {
+            0 => continue,
+            option::END => break,
+            _ => {}
         }
         let value = reader.u8().and_then(|length| reader.take(usize::from(length)));
         let Some(value) = value.filter(|_| message.options.len() < OPTIONS) else {
@@ -108,13 +111,10 @@ impl Parser for Dhcp {
         if self.list.count() >= context.settings.transactions {
             return Fed::Failed;
         }
-        let (broken, untyped) = (message.broken, message.option(option::KIND).is_none());
+        let broken = message.broken;
         self.list.push(message);
         if broken {
             self.list.anomaly(Anomaly("dhcp.truncated_options"));
-        }
-        if untyped {
-            self.list.anomaly(Anomaly("dhcp.malformed_options"));
         }
         Fed::Used(input.bytes.len())
     }
@@ -168,7 +168,8 @@ impl Transaction for Message {
 
     fn log(&self, json: &mut Json<'_>) {
         json.text("type", if self.op == 1 { "request" } else { "reply" }).number("id", self.id);
-        json.hex("client_mac", &self.hardware, ":");
+        let length = usize::from(self.hardware_length).min(self.hardware.len());
+        json.hex("client_mac", self.hardware.get(..length).unwrap_or_default(), ":");
         let [client, assigned, next, relay] = self.addresses.map(Ipv4Addr::from);
         json.text("assigned_ip", &assigned.to_string());
         if self.op == 1 {
@@ -233,7 +234,8 @@ fn parameter(number: u8) -> Option<&'static str> {
 }
 
 fn probe(_way: Direction, bytes: &[u8], _tuple: &Tuple) -> Probe {
-    if read(bytes, Direction::Original).is_some() { Probe::Yes } else { Probe::No }
+    // What has no cookie is BOOTP's; later messages of a flow are read all the same.
+    if bytes.get(COOKIE_AT..).is_some_and(|rest| rest.starts_with(&COOKIE)) { Probe::Yes } else { Probe::No }
 }
 
 /// DHCP.
@@ -274,6 +276,25 @@ mod tests {
         assert!(shown.contains("\"dhcp_type\":\"ack\",\"lease_time\":3600,\"routers\":[\"10.0.0.1\"]"), "{shown}");
         assert!(shown.contains("\"params\":[\"subnet_mask\",\"dns_server\"]"), "{shown}");
         assert_eq!(talk.number(0, Field::DhcpLeaseTime, Direction::Reply, 0), Some(3600));
+    }
+
+    #[test]
+    fn options_without_an_end_are_noted() {
+        let shown = |bytes: &[u8]| run(start, &Settings::default(), &[(Direction::Reply, bytes)], 0).shown();
+        let whole = message();
+        assert!(!shown(&whole).contains("dhcp.truncated_options"), "{}", shown(&whole));
+        for left in [1, 3] {
+            let cut = shown(&whole[..whole.len() - left]);
+            assert!(cut.contains("dhcp.truncated_options") && cut.contains("\"dhcp_type\":\"ack\""), "{cut}");
+        }
+        let mut long = whole.clone();
+        long[2] = 8;
+        assert!(shown(&long).contains("\"client_mac\":\"02:00:00:00:00:01:00:00\""), "{}", shown(&long));
+        let tuple = crate::app::exercise::tuple(17);
+        assert_eq!(probe(Direction::Original, &whole, &tuple), Probe::Yes);
+        long[COOKIE_AT] = 0;
+        assert_eq!(probe(Direction::Original, &long, &tuple), Probe::No);
+        assert!(shown(&long).contains("\"lease_time\":3600"));
     }
 
     #[test]

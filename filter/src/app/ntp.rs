@@ -35,7 +35,7 @@ fn read(bytes: &[u8], way: Direction) -> Option<Message> {
     let [first, stratum, ..] = bytes else { return None };
     let (version, mode) = (first >> 3 & 7, first & 7);
     let needed = if matches!(mode, 6 | 7) { CONTROL } else { 48 };
-    if !(1..=4).contains(&version) || bytes.len() < needed {
+    if !(3..=4).contains(&version) || bytes.len() < needed {
         return None;
     }
     let reference = bytes.get(12..16).and_then(|bytes| bytes.first_chunk().copied()).unwrap_or_default();
@@ -149,7 +149,7 @@ mod tests {
         let bytes = message();
         assert_eq!(probe(Direction::Original, &bytes, &tuple(17)), Probe::Yes);
         assert_eq!(probe(Direction::Original, &bytes[..47], &tuple(17)), Probe::No);
-        assert_eq!(probe(Direction::Original, b"\x16\x06\0\0\0\0\0\0\0\0\0\0", &tuple(17)), Probe::Yes);
+        assert_eq!(probe(Direction::Original, b"\x26\x06\0\0\0\0\0\0\0\0\0\0", &tuple(17)), Probe::Yes);
         let talk = run(start, &Settings::default(), &[(Direction::Original, &bytes)], 0);
         assert!(talk.shown().starts_with("{\"version\":4,\"mode\":3,\"stratum\":2"), "{}", talk.shown());
     }

@@ -272,8 +272,9 @@ impl Transaction for Opening {
                 });
             }
         }
-        if let Some(security) = self.security {
-            json.nested("authentication", |json| self.log_authentication(security, json));
+        json.nested("authentication", |json| self.log_authentication(json));
+        if !self.reason.is_empty() {
+            json.bytes("server_security_failure_reason", &self.reason);
         }
         if let Some(shared) = self.shared {
             json.flag("screen_shared", shared);
@@ -285,8 +286,10 @@ impl Transaction for Opening {
 }
 
 impl Opening {
-    fn log_authentication(&self, security: u32, json: &mut Json<'_>) {
-        json.number("security_type", security);
+    fn log_authentication(&self, json: &mut Json<'_>) {
+        if let Some(security) = self.security {
+            json.number("security_type", security);
+        }
         if let Some(challenge) = &self.challenge {
             json.nested("vnc", |json| {
                 json.hex("challenge", challenge, "");
@@ -302,9 +305,6 @@ impl Opening {
             Some(other) => json.text("security_result", &format!("UNKNOWN ({other})")),
             None => json,
         };
-        if !self.reason.is_empty() {
-            json.bytes("failure_reason", &self.reason);
-        }
     }
 }
 
@@ -387,6 +387,17 @@ mod tests {
         assert!(odd(6, b"\0\0\0\x01").contains(" []"));
         let ahead = [SCRIPT[0], (Direction::Reply, b"RFB 003.008\n")];
         assert!(shown(&ahead).contains("[\"rfb.confused_state\"]"), "{}", shown(&ahead));
+    }
+
+    #[test]
+    fn why_a_server_refuses_is_told() {
+        let mut script = SCRIPT[..7].to_vec();
+        script[6].1 = b"\0\0\0\x01\0\0\0\x04nope";
+        let shown = all_cuts(start, &Settings::default(), &script);
+        assert!(shown.contains(r#""security_result":"FAIL"},"server_security_failure_reason":"nope"}"#), "{shown}");
+        let script = [SCRIPT[0], SCRIPT[1], (Direction::Reply, b"\0\0\0\0\x04nope".as_slice())];
+        let shown = all_cuts(start, &Settings::default(), &script);
+        assert!(shown.contains(r#""authentication":{},"server_security_failure_reason":"nope"}"#), "{shown}");
     }
 
     #[test]

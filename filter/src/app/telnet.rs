@@ -20,6 +20,8 @@ const SB: u8 = 250;
 const SE: u8 = 240;
 /// Bytes of a parameter beyond which it is taken for broken.
 const PARAMETER: usize = 4096;
+/// Bytes among which the first line ends.
+const LINE: usize = 1024;
 
 /// What comes next in a direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -140,6 +142,10 @@ fn probe(_way: Direction, bytes: &[u8], _tuple: &Tuple) -> Probe {
     match bytes {
         [IAC, WILL..=DONT | SB, _, ..] => Probe::Yes,
         [] | [IAC] | [IAC, WILL..=DONT | SB] => Probe::More,
+        [IAC, ..] => Probe::No,
+        // Hosts that negotiate nothing say a line.
+        _ if memchr::memchr(b'\n', bytes).is_some() => Probe::Yes,
+        _ if bytes.len() < LINE => Probe::More,
         _ => Probe::No,
     }
 }
@@ -180,6 +186,9 @@ mod tests {
         let tuple = crate::app::exercise::tuple(6);
         assert_eq!(probe(Direction::Reply, b"\xff\xfd\x18", &tuple), Probe::Yes);
         assert_eq!(probe(Direction::Reply, b"\xff", &tuple), Probe::More);
-        assert_eq!(probe(Direction::Original, b"GET /", &tuple), Probe::No);
+        assert_eq!(probe(Direction::Reply, b"\xff\x01\x01", &tuple), Probe::No);
+        assert_eq!(probe(Direction::Reply, b"login: ", &tuple), Probe::More);
+        assert_eq!(probe(Direction::Original, b"root\r\n", &tuple), Probe::Yes);
+        assert_eq!(probe(Direction::Original, &[b'x'; LINE], &tuple), Probe::No);
     }
 }

@@ -10,7 +10,8 @@ use crate::json::Json;
 
 const READ: u16 = 1;
 const WRITE: u16 = 2;
-const LAST: u16 = 5;
+/// Acknowledges options (RFC 2347).
+const LAST: u16 = 6;
 /// Bytes of a file's name that are kept.
 const NAME: usize = 255;
 
