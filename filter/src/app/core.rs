@@ -171,6 +171,13 @@ impl App {
         }
     }
 
+    /// Reads what bytes that go this way will need. The result means nothing.
+    #[inline]
+    pub fn touch(&self, way: Direction) -> u64 {
+        let pending = self.sides.get(way as usize).map_or(0, |side| side.seen ^ side.pending.start().len() as u64);
+        pending ^ self.revision ^ u64::from(self.over)
+    }
+
     /// What it speaks.
     pub fn identity(&self) -> &Identity {
         &self.identity

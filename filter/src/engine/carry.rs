@@ -6,14 +6,16 @@
 //! and goes to the port that the verdict was given for, under the policy that gave it, and, of TCP, when it lies in the
 //! window of an established connection and opens or closes nothing. Whatever is not certain is left as it was, for the
 //! long way: [`Engine::enter`] and [`Engine::inspect`], which would decide the same. The first packet of a flow is judged
-//! here too ([`Engine::begin_flow`]), without being looked up once more.
+//! here too ([`Engine::begin_flow`]), without being looked up once more, and so are packets that inspection reads, of flows
+//! that would be settled otherwise ([`Engine::carry_read`]).
 
-use weir_wire::numbers::PROTOCOL_TCP;
-use weir_wire::{Instant, Packet, Pool, PortId, SwitchId};
+use weir_wire::numbers::{PROTOCOL_TCP, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN};
+use weir_wire::{DropReason, Instant, Packet, Pool, PortId, SwitchId};
 
-use super::pass::Passing;
+use super::pass::{Passing, Refusal};
 use super::policy::pair;
 use super::{Cleared, Engine, Exits, Why};
+use crate::flow::Flow;
 use crate::flow::Memo;
 use crate::flow::key::{self, Key};
 use crate::flow::table::{Hint, IsTcp};
@@ -42,6 +44,8 @@ pub enum Carried {
     /// It is the first that the flow's responder sends, and would have its leave otherwise: [`Engine::carry_answer`] gives
     /// it.
     Answer,
+    /// Inspection reads what goes this way, and nothing else is open: [`Engine::carry_read`] has it read.
+    Read,
     /// Nothing is said about it: it takes the long way.
     Unsettled,
 }
@@ -172,8 +176,12 @@ impl Engine {
         let flow = self.table.at_mut(slot);
         let direction = flow.direction(name.is_from_low());
         let asked = pair(direction, packet.port, to);
-        if !flow.settled.has(direction) || flow.epoch != epoch || flow.ports != asked {
+        if flow.epoch != epoch || flow.ports != asked {
             return Carried::Unsettled;
+        }
+        if !flow.settled.has(direction) {
+            let plainly = self.proxies.is_idle() && self.holding.count() == 0;
+            return if plainly && is_read(flow, packet, direction) { Carried::Read } else { Carried::Unsettled };
         }
         let way = direction as usize & 1;
         if !agrees(&mut flow.memos[way]) {
@@ -209,6 +217,58 @@ impl Engine {
         self.moved_on(now, slot, direction);
         leaves.0 += 1;
         true
+    }
+
+    /// Whether inspection reads the packets of a flow that was fetched, as far as that can be seen; if so, reads of its state
+    /// what will be needed, so that the cache misses of a burst overlap. Changes nothing.
+    #[inline]
+    pub fn touch_read(&self, name: &FlowName) -> bool {
+        let Some(slot) = self.table.find_at(&name.key, name.hint) else { return false };
+        let flow = self.table.at(slot);
+        let direction = flow.direction(name.is_from_low());
+        match &flow.inspect {
+            Some(inspect) if !flow.settled.has(direction) => {
+                std::hint::black_box(inspect.touch(direction));
+                true
+            }
+            Some(_) | None => false,
+        }
+    }
+
+    /// Stops 4 and 6 for a whole packet of which [`Engine::carry`] has just said that it is to be read, and that goes to
+    /// `to`: has it inspected, and adds its leave. What this makes the guard send waits in [`Engine::originated`].
+    ///
+    /// # Errors
+    /// Why the packet ends; it was told.
+    pub fn carry_read(
+        &mut self,
+        now: Instant,
+        packet: &Packet,
+        (switch, name): (SwitchId, &FlowName),
+        to: PortId,
+        pool: &mut Pool,
+        leaves: &mut Leaves,
+    ) -> Result<(), Why> {
+        self.mark = None;
+        let mut p = Passing { now, packet, switch, exits: Exits::One(to), pool };
+        let found = self.table.find_at(&name.key, name.hint);
+        let fate = match found.or_else(|| self.table.find(&name.key, name.hash)) {
+            Some(slot) => {
+                let direction = self.table.at(slot).direction(name.is_from_low());
+                self.known_flow(&mut p, slot, direction)
+            }
+            None => Err(Refusal::from(DropReason::FlowBlocked)),
+        };
+        match fate {
+            Ok(()) => {
+                leaves.0 += 1;
+                Ok(())
+            }
+            Err(refusal) => {
+                self.tell_refusal(&p, &refusal);
+                Err(refusal.why)
+            }
+        }
     }
 
     /// What the caller remembers of a flow that has just begun, of the way that it began.
@@ -289,4 +349,13 @@ impl Engine {
             }
         }
     }
+}
+
+/// Whether all that is open about a packet is what inspection will say of it: its flow stands, it opens and ends nothing, and
+/// neither is a site waited for nor a file, for whose verdict it might have to wait.
+fn is_read(flow: &Flow, packet: &Packet, direction: Direction) -> bool {
+    let Some(inspect) = &flow.inspect else { return false };
+    let plain = packet.headers.protocol != PROTOCOL_TCP
+        || packet.headers.tcp_flags & (TCP_SYN | TCP_ACK | TCP_FIN | TCP_RST) == TCP_ACK;
+    plain && (flow.answered || direction == Direction::Original) && flow.stands() && !inspect.is_watched()
 }

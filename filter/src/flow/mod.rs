@@ -171,7 +171,7 @@ impl Flow {
     }
 
     /// It is allowed, its packets are not marked, and it stands as its state wants.
-    fn stands(&self) -> bool {
+    pub fn stands(&self) -> bool {
         // Packets are marked one by one where the rule says so.
         let changes = self.decision.dscp.is_some();
         !self.blocked && !self.decision.refuses() && !changes && self.standing == self.due_standing()

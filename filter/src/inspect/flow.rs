@@ -189,6 +189,13 @@ impl FlowInspect {
         [0, 1].map(|way: usize| self.sides.get(way).is_some_and(|side| is_beyond(side, seen.depth)))
     }
 
+    /// Reads what a packet that goes this way will need. The result means nothing.
+    #[inline]
+    pub fn touch(&self, way: Direction) -> u64 {
+        let streams = self.sides.iter().fold(0, |seen, side| seen ^ side.stream.touch());
+        streams ^ self.layer.1 as u64 ^ self.inspection.touch(way)
+    }
+
     /// Streams that went on unseen are taken up where they stand.
     fn take_up(&mut self) {
         for (side, through) in self.sides.iter_mut().zip(std::mem::take(&mut self.through)) {
@@ -292,6 +299,9 @@ impl FlowInspect {
     /// Tells `memory` what the application layer holds; it counts for the port that sent last.
     fn charge(&mut self, port: PortId, bytes: usize, memory: &mut StreamMemory) {
         let (before, held) = std::mem::replace(&mut self.layer, (port, bytes));
+        if (before, held) == (port, bytes) {
+            return;
+        }
         memory.change(before, held, 0);
         memory.change(port, 0, bytes);
     }

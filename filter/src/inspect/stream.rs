@@ -132,6 +132,12 @@ impl Stream {
         }
     }
 
+    /// Reads its state and the end of what is kept. The result means nothing.
+    #[inline]
+    pub fn touch(&self) -> u64 {
+        self.next ^ self.head as u64 ^ u64::from(self.kept.last().copied().unwrap_or(0))
+    }
+
     /// The port its sender is behind, which the memory it takes counts for.
     pub fn belongs_to(&mut self, port: PortId, memory: &mut StreamMemory) {
         if self.port != port {
@@ -371,8 +377,11 @@ impl Stream {
     fn charge(&mut self, memory: &mut StreamMemory) {
         let ahead: usize = self.ahead.iter().map(|p| p.bytes.capacity() + PIECE_OVERHEAD).sum();
         let taken = self.kept.capacity() + ahead;
-        memory.change(self.port, self.charged, taken);
-        self.charged = taken;
+        // Most segments find the room that there is.
+        if taken != self.charged {
+            memory.change(self.port, self.charged, taken);
+            self.charged = taken;
+        }
     }
 
     /// Forgets everything but what memory was taken, which is given back with the next change.

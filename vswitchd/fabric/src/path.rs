@@ -55,6 +55,8 @@ pub(crate) struct Paths {
     pub names: Vec<FlowName>,
     /// Many of the packets begin their flows.
     pub opens_many: bool,
+    /// In so many bursts yet some packets are likely to be read by inspection.
+    pub reading: u32,
     /// Those from here on have the same source, and nothing has been learned since the first of them.
     fresh: usize,
     /// The packet that came in last, where it followed one of its own flow.

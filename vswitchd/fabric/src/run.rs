@@ -1,17 +1,23 @@
-//! Packets that leave one after the other: those at the front of a burst whose flows are settled or begin, and which go
-//! out by the same port. They pass stops 4 to 6 in one step each and are handed to the port together.
+//! Packets that leave one after the other: those at the front of a burst whose flows are settled, begin, or are read by
+//! inspection, and which go out by the same port. They pass stops 4 to 6 in one step each and are handed to the port together.
 //!
 //! A run decides what the long way would. It ends before the first packet that it is not sure of, which then takes the
 //! long way, or is dropped where the guard has said why; so packets keep their order, and each is finished before the
 //! next one is looked up.
 
 use weir_filter::{Carried, FlowName, Leaves, Why};
-use weir_wire::{DropReason, Packet, PortId, SwitchId};
+use weir_wire::{DropReason, Origin, Packet, PortId, SwitchId};
 
 use crate::path::Paths;
 use crate::router::short::Zone;
 use crate::stages::{Lane, Onward, Walk};
 use crate::vlan::Tagging;
+
+/// So many bursts after one with packets that were read are looked at for more of them.
+const READING: u32 = 16;
+
+/// Packets of at most so many bytes are frames, longer ones super-segments.
+const FRAME: usize = 2048;
 
 /// Packets that leave one after the other by the same port.
 #[derive(Debug, Default)]
@@ -20,7 +26,7 @@ pub(crate) struct Run {
     pub leaves: Leaves,
     /// Bytes of all of them.
     pub bytes: u64,
-    /// Some of them were the first of their flows.
+    /// Some of them were the first of their flows, or were read: the guard may have something to send.
     pub began: bool,
     /// They are routed: what is changed in them stands among the edits.
     pub routed: bool,
@@ -61,7 +67,7 @@ impl Walk<'_> {
         self.count_sent(to, count, bytes);
     }
 
-    /// The packets at the front whose flows are settled or begin, and which leave by the same port: stops 4 to 6 for them,
+    /// The packets at the front whose flows are settled, begin or are read, and which leave by the same port: stops 4 to 6 for them,
     /// and their leave. Those that are bridged leave as they are, those that are routed with their edits.
     pub(crate) fn run(&mut self, packets: &[Packet], lanes: &[Lane], paths: &mut Paths) -> Run {
         let (mut run, mut at) = (Run::default(), 0);
@@ -142,6 +148,12 @@ impl Walk<'_> {
                     return false;
                 }
             }
+            Carried::Read => {
+                paths.reading = READING;
+                if !self.carry_read(packet, (lane.switch, name), to, run) {
+                    return false;
+                }
+            }
             Carried::Unsettled => return false,
         }
         run.to = to;
@@ -155,6 +167,50 @@ impl Walk<'_> {
         packet.is_whole()
             && self.check_first_hop(packet).is_ok()
             && self.engine.carry_answer(self.now, packet, name, &mut run.leaves)
+    }
+
+    /// The same for a packet that inspection reads.
+    fn carry_read(&mut self, packet: &Packet, name: (SwitchId, &FlowName), to: PortId, run: &mut Run) -> bool {
+        // What appliances cannot judge is counted on the long way.
+        if !packet.is_whole() || name.0.is_appliance() {
+            return false;
+        }
+        run.began = true;
+        match self.engine.carry_read(self.now, packet, name, to, self.pool, &mut run.leaves) {
+            Ok(()) => true,
+            Err(why) => {
+                run.refused = Some(why);
+                false
+            }
+        }
+    }
+
+    /// Has what inspection will read on its short way brought near, all of it together: the state of its flows, and the rest of
+    /// packets that are not whole.
+    pub(crate) fn bring_read(
+        &mut self,
+        burst: &mut [Packet],
+        lanes: &mut [Lane],
+        paths: &mut Paths,
+        origin: &dyn Origin,
+    ) {
+        let Some(left) = paths.reading.checked_sub(1) else { return };
+        paths.reading = left;
+        let mut last = (u32::MAX, false);
+        for lane in lanes.iter_mut().filter(|lane| lane.onward == Onward::Common) {
+            if last.0 != lane.name {
+                last =
+                    (lane.name, paths.names.get(lane.name as usize).is_some_and(|name| self.engine.touch_read(name)));
+            }
+            lane.is_read = last.1;
+        }
+        for (packet, lane) in burst.iter_mut().zip(lanes) {
+            // A super-segment is brought when its turn comes: all of a burst would not stay in the caches. Where no buffer is
+            // free the packet takes the long way, which says so.
+            if lane.is_read && !packet.is_whole() && packet.len() <= FRAME {
+                origin.fill(packet, self.pool);
+            }
+        }
     }
 
     /// The same for the first packet of a flow.

@@ -7,8 +7,9 @@
 //! first may end the flow of the second.
 //!
 //! Packets of the common kinds share what they have in common with others of the burst ([`Paths`]) and pass stops 4 to 6
-//! in one step where their flow is settled ([`Engine::carry`]) or begins ([`Engine::begin_flow`]). All others take the long
-//! way, and so does a packet that turns out not to be as simple as it looked.
+//! in one step where their flow is settled ([`Engine::carry`]), begins ([`Engine::begin_flow`]) or is read by inspection
+//! ([`Engine::carry_read`]). All others take the long way, and so does a packet that turns out not to be as simple as it
+//! looked.
 //!
 //! Everything that ends is counted in exactly one place: [`Walk::leave`], [`Walk::end`], where it is delivered to a
 //! router (`router/local.rs`), or the numbers of fragments, of packets to unknown neighbours and of those that await the
@@ -45,6 +46,8 @@ pub(crate) struct Lane {
     pub path: u32,
     /// The name of its flow among [`Paths::names`]; of packets of a common kind.
     pub name: u32,
+    /// Inspection reads it, as far as that can be seen.
+    pub is_read: bool,
 }
 
 /// How a packet goes on.
@@ -127,6 +130,7 @@ impl Fabric {
         if lanes.first().is_some_and(|lane| lane.onward == Onward::Edge) {
             walk.nat.touch_remembered(walk.engine.remembered(&paths.names));
         }
+        walk.bring_read(burst, &mut lanes, &mut paths, origin);
         walk.cross(burst, &lanes, &mut paths, origin);
         paths.settle(walk.bridge, walk.routers);
         if !walk.routers.is_quiet() {

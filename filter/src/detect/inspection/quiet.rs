@@ -25,6 +25,14 @@ impl Unheard {
 }
 
 impl Inspection {
+    /// Reads what a step that goes this way will need. The result means nothing.
+    #[inline]
+    pub fn touch(&self, way: Direction) -> u64 {
+        let side = &self.sides[way as usize];
+        let judged = side.judged.map_or(0, |(revision, _)| revision) ^ side.turn ^ side.payload_hits.len() as u64;
+        judged ^ self.app.touch(way) ^ self.events.len() as u64 ^ u64::from(self.established)
+    }
+
     /// Whether a packet that is shown without bytes of a stream, and goes this way, brings nothing: it has no oddities,
     /// what rules ask of transactions was judged with the last packet that went this way, and no rule on packets may
     /// take it. Then a step would change nothing.

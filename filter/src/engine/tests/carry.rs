@@ -119,6 +119,33 @@ fn one_direction_is_carried_once_inspection_has_seen_enough_of_it() {
 }
 
 #[test]
+fn what_is_read_goes_the_short_way_and_what_matches_ends_there() {
+    let mut world = World::new(&inspecting(&program(DROP)));
+    let seg = |seq, flags, data: &[u8]| seg(A4, 1000, B4, 80, flags, seq, 501, data);
+    assert_eq!(world.reads(&seg(100, TCP_SYN, b""), A, B), None);
+    world.handshake(A, 1000, B, 80).unwrap();
+    // What ends a connection, what goes elsewhere and what another policy has not judged is not the short way's.
+    assert_eq!(world.reads(&seg(101, TCP_ACK | TCP_FIN, b""), A, B), None);
+    assert_eq!(world.reads(&seg(101, TCP_ACK, b"good"), A, C), None);
+    assert_eq!(world.reads(&seg(101, TCP_ACK, b"an ev"), A, B), Some(Ok(())));
+    assert_eq!(world.engine.flows(1, |_| true)[0].packets, [3, 1]);
+    assert_eq!(world.reads(&seg(106, TCP_ACK, b"il thing"), A, B), Some(Err(DropReason::Inspection)));
+    assert_eq!(world.reads(&seg(106, TCP_ACK, b"good"), A, B), None);
+    assert_eq!(world.send(&seg(106, TCP_ACK, b"good"), A, B), Err(DropReason::FlowBlocked));
+}
+
+#[test]
+fn another_policy_has_judged_a_flow_before_it_is_read_the_short_way() {
+    let mut world = World::new(&inspecting(&program(DROP)));
+    world.handshake(A, 1000, B, 80).unwrap();
+    let data = |seq| seg(A4, 1000, B4, 80, TCP_ACK, seq, 501, b"good");
+    world.install(&inspecting(&program(DROP)));
+    assert_eq!(world.reads(&data(101), A, B), None);
+    assert_eq!(world.send_long(data(101).packet_in(A, &mut Pool::default()), B), Ok(()));
+    assert_eq!(world.reads(&data(105), A, B), Some(Ok(())));
+}
+
+#[test]
 fn the_other_direction_is_still_searched_and_its_acknowledgements_are_heard() {
     let mut spec = inspecting(&program(r#"drop tcp any 80 -> any any (msg:"evil"; content:"evil"; sid:9;)"#));
     spec.settings.stream_depth = 8;

@@ -166,7 +166,20 @@ impl World {
         carried
     }
 
-    /// What the short way says of a packet, if anything: settled flows and first packets.
+    /// What becomes of a packet that the short way has read; `None` where it is not for it to read.
+    pub fn reads(&mut self, frame: &Frame, from: u16, to: u16) -> Option<Fate> {
+        let mut packet = frame.packet_in(from, &mut self.pool);
+        assert!(packet.parse_common());
+        let (name, mut leaves, to) = (self.name(&mut packet), Leaves::default(), PortId(to));
+        let said = self.engine.carry(self.now, &packet, &name, to, &mut leaves);
+        let fate = (said == Carried::Read)
+            .then(|| self.engine.carry_read(self.now, &packet, (SWITCH, &name), to, &mut self.pool, &mut leaves));
+        assert_eq!(leaves.cover(1), matches!(fate, Some(Ok(()))));
+        self.pool.give(packet.buffer);
+        fate.map(|fate| fate.map_err(|why| why.reason))
+    }
+
+    /// What the short way says of a packet, if anything: settled flows, first packets, and what is read.
     fn hurry(&mut self, packet: &mut Packet, to: u16) -> Option<Result<(), Why>> {
         if !packet.parse_common() {
             return None;
@@ -181,6 +194,7 @@ impl World {
             Carried::First => {
                 self.engine.begin_flow(self.now, packet, (SWITCH, &name), to, &mut self.pool, &mut leaves).map(drop)
             }
+            Carried::Read => self.engine.carry_read(self.now, packet, (SWITCH, &name), to, &mut self.pool, &mut leaves),
             Carried::Unsettled => return None,
         };
         assert_eq!(leaves.cover(1), fate.is_ok());

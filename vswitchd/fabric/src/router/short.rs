@@ -235,7 +235,7 @@ impl Walk<'_> {
                     None => return false,
                 }
             }
-            Carried::Unsettled => return false,
+            Carried::Read | Carried::Unsettled => return false,
         };
         (run.to, run.routed) = (to, true);
         next.passed += 1;
