@@ -141,8 +141,9 @@ impl Content {
         }
         self.inspected = self.end();
         self.looked = self.closed;
-        let keep = self.inspected.saturating_sub(self.limits.window);
-        if self.inspected <= self.limits.minimum || keep <= self.base {
+        // What comes next is looked at together with what this leaves.
+        let keep = if self.limits.at_once { self.from() } else { self.inspected.saturating_sub(self.limits.window) };
+        if (self.inspected <= self.limits.minimum && !self.limits.at_once) || keep <= self.base {
             return;
         }
         // In large steps, so that the moving of bytes costs a constant per byte.
@@ -472,6 +473,7 @@ mod tests {
             assert_eq!(at + bytes.len() as u64, 1000 * (nth + 1));
             looked_at += bytes.len();
             content.mark_inspected();
+            assert!(content.bytes.len() <= 16 << 10, "{} bytes kept", content.bytes.len());
         }
         assert!(looked_at < 800_000, "{looked_at} bytes looked at");
     }

@@ -44,6 +44,9 @@ pub enum Progress {
 /// Repetitions of fields that are put together; those beyond are ignored.
 const REPETITIONS: u32 = 64;
 
+/// Room for the text and the fields of an ordinary message, which is put aside at once.
+const ROOM: (usize, usize) = (448, 8);
+
 /// One direction of a transaction.
 #[derive(Debug, Default)]
 pub struct Message {
@@ -96,8 +99,10 @@ impl Message {
     /// Keeps the first line, forgets one that was kept before (an interim response).
     pub fn set_line(&mut self, line: &[u8]) {
         self.text.clear();
+        self.text.reserve(ROOM.0.max(line.len()));
         self.text.extend_from_slice(line);
         self.fields.clear();
+        self.fields.reserve(ROOM.1);
         self.line = Span { from: 0, length: small(line.len()), built: false };
         self.fields_from = small(line.len());
     }

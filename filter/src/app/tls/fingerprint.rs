@@ -22,14 +22,29 @@ fn list<T: Into<u16> + Copy>(out: &mut String, values: &[T]) {
         if !std::mem::take(&mut first) {
             out.push('-');
         }
-        // Writing into a String does not fail.
-        let _ = write!(out, "{value}");
+        decimal(out, value);
     }
+}
+
+/// Appends a number. A hello has some hundred of them.
+fn decimal(out: &mut String, value: u16) {
+    let digits = value.checked_ilog10().unwrap_or(0);
+    for place in (0..=digits).rev() {
+        out.push(char::from(b'0' + (value / 10_u16.pow(place) % 10) as u8));
+    }
+}
+
+/// Room for the numbers of a hello.
+fn room(hello: &Hello) -> String {
+    let numbers = hello.ciphers.len() + hello.extensions.len() + hello.groups.len() + hello.point_formats.len();
+    String::with_capacity(16 + 6 * numbers)
 }
 
 /// JA3 of a ClientHello: version, ciphers, extensions, curves, point formats.
 pub fn ja3(hello: &Hello) -> String {
-    let mut out = format!("{},", hello.legacy_version);
+    let mut out = room(hello);
+    decimal(&mut out, hello.legacy_version);
+    out.push(',');
     list(&mut out, &hello.ciphers);
     out.push(',');
     list(&mut out, &hello.extensions);
@@ -42,7 +57,9 @@ pub fn ja3(hello: &Hello) -> String {
 
 /// JA3S of a ServerHello: version, cipher, extensions.
 pub fn ja3s(hello: &Hello) -> String {
-    let mut out = format!("{},", hello.legacy_version);
+    let mut out = room(hello);
+    decimal(&mut out, hello.legacy_version);
+    out.push(',');
     list(&mut out, &hello.ciphers);
     out.push(',');
     list(&mut out, &hello.extensions);
