@@ -67,13 +67,14 @@ impl Mix {
             last: Instant::now(),
         };
         let slots = (0..at_a_time).map(slot).collect();
-        Ok(Mix {
-            both: [frontend(a, 1514, false)?, frontend(b, 1514, false)?],
-            slots,
-            scripts,
-            room: Vec::new(),
-            strange: 0,
-        })
+        let mut both = [frontend(a, 1514, false)?, frontend(b, 1514, false)?];
+        for guest in &mut both {
+            for ring in 0..2 {
+                // They look by themselves, as all guests here do.
+                guest.queue(ring).map(|queue| queue.request_call(false));
+            }
+        }
+        Ok(Mix { both, slots, scripts, room: Vec::new(), strange: 0 })
     }
 
     /// Goes on with the conversations for some time.
