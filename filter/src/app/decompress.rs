@@ -13,8 +13,10 @@ use brotli_decompressor::DecompressorWriter;
 use flate2::{Decompress, FlushDecompress};
 
 mod gzip;
+mod inflate;
 
 use gzip::Header;
+use inflate::{Inflate, Went};
 
 /// Bytes out for one byte in, beyond which a body is a bomb.
 pub const RATIO: u64 = 2048;
@@ -159,10 +161,11 @@ struct Layer {
 
 enum Engine {
     /// How many members have ended, too.
-    Gzip(Header, Box<Decompress>, u16),
+    Gzip(Header, Box<Inflate>, u16),
     /// Bytes left of what follows a member of gzip; another may come, as many clients undo them.
-    GzipTail(u8, Box<Decompress>, u16),
-    Inflate(Box<Decompress>),
+    GzipTail(u8, Box<Inflate>, u16),
+    Deflate(Box<Inflate>),
+    Zlib(Box<Decompress>),
     Brotli(Box<DecompressorWriter<Vec<u8>>>),
     Lzma(Box<lzma_rs::decompress::Stream<Vec<u8>>>),
     /// Bytes pass as they are.
@@ -175,7 +178,8 @@ impl std::fmt::Debug for Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Engine::Gzip(..) | Engine::GzipTail(..) => "Gzip",
-            Engine::Inflate(_) => "Inflate",
+            Engine::Deflate(_) => "Deflate",
+            Engine::Zlib(_) => "Zlib",
             Engine::Brotli(_) => "Brotli",
             Engine::Lzma(_) => "Lzma",
             Engine::Through => "Through",
@@ -199,9 +203,9 @@ enum Step {
 impl Engine {
     fn new(coding: Coding) -> Engine {
         match coding {
-            Coding::Gzip => Engine::Gzip(Header::default(), Box::new(Decompress::new(false)), 0),
-            Coding::Deflate => Engine::Inflate(Box::new(Decompress::new(false))),
-            Coding::Zlib => Engine::Inflate(Box::new(Decompress::new(true))),
+            Coding::Gzip => Engine::Gzip(Header::default(), Box::new(Inflate::new()), 0),
+            Coding::Deflate => Engine::Deflate(Box::new(Inflate::new())),
+            Coding::Zlib => Engine::Zlib(Box::new(Decompress::new(true))),
             Coding::Brotli => Engine::Brotli(Box::new(DecompressorWriter::new(Vec::new(), STEP))),
             Coding::Lzma => {
                 let options = lzma_rs::decompress::Options { memlimit: Some(LZMA_MEMORY), ..Default::default() };
@@ -213,7 +217,8 @@ impl Engine {
     fn write(&mut self, bytes: &[u8], sink: &mut dyn FnMut(&[u8]) -> bool) -> Step {
         match self {
             Engine::Gzip(..) | Engine::GzipTail(..) => self.members(bytes, sink),
-            Engine::Inflate(inflate) => inflate_into(inflate, bytes, sink).0,
+            Engine::Deflate(inflate) => inflate.write(bytes, sink).0.into(),
+            Engine::Zlib(inflate) => inflate_into(inflate, bytes, sink),
             Engine::Brotli(writer) => {
                 let went = writer.write_all(bytes).and_then(|()| writer.flush());
                 let out = std::mem::take(writer.get_mut());
@@ -239,10 +244,10 @@ impl Engine {
                 Engine::Gzip(mut header, mut inflate, ended) => {
                     let Some(used) = header.skip(bytes) else { return Step::Error };
                     bytes = bytes.get(used..).unwrap_or_default();
-                    let (step, used) = inflate_into(&mut inflate, bytes, sink);
-                    if !matches!(step, Step::End) {
+                    let (went, used) = inflate.write(bytes, sink);
+                    if went != Went::End {
                         *self = Engine::Gzip(header, inflate, ended);
-                        return step;
+                        return went.into();
                     }
                     bytes = bytes.get(used..).unwrap_or_default();
                     *self = Engine::GzipTail(TRAILER, inflate, ended.saturating_add(1));
@@ -257,13 +262,18 @@ impl Engine {
                             return Step::All;
                         }
                         Some(0x1f) if ended < MEMBERS => {
-                            inflate.reset(false);
+                            inflate.reset();
                             *self = Engine::Gzip(Header::default(), inflate, ended);
                         }
                         Some(_) => return Step::End,
                     }
                 }
-                other @ (Engine::Inflate(_) | Engine::Brotli(_) | Engine::Lzma(_) | Engine::Through | Engine::Done) => {
+                other @ (Engine::Deflate(_)
+                | Engine::Zlib(_)
+                | Engine::Brotli(_)
+                | Engine::Lzma(_)
+                | Engine::Through
+                | Engine::Done) => {
                     *self = other;
                     return Step::All;
                 }
@@ -279,30 +289,38 @@ fn written(well: bool, out: &[u8], sink: &mut dyn FnMut(&[u8]) -> bool) -> Step 
     if well { Step::All } else { Step::Error }
 }
 
-/// How it went, and how many bytes it used.
-fn inflate_into(inflate: &mut Decompress, mut bytes: &[u8], sink: &mut dyn FnMut(&[u8]) -> bool) -> (Step, usize) {
+fn inflate_into(inflate: &mut Decompress, mut bytes: &[u8], sink: &mut dyn FnMut(&[u8]) -> bool) -> Step {
     let mut out = [0u8; STEP];
-    let start = inflate.total_in();
     loop {
         let (before_in, before_out) = (inflate.total_in(), inflate.total_out());
         let went = inflate.decompress(bytes, &mut out, FlushDecompress::Sync);
         let used = usize::try_from(inflate.total_in() - before_in).unwrap_or(usize::MAX);
         let made = usize::try_from(inflate.total_out() - before_out).unwrap_or(usize::MAX);
         let fresh = out.get(..made).unwrap_or_default();
-        let all = usize::try_from(inflate.total_in() - start).unwrap_or(usize::MAX);
         if !fresh.is_empty() && !sink(fresh) {
-            return (Step::Stopped, all);
+            return Step::Stopped;
         }
         bytes = bytes.get(used..).unwrap_or_default();
         match went {
-            Err(_) => return (Step::Error, all),
-            Ok(flate2::Status::StreamEnd) => return (Step::End, all),
+            Err(_) => return Step::Error,
+            Ok(flate2::Status::StreamEnd) => return Step::End,
             Ok(flate2::Status::Ok | flate2::Status::BufError) => {
                 // Where there was room left, all that the bytes stand for has come out.
                 if (bytes.is_empty() && made < STEP) || (made == 0 && used == 0) {
-                    return (Step::All, all);
+                    return Step::All;
                 }
             }
+        }
+    }
+}
+
+impl From<Went> for Step {
+    fn from(went: Went) -> Step {
+        match went {
+            Went::All => Step::All,
+            Went::Stopped => Step::Stopped,
+            Went::End => Step::End,
+            Went::Error => Step::Error,
         }
     }
 }
@@ -393,7 +411,12 @@ impl Layer {
                 let _ = writer.close();
                 out.append(writer.get_mut());
             }
-            Engine::Gzip(..) | Engine::GzipTail(..) | Engine::Inflate(_) | Engine::Through | Engine::Done => {}
+            Engine::Gzip(..)
+            | Engine::GzipTail(..)
+            | Engine::Deflate(_)
+            | Engine::Zlib(_)
+            | Engine::Through
+            | Engine::Done => {}
         }
     }
 }
