@@ -7,7 +7,7 @@ use weir_wire::Instant;
 use weir_wire::checksum;
 use weir_wire::numbers::PROTOCOL_UDP;
 
-use super::{Decoder, View, addresses};
+use super::{Decoder, Settings, View, addresses};
 use crate::event::Tuple;
 
 /// Bytes of the headers.
@@ -24,6 +24,27 @@ pub struct Datagram<'p> {
     pub destination: (Ipv4Addr, u16),
     /// What it carries.
     pub payload: &'p [u8],
+}
+
+/// The ports of tunnels, a bit each.
+#[derive(Debug)]
+pub(super) struct Tunnels(Box<[u64]>);
+
+impl Tunnels {
+    /// Those that the settings name.
+    pub(super) fn new(settings: &Settings) -> Tunnels {
+        let mut bits = vec![0; 1 << 10];
+        let ports = settings.vxlan.iter().chain(&settings.geneve).chain(&settings.teredo);
+        ports.for_each(|port| {
+            bits.get_mut(usize::from(port >> 6)).into_iter().for_each(|word| *word |= 1 << (port & 63))
+        });
+        Tunnels(bits.into())
+    }
+
+    #[inline]
+    fn has(&self, port: u16) -> bool {
+        self.0.get(usize::from(port >> 6)).is_some_and(|word| word >> (port & 63) & 1 == 1)
+    }
 }
 
 impl Decoder {
@@ -74,11 +95,8 @@ impl Decoder {
         }
         let payload = frame.get(ETHERNET + IP + UDP..ETHERNET + IP + length)?;
         let (from, to) = (u16::from_be_bytes([p, o]), u16::from_be_bytes([q, r]));
-        let settings = &self.settings;
-        let opens = |ports: &[u16], port: u16| ports.iter().fold(false, |found, &known| found | (known == port));
-        let of_one = |ports: &[u16]| opens(ports, to) | opens(ports, from);
-        let tunnel = of_one(&settings.vxlan) | of_one(&settings.geneve) | of_one(&settings.teredo);
-        if tunnel || settings.checksums && !sums_hold(frame, length) {
+        let tunnel = self.tunnels.has(from) | self.tunnels.has(to);
+        if tunnel || self.settings.checksums && !sums_hold(frame, length) {
             return None;
         }
         let (source, destination) = ([s0, s1, s2, s3].into(), [d0, d1, d2, d3].into());

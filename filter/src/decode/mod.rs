@@ -166,6 +166,7 @@ impl Default for Settings {
 pub struct Decoder {
     settings: Settings,
     defrag: defrag::Defrag,
+    tunnels: datagram::Tunnels,
 }
 
 /// What the receiver of a packet did with it.
@@ -180,12 +181,16 @@ pub enum Taken {
 impl Decoder {
     /// Nothing is held yet.
     pub fn new(settings: Settings) -> Decoder {
-        Decoder { defrag: defrag::Defrag::new(settings.defrag.clone()), settings }
+        Decoder {
+            defrag: defrag::Defrag::new(settings.defrag.clone()),
+            tunnels: datagram::Tunnels::new(&settings),
+            settings,
+        }
     }
 
     /// Hands each packet of a frame to `sink`, the innermost first.
     pub fn decode(&mut self, link: Link, frame: &[u8], time: Instant, sink: &mut dyn FnMut(&View<'_>) -> Taken) {
-        let Decoder { settings, defrag } = self;
+        let Decoder { settings, defrag, .. } = self;
         let mut walk = Walk { settings, defrag, sink, layers: 0, refused: false };
         let mut view = View { time, frame, link, ..View::default() };
         link::start(&mut walk, &mut view, link, frame);

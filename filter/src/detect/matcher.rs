@@ -15,6 +15,7 @@
 //! Cost is in proportion to the text: patterns are entered where few others are, and no place is compared with more
 //! than [`CROWD`] of them of each kind of window, or the set is refused and the caller does without a filter.
 
+mod brief;
 mod grams;
 mod instructions;
 mod table;
@@ -26,6 +27,7 @@ use super::placed::Placed;
 use super::shorts::Shorts;
 use super::shorts::wide::Wide;
 
+use brief::{BRIEF, Pairs};
 use grams::{Grams, Noted};
 use instructions::{Instructions, Plain, Vectors};
 use table::FOLDS;
@@ -65,7 +67,9 @@ pub struct Matcher {
     pairs: Table,
     /// There are patterns of fewer than seven bytes that are searched for.
     has_shorts: bool,
-    /// In front of `fours` and `pairs`, where the processor can.
+    /// In front of `fours` and `pairs` in texts of few bytes, where there are such patterns.
+    pairs_of_shorts: Option<Box<Pairs>>,
+    /// The same in others, where the processor can.
     shorts: Option<Box<[Shorts]>>,
     /// The same for larger vectors.
     wide: Option<Box<[Wide]>>,
@@ -153,15 +157,17 @@ impl Matcher {
             // What is found by its last two bytes may have anything behind them.
             short.push((bytes.get(offset..bytes.len().min(offset + 4)).unwrap_or_default(), caseless));
         }
+        let (fours, pairs) = (fours.table()?, pairs.table()?);
         Some(Matcher {
             has_shorts: !short.is_empty(),
+            pairs_of_shorts: (!short.is_empty()).then(|| Pairs::of([&fours, &pairs])),
             shorts: vectors.are_small().then(|| Shorts::of_all(&short)).flatten(),
             wide: vectors.are_large().then(|| Wide::of_all(&short)).flatten(),
             literals: Literals::new(patterns),
             longest,
             grams: grams.tables()?,
-            fours: fours.table()?,
-            pairs: pairs.table()?,
+            fours,
+            pairs,
             placed,
             vectors,
         })
@@ -180,7 +186,8 @@ impl Matcher {
         self.placed.look(&self.literals, text, fresh, starts, hit);
         let first = fresh.saturating_sub(self.longest.saturating_sub(1));
         if first < text.len() && self.longest > 0 {
-            self.search(Searched { text, first, fresh }, hit);
+            let search = Searched { text, first, fresh };
+            if text.len() - first <= BRIEF { self.search_briefly(search, hit) } else { self.search(search, hit) }
         }
     }
 
@@ -268,7 +275,8 @@ impl Matcher {
     /// Bytes of memory.
     pub fn memory(&self) -> usize {
         let tables = [&self.fours, &self.pairs].map(Table::memory);
-        self.literals.memory() + self.placed.memory() + self.grams.memory() + tables.iter().sum::<usize>()
+        let pairs = self.pairs_of_shorts.as_ref().map_or(0, |_| size_of::<Pairs>());
+        self.literals.memory() + self.placed.memory() + self.grams.memory() + tables.iter().sum::<usize>() + pairs
     }
 }
 

@@ -66,15 +66,17 @@ impl Near {
         None
     }
 
-    /// Of the places that are asked a bit each: whether a pattern may begin there.
+    /// Of the places that are asked a bit each: whether a pattern may begin there. Nothing is said of those behind the text,
+    /// which has so many bytes.
     #[cfg(target_arch = "x86_64")]
     #[inline]
-    fn likely(&self, text: &[u8; NEAR + LANES]) -> u64 {
-        self.vectors.vectorize(Likely { near: self, text })
+    fn likely(&self, text: &[u8; NEAR + LANES], length: usize) -> u64 {
+        let masks = self.masks.get(..length.div_ceil(LANES)).unwrap_or(&self.masks);
+        self.vectors.vectorize(Likely { masks, vectors: self.vectors, text })
     }
 
     #[cfg(not(target_arch = "x86_64"))]
-    fn likely(&self, _text: &[u8; NEAR + LANES]) -> u64 {
+    fn likely(&self, _text: &[u8; NEAR + LANES], _length: usize) -> u64 {
         u64::MAX
     }
 }
@@ -82,7 +84,8 @@ impl Near {
 /// The question with vector instructions.
 #[cfg(target_arch = "x86_64")]
 struct Likely<'n> {
-    near: &'n Near,
+    masks: &'n [[[u32; LANES]; 2]],
+    vectors: pulp::x86::V3,
     text: &'n [u8; NEAR + LANES],
 }
 
@@ -93,7 +96,7 @@ impl pulp::NullaryFnOnce for Likely<'_> {
     #[inline(always)]
     fn call(self) -> u64 {
         use std::arch::x86_64::{__m128i, __m256i};
-        let pulp::x86::V3 { avx, avx2, .. } = self.near.vectors;
+        let pulp::x86::V3 { avx, avx2, .. } = self.vectors;
         let masks = |masks: [u32; LANES]| pulp::cast::<[u32; LANES], __m256i>(masks);
         let lower = avx._mm256_set1_epi32(31);
         let bytes = |eight: u64| {
@@ -102,7 +105,7 @@ impl pulp::NullaryFnOnce for Likely<'_> {
         };
         let eights = self.text.as_chunks::<LANES>().0;
         let mut likely = 0;
-        let places = self.near.masks.iter().zip(eights).zip(eights.iter().skip(1));
+        let places = self.masks.iter().zip(eights).zip(eights.iter().skip(1));
         for (nth, ((&[first, second], &here), &behind)) in places.enumerate() {
             let (here, behind) = (u64::from_le_bytes(here), u64::from_le_bytes(behind));
             let first = avx2._mm256_srlv_epi32(masks(first), bytes(here));
@@ -201,11 +204,11 @@ impl Placed {
             from = self.near_spots;
             let mut padded;
             let mut places = match area.first_chunk() {
-                Some(text) => near.likely(text),
+                Some(text) => near.likely(text, text.len()),
                 None => {
                     padded = [0; NEAR + LANES];
                     padded.get_mut(..area.len()).into_iter().for_each(|to| to.copy_from_slice(area));
-                    near.likely(&padded) & first_bits(area.len())
+                    near.likely(&padded, area.len()) & first_bits(area.len())
                 }
             };
             while places != 0 {

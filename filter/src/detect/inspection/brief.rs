@@ -63,15 +63,14 @@ impl Brief {
         payload: &[u8],
         shared: &mut Shared,
     ) -> bool {
-        let tuple = oriented(tuple, way);
         let [asked, answered] = &mut self.spoken;
         let (spoken, groups, between) = match (way, self.groups) {
             (Direction::Original, [groups, _]) => (asked, groups, self.between),
             (Direction::Reply, [_, groups]) => (answered, groups, self.between.turned()),
         };
-        if !*spoken && !is_plain_start(program, self.told, (&tuple, way), payload, shared)
+        if !*spoken && !is_plain_start(program, self.told, (tuple, way), payload, shared)
             || self.told != Found::Failed && !is_plain_message(program, self.told, (way, between), payload, shared)
-            || !program.takes_none(groups, (&tuple, way), payload, &mut shared.scratch)
+            || !program.takes_none(groups, (tuple, way), payload, &mut shared.scratch)
         {
             return false;
         }
@@ -116,8 +115,8 @@ fn is_plain_message(
     !table.is_some_and(|table| judge_tx::may_take(table, &view, &mut shared.scratch))
 }
 
-/// Whether the first datagram of a direction tells the same as that of the initiator, and no rule on addresses alone takes
-/// it.
+/// Whether the first datagram of a direction tells the same as that of the initiator, who sends `tuple`, and no rule on
+/// addresses alone takes it.
 #[inline(never)]
 fn is_plain_start(
     program: &Program,
@@ -126,10 +125,8 @@ fn is_plain_start(
     payload: &[u8],
     shared: &Shared,
 ) -> bool {
-    // The initiator's tuple is what protocols are looked for with.
-    let initiator = oriented(tuple, way);
-    let tells = way == Direction::Original || App::unkept(way, payload, &initiator, &shared.settings) == Some(told);
-    tells && !program.takes_ends(tuple)
+    let tells = way == Direction::Original || App::unkept(way, payload, tuple, &shared.settings) == Some(told);
+    tells && !program.takes_ends(&oriented(tuple, way))
 }
 
 impl Program {

@@ -7,6 +7,7 @@ use super::{Direction, Inspection, Program, Shared, Spoken};
 use crate::decode::View;
 use crate::detect::check::Outcome;
 use crate::detect::groups::Selection;
+use crate::detect::judge::oriented;
 use crate::detect::scratch::Scratch;
 use crate::event::Tuple;
 
@@ -78,7 +79,8 @@ impl Inspection {
 }
 
 impl Program {
-    /// Whether no rule on packets of these groups takes this payload, in a packet with this tuple that goes this way.
+    /// Whether no rule on packets of these groups takes this payload, in a packet that goes this way. `tuple` is the
+    /// initiator's.
     pub(in crate::detect) fn takes_none(
         &self,
         groups: Selection,
@@ -101,7 +103,8 @@ impl Program {
     fn takes_no_candidate(&self, (tuple, way): (&Tuple, Direction), payload: &[u8], scratch: &mut Scratch) -> bool {
         let Scratch { round, room, .. } = scratch;
         let candidates = (0..).map_while(|nth| round.get(nth)).filter_map(|candidate| self.rule(candidate.rule));
-        let mut may_take = candidates.filter(|rule| rule.takes_direction(way) && rule.takes_ends(tuple));
+        let tuple = oriented(tuple, way);
+        let mut may_take = candidates.filter(|rule| rule.takes_direction(way) && rule.takes_ends(&tuple));
         may_take.all(|rule| {
             let check = rule.payload.as_ref().filter(|check| !check.changes_sets());
             check.is_some_and(|check| check.run(payload, room) == Outcome::NoMatch)

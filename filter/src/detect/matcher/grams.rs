@@ -148,6 +148,21 @@ impl Grams {
         }
     }
 
+    /// Whether a window may be entered for a word.
+    #[inline(always)]
+    pub fn may_have(&self, key: u32) -> bool {
+        let (index, mask) = place(key, self.bits.len().max(2));
+        self.bits.get(index as usize).is_some_and(|word| word & mask == mask)
+    }
+
+    /// Compares the patterns that have a window at a place, with what stands around it.
+    pub fn compare_one(&self, at: usize, literals: &Literals, search: Searched<'_>, hit: &mut dyn FnMut(usize, usize)) {
+        let ways = self.ways(search.text, at);
+        if ways != 0 {
+            self.compare_at(at, ways, literals, search, hit);
+        }
+    }
+
     /// Under which of its three hashes a pattern may be entered for a window that stands at `at`, a bit each.
     #[inline(always)]
     fn ways(&self, text: &[u8], at: usize) -> u8 {

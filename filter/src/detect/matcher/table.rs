@@ -133,6 +133,11 @@ impl Table {
         bounds.and_then(|&[from, to]| self.entries.get(from as usize..to as usize)).unwrap_or(&[])
     }
 
+    /// What is entered.
+    pub fn keys(&self) -> impl Iterator<Item = u32> {
+        self.entries.iter().map(|entry| entry.key)
+    }
+
     /// Bytes of memory.
     pub fn memory(&self) -> usize {
         (self.bits.len() + self.more.len() + self.starts.len()) * 4 + self.entries.capacity() * size_of::<Entry>()
