@@ -34,7 +34,7 @@ use table::FOLDS;
 pub use table::{CROWD, Entries, Table, hash, key, pairs_from};
 
 /// Patterns up to which the filter in front of short ones serves all of them in long texts. No crowd of them is too large.
-const FEW: usize = CROWD;
+pub const FEW: usize = CROWD;
 /// Bytes of text in a block: the places worth comparing are noted for all of it before the first is compared.
 pub const BLOCK: usize = 256;
 /// Bytes of a row, which are looked up at once.

@@ -130,7 +130,8 @@ impl Grams {
         self.entries.is_empty()
     }
 
-    /// Of the words of a block's first `rows` rows a bit each: whether a window may be entered for it.
+    /// Of the words of a block's first `rows` rows a bit each: whether a window may be entered for it. Each size is written
+    /// out: what a library function calls may be compiled apart, without the caller's vector instructions.
     #[inline(always)]
     pub fn note(
         &self,
@@ -143,8 +144,10 @@ impl Grams {
             note(bits, block, rows, equal)
         } else if let Some(bits) = bits.first_chunk::<{ SIZES[1] }>() {
             note(bits, block, rows, equal)
+        } else if let Some(bits) = bits.first_chunk::<{ SIZES[0] }>() {
+            note(bits, block, rows, equal)
         } else {
-            bits.first_chunk::<{ SIZES[0] }>().map_or(0, |bits| note(bits, block, rows, equal))
+            0
         }
     }
 
