@@ -8,7 +8,7 @@ use super::asks::Ask;
 use super::compiled::{Compiled, Kind};
 use super::fast::Fast;
 use super::lane::Lane;
-use super::matcher::{self, Pattern};
+use super::matcher::Pattern;
 use super::placed;
 
 /// Rules of a group that may be found by the same bytes in the same few places.
@@ -27,8 +27,7 @@ pub struct Group {
     pub stream: Lane,
     /// Found in the payload of each packet with more than [`SHORT`] bytes, or judged on each such packet.
     pub packet: Lane,
-    /// The same for the others, with the rules for short payloads; `None` where there are no such rules and the search is
-    /// the same.
+    /// The same for the others, with the rules for short payloads; `None` where there are no such rules.
     pub short: Option<Lane>,
     /// All of them.
     pub rules: Box<[u32]>,
@@ -105,12 +104,10 @@ impl Group {
             }
         }
         let needs = Needs { stream: !stream.is_empty(), packets: !short.is_empty(), lookback: lookback as u32 };
-        // Few are searched for otherwise in long texts than in short ones.
-        let apart = short.len() > packet.len() || (1..=matcher::FEW).contains(&packet.len());
-        let short = apart.then(|| Lane::new(&short, found.in_packets(&short)));
+        let short = (short.len() > packet.len()).then(|| Lane::new(&short, found.in_packets(&short)));
         Group {
-            stream: Lane::for_long_texts(&stream, pattern),
-            packet: Lane::for_long_texts(&packet, found.in_packets(&packet)),
+            stream: Lane::new(&stream, pattern),
+            packet: Lane::new(&packet, found.in_packets(&packet)),
             short,
             rules: rules.into(),
             plain: plain.into(),

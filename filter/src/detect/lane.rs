@@ -42,19 +42,6 @@ impl Lane {
 
     /// The lane of `rules`; `fast` gives the pattern of a rule by which it is found here, if any.
     pub fn new<'p>(rules: &[u32], fast: impl Fn(u32) -> Option<Pattern<'p>>) -> Lane {
-        Lane::by(rules, fast, Matcher::new)
-    }
-
-    /// The same for texts of some hundreds of bytes and more.
-    pub fn for_long_texts<'p>(rules: &[u32], fast: impl Fn(u32) -> Option<Pattern<'p>>) -> Lane {
-        Lane::by(rules, fast, Matcher::for_long_texts)
-    }
-
-    fn by<'p>(
-        rules: &[u32],
-        fast: impl Fn(u32) -> Option<Pattern<'p>>,
-        search: impl Fn(&[Pattern<'p>]) -> Option<Matcher>,
-    ) -> Lane {
         let mut numbers: HashMap<Pattern<'p>, usize> = HashMap::new();
         let mut patterns: Vec<Pattern<'p>> = Vec::new();
         let mut found: Vec<(usize, u32)> = Vec::new();
@@ -73,7 +60,7 @@ impl Lane {
             });
             found.push((number, rule));
         }
-        let Some(matcher) = search(&patterns) else {
+        let Some(matcher) = Matcher::new(&patterns) else {
             // Too many patterns that are alike: every rule is judged each time rather than none.
             return Lane { always: rules.into(), ..Lane::default() };
         };

@@ -4,7 +4,7 @@
 //! in bitmaps by their hash, and only where bytes of the text hit these, patterns are compared. Of patterns of seven
 //! bytes or more only every fourth place of the text is looked at ([`grams`]). For shorter ones every place is: they are
 //! entered by four bytes, or by two ([`table`]), and [`super::shorts`] says of many places at once where it is worth to
-//! look; for long texts, where there are no more than [`FEW`] patterns, all are entered there. The windows are those that
+//! look; where there are no more than [`FEW`] patterns, all are entered there. The windows are those that
 //! ordinary traffic is least likely to have ([`super::commonness`]). Patterns that can only lie in a few places are not
 //! searched for but looked for there ([`super::placed`]).
 //!
@@ -33,8 +33,8 @@ use instructions::{Instructions, Plain, Vectors};
 use table::FOLDS;
 pub use table::{CROWD, Entries, Table, hash, key, pairs_from};
 
-/// Patterns up to which the filter in front of short ones serves all of them in long texts. No crowd of them is too large.
-pub const FEW: usize = CROWD;
+/// Patterns up to which the filter in front of short ones serves all of them. No crowd of them is too large.
+const FEW: usize = CROWD;
 /// Bytes of text in a block: the places worth comparing are noted for all of it before the first is compared.
 pub const BLOCK: usize = 256;
 /// Bytes of a row, which are looked up at once.
@@ -122,11 +122,6 @@ impl Literals {
 impl Matcher {
     /// A search for `patterns`, numbered from 0. `None` where there are none, one is empty, or too many are alike.
     pub fn new(patterns: &[Pattern<'_>]) -> Option<Matcher> {
-        Matcher::with_few(patterns, 0, Vectors::best())
-    }
-
-    /// The same for texts of some hundreds of bytes and more.
-    pub fn for_long_texts(patterns: &[Pattern<'_>]) -> Option<Matcher> {
         Matcher::with_few(patterns, FEW, Vectors::best())
     }
 
