@@ -335,6 +335,12 @@ pub trait Transaction: Debug {
     fn shown_in(&self) -> Direction {
         self.only().unwrap_or(Direction::Original)
     }
+
+    /// EVE shows its event in the direction of the packet that brings it about instead: where streams are read as they
+    /// are acknowledged, that of the side that acknowledges.
+    fn shown_with_packet(&self) -> bool {
+        false
+    }
 }
 
 /// A buffer that a protocol's transactions have.

@@ -353,8 +353,12 @@ impl Sink for Teller {
     fn transaction(&mut self, scene: &Scene<'_>, mark: &Mark, transaction: &dyn Transaction) {
         self.transactions += 1;
         let Some(protocol) = scene.app.protocol.filter(|&protocol| self.kinds.takes(protocol)) else { return };
-        let tuple = eve::directed(scene.tuple, transaction.shown_in());
-        let (vlan, vlans) = self.vlan_of(scene.step.view);
+        let view = scene.step.view;
+        let tuple = match view.tuple {
+            Some(tuple) if transaction.shown_with_packet() && view.source != Source::Flush => tuple,
+            Some(_) | None => eve::directed(scene.tuple, transaction.shown_in()),
+        };
+        let (vlan, vlans) = self.vlan_of(view);
         let kind = eve::object_name(protocol);
         let head = self.scene_head(kind, scene, &tuple, vlan.get(..vlans).unwrap_or_default());
         let mut json = eve::head(&mut self.lines, &head);

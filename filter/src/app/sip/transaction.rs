@@ -100,6 +100,10 @@ impl Transaction for Message {
         Some(self.way)
     }
 
+    fn shown_with_packet(&self) -> bool {
+        true
+    }
+
     fn buffer<'t>(&'t self, buffer: Buffer, way: Direction, nth: usize, _work: &'t mut Vec<u8>) -> Option<&'t [u8]> {
         if way != self.way {
             return None;

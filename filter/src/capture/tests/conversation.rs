@@ -157,3 +157,24 @@ fn events_show_macs_in_the_direction_of_their_addresses() {
     assert_eq!(lab.count(&http), 1, "{}", lab.lines);
     assert_eq!(lab.count(&[http[0], "\"src_mac\":\"02:00:00:00:00:01\",\"dest_mac\":\"02:00:00:00:00:02\""]), 1);
 }
+
+#[test]
+fn some_protocols_show_the_packet_that_brought_their_event_about() {
+    let ask = b"INVITE sip:bob@ex.com SIP/2.0\r\nContent-Length: 0\r\n\r\n";
+    let answer = b"SIP/2.0 200 OK\r\nContent-Length: 0\r\n\r\n";
+    for (ips, source) in [(false, "\"src_port\":80,"), (true, "\"src_port\":4000,")] {
+        let mut lab = Lab::new(&[], ips);
+        let behind = 101 + ask.len() as u32;
+        lab.packet(&tcp(true, SYN, 100, 0, b""));
+        lab.packet(&tcp(false, SYN | ACK, 500, 101, b""));
+        lab.packet(&tcp(true, ACK, 101, 501, b""));
+        lab.packet(&tcp(true, PSH | ACK, 101, 501, ask));
+        lab.packet(&tcp(false, ACK, 501, behind, b""));
+        // Passive inspection reads what was acknowledged.
+        assert_eq!(lab.count(&["\"sip\":{", "\"INVITE\"", source]), 1, "{}", lab.lines);
+        // What the end of the capture brings about has the direction of the message.
+        lab.packet(&tcp(false, PSH | ACK, 501, behind, answer));
+        lab.end();
+        assert_eq!(lab.count(&["\"sip\":{", "\"200\"", "\"src_port\":80,"]), 1, "{}", lab.lines);
+    }
+}
