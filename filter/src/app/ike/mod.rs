@@ -41,20 +41,34 @@ pub struct Exchange {
     message: Message,
     client: Said,
     server: Said,
-    /// What the responder has chosen so far.
-    chosen: Vec<(u16, Vec<u8>)>,
+    agreed: Agreed,
 }
 
-#[derive(Debug, Default)]
+/// What the responder has chosen so far.
+#[derive(Clone, Debug, Default)]
+struct Agreed {
+    /// Domain of interpretation (version 1).
+    doi: Option<u32>,
+    /// Attributes (version 1).
+    chosen: Vec<(u16, Vec<u8>)>,
+    /// Algorithms by kind (version 2), in the order of [`KINDS`].
+    algorithms: [u16; 5],
+}
+
+/// Kinds of algorithms as EVE shows them, with those that nobody has chosen.
+const KINDS: [(u8, u16); 5] = [(1, 11), (3, 0), (2, 0), (4, 0), (5, 0)];
+
+#[derive(Debug)]
 struct Ike {
     list: List<Exchange>,
     client: Said,
     server: Said,
-    chosen: Vec<(u16, Vec<u8>)>,
+    agreed: Agreed,
 }
 
 fn start(_settings: &Settings, _tuple: &Tuple) -> Box<dyn Parser> {
-    Box::new(Ike::default())
+    let agreed = Agreed { algorithms: KINDS.map(|(_, id)| id), ..Agreed::default() };
+    Box::new(Ike { list: List::default(), client: Said::default(), server: Said::default(), agreed })
 }
 
 impl Parser for Ike {
@@ -85,10 +99,7 @@ impl Parser for Ike {
         if !message.nonce.is_empty() {
             said.nonce.clone_from(&message.nonce);
         }
-        if let (Direction::Reply, Some(first)) = (way, message.proposals.iter().flat_map(|one| &one.transforms).next())
-        {
-            self.chosen.clone_from(&first.attributes);
-        }
+        self.agreed.note(way, &message);
         let mut odd: Vec<&'static str> = message.odd.clone();
         // A server chooses one of what it was offered: a proposal, in version 1 a transform of it.
         let offers = if message.header.major == 1 {
@@ -102,8 +113,8 @@ impl Parser for Ike {
         if message.header.major == 2 {
             odd.extend(message.proposals.iter().flat_map(Proposal::weaknesses));
         }
-        let (client, server, chosen) = (self.client.clone(), self.server.clone(), self.chosen.clone());
-        self.list.push(Exchange { way, message, client, server, chosen });
+        let (client, server, agreed) = (self.client.clone(), self.server.clone(), self.agreed.clone());
+        self.list.push(Exchange { way, message, client, server, agreed });
         for name in odd {
             self.list.anomaly(Anomaly(name));
         }
@@ -142,8 +153,9 @@ impl Transaction for Exchange {
             _ if nth > 0 => return None,
             Buffer::IkeInitSpi => &message.header.initiator[..],
             Buffer::IkeRespSpi => &message.header.responder[..],
-            Buffer::IkeKeyExchangePayload if !message.key_exchange.is_empty() => &message.key_exchange,
-            Buffer::IkeNoncePayload if !message.nonce.is_empty() => &message.nonce,
+            // Payloads are asked for as they are, what identifies something in hexadecimal digits.
+            Buffer::IkeKeyExchangePayload => return some(&message.key_exchange),
+            Buffer::IkeNoncePayload => return some(&message.nonce),
             _ => return None,
         };
         *work = hex(bytes).into_bytes();
@@ -163,13 +175,14 @@ impl Transaction for Exchange {
         }
     }
 
-    fn special(&self, keyword: &str, argument: &str, _way: Direction) -> Option<bool> {
-        if keyword != "ike.chosen_sa_attribute" {
+    fn special(&self, keyword: &str, argument: &str, way: Direction) -> Option<bool> {
+        if keyword != "ike.chosen_sa_attribute" || (way, self.way) != (Direction::Reply, Direction::Reply) {
             return None;
         }
         let (name, value) = argument.split_once('=')?;
         let value: u64 = value.trim().parse().ok()?;
-        Some(self.chosen.iter().any(|(kind, bytes)| {
+        let mut transforms = self.message.proposals.iter().flat_map(|one| &one.transforms);
+        Some(transforms.next()?.attributes.iter().any(|(kind, bytes)| {
             names::attribute(*kind).is_some_and(|known| known == name.trim()) && payload::number(bytes) == Some(value)
         }))
     }
@@ -183,21 +196,20 @@ impl Transaction for Exchange {
             if let Some(name) = names::exchange(header.exchange) {
                 json.text("exchange_type_verbose", name);
             }
-            attributes(&self.chosen, json);
+            attributes(&self.agreed.chosen, json);
         } else if header.is_initiator() {
             json.text("role", "initiator");
         } else {
             json.text("role", "responder");
-            let transforms = self.message.proposals.iter().flat_map(|proposal| &proposal.transforms);
-            for transform in transforms {
-                if let Some(name) = names::transform_kind(transform.kind) {
-                    json.text(name, &names::algorithm(transform.kind, transform.id));
+            for ((kind, _), id) in KINDS.iter().zip(self.agreed.algorithms) {
+                if let Some(name) = names::transform_kind(*kind) {
+                    json.text(name, &names::algorithm(*kind, id));
                 }
             }
         }
         json.array("payload", |list| {
-            for &kind in &self.message.payloads {
-                list.item_bytes(names::payload(kind, header.major).as_bytes());
+            for name in self.message.payloads.iter().filter_map(|&kind| names::payload(kind, header.major)) {
+                list.item_bytes(name.as_bytes());
             }
         });
         match header.major {
@@ -214,6 +226,30 @@ impl Transaction for Exchange {
             }),
         };
     }
+}
+
+impl Agreed {
+    fn note(&mut self, way: Direction, message: &Message) {
+        self.doi = message.doi.or(self.doi);
+        let mut transforms = message.proposals.iter().flat_map(|one| &one.transforms).peekable();
+        if way == Direction::Original || transforms.peek().is_none() {
+            return;
+        }
+        if let (1, Some(first)) = (message.header.major, transforms.peek()) {
+            self.chosen.clone_from(&first.attributes);
+            return;
+        }
+        for transform in transforms {
+            let places = KINDS.iter().zip(&mut self.algorithms);
+            for (_, place) in places.filter(|((kind, _), _)| *kind == transform.kind) {
+                *place = transform.id;
+            }
+        }
+    }
+}
+
+fn some(bytes: &[u8]) -> Option<&[u8]> {
+    (!bytes.is_empty()).then_some(bytes)
 }
 
 fn attributes(list: &[(u16, Vec<u8>)], json: &mut Json<'_>) {
@@ -233,7 +269,7 @@ fn attributes(list: &[(u16, Vec<u8>)], json: &mut Json<'_>) {
 
 impl Exchange {
     fn log_one(&self, json: &mut Json<'_>) {
-        if let Some(doi) = self.message.doi {
+        if let Some(doi) = self.agreed.doi {
             json.number("doi", doi);
         }
         json.flag("encrypted_payloads", self.message.header.is_encrypted());
@@ -271,18 +307,11 @@ impl Exchange {
 
 fn probe(_way: Direction, bytes: &[u8], _tuple: &Tuple) -> Probe {
     let Some(header) = Header::read(&mut Reader::new(bytes)) else { return Probe::No };
-    let exchange = match header.major {
-        1 => matches!(header.exchange, 0..=6 | 32..=33) && header.initiator != [0; 8],
-        _ => matches!(header.exchange, 34..=37),
+    let fits = match header.major {
+        1 => true,
+        _ => header.minor == 0 && matches!(header.exchange, 34..=37) && header.length as usize == bytes.len(),
     };
-    let sized = header.length as usize == bytes.len();
-    if exchange && sized { Probe::Yes } else { Probe::No }
-}
-
-macro_rules! both {
-    ($($buffer:ident)*) => { &[
-        $(Provides::new(Buffer::$buffer, Direction::Original, 1), Provides::new(Buffer::$buffer, Direction::Reply, 1)),*
-    ] };
+    if fits { Probe::Yes } else { Probe::No }
 }
 
 /// IKE.
@@ -295,6 +324,14 @@ pub const DESCRIPTION: Description = Description {
     probe,
     on_ports_only: true,
     start,
-    buffers: both!(IkeInitSpi IkeRespSpi IkeVendor IkeKeyExchangePayload IkeNoncePayload),
+    buffers: &[
+        Provides::new(Buffer::IkeInitSpi, Direction::Original, 1),
+        Provides::new(Buffer::IkeVendor, Direction::Original, 1),
+        Provides::new(Buffer::IkeRespSpi, Direction::Reply, 1),
+        Provides::new(Buffer::IkeKeyExchangePayload, Direction::Original, 1),
+        Provides::new(Buffer::IkeKeyExchangePayload, Direction::Reply, 1),
+        Provides::new(Buffer::IkeNoncePayload, Direction::Original, 1),
+        Provides::new(Buffer::IkeNoncePayload, Direction::Reply, 1),
+    ],
     hooks: &[],
 };

@@ -107,6 +107,8 @@ pub struct Message {
 mod kind {
     pub const NONE: u8 = 0;
     pub const SA_1: u8 = 1;
+    pub const PROPOSAL_1: u8 = 2;
+    pub const TRANSFORM_1: u8 = 3;
     pub const KEY_EXCHANGE_1: u8 = 4;
     pub const NONCE_1: u8 = 10;
     pub const VENDOR_1: u8 = 13;
@@ -123,6 +125,7 @@ impl Message {
     pub fn read(header: Header, body: &[u8]) -> Message {
         let mut message = Message { header, ..Message::default() };
         if header.major == 1 && header.is_encrypted() {
+            message.payloads.push(header.next);
             return message;
         }
         let mut reader = Reader::new(body);
@@ -148,9 +151,28 @@ impl Message {
         }
         message.payloads.insert(0, header.next);
         if header.major == 1 {
-            message.payloads.retain(|&kind| kind != kind::NONE);
+            message.payloads_of_one();
         }
         message
+    }
+
+    /// Each kind of payload once, with those that stand in others.
+    fn payloads_of_one(&mut self) {
+        if self.payloads.len() > 1 {
+            self.payloads.retain(|&kind| kind != kind::NONE);
+        }
+        if !self.proposals.is_empty() {
+            self.payloads.push(kind::PROPOSAL_1);
+        }
+        if self.proposals.iter().any(|proposal| !proposal.transforms.is_empty()) {
+            self.payloads.push(kind::TRANSFORM_1);
+        }
+        let mut known = Vec::new();
+        self.payloads.retain(|kind| {
+            let new = !known.contains(kind);
+            known.push(*kind);
+            new
+        });
     }
 
     fn payload(&mut self, kind: u8, bytes: &[u8]) {

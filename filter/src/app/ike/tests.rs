@@ -51,7 +51,7 @@ fn a_proposal_of_version_two_is_told_with_its_weakness() {
     );
     assert!(shown.contains("[\"ike.weak_crypto_dh\"]"), "{shown}");
     let value = |buffer| talk.value(0, buffer, Direction::Original, 0);
-    assert_eq!(value(Buffer::IkeNoncePayload), Some(hex(b"nonce").into_bytes()));
+    assert_eq!(value(Buffer::IkeNoncePayload), Some(b"nonce".to_vec()));
     assert_eq!(talk.number(0, Field::IkeKeyExchangeLength, Direction::Original, 0), Some(6));
 }
 
@@ -67,6 +67,32 @@ fn attributes_of_version_one_are_named() {
     let chosen = talk.parser.transactions().get(1).unwrap().1;
     assert_eq!(chosen.special("ike.chosen_sa_attribute", "alg_hash=2", Direction::Reply), Some(true));
     assert_eq!(chosen.special("ike.chosen_sa_attribute", "alg_hash=1", Direction::Reply), Some(false));
+}
+
+#[test]
+fn what_was_agreed_is_told_of_later_messages_too() {
+    let (one, two) = (version_one(), version_two());
+    let mut answer = two.clone();
+    answer[19] = 0x20;
+    let mut later = message(46, 0x20, 35, &payload(35, &[0; 32]));
+    later[19] = 0x20;
+    let script = [(Direction::Original, &two[..]), (Direction::Reply, &answer), (Direction::Reply, &later)];
+    let shown = run(start, &Settings::default(), &script, 0).shown();
+    let algorithms = r#""role":"responder","alg_enc":"ENCR_AES_CBC","alg_auth":"AUTH_HMAC_SHA2_256_128","alg_prf":"PRF_HMAC_SHA2_256","alg_dh":"Modp1024","alg_esn":"NoESN""#;
+    assert_eq!(shown.matches(algorithms).count(), 2, "{shown}");
+    let mut sealed = message(5, 0x10, 2, &[0xee; 16]);
+    sealed[19] = 1;
+    let script = [(Direction::Original, &one[..]), (Direction::Reply, &one), (Direction::Original, &sealed)];
+    let talk = run(start, &Settings::default(), &script, 0);
+    let shown = talk.shown();
+    assert!(shown.contains(r#""sa_life_duration":"Unknown","sa_life_duration_raw":28800"#), "{shown}");
+    assert!(shown.contains(r#""payload":["SecurityAssociation","VendorID","Proposal","Transform"]"#), "{shown}");
+    assert!(shown.contains(r#""payload":["Identification"],"ikev1":{"doi":1,"encrypted_payloads":true}"#), "{shown}");
+    let list = talk.parser.transactions();
+    let asked = |nth: usize, way| list.get(nth).unwrap().1.special("ike.chosen_sa_attribute", "alg_enc=7", way);
+    assert_eq!(asked(0, Direction::Original), None, "nothing is chosen");
+    assert_eq!(asked(1, Direction::Reply), Some(true));
+    assert_eq!(asked(2, Direction::Original), None);
 }
 
 #[test]
