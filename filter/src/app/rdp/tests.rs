@@ -42,7 +42,7 @@ fn an_opening_is_the_same_in_any_cut() {
     for part in [
         "\"event_type\":\"initial_request\",\"cookie\":\"user\",\"flags\":[\"restricted_admin_mode_required\"]",
         "\"server_supports\":[\"extended_client_data\"],\"protocol\":\"ssl\"",
-        "\"version\":\"v5\",\"desktop_width\":1024,\"desktop_height\":768,\"color_depth\":8",
+        "\"version\":\"v5\",\"desktop_width\":1024,\"desktop_height\":768,\"color_depth\":16",
         "\"build\":\"Windows XP\",\"client_name\":\"PC\"",
         "\"capabilities\":[\"support_errinfo_pdf\"]},\"channels\":[\"rdpdr\"]",
     ] {
@@ -56,4 +56,37 @@ fn tls_ends_the_parsing() {
     let script: &[(Direction, &[u8])] = &[(Direction::Original, b"\x16\x03\x01\x00\x10")];
     let talk = crate::app::exercise::run(start, &Settings::default(), script, 0);
     assert_eq!(talk.over, Some(Fed::Finished));
+}
+
+#[test]
+fn colours_connection_and_screen_are_told_where_they_count() {
+    let shown = |core: &[u8]| {
+        let mut client = Client::default();
+        client.core(core.get(4..).unwrap_or_default());
+        let mut out = String::new();
+        let mut json = Json::object(&mut out);
+        client.log(&mut json);
+        json.end();
+        out
+    };
+    let whole = core();
+    let high = whole.len() - 64 - 6;
+    let mut older = whole.clone();
+    older[high] = 0;
+    assert!(shown(&older).contains(r#""color_depth":8"#), "{}", shown(&older));
+    assert!(!shown(&whole).contains("connection_hint"));
+    let mut screen = [&whole[..], &[6, 0, 0, 0, 0, 0]].concat();
+    assert!(shown(&screen).ends_with(r#""connection_hint":"lan"}"#), "{}", shown(&screen));
+    for number in [300u32, 200] {
+        screen.extend(number.to_le_bytes());
+    }
+    screen.extend(90u16.to_le_bytes());
+    for number in [150u32, 140] {
+        screen.extend(number.to_le_bytes());
+    }
+    let told = r#""physical_width":300,"physical_height":200,"desktop_orientation":90,"scale_factor":150,"device_scale_factor":140"#;
+    assert!(shown(&screen).contains(told), "{}", shown(&screen));
+    let last = screen.len() - 4;
+    screen[last] = 141;
+    assert!(!shown(&screen).contains("scale_factor"));
 }
