@@ -199,7 +199,8 @@ impl Message {
             ERROR => {
                 message.error = number(fields, 0xa6);
                 message.cname = named(fields, 0xa8);
-                message.realm = text(fields, 0xa9);
+                // The client's, not that of the service.
+                message.realm = text(fields, 0xa7);
                 message.sname = named(fields, 0xaa);
                 message.asked = asked;
             }
@@ -244,6 +245,10 @@ impl Transaction for Message {
         Some(self.way)
     }
 
+    fn shown_with_packet(&self) -> bool {
+        true
+    }
+
     fn buffer<'t>(&'t self, buffer: Buffer, _way: Direction, nth: usize, _work: &'t mut Vec<u8>) -> Option<&'t [u8]> {
         let name = match buffer {
             Buffer::Krb5Cname => self.cname.as_ref()?,
@@ -266,13 +271,19 @@ impl Transaction for Message {
         match keyword {
             "krb5.ticket_encryption" => {
                 let kind = self.ticket_encryption?;
+                let (negated, argument) = match argument.strip_prefix('!') {
+                    Some(rest) => (true, rest.trim()),
+                    None => (false, argument),
+                };
                 Some(match argument {
-                    "weak" => is_weak(kind),
-                    "strong" => !is_weak(kind),
-                    list => list.split(',').any(|one| {
-                        let one = one.trim();
-                        encryption_name(kind) == one || one.parse() == Ok(kind)
-                    }),
+                    "weak" => is_weak(kind) != negated,
+                    list => {
+                        negated
+                            != list
+                                .split([',', ' '])
+                                .map(str::trim)
+                                .any(|one| encryption_name(kind) == one || one.parse() == Ok(kind))
+                    }
                 })
             }
             _ => None,
@@ -414,7 +425,9 @@ mod tests {
 
     #[test]
     fn messages_are_transactions() {
-        let error = tlv(0x7e, &[&tlv(0x30, &[&tlv(0xa0, &[&int(5)]), &tlv(0xa6, &[&int(25)])])]);
+        let realm = tlv(0x1b, &[b"SERVICE"]);
+        let error = [&tlv(0xa0, &[&int(5)])[..], &tlv(0xa6, &[&int(25)]), &tlv(0xa9, &[&realm])].concat();
+        let error = tlv(0x7e, &[&tlv(0x30, &[&error])]);
         let (request, reply, error) = (framed(&request()), framed(&reply()), framed(&error));
         let script = [
             (Direction::Original, &request[..]),
@@ -428,6 +441,7 @@ mod tests {
             lines[0].contains(r#""msg_type":"KRB_AS_REQ","cname":"me","realm":"REALM","sname":"krbtgt/REALM""#),
             "{shown}"
         );
+        assert!(lines[1].contains(r#""realm":"<empty>""#), "{shown}");
         assert!(
             lines[1].contains(r#""failed_request":"KRB_AS_REQ","error_code":"KDC_ERR_PREAUTH_REQUIRED""#),
             "{shown}"
@@ -435,6 +449,10 @@ mod tests {
         assert!(lines[3].contains(r#""sname":"cifs/host","encryption":"aes256-cts-hmac-sha1-96","weak_encryption":false,"ticket_encryption":"rc4-hmac","ticket_weak_encryption":true"#), "{shown}");
         let talk = run(start, &Settings::default(), &script, 0);
         assert_eq!(talk.number(3, Field::Krb5MsgType, Direction::Reply, 0), Some(11));
+        let list = talk.parser.transactions();
+        let encrypts = |how| list.get(3).unwrap().1.special("krb5.ticket_encryption", how, Direction::Reply);
+        assert_eq!([encrypts("weak"), encrypts("!weak")], [Some(true), Some(false)]);
+        assert_eq!([encrypts("18 23"), encrypts("!18,23")], [Some(true), Some(false)]);
         assert_eq!(talk.number(1, Field::Krb5ErrorCode, Direction::Reply, 0), Some(25));
         assert_eq!(talk.value(3, Buffer::Krb5Sname, Direction::Reply, 1).as_deref(), Some(&b"host"[..]));
         storm(start, &Settings::default(), &script, 3000);

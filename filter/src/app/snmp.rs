@@ -33,6 +33,8 @@ pub struct Message {
 #[derive(Debug, Default)]
 struct Snmp {
     list: List<Message>,
+    /// That of the first message.
+    version: Option<u8>,
 }
 
 fn start(_settings: &Settings, _tuple: &Tuple) -> Box<dyn Parser> {
@@ -174,8 +176,13 @@ impl Parser for Snmp {
             return Fed::Used(0);
         }
         match Message::read(input.bytes, way) {
-            Some(message) if self.list.count() < context.settings.transactions => {
+            Some(mut message) if self.list.count() < context.settings.transactions => {
+                let version = *self.version.get_or_insert(message.version);
+                let other = std::mem::replace(&mut message.version, version) != version;
                 self.list.push(message);
+                if other {
+                    self.list.anomaly(Anomaly("snmp.version_mismatch"));
+                }
                 Fed::Used(input.bytes.len())
             }
             Some(_) => Fed::Failed,
@@ -212,7 +219,7 @@ const ERRORS: [&str; 6] = ["NoError", "TooBig", "NoSuchName", "BadValue", "ReadO
 
 /// RFC 1157, 4.1.6.
 const TRAPS: [&str; 7] =
-    ["ColdStart", "WarmStart", "LinkDown", "LinkUp", "AuthenticationFailure", "EgpNeighborLoss", "EnterpriseSpecific"];
+    ["coldStart", "warmStart", "linkDown", "linkUp", "authenticationFailure", "egpNeighborLoss", "enterpriseSpecific"];
 
 /// The name of a number, or the number with what it is of.
 fn name_of(names: &[&str], number: u64, of: &str) -> String {
@@ -331,8 +338,24 @@ mod tests {
         (failed[13], failed[20]) = (0xa2, 2);
         let shown = run(start, &Settings::default(), &[(Direction::Reply, &failed)], 0).shown();
         assert!(shown.contains("\"pdu_type\":\"response\",\"error\":\"NoSuchName\""), "{shown}");
-        assert_eq!(name_of(&TRAPS, 3, "TrapType"), "LinkUp");
+        assert_eq!(name_of(&TRAPS, 3, "TrapType"), "linkUp");
         assert_eq!(name_of(&TRAPS, 9, "TrapType"), "TrapType(9 / 0x9)");
+    }
+
+    #[test]
+    fn a_flow_has_the_version_of_its_first_message() {
+        let mut other = GET.to_vec();
+        let at = other.windows(3).position(|three| three[..2] == [2, 1]).unwrap() + 2;
+        other[at] ^= 1;
+        let shown = |second: &[u8]| {
+            let script = [(Direction::Original, GET), (Direction::Reply, second)];
+            run(start, &Settings::default(), &script, 0).shown()
+        };
+        assert!(!shown(GET).contains("version_mismatch"));
+        let told = shown(&other);
+        assert!(told.contains("snmp.version_mismatch"), "{told}");
+        let versions: Vec<&str> = told.lines().filter_map(|line| line.split(',').next()).collect();
+        assert_eq!(versions[0], versions[1], "{told}");
     }
 
     #[test]

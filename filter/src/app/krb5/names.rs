@@ -1,13 +1,31 @@
 //! Names of Kerberos: kinds of encryption, errors.
 
-/// The name of a kind of encryption (RFC 3961, 8; RFC 8009), or its number.
+/// The name of a kind of encryption (RFC 3961, 8; RFC 8009; negative ones are of Windows), or its number.
 pub fn encryption_name(kind: i64) -> String {
     let name = match kind {
+        -141 => "rc4-plain-exp",
+        -140 => "rc4-plain",
+        -136 => "rc4-plain-OLD-exp",
+        -135 => "rc4-hmac-OLD-exp",
+        -134 => "rc4-plain-OLD",
+        -133 => "rc4-hmac-OLD",
+        -132 => "des-plain",
+        -131 => "rc4-sha",
+        -130 => "rc4-lm",
+        -129 => "rc4-plain2",
+        -128 => "rc4-md4",
         1 => "des-cbc-crc",
         2 => "des-cbc-md4",
         3 => "des-cbc-md5",
         5 => "des3-cbc-md5",
         7 => "des3-cbc-sha1",
+        9 => "dsaWithSHA1-CmsOID",
+        10 => "md5WithRSAEncryption-CmsOID",
+        11 => "sha1WithRSAEncryption-CmsOID",
+        12 => "rc2CBC-EnvOID",
+        13 => "rsaEncryption-EnvOID",
+        14 => "rsaES-OAEP-ENV-OID",
+        15 => "des-ede3-cbc-Env-OID",
         16 => "des3-cbc-sha1-kd",
         17 => "aes128-cts-hmac-sha1-96",
         18 => "aes256-cts-hmac-sha1-96",
@@ -17,7 +35,8 @@ pub fn encryption_name(kind: i64) -> String {
         24 => "rc4-hmac-exp",
         25 => "camellia128-cts-cmac",
         26 => "camellia256-cts-cmac",
-        other => return other.to_string(),
+        65 => "subkey-keymaterial",
+        other => return format!("EncryptionType({other})"),
     };
     name.to_owned()
 }
@@ -94,8 +113,22 @@ const ERRORS: &[(i64, &str)] = &[
     (76, "KDC_ERR_KDC_NAME_MISMATCH"),
 ];
 
-/// The name of an error, or its number.
+/// The name of an error; its number where it has none.
 pub fn error_name(code: i64) -> String {
     let known = ERRORS.iter().find(|(number, _)| *number == code);
-    known.map_or_else(|| code.to_string(), |(_, name)| (*name).to_owned())
+    known.map_or_else(|| format!("ErrorCode({code})"), |(_, name)| (*name).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_have_names_or_say_of_what_they_are() {
+        assert_eq!(encryption_name(23), "rc4-hmac");
+        assert_eq!(encryption_name(-133), "rc4-hmac-OLD");
+        assert_eq!(encryption_name(99), "EncryptionType(99)");
+        assert_eq!(error_name(6), "KDC_ERR_C_PRINCIPAL_UNKNOWN");
+        assert_eq!(error_name(999), "ErrorCode(999)");
+    }
 }
