@@ -215,6 +215,10 @@ impl Transaction for Fragment {
         Some(self.way)
     }
 
+    fn shown_in(&self) -> Direction {
+        Direction::Original
+    }
+
     fn buffer<'t>(&'t self, buffer: Buffer, way: Direction, nth: usize, _: &'t mut Vec<u8>) -> Option<&'t [u8]> {
         (buffer == Buffer::Dnp3Data && way == self.way && nth == 0).then_some(self.bytes.as_slice())
     }

@@ -126,8 +126,14 @@ impl Transaction for Transfer {
         None
     }
 
-    fn number(&self, field: Field, _way: Direction, nth: usize) -> Option<u64> {
-        (field == Field::FtpDataCommand && nth == 0).then_some(u64::from(self.command))
+    fn number(&self, field: Field, way: Direction, nth: usize) -> Option<u64> {
+        // Each command has its direction, whoever has opened the connection.
+        let fits = match self.command {
+            RETRIEVE => way == Direction::Reply,
+            STORE => way == Direction::Original,
+            _ => true,
+        };
+        (field == Field::FtpDataCommand && nth == 0 && fits).then_some(u64::from(self.command))
     }
 
     fn files(&self, way: Direction) -> Option<&Files> {

@@ -115,6 +115,7 @@ fn a_data_connection_is_a_file() {
         "{\"filename\":\"n.txt\",\"command\":\"STOR\"} [] 1/1 n.txt:5:CLOSED:5d41402abc4b2a76b9719d911017c592 1/1\n"
     );
     assert_eq!(talk.number(0, Field::FtpDataCommand, Original, 0), Some(2));
+    assert_eq!(talk.number(0, Field::FtpDataCommand, Reply, 0), None, "a file that is stored goes to the server");
 }
 
 #[test]

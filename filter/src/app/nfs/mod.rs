@@ -93,6 +93,7 @@ struct Asked {
     handle: Vec<u8>,
     name: Vec<u8>,
     offset: u64,
+    credentials: Credentials,
 }
 
 /// One direction.
@@ -336,7 +337,8 @@ impl Nfs {
     /// Bytes of a file, of which more may follow: how many.
     fn piece(&mut self, way: Direction, begun: Begun<'_>, stream: Stream, data: &[u8], settings: &Settings) -> u64 {
         let xid = begun.xid;
-        if self.transfer(&stream.handle, way).is_none() {
+        let first = self.transfer(&stream.handle, way).is_none();
+        if first {
             let parts = Parts::new(&begun.asked.name, settings.hashed());
             let kind = Kind::File(Box::new(Transfer { way, parts, chunks: 0, last_xid: xid }));
             if self.begin(begun, kind, settings).is_none() {
@@ -345,7 +347,10 @@ impl Nfs {
         }
         let left = stream.left.saturating_sub(data.len() as u64);
         let Some(tx) = self.transfer(&stream.handle, way) else { return 0 };
-        tx.next_chunk(xid);
+        // Of a write those count that follow the first.
+        if !first || way == Direction::Reply {
+            tx.next_chunk(xid);
+        }
         tx.put(stream.offset, data, stream.last && left == 0);
         if left > 0 {
             let offset = stream.offset.saturating_add(data.len() as u64);

@@ -60,6 +60,11 @@ fn calls_and_files_are_transactions() {
     for line in [lines[1], lines[2]] {
         assert!(line.contains("f.txt:5:CLOSED:5d41402abc4b2a76b9719d911017c592"), "{shown}");
     }
+    let hash =
+        |line: &str| line.split("\"hhash\":\"").nth(1).and_then(|rest| rest.split('"').next()).map(str::to_owned);
+    assert_eq!(hash(lines[0]), hash(lines[1]), "the file that was found is the one that is read: {shown}");
+    assert_ne!(hash(lines[0]), hash(lines[3]), "{shown}");
+    assert!(lines[1].contains(r#""chunks":1"#) && lines[2].contains(r#""last_xid":5,"chunks":1"#), "{shown}");
     assert!(lines[3].contains(r#""status":"ERR_NOENT","rename":{"from":"a","to":"b"}"#), "{shown}");
     let talk = run(start, &Settings::default(), &borrowed(&conversation), 0);
     assert_eq!(talk.number(2, Field::NfsProcedure, Original, 0), Some(7));

@@ -101,7 +101,8 @@ impl Nfs {
     fn procedure(&mut self, call: &Call<'_>, settings: &Settings) -> Option<u64> {
         let mut reader = Reader::new(call.arguments);
         let (version, procedure) = (call.version, call.procedure);
-        let mut asked = Asked { version, procedure, ..Asked::default() };
+        let credentials = call.credentials.clone();
+        let mut asked = Asked { version, procedure, credentials, ..Asked::default() };
         let mut kind = Kind::Plain;
         if procedure != 0 {
             asked.handle = handle(&mut reader, version)?;
@@ -137,7 +138,7 @@ impl Nfs {
             }
             (3, v3::COMMIT) => {
                 if let Some(tx) = self.transfer(&asked.handle, Direction::Original) {
-                    tx.next_chunk(call.xid);
+                    tx.last_call(call.xid);
                     tx.also(procedure);
                     tx.close();
                 }
@@ -170,7 +171,8 @@ impl Nfs {
 
     /// COMPOUND (RFC 7530, 16.2): the operations up to the first that is not read.
     fn compound(&mut self, call: &Call<'_>, settings: &Settings) -> Option<u64> {
-        let mut asked = Asked { version: 4, procedure: call.procedure, ..Asked::default() };
+        let credentials = call.credentials.clone();
+        let mut asked = Asked { version: 4, procedure: call.procedure, credentials, ..Asked::default() };
         let mut reader = Reader::new(call.arguments);
         let r = &mut reader;
         let (mut main, mut others) = (None, Vec::new());
@@ -247,17 +249,18 @@ impl Nfs {
         let mut reader = Reader::new(reply.results);
         let status = reader.be32().unwrap_or_default();
         let good = reply.state == 0 && status == 0;
+        let mut given = None;
         let read = match (asked.version, asked.procedure) {
-            (3, v3::LOOKUP) | (2, v2::LOOKUP) if good => handle(&mut reader, asked.version).map(|handle| {
-                self.names.insert(handle, asked.name.clone());
-                0
-            }),
+            (3, v3::LOOKUP) | (2, v2::LOOKUP) if good => {
+                given = handle(&mut reader, asked.version);
+                given.as_ref().map(|_| 0)
+            }
             (3, v3::CREATE) if good => match reader.be32() {
                 Some(0) => Some(0),
-                _ => handle(&mut reader, 3).map(|handle| {
-                    self.names.insert(handle, asked.name.clone());
-                    0
-                }),
+                _ => {
+                    given = handle(&mut reader, 3);
+                    given.as_ref().map(|_| 0)
+                }
             },
             (3, v3::READDIRPLUS) if good => self.directory(&mut reader).map(|()| 0),
             (2 | 3, v3::READ) if good => self.read_reply(reply, &asked, &mut reader, settings),
@@ -267,9 +270,14 @@ impl Nfs {
         if read.is_none() {
             self.list.anomaly(Anomaly("nfs.malformed_data"));
         }
+        if let Some(handle) = &given {
+            self.names.insert(handle.clone(), asked.name.clone());
+        }
         let waits = |tx: &super::Tx| tx.xid == reply.xid && !tx.is_file();
         if let Some(tx) = self.list.iter_mut().rev().find(|tx| waits(tx)) {
             tx.answered(reply.state, status);
+            // It is about the file that was found, not about where it was looked for.
+            tx.handle = given.unwrap_or_else(|| std::mem::take(&mut tx.handle));
         }
         read.unwrap_or_default()
     }
@@ -329,8 +337,7 @@ impl Nfs {
         settings: &Settings,
     ) -> Option<u64> {
         let stream = Stream { handle: asked.handle.clone(), offset: asked.offset, left, last };
-        let credentials = super::Credentials::default();
-        let begun = Begun { xid: reply.xid, asked, credentials: &credentials };
+        let begun = Begun { xid: reply.xid, asked, credentials: &asked.credentials };
         Some(self.piece(Direction::Reply, begun, stream, bytes, settings))
     }
 

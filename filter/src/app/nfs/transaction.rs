@@ -100,6 +100,13 @@ impl Tx {
     pub(super) fn next_chunk(&mut self, xid: u32) {
         if let Kind::File(file) = &mut self.kind {
             file.chunks = file.chunks.saturating_add(1);
+        }
+        self.last_call(xid);
+    }
+
+    /// A call more is about the file.
+    pub(super) fn last_call(&mut self, xid: u32) {
+        if let Kind::File(file) = &mut self.kind {
             file.last_xid = xid;
         }
     }
@@ -194,6 +201,10 @@ impl Transaction for Tx {
             Kind::File(file) => file.way,
             Kind::Plain | Kind::Rename(_) => Direction::Reply,
         }
+    }
+
+    fn shown_with_packet(&self) -> bool {
+        true
     }
 
     fn is_logged(&self) -> bool {
