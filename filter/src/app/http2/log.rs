@@ -115,7 +115,7 @@ pub fn http(stream: &Stream, json: &mut Json<'_>) {
             json.bytes(name, value);
         }
     }
-    for (name, value) in [("length", server.value("content-length")), ("status", server.value(":status"))] {
+    for (name, value) in [("length", server.value("content-length")), ("status", server.last(":status"))] {
         let number = value.and_then(|value| std::str::from_utf8(value).ok()).and_then(|text| text.parse::<u64>().ok());
         if let Some(number) = number {
             json.number(name, number);

@@ -61,6 +61,12 @@ impl Half {
         found.map(|header| &*header.value)
     }
 
+    /// The last value of a header: of a status that which is not a hint.
+    pub(super) fn last(&self, name: &str) -> Option<&[u8]> {
+        let found = self.headers.iter().rfind(|header| &*header.name == name.as_bytes());
+        found.map(|header| &*header.value)
+    }
+
     /// All values of a header, joined by ", ".
     fn joined<'w>(&'w self, name: &str, work: &'w mut Vec<u8>) -> Option<&'w [u8]> {
         let mut values = self.headers.iter().filter(|header| &*header.name == name.as_bytes());

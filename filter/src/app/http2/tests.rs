@@ -142,3 +142,14 @@ fn storms_break_nothing() {
     let (asked, answered) = (asked(), answered());
     storm(start, &Settings::default(), &[(ASK, &asked), (ANSWER, &answered)], 3000);
 }
+
+#[test]
+fn the_status_is_that_behind_the_hints() {
+    let hint = frame(kind::HEADERS, flag::END_HEADERS, 1, &literal(":status", "103"));
+    let answer = frame(kind::HEADERS, flag::END_HEADERS | flag::END_STREAM, 1, &literal(":status", "404"));
+    let asked = asked();
+    let answered = [hint, answer].concat();
+    let script = [(Direction::Original, &asked[..]), (Direction::Reply, &answered)];
+    let shown = run(start, &Settings::default(), &script, 0).shown();
+    assert!(shown.contains("\"status\":404") && !shown.contains("\"status\":103"), "{shown}");
+}

@@ -37,6 +37,11 @@ fn request(asked: &Asked, json: &mut Json<'_>) {
         // Secrets are not for logs.
         Asked::Password => json.flag("password_redacted", true),
         Asked::SaslInitial { mechanism, parameter } => {
+            let mechanism = match mechanism.as_slice() {
+                b"SCRAM-SHA-256" => &b"scram_SHA256"[..],
+                b"SCRAM-SHA-256-PLUS" => b"scram_SHA256_plus",
+                other => other,
+            };
             json.bytes("sasl_authentication_mechanism", mechanism).bytes("sasl_param", parameter)
         }
         Asked::Sasl(text) => json.bytes("sasl_response", text),

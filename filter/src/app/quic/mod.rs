@@ -5,6 +5,8 @@
 //! together up to [`HELLO`] bytes, at most [`PIECES`] pieces of them out of order. A hello is a transaction. With both
 //! hellos, or [`PACKETS`] packets without one, the flow is finished.
 
+use std::borrow::Cow;
+
 use weir_ids_rules::{AppProtocol, Buffer};
 
 use super::read::Reader;
@@ -291,17 +293,29 @@ fn extension(number: u16, hello: &Hello, json: &mut Json<'_>) {
         json.text("name", name);
     }
     json.number("type", number);
-    let values: Vec<&[u8]> = match number {
-        0 => hello.sni.iter().map(Vec::as_slice).collect(),
-        16 => hello.alpns.iter().map(Vec::as_slice).collect(),
+    let values: Vec<Cow<'_, [u8]>> = match number {
+        0 => hello.sni.iter().map(|name| name.into()).collect(),
+        13 => hello.signatures.iter().map(|kind| kind.to_string().into_bytes().into()).collect(),
+        16 => hello.alpns.iter().map(|name| name.into()).collect(),
+        43 => hello.versions.iter().map(|&version| version_name(version).into_bytes().into()).collect(),
         _ => Vec::new(),
     };
     if !values.is_empty() {
         json.array("values", |list| {
-            values.into_iter().for_each(|value| {
+            values.iter().for_each(|value| {
                 list.item_bytes(value);
             });
         });
+    }
+}
+
+/// A version of TLS as an extension's value; others by their number.
+fn version_name(version: u16) -> String {
+    match version {
+        0x0300 => "Ssl30".to_owned(),
+        0x0301..=0x0304 => format!("Tls1{}", version - 0x0301),
+        0x7f12..=0x7f17 => format!("Tls13Draft{}", version & 0xff),
+        _ => version.to_string(),
     }
 }
 

@@ -94,6 +94,21 @@ fn extensions_are_logged_with_their_values() {
 }
 
 #[test]
+fn versions_and_signatures_are_values_too() {
+    let hello = Hello { signatures: vec![1027, 2052], versions: vec![0x0304, 0x0a0a], ..Hello::default() };
+    let shown = |number| {
+        let mut out = String::new();
+        let mut json = Json::object(&mut out);
+        extension(number, &hello, &mut json);
+        json.end();
+        out
+    };
+    assert_eq!(shown(13), r#"{"name":"signature_algorithms","type":13,"values":["1027","2052"]}"#);
+    assert_eq!(shown(43), r#"{"name":"supported_versions","type":43,"values":["Tls13","2570"]}"#);
+    assert_eq!(shown(51), r#"{"name":"key_share","type":51}"#);
+}
+
+#[test]
 fn the_hello_of_googles_version_is_told() {
     let values: &[u8] = b"padname.example";
     let entries = [&b"PAD\0"[..], &3u32.to_le_bytes(), b"SNI\0", &(values.len() as u32).to_le_bytes()].concat();

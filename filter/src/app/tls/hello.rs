@@ -48,6 +48,8 @@ pub struct Hello {
     pub point_formats: Vec<u8>,
     /// Signature algorithms offered.
     pub signatures: Vec<u16>,
+    /// Versions offered by an extension, or the one chosen.
+    pub versions: Vec<u16>,
     /// The name asked for.
     pub sni: Option<Vec<u8>>,
     /// Application protocols offered, or the one chosen.
@@ -138,8 +140,9 @@ impl Hello {
                     Side::Client => words(body.get(1..).unwrap_or_default()),
                     Side::Server => words(body),
                 };
-                let highest = versions.into_iter().filter(|&version| !is_grease(version)).max();
+                let highest = versions.iter().copied().filter(|&version| !is_grease(version)).max();
                 self.version = highest.unwrap_or(self.version);
+                self.versions = versions;
             }
             _ => {}
         }
