@@ -95,6 +95,26 @@ fn version_2_and_4_are_understood() {
 }
 
 #[test]
+fn a_read_of_version_2_ends_where_the_file_does() {
+    let asked = |xid: u32, at: u32| call(xid, 2, 6, &[vec![7; 32], words(&[at, 4, 4])].concat());
+    let piece = |xid: u32, data: &[u8]| {
+        let attributes = words(&[1, 0o644, 1, 0, 0, 6, 512, 0, 1, 1, 1, 0, 0, 0, 0, 0, 0]);
+        reply(xid, &[words(&[0]), attributes, xdr(data)].concat())
+    };
+    let script = [
+        (Original, asked(1, 0)),
+        (Answer, piece(1, b"hell")),
+        (Original, asked(2, 4)),
+        (Answer, piece(2, b"o\n")),
+    ];
+    let part = run(start, &Settings::default(), &borrowed(&script[..2]), 0).shown();
+    assert!(part.contains(":4:") && !part.contains("CLOSED"), "{part}");
+    let whole = all_cuts(start, &Settings::default(), &borrowed(&script));
+    assert!(whole.contains(":6:CLOSED:b1946ac92492d2347c6235b4d2611184"), "{whole}");
+    storm(start, &Settings::default(), &borrowed(&script), 1000);
+}
+
+#[test]
 fn a_version_that_does_not_exist_is_noted() {
     let known = call(1, 3, 0, &[]);
     let talk = run(start, &Settings::default(), &[(Original, &known), (Original, &call(2, 9, 0, &[]))], 0);

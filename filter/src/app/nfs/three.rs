@@ -289,15 +289,18 @@ impl Nfs {
         reader: &mut Reader<'_>,
         settings: &Settings,
     ) -> Option<u64> {
-        let last = if asked.version == 2 {
-            reader.take(68)?;
-            false
+        let (last, (left, bytes)) = if asked.version == 2 {
+            // Version 2 has no sign of the end, but tells how long the file is (RFC 1094, 2.3.5).
+            reader.take(20)?;
+            let size = u64::from(reader.be32()?);
+            reader.take(44)?;
+            let (left, bytes) = data(reader)?;
+            (asked.offset.saturating_add(left) >= size, (left, bytes))
         } else {
             attributes(reader)?;
             reader.be32()?;
-            reader.be32()? != 0
+            (reader.be32()? != 0, data(reader)?)
         };
-        let (left, bytes) = data(reader)?;
         self.read_piece(reply, asked, left, bytes, last, settings)
     }
 
