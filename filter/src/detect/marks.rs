@@ -216,10 +216,11 @@ impl FlowMarks {
         }
     }
 
-    fn value(&self, operand: Operand) -> Option<u32> {
+    /// What is compared, set, added or taken away; a counter that was never set is 0 there.
+    fn value(&self, operand: Operand) -> u32 {
         match operand {
-            Operand::Number(number) => Some(number),
-            Operand::Counter(counter) => self.counter(counter),
+            Operand::Number(number) => number,
+            Operand::Counter(counter) => self.counter(counter).unwrap_or(0),
         }
     }
 
@@ -327,11 +328,11 @@ impl Marks<'_> {
             &Mark::Counter { counter, set } => self.flow.counter(counter).is_some() == set,
             &Mark::Compare { counter, less, equal, greater, value } => {
                 let Some(left) = self.flow.counter(counter) else { return false };
-                self.flow.value(value).is_some_and(|right| match left.cmp(&right) {
+                match left.cmp(&self.flow.value(value)) {
                     std::cmp::Ordering::Less => less,
                     std::cmp::Ordering::Equal => equal,
                     std::cmp::Ordering::Greater => greater,
-                })
+                }
             }
         })
     }
@@ -345,21 +346,18 @@ impl Marks<'_> {
                 Act::Address { bit, track, change, expire } => {
                     self.hosts.change(self.now, host_key(bit, track, self.tuple), change, expire);
                 }
-                Act::CounterSet(counter, value) => {
-                    if let Some(value) = self.flow.value(value) {
-                        self.flow.set_counter(counter, value);
+                Act::CounterSet(counter, value) => self.flow.set_counter(counter, self.flow.value(value)),
+                Act::CounterAdd(counter, value) => {
+                    let before = self.flow.counter(counter).unwrap_or(0);
+                    self.flow.set_counter(counter, before.wrapping_add(self.flow.value(value)));
+                }
+                // From a counter that was never set nothing is taken, and it stays so.
+                Act::CounterSubtract(counter, value) => {
+                    if let Some(before) = self.flow.counter(counter) {
+                        self.flow.set_counter(counter, before.wrapping_sub(self.flow.value(value)));
                     }
                 }
-                Act::CounterAdd(counter, value) => self.count(counter, value, u32::saturating_add),
-                Act::CounterSubtract(counter, value) => self.count(counter, value, u32::saturating_sub),
             }
-        }
-    }
-
-    fn count(&mut self, counter: u32, value: Operand, how: fn(u32, u32) -> u32) {
-        if let Some(value) = self.flow.value(value) {
-            let before = self.flow.counter(counter).unwrap_or(0);
-            self.flow.set_counter(counter, how(before, value));
         }
     }
 
@@ -407,6 +405,24 @@ mod tests {
         assert!(marks.satisfy(&[is_four, Mark::Counter { counter: 0, set: false }]));
         assert_eq!(flow.set_bits().collect::<Vec<_>>(), [70]);
         assert_eq!(flow.counters().collect::<Vec<_>>(), [(1, 4)]);
+    }
+
+    #[test]
+    fn counters_count_as_unsigned_numbers_do_and_begin_with_a_sum() {
+        let (mut flow, mut hosts) = (FlowMarks::default(), HostMarks::default());
+        let tuple = tuple([1, 1, 1, 1], [2, 2, 2, 2]);
+        let mut marks =
+            Marks { now: Instant::ZERO, tuple: &tuple, flow: &mut flow, hosts: &mut hosts, transaction: None };
+        let (one, unset) = (Operand::Number(1), Operand::Counter(9));
+        marks.apply(&[Act::CounterSubtract(0, one)]);
+        assert!(marks.satisfy(&[Mark::Counter { counter: 0, set: false }]));
+        marks.apply(&[Act::CounterSet(0, unset), Act::CounterAdd(1, unset)]);
+        let above = |counter, value| Mark::Compare { counter, less: false, equal: false, greater: true, value };
+        assert!(!marks.satisfy(&[above(0, unset)]));
+        marks.apply(&[Act::CounterSubtract(0, one)]);
+        assert!(marks.satisfy(&[above(0, unset), above(0, Operand::Number(u32::MAX - 1))]));
+        marks.apply(&[Act::CounterAdd(0, Operand::Number(3))]);
+        assert_eq!(flow.counters().collect::<Vec<_>>(), [(0, 2), (1, 0)]);
     }
 
     #[test]
