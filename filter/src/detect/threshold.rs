@@ -113,19 +113,23 @@ impl Thresholds {
         let seconds = Duration::from_secs(filter.seconds.into());
         // The count of the running time begins anew below; the entry itself lives as long as either needs it.
         let count = self.find(now, key, filter.seconds.saturating_add(filter.timeout))?;
-        let timeout = Duration::from_secs(filter.timeout.into());
-        if count.next == 1 && now.since(count.since) > timeout {
+        if count.next == 1 {
+            // Matches of this time are not counted, nor is the one that finds it over.
+            if now.since(count.since) <= Duration::from_secs(filter.timeout.into()) {
+                return Some(filter.action);
+            }
             count.next = 0;
+            return None;
         }
-        let taken = count.next == 1;
         if count.matches > 0 && now.since(count.start) > seconds {
             (count.start, count.matches) = (now, 0);
         }
         count.matches = count.matches.saturating_add(1);
-        if count.matches > filter.count {
-            (count.next, count.since) = (1, now);
+        if count.matches <= filter.count {
+            return None;
         }
-        (taken || count.next == 1).then_some(filter.action)
+        (count.next, count.since) = (1, now);
+        Some(filter.action)
     }
 
     /// The running count of `key`, begun anew where its time is over; `None` where the table is full.
@@ -298,10 +302,10 @@ mod tests {
         let filter = RateFilter { track: Track::Rule, count: 2, seconds: 10, action: Action::Drop, timeout: 20 };
         let mut table = Thresholds::default();
         let mut at = |second| table.rate(Instant::from_secs(second), &filter, (&signature(1), &tuple(9), 0));
-        assert_eq!(
-            [at(100), at(101), at(102), at(120), at(143)],
-            [None, None, Some(Action::Drop), Some(Action::Drop), None]
-        );
+        let drop = Some(Action::Drop);
+        assert_eq!([at(100), at(101), at(102), at(120), at(122)], [None, None, drop, drop, drop]);
+        // The time is over, the next match begins a count of its own.
+        assert_eq!([at(123), at(124), at(125), at(126), at(140)], [None, None, None, drop, drop]);
     }
 
     #[test]

@@ -43,14 +43,15 @@ pub fn decide(
             apply(rule, action, matched, findings);
         }
         // A pass that a rate filter makes of a rule is told no more than other passes.
-        let tells =
-            rule.tells && verdict == threshold::Verdict::Tell && (action != Action::Pass || rule.action == action);
+        let wanted = verdict == threshold::Verdict::Tell;
+        let tells = rule.tells && wanted && (action != Action::Pass || rule.action == action);
         if tells && told.len() < limit {
             told.push(Told { matched, action });
         } else if tells {
             findings.discarded += 1;
         }
-        if action == Action::Pass {
+        // One that its threshold keeps silent passes the packet, and what else matched is told still.
+        if action == Action::Pass && wanted {
             break;
         }
     }
@@ -64,6 +65,10 @@ fn thresholded(rule: &Compiled, facts: &Facts<'_>, thresholds: &mut Thresholds) 
         return (threshold::Verdict::Silent, rule.action);
     }
     let verdict = rule.threshold.as_ref().map_or(threshold::Verdict::Tell, |t| thresholds.count(now, t, of));
+    // The rate is that of matches which the threshold lets through.
+    if verdict != threshold::Verdict::Tell {
+        return (verdict, rule.action);
+    }
     let rated = rule.rate.as_ref().and_then(|filter| thresholds.rate(now, filter, of));
     (verdict, rated.unwrap_or(rule.action))
 }

@@ -1,7 +1,12 @@
 //! Rules on packets, their marks and their verdicts.
 
+use std::sync::Arc;
+
+use weir_ids_rules::rule::{Action, Track};
+
 use super::harness::*;
-use crate::detect::{FlowVerdict, Verdict};
+use crate::detect::threshold::RateFilter;
+use crate::detect::{Adjustment, FlowVerdict, Verdict};
 
 #[test]
 fn a_packet_is_judged_by_itself() {
@@ -92,6 +97,35 @@ fn thresholds_are_kept() {
         })
         .collect();
     assert_eq!(told, [1, 0, 0, 0, 0, 0, 1, 0]);
+}
+
+#[test]
+fn a_pass_that_its_threshold_keeps_silent_hides_no_alert() {
+    let program = program(
+        "pass udp any any -> any any (content:\"a\"; threshold:type limit, track by_src, count 1, seconds 60; sid:1;)\n\
+         alert udp any any -> any any (content:\"a\"; sid:2;)",
+    );
+    let mut flow = Conversation::new(&program, 17, 9);
+    assert_eq!(flow.say(CLIENT, b"a"), []);
+    assert_eq!(flow.say(CLIENT, b"a"), [2]);
+    assert_eq!(flow.findings.verdict, Verdict::Pass);
+}
+
+#[test]
+fn a_rate_counts_the_matches_that_the_threshold_lets_through() {
+    let rate = |count| RateFilter { track: Track::Source, count, seconds: 60, action: Action::Drop, timeout: 60 };
+    let verdicts = |count| {
+        let limited = program(
+            "alert udp any any -> any any (content:\"a\"; threshold:type limit, track by_src, count 2, seconds 60; sid:1;)",
+        );
+        let mut program = Arc::into_inner(limited).expect("the one owner");
+        program.adjust(1, 1, &Adjustment::Rate(rate(count)));
+        let mut flow = Conversation::new(&Arc::new(program), 17, 9);
+        let mut say = || (flow.say(CLIENT, b"a").len(), flow.findings.verdict);
+        [say(), say(), say()]
+    };
+    assert_eq!(verdicts(1), [(1, Verdict::Accept), (1, Verdict::Drop), (0, Verdict::Accept)]);
+    assert_eq!(verdicts(2), [(1, Verdict::Accept), (1, Verdict::Accept), (0, Verdict::Accept)]);
 }
 
 #[test]
