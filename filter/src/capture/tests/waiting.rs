@@ -92,6 +92,24 @@ fn what_waits_is_looked_at_when_there_is_much_of_it_and_at_the_end() {
 }
 
 #[test]
+fn what_no_protocol_is_known_of_is_looked_at_when_there_is_much_of_it() {
+    let mut lab = Lab::ruled("alert tcp any any -> any any (flow:to_server; content:\"secret\"; sid:1;)");
+    opened(&mut lab);
+    let (mut client, mut server, mut told) = (101, 501, Vec::new());
+    for _ in 0..12 {
+        let (said, answered) = ([b"zz secret ".as_slice(), &[b'z'; 390]].concat(), [b'y'; 400]);
+        lab.packet(&tcp(true, PSH | ACK, client, server, &said));
+        client += 400;
+        lab.packet(&tcp(false, PSH | ACK, server, client, &answered));
+        server += 400;
+        told.push(lab.alerts().len());
+    }
+    assert_eq!(told, [0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0], "after 2,560 bytes that were acknowledged");
+    lab.end();
+    assert_eq!(lab.alerts(), [1]);
+}
+
+#[test]
 fn bodies_of_http_2_are_files() {
     let mut lab = Lab::ruled(
         "alert http any any -> any any (file.data; content:\"secret\"; sid:1;)\n\

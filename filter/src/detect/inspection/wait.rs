@@ -12,11 +12,10 @@ const STEPS: u64 = 256;
 
 impl Inspection {
     /// Whether rules on payloads look now at so many bytes of a direction that wait for it. A passive observer lets them
-    /// wait, as the parts of one message are rarely sent together: until there are many, until the application layer
-    /// has come to the end of something, or where nothing of it is known.
+    /// wait, as the parts of one message are rarely sent together: until there are many, or until the application
+    /// layer has come to the end of something.
     pub fn looks(&self, way: Direction, waiting: usize) -> bool {
-        let side = &self.sides[way as usize];
-        waiting >= LOOK_AT || side.concluded || self.app.is_over() || self.app.identity().flow == Found::Failed
+        waiting >= LOOK_AT || self.sides[way as usize].concluded
     }
 
     /// Takes note of transactions that have come to their end in a direction whose bytes wait. The bytes of one direction
