@@ -66,6 +66,10 @@ pub struct RateFilter {
     pub timeout: u32,
 }
 
+/// Kinds of counts: of thresholds, and of rate filters.
+const MATCHES: u8 = 0;
+const RATES: u8 = 1;
+
 /// Rule by `gid` and `sid`, kind of count, flow, and the addresses tracked.
 type Key = (u32, u32, u8, u64, Option<IpAddr>, Option<IpAddr>);
 
@@ -94,7 +98,7 @@ pub struct Thresholds {
 impl Thresholds {
     /// Counts a match of the rule by a packet with this tuple in this flow.
     pub fn count(&mut self, now: Instant, threshold: &Threshold, of: (&Signature, &Tuple, u64)) -> Verdict {
-        let key = key(threshold.track, of, 0);
+        let key = key(threshold.track, of, MATCHES);
         // A backoff has no time after which it begins anew.
         let seconds = if threshold.kind == ThresholdKind::Backoff { u32::MAX } else { threshold.seconds };
         let room = self.ports < PORTS;
@@ -109,13 +113,15 @@ impl Thresholds {
 
     /// Counts a match for a rate filter; the action to be taken in place of the rule's own.
     pub fn rate(&mut self, now: Instant, filter: &RateFilter, of: (&Signature, &Tuple, u64)) -> Option<Action> {
-        let key = key(filter.track, of, 1);
+        let key = key(filter.track, of, RATES);
         let seconds = Duration::from_secs(filter.seconds.into());
-        // The count of the running time begins anew below; the entry itself lives as long as either needs it.
+        // The count begins anew below; the entry is kept for as long as the other action may be taken, where room is short.
         let count = self.find(now, key, filter.seconds.saturating_add(filter.timeout))?;
         if count.next == 1 {
             // Matches of this time are not counted, nor is the one that finds it over.
-            if now.since(count.since) <= Duration::from_secs(filter.timeout.into()) {
+            // Its length is told in whole seconds.
+            let [now, since] = [now, count.since].map(|time| time.since(Instant::ZERO).as_secs());
+            if now.saturating_sub(since) <= u64::from(filter.timeout) {
                 return Some(filter.action);
             }
             count.next = 0;
@@ -132,7 +138,7 @@ impl Thresholds {
         Some(filter.action)
     }
 
-    /// The running count of `key`, begun anew where its time is over; `None` where the table is full.
+    /// The running count of `key`, that of a threshold begun anew where its time is over; `None` where the table is full.
     fn find(&mut self, now: Instant, key: Key, seconds: u32) -> Option<&mut Count> {
         if self.counts.len() >= COUNTS && !self.counts.contains_key(&key) {
             // Looking through a full table is worth it once a second.
@@ -147,7 +153,7 @@ impl Thresholds {
         }
         let fresh = || Count { start: now, matches: 0, seconds, next: 0, since: now, ports: Vec::new() };
         let count = self.counts.entry(key).or_insert_with(fresh);
-        if count.is_over(now) {
+        if key.2 == MATCHES && count.is_over(now) {
             self.ports = self.ports.saturating_sub(count.ports.len());
             *count = fresh();
         }
@@ -306,6 +312,7 @@ mod tests {
         assert_eq!([at(100), at(101), at(102), at(120), at(122)], [None, None, drop, drop, drop]);
         // The time is over, the next match begins a count of its own.
         assert_eq!([at(123), at(124), at(125), at(126), at(140)], [None, None, None, drop, drop]);
+        assert_eq!([at(900), at(901), at(902), at(903)], [None, None, None, drop], "however late it is found over");
     }
 
     #[test]
