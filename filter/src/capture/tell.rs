@@ -308,6 +308,16 @@ fn reject_of(action: Option<&RuleAction>) -> Option<RejectTo> {
     }
 }
 
+/// Whether an alert says that its packet was blocked. A passive observer can reject, though not drop; a drop that its
+/// rate filter makes of an alert is said to be one nevertheless, as readers of captures know it.
+fn is_blocked(alert: &Alert<'_>) -> bool {
+    match alert.action {
+        RuleAction::Reject(_) => true,
+        RuleAction::Drop => alert.blocked || !alert.signature.blocked,
+        RuleAction::Alert | RuleAction::Pass | RuleAction::Config => false,
+    }
+}
+
 impl Sink for Teller {
     fn alert(&mut self, scene: &Scene<'_>, alert: &Alert<'_>) {
         self.alerts += 1;
@@ -323,7 +333,7 @@ impl Sink for Teller {
         let mut json = eve::head(&mut line, &head);
         eve::metadata_field(&mut json, scene.variables);
         eve::transaction_number(&mut json, alert);
-        eve::alert(&mut json, alert.signature, alert.blocked, Some(&tuple), alert.extra);
+        eve::alert(&mut json, alert.signature, is_blocked(alert), Some(&tuple), alert.extra);
         eve::app_fields(&mut json, &scene.app);
         if self.flow != 0 {
             json.text("direction", eve::way_name(scene.step.way));

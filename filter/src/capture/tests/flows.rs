@@ -323,3 +323,15 @@ fn a_reject_that_nobody_is_told_of_shows_in_the_alerts_of_its_packet() {
     assert_eq!(lab.count(&["\"event_type\":\"alert\"", "\"signature_id\":2", "\"reject\":["]), 1, "{}", lab.lines);
     assert_eq!(lab.count(&["\"event_type\":\"drop\"", "\"udplen\":16"]), 1, "{}", lab.lines);
 }
+
+#[test]
+fn a_passive_observer_rejects_and_does_not_drop() {
+    let rules = "reject udp any any -> any 9999 (content:\"q\"; sid:1;)\ndrop udp any any -> any 9999 (content:\"u\"; sid:2;)";
+    for (mut lab, dropped) in [(Lab::ruled(rules), "allowed"), (Lab::inline(rules), "blocked")] {
+        lab.packet(&udp((CLIENT, 5000), (SERVER, 9999), b"question"));
+        for (action, sid) in [("blocked", 1), (dropped, 2)] {
+            let (action, sid) = (format!("\"action\":\"{action}\""), format!("\"signature_id\":{sid}"));
+            assert_eq!(lab.count(&["\"event_type\":\"alert\"", &action, &sid]), 1, "{}", lab.lines);
+        }
+    }
+}
