@@ -350,7 +350,9 @@ fn rules_that_can_never_match_are_refused() {
 #[test]
 fn conditions_on_packets_stand_alone() {
     let tcp = "alert tcp any any -> any any";
-    for packet in ["dsize:>5;", "flags:S;", "ttl:5;", "tos:1;", "id:5;", "window:9;", "sameip;", "flow:no_stream;"] {
+    let on_headers = ["dsize:>5;", "flags:S;", "ttl:5;", "tos:1;", "id:5;", "window:9;", "sameip;", "flow:no_stream;"];
+    let counted = ["flow.age:>5;", "flow.pkts_toserver:>5;", "flow.bytes_toclient:>5;"];
+    for packet in on_headers.into_iter().chain(counted) {
         for transaction in
             [r#"http.method; content:"GET";"#, "urilen:5;", "filestore;", "tls.version:1.2;", "filesize:>5;"]
         {

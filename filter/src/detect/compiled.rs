@@ -357,7 +357,10 @@ fn kind(rule: &Rule, has_parts: bool) -> Kind {
     let plain_flow = rule.flow.state == FlowState::Any && !rule.flow.only_stream && !rule.flow.no_stream;
     let plain_flow = plain_flow && rule.flow.fragments.is_none();
     let (payload, app) = (rule.payload(), rule.protocol.is_app());
-    let headers = rule.sections.iter().any(|section| is_packet_header(section.buffer));
+    // Addresses are those of all packets that go one way.
+    let is_address = |buffer| matches!(buffer, Buffer::SourceIp | Buffer::DestinationIp);
+    let is_header = |buffer| is_packet_header(buffer) && !(payload.is_some() && is_address(buffer));
+    let headers = rule.sections.iter().any(|section| is_header(section.buffer));
     let flow_events = rule.app.iter().any(|test| matches!(test, AppTest::Event(name) if is_flow_event(name)));
     if has_parts {
         return Kind::Transaction;
@@ -398,16 +401,13 @@ fn is_any_frame(protocol: Protocol) -> bool {
     matches!(protocol, Protocol::Ether | Protocol::Arp)
 }
 
-/// Where a rule on the payload looks: a condition on packets, or a size, ties it to packets; a place counted from the
-/// start may be met in either.
+/// Where a rule on the payload looks: a condition on packets, or on what is counted with them, ties it to packets; a
+/// place counted from the start, or a size, may be met in either.
 fn payload_kind(rule: &Rule, section: &Section) -> Kind {
     let of_flow = |c: &Condition| {
         matches!(
             c,
             Condition::AppProtocol { .. }
-                | Condition::FlowAge(_)
-                | Condition::FlowPackets(..)
-                | Condition::FlowBytes(..)
                 | Condition::FlowElephant(_)
                 | Condition::StreamSize(..)
                 | Condition::GeoIp { .. }

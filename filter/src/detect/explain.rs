@@ -109,7 +109,7 @@ fn way_name(way: Direction) -> &'static str {
 fn judged(kind: Kind) -> &'static str {
     match kind {
         Kind::Ends => "once, on the first packet of each direction of a flow",
-        Kind::ProtocolOnly => "once, on the packet that makes the application protocol known",
+        Kind::ProtocolOnly => "once in each direction, on the packet that makes its application protocol known",
         Kind::Oddities => "on packets in which the decoder or the stream engine found something odd",
         Kind::Packet => "on each packet by itself",
         Kind::PacketAndStream => "on each packet by itself, and on the reassembled stream",
@@ -259,5 +259,20 @@ mod tests {
         let told = explained("alert tcp any any -> any 22 (flags:S; sid:7;)");
         assert_eq!((told.fast_pattern.as_str(), told.judged), ("", "on each packet by itself"));
         assert!(told.groups.iter().any(|group| group.contains("of packets and streams")), "{:?}", told.groups);
+    }
+
+    #[test]
+    fn what_is_asked_beside_a_payload_tells_where_it_is_looked_at() {
+        for (asked, judged) in [
+            ("", "on the reassembled stream"),
+            ("ip.src; content:\"|0a|\"; pkt_data;", "on the reassembled stream"),
+            ("stream_size:both,>,1;", "on the reassembled stream"),
+            ("flow.age:<5;", "on each packet by itself"),
+            ("flow.pkts_toserver:>2;", "on each packet by itself"),
+            ("tcp.hdr; content:\"|00|\"; pkt_data;", "on each packet by itself"),
+        ] {
+            let told = explained(&format!("alert tcp any any -> any any ({asked} content:\"a\"; sid:7;)"));
+            assert_eq!(told.judged, judged, "{asked}");
+        }
     }
 }

@@ -31,6 +31,7 @@ fn asks_packets(rule: &Rule) -> bool {
         || rule.sections.iter().any(header)
 }
 
+/// What is counted of a flow is compared as each packet comes.
 fn is_on_packets(condition: &Condition) -> bool {
     matches!(
         condition,
@@ -48,6 +49,9 @@ fn is_on_packets(condition: &Condition) -> bool {
             | Condition::FragmentBits { .. }
             | Condition::FragmentOffset(_)
             | Condition::SameIp
+            | Condition::FlowAge(_)
+            | Condition::FlowPackets(..)
+            | Condition::FlowBytes(..)
     )
 }
 
