@@ -130,6 +130,11 @@ impl Ask {
     }
 }
 
+/// Whether something is asked of what the direction at hand speaks, rather than of the flow.
+pub fn of_direction(asks: &[Ask]) -> bool {
+    asks.iter().any(|ask| matches!(ask, Ask::Protocol(asked) if asked.way == TcpWay::Direction))
+}
+
 impl Place {
     /// An address whose country is not known is nowhere, and not elsewhere either.
     fn holds(&self, tuple: &Tuple, sets: &Sets) -> bool {

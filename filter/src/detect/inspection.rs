@@ -48,8 +48,8 @@ pub struct Inspection {
     found: [bool; 2],
     /// What the sides know of it.
     spoken: Spoken,
-    /// Rules on the protocol alone that have matched.
-    known: Vec<u32>,
+    /// Rules on the protocol alone that have matched, and in which direction.
+    known: Vec<(u32, Direction)>,
     /// The verdict on the flow.
     verdict: Option<FlowVerdict>,
     /// What protocol detection met.

@@ -3,7 +3,7 @@
 use weir_ids_rules::rule::Protocol;
 use weir_wire::numbers::PROTOCOL_TCP;
 
-use super::asks::Facts;
+use super::asks::{self, Facts};
 use super::check::Outcome;
 use super::compiled::{Compiled, Kind};
 use super::frames::{self, Framer};
@@ -26,7 +26,7 @@ pub struct Judge<'j> {
     pub hosts: &'j mut HostMarks,
     pub scratch: &'j mut Scratch,
     /// Rules on the protocol alone that have matched in the flow.
-    pub known: &'j mut Vec<u32>,
+    pub known: &'j mut Vec<(u32, Direction)>,
     /// A rule that refuses could not be decided within its bound on work.
     pub undecided: bool,
     /// Rules that were not judged further for want of room.
@@ -268,10 +268,10 @@ impl<'j> Judge<'j> {
                     self.overflow(rule);
                 }
             }
-            Outcome::Match if rule.kind == Kind::ProtocolOnly && self.known.contains(&found.rule) => {}
+            Outcome::Match if rule.kind == Kind::ProtocolOnly && self.was_told(rule, found.rule) => {}
             Outcome::Match => {
                 if rule.kind == Kind::ProtocolOnly {
-                    self.known.push(found.rule);
+                    self.known.push((found.rule, step.way));
                 }
                 if let Some(place) = on_stream {
                     side.remember(found.rule, place);
@@ -279,6 +279,12 @@ impl<'j> Judge<'j> {
                 self.matched(rule, Matched { stream: on_stream, ..Matched::new(found.rule, step.way) });
             }
         }
+    }
+
+    /// Whether a rule on the protocol alone has matched: in this direction, or, where it asks of the flow, in any.
+    fn was_told(&self, rule: &Compiled, number: u32) -> bool {
+        let way = self.facts.step.way;
+        self.known.iter().any(|&(told, at)| told == number && (at == way || !asks::of_direction(&rule.asks)))
     }
 
     /// Whether the packet's headers have the bytes that the rule wants there.

@@ -110,6 +110,34 @@ fn what_no_protocol_is_known_of_is_looked_at_when_there_is_much_of_it() {
 }
 
 #[test]
+fn each_direction_tells_once_what_it_speaks() {
+    let mut lab = Lab::ruled(
+        "alert tcp any any -> any any (app-layer-protocol:http; sid:1;)\n\
+         alert tcp any any -> any any (app-layer-protocol:http,final; sid:2;)",
+    );
+    opened(&mut lab);
+    let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+    let (after, end) = (101 + ASK.len() as u32, 501 + answer.len() as u32);
+    let again = after + ASK.len() as u32;
+    let mut told = Vec::new();
+    for packet in [
+        tcp(true, PSH | ACK, 101, 501, ASK),
+        tcp(false, PSH | ACK, 501, after, answer),
+        tcp(true, ACK, after, end, b""),
+        tcp(true, PSH | ACK, after, end, ASK),
+        tcp(false, ACK, end, again, b""),
+        tcp(false, PSH | ACK, end, again, answer),
+        tcp(true, ACK, again, end + answer.len() as u32, b""),
+    ] {
+        lab.packet(&packet);
+        told.push(lab.alerts());
+    }
+    lab.end();
+    told.push(lab.alerts());
+    assert_eq!(told, [&[][..], &[], &[1, 2], &[], &[1], &[], &[], &[]]);
+}
+
+#[test]
 fn bodies_of_http_2_are_files() {
     let mut lab = Lab::ruled(
         "alert http any any -> any any (file.data; content:\"secret\"; sid:1;)\n\

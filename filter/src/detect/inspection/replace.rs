@@ -20,7 +20,7 @@ impl Inspection {
                 }
             }
         }
-        self.known = self.known.iter().filter_map(|&rule| renumber(rule)).collect();
+        self.known = self.known.iter().filter_map(|&(rule, way)| Some((renumber(rule)?, way))).collect();
         for way in [Direction::Original, Direction::Reply] {
             let mut fresh = Side::new(program, &oriented(&self.tuple, way), way);
             let old = &mut self.sides[way as usize];
