@@ -101,12 +101,8 @@ fn a_read_of_version_2_ends_where_the_file_does() {
         let attributes = words(&[1, 0o644, 1, 0, 0, 6, 512, 0, 1, 1, 1, 0, 0, 0, 0, 0, 0]);
         reply(xid, &[words(&[0]), attributes, xdr(data)].concat())
     };
-    let script = [
-        (Original, asked(1, 0)),
-        (Answer, piece(1, b"hell")),
-        (Original, asked(2, 4)),
-        (Answer, piece(2, b"o\n")),
-    ];
+    let script =
+        [(Original, asked(1, 0)), (Answer, piece(1, b"hell")), (Original, asked(2, 4)), (Answer, piece(2, b"o\n"))];
     let part = run(start, &Settings::default(), &borrowed(&script[..2]), 0).shown();
     assert!(part.contains(":4:") && !part.contains("CLOSED"), "{part}");
     let whole = all_cuts(start, &Settings::default(), &borrowed(&script));

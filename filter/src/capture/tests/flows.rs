@@ -326,7 +326,8 @@ fn a_reject_that_nobody_is_told_of_shows_in_the_alerts_of_its_packet() {
 
 #[test]
 fn a_passive_observer_rejects_and_does_not_drop() {
-    let rules = "reject udp any any -> any 9999 (content:\"q\"; sid:1;)\ndrop udp any any -> any 9999 (content:\"u\"; sid:2;)";
+    let rules =
+        "reject udp any any -> any 9999 (content:\"q\"; sid:1;)\ndrop udp any any -> any 9999 (content:\"u\"; sid:2;)";
     for (mut lab, dropped) in [(Lab::ruled(rules), "allowed"), (Lab::inline(rules), "blocked")] {
         lab.packet(&udp((CLIENT, 5000), (SERVER, 9999), b"question"));
         for (action, sid) in [("blocked", 1), (dropped, 2)] {
