@@ -49,6 +49,13 @@ impl Pairs {
         found & 1 != 0
     }
 
+    /// Whether one of them may stand at the start of what is left of a text.
+    #[inline(always)]
+    fn starts(&self, rest: &[u8]) -> bool {
+        let byte = |nth: usize| u32::from(rest.get(nth).copied().unwrap_or(0) | FOLD);
+        self.ask(byte(0) | byte(1) << 8) & 1 != 0
+    }
+
     /// The lowest bit tells whether two bytes are there.
     #[inline(always)]
     fn ask(&self, pair: u32) -> u64 {
@@ -79,7 +86,11 @@ impl Matcher {
         }
         let Some(pairs) = &self.pairs_of_shorts else { return };
         if pairs.may_stand(rest) {
-            (search.first..search.text.len()).for_each(|at| self.find_at(at, search, hit));
+            for (at, rest) in (search.first..).zip((0..rest.len()).filter_map(|nth| rest.get(nth..))) {
+                if pairs.starts(rest) {
+                    self.find_at(at, search, hit);
+                }
+            }
         }
     }
 
