@@ -68,6 +68,7 @@ pub struct Facts<'f> {
     pub step: &'f Step<'f>,
     /// Of a packet that goes the step's way.
     pub tuple: &'f Tuple,
+    /// From which net to which it goes: which tables of rules concern it.
     pub between: Between,
     pub identity: &'f Identity,
     /// The step has made known what its direction speaks.
