@@ -10,9 +10,11 @@
 
 mod bits;
 mod codes;
+mod copy;
 
 use bits::{Bits, needed, number};
 use codes::{Codes, END, INVALID, LITERAL, OTHER};
+use copy::copy;
 
 /// Bytes that copies reach back.
 const REACH: usize = 32 << 10;
@@ -22,8 +24,6 @@ const STEP: usize = 16 << 10;
 const BEHIND: usize = 320;
 /// Bytes of the buffer at most.
 const BUFFER: usize = REACH + 2 * STEP + BEHIND;
-/// Bytes copied at once.
-const CHUNK: usize = 16;
 /// Bytes that are worth it to have the window at hand.
 const WARM: usize = 256;
 /// Bytes of a line of the processor's caches.
@@ -46,6 +46,9 @@ pub struct Inflate {
     window: Vec<u8>,
     /// Bytes of it.
     made: usize,
+    /// The processor shifts by any number of bits in one step.
+    #[cfg(target_arch = "x86_64")]
+    shifts: Option<pulp::x86::V3>,
 }
 
 /// Lengths of codes that are being read.
@@ -108,6 +111,8 @@ impl Inflate {
             lengths,
             window: Vec::new(),
             made: 0,
+            #[cfg(target_arch = "x86_64")]
+            shifts: pulp::x86::V3::try_new(),
         }
     }
 
@@ -323,6 +328,12 @@ impl Inflate {
 
     /// Decodes the data of a block.
     fn data(&mut self, input: &mut &[u8], end: usize) -> Option<Pause> {
+        #[cfg(target_arch = "x86_64")]
+        let pause = match self.shifts {
+            Some(shifts) => shifts.vectorize(Quickly { inflate: self, input, end }),
+            None => self.quickly(input, end),
+        };
+        #[cfg(not(target_arch = "x86_64"))]
         let pause = self.quickly(input, end);
         if pause.is_some() || self.at != Place::Data {
             return pause;
@@ -331,6 +342,7 @@ impl Inflate {
     }
 
     /// As long as there are eight bytes more than are needed.
+    #[inline(always)]
     fn quickly(&mut self, input: &mut &[u8], end: usize) -> Option<Pause> {
         let Inflate { codes, window, .. } = self;
         let (mut bits, mut made, mut rest) = (self.bits, self.made, *input);
@@ -442,35 +454,23 @@ impl Inflate {
     }
 }
 
-/// Copies bytes from so far back. `false`: nothing stands there.
-#[inline(always)]
-fn copy(out: &mut [u8], made: usize, distance: usize, length: usize) -> bool {
-    let Some(mut from) = made.checked_sub(distance) else { return false };
-    if distance >= CHUNK {
-        let (mut to, end) = (made, made + length);
-        // More is copied than is wanted, into the room behind.
-        while to < end {
-            if to + CHUNK > out.len() {
-                return false;
-            }
-            out.copy_within(from..from + CHUNK, to);
-            (from, to) = (from + CHUNK, to + CHUNK);
-        }
-        return true;
-    }
-    repeat(out, made, distance, length)
+/// [`Inflate::quickly`] with instructions of newer processors, which shift by a number of bits that is not known before
+/// in one step.
+#[cfg(target_arch = "x86_64")]
+struct Quickly<'i, 'b> {
+    inflate: &'i mut Inflate,
+    input: &'i mut &'b [u8],
+    end: usize,
 }
 
-/// The same where what is copied is a part of the copy.
-#[inline(never)]
-fn repeat(out: &mut [u8], made: usize, distance: usize, length: usize) -> bool {
-    let Some((before, behind)) = out.split_at_mut_checked(made) else { return false };
-    let pattern = before.get(made - distance..).unwrap_or_default();
-    match pattern {
-        &[only] => behind.iter_mut().take(length).for_each(|slot| *slot = only),
-        _ => behind.iter_mut().take(length).zip(pattern.iter().cycle()).for_each(|(slot, &byte)| *slot = byte),
+#[cfg(target_arch = "x86_64")]
+impl pulp::NullaryFnOnce for Quickly<'_, '_> {
+    type Output = Option<Pause>;
+
+    #[inline(always)]
+    fn call(self) -> Option<Pause> {
+        self.inflate.quickly(self.input, self.end)
     }
-    true
 }
 
 #[cfg(test)]

@@ -8,9 +8,24 @@ use super::*;
 /// What came of it: how it went, and all that came out.
 type Outcome = (Went, Vec<u8>, usize);
 
-/// Undoes bytes in pieces of these sizes, in turns.
+/// Undoes bytes in pieces of these sizes, in turns: with the instructions of this processor and without, alike.
 fn ours(bytes: &[u8], sizes: &[usize]) -> Outcome {
-    let (mut inflate, mut out, mut used) = (Inflate::new(), Vec::new(), 0);
+    let outcome = undone(Inflate::new(), bytes, sizes);
+    assert_eq!(outcome, undone(plain(), bytes, sizes));
+    outcome
+}
+
+/// One that keeps to the instructions that all processors have.
+fn plain() -> Inflate {
+    Inflate {
+        #[cfg(target_arch = "x86_64")]
+        shifts: None,
+        ..Inflate::new()
+    }
+}
+
+fn undone(mut inflate: Inflate, bytes: &[u8], sizes: &[usize]) -> Outcome {
+    let (mut out, mut used) = (Vec::new(), 0);
     let mut rest = bytes;
     for &size in sizes.iter().cycle() {
         let (piece, after) = rest.split_at(size.min(rest.len()));
