@@ -166,7 +166,7 @@ impl Placed {
         let near_spots = spots.partition_point(|spot| usize::from(spot.at) < NEAR);
         let near = Near::new(spots.get(..near_spots).unwrap_or_default());
         // No key has more than a crowd, so there is a table.
-        let table = entries.table().unwrap_or_default();
+        let table = entries.close_table().unwrap_or_default();
         (Placed { spots: spots.into(), table, reach, near, near_spots }, others)
     }
 

@@ -16,6 +16,8 @@ const LARGE: usize = 8192;
 const MIDDLE: usize = 2048;
 /// Words of the small one.
 const SMALL: usize = 128;
+/// Words of the smallest, for keys that are asked seldom: a line of the processor's caches.
+const LINE: usize = 16;
 /// Bytes of a pattern among which windows are chosen.
 const CHOICE: usize = 256;
 /// An entry without four more bytes.
@@ -229,17 +231,28 @@ impl Entries {
     }
 
     /// The table; `None` where too many entries have the same key.
-    pub fn table(mut self) -> Option<Table> {
+    pub fn table(self) -> Option<Table> {
+        let wanted = self.list.len() * 2;
+        let words = [SMALL, MIDDLE].into_iter().find(|&words| wanted <= words).unwrap_or(LARGE);
+        let more = wanted.next_power_of_two().clamp(SMALL, 1 << 15);
+        self.table_of(words, more)
+    }
+
+    /// The same for keys of which few are asked of a text: it lets a little more through, and lies in a few lines of the
+    /// processor's caches, which each text would else have to bring there.
+    pub fn close_table(self) -> Option<Table> {
+        let words = (self.list.len() / 2).next_power_of_two().clamp(LINE, LARGE);
+        self.table_of(words, words)
+    }
+
+    fn table_of(mut self, words: usize, more: usize) -> Option<Table> {
         if self.list.is_empty() {
-            return Some(Table { bits: vec![0; SMALL], bucket_shift: 31, ..Table::default() });
+            return Some(Table { bits: vec![0; LINE], bucket_shift: 31, ..Table::default() });
         }
         self.list.sort_by_key(|entry| (hash(entry.key), entry.key));
         if self.list.chunk_by(|one, other| one.key == other.key).any(|alike| alike.len() > CROWD) {
             return None;
         }
-        let wanted = self.list.len() * 2;
-        let words = [SMALL, MIDDLE].into_iter().find(|&words| wanted <= words).unwrap_or(LARGE);
-        let more = (self.list.len() * 2).next_power_of_two().clamp(SMALL, 1 << 15);
         let buckets = self.list.len().next_power_of_two().ilog2().clamp(1, 20);
         let mut table = Table {
             bits: vec![0; words],
