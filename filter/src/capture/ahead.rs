@@ -2,16 +2,18 @@
 //!
 //! With many flows the state of each lies far from the processor, and one part of it tells where the next one lies. So
 //! a frame is looked at some frames before its turn: first its bucket of the table is asked for, some frames on the slot
-//! that stands there, then the flow, then its inspection. All this is a hint: a frame that is not as it seems (tunnels,
-//! tags, fragments), or whose flow has changed meanwhile, takes longer, and nothing else.
+//! that stands there, then the flow, then its inspection, at last the bytes that wait for it and the room for those that
+//! it brings. All this is a hint: a frame that is not as it seems (tunnels, tags, fragments), or whose flow has changed
+//! meanwhile, takes longer, and nothing else.
 
 use super::key::Key;
 use super::table::{Slot, Table};
+use crate::inspect::Direction;
 
 /// Frames between two steps. What is asked for comes in a few hundred nanoseconds.
 const PACE: usize = 4;
-/// Steps: bucket, slot, flow, inspection.
-const STEPS: usize = 4;
+/// Steps: bucket, slot, flow, inspection, bytes.
+const STEPS: usize = 5;
 /// Frames that are under way.
 const RING: usize = STEPS * PACE;
 /// So many frames ahead is worth looking.
@@ -20,6 +22,10 @@ pub const FRAMES: usize = RING - PACE + 1;
 const FEW: usize = 64;
 /// Bytes of a line.
 const LINE: usize = 64;
+/// Bytes asked for at once, at most: those behind are foreseen by the processor itself.
+const BYTES: usize = 2 << 10;
+/// Bytes of headers that nearly all frames have.
+const HEADERS: usize = 54;
 
 /// Asks the processor for lines of memory; does nothing where it cannot be asked.
 #[derive(Clone, Copy, Debug)]
@@ -38,25 +44,51 @@ impl Lines {
 
     /// All of a value's lines.
     #[inline]
-    pub fn ask<T>(self, value: &T) {
+    pub fn ask<T: ?Sized>(self, value: &T) {
+        self.ask_from(std::ptr::from_ref(value).cast(), size_of_val(value));
+    }
+
+    /// The lines of bytes from `from` on, and those of the room behind them that `more` bytes will take.
+    #[inline]
+    pub fn ask_bytes(self, bytes: &[u8], from: usize, more: usize) {
+        let count = (bytes.len().saturating_sub(from) + more).min(BYTES);
+        if count > 0 {
+            self.ask_from(bytes.as_ptr().wrapping_add(from), count);
+        }
+    }
+
+    #[inline]
+    fn ask_from(self, start: *const u8, count: usize) {
         #[cfg(target_arch = "x86_64")]
         if let Some(vectors) = self.vectors {
-            let start = std::ptr::from_ref(value).cast::<i8>();
-            for offset in (0..size_of::<T>()).step_by(LINE) {
-                vectors.sse._mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(start.wrapping_add(offset));
+            for offset in (0..count).step_by(LINE) {
+                let line = start.wrapping_add(offset).cast();
+                vectors.sse._mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(line);
             }
         }
         #[cfg(not(target_arch = "x86_64"))]
-        let _ = value;
+        let _ = (start, count);
     }
+}
+
+/// A frame under way.
+#[derive(Clone, Copy, Debug, Default)]
+struct Coming {
+    /// The hash of its key; `None` where nothing is to be asked for.
+    hash: Option<u64>,
+    /// Its slot, once that is known.
+    slot: Option<Slot>,
+    /// Its source is the low end.
+    from_low: bool,
+    /// Bytes that it brings, roughly.
+    bytes: usize,
 }
 
 /// The frames under way.
 #[derive(Debug)]
 pub struct Ahead {
     lines: Lines,
-    /// The hash of each frame's key, and its slot once that is known; `None` where nothing is to be asked for.
-    ring: [(Option<u64>, Option<Slot>); RING],
+    ring: [Coming; RING],
     next: usize,
     last: Option<Key>,
 }
@@ -64,7 +96,7 @@ pub struct Ahead {
 impl Ahead {
     /// No frame was seen.
     pub fn new() -> Ahead {
-        Ahead { lines: Lines::new(), ring: [(None, None); RING], next: 0, last: None }
+        Ahead { lines: Lines::new(), ring: [Coming::default(); RING], next: 0, last: None }
     }
 
     /// A frame was seen; those before it come nearer.
@@ -73,35 +105,50 @@ impl Ahead {
         if flows.len() < FEW {
             return;
         }
-        let key = Key::glance(frame);
+        let mut coming = Coming::default();
         // Behind another one of its flow it finds all at hand.
-        let fresh = key.filter(|_| key != self.last).map(|key| flows.hash(&key));
-        if let Some(hash) = fresh {
-            self.last = key;
+        if let Some((key, from_low)) = Key::glance(frame).filter(|&(key, _)| Some(key) != self.last) {
+            let hash = flows.hash(&key);
+            coming = Coming { hash: Some(hash), slot: None, from_low, bytes: frame.len().saturating_sub(HEADERS) };
+            self.last = Some(key);
             flows.ask_bucket(hash, self.lines);
         }
-        self.at(0).into_iter().for_each(|entry| *entry = (fresh, None));
+        self.at(0).into_iter().for_each(|entry| *entry = coming);
         let lines = self.lines;
-        if let Some((Some(hash), slot)) = self.at(1) {
+        if let Some(Coming { hash: Some(hash), slot, .. }) = self.at(1) {
             *slot = flows.ask_slot(*hash, lines);
         }
-        if let Some((_, Some(slot))) = self.at(2) {
+        if let Some(Coming { slot: Some(slot), .. }) = self.at(2) {
             flows.ask_flow(*slot, lines);
         }
-        if let Some((_, Some(slot))) = self.at(3)
+        if let Some(Coming { slot: Some(slot), .. }) = self.at(3)
             && let Some(flow) = flows.get(*slot)
         {
-            // Most datagrams of which it is known what may be heard need no more than that.
-            let heard = flow.unheard.iter().all(Option::is_none);
+            // Most datagrams of which it is known what may be heard need no more than that; so do packets of connections
+            // that nobody listens to.
+            let heard = !flow.settled && flow.unheard.iter().all(Option::is_none);
             flow.inspection.iter().filter(|_| heard).for_each(|inspection| lines.ask(inspection.as_ref()));
             flow.session.iter().for_each(|session| lines.ask(session.as_ref()));
+        }
+        if let Some(&mut Coming { slot: Some(slot), from_low, bytes, .. }) = self.at(4)
+            && let Some(flow) = flows.get(slot).filter(|flow| !flow.settled)
+            && let (Some(session), Some(inspection)) = (&flow.session, &flow.inspection)
+        {
+            let [there, back] = match flow.way(from_low) {
+                Direction::Original => [bytes, 0],
+                Direction::Reply => [0, bytes],
+            };
+            for (side, more) in session.sides.iter().zip([there, back]) {
+                side.bytes.ask(lines, more);
+            }
+            inspection.layer().parser(0).into_iter().for_each(|parser| lines.ask(parser));
         }
         self.next = (self.next + 1) % RING;
     }
 
     /// The frame that takes this step now.
     #[inline]
-    fn at(&mut self, step: usize) -> Option<&mut (Option<u64>, Option<Slot>)> {
+    fn at(&mut self, step: usize) -> Option<&mut Coming> {
         self.ring.get_mut((self.next + RING - step * PACE) % RING)
     }
 }

@@ -74,9 +74,10 @@ impl Key {
         (Key { low, high, ports: u32::from(first) << 16 | u32::from(second), rest }, from_low)
     }
 
-    /// The key that a frame seems to have: one of Ethernet that carries TCP or UDP over IPv4 with no more than it must.
+    /// The key that a frame seems to have, and whether its source is the low end: one of Ethernet that carries TCP or UDP
+    /// over IPv4 with no more than it must.
     #[inline]
-    pub fn glance(frame: &[u8]) -> Option<Key> {
+    pub fn glance(frame: &[u8]) -> Option<(Key, bool)> {
         let header: &[u8; 38] = frame.first_chunk()?;
         let [.., 8, 0, 0x45, _, _, _, _, _, more, place, _, protocol, _, _, s0, s1, s2, s3, d0, d1, d2, d3, p, o, q, r] =
             *header
@@ -88,7 +89,7 @@ impl Key {
             return None;
         }
         let end = |address: [u8; 4], port: [u8; 2]| (address.into(), u16::from_be_bytes(port));
-        Some(Key::v4(end([s0, s1, s2, s3], [p, o]), end([d0, d1, d2, d3], [q, r]), protocol).0)
+        Some(Key::v4(end([s0, s1, s2, s3], [p, o]), end([d0, d1, d2, d3], [q, r]), protocol))
     }
 
     /// A place to look for it. The seed keeps strangers from choosing keys that meet in one place.
@@ -163,7 +164,7 @@ mod tests {
         let mut decoder = crate::decode::Decoder::new(crate::decode::Settings::default());
         let mut keys = Vec::new();
         let mut look = |view: &View<'_>| {
-            keys.extend(view.tuple.map(|tuple| Key::of(&tuple, view, true).0));
+            keys.extend(view.tuple.map(|tuple| Key::of(&tuple, view, true)));
             crate::decode::Taken::Passed
         };
         decoder.decode(crate::decode::Link::Ethernet, &frame, weir_wire::Instant::ZERO, &mut look);

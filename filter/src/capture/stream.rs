@@ -10,6 +10,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use super::ahead::Lines;
 use super::settings::Overlap;
 
 /// Segments held beyond holes, at most.
@@ -183,6 +184,12 @@ impl Bytes {
         self.waiting = 0;
         self.spans.clear();
         true
+    }
+
+    /// Asks for the bytes that are not handed on, and for the room of so many more.
+    #[inline]
+    pub fn ask(&self, lines: Lines, more: usize) {
+        lines.ask_bytes(&self.text, self.text.len() - self.fresh, more);
     }
 
     /// All that came was handed on, and nothing waits for more.
