@@ -139,7 +139,7 @@ impl Parser for Dht {
             return Fed::Used(0);
         }
         match Message::read(input.bytes, way) {
-            Some(message) if self.list.count() < context.settings.transactions => {
+            Some(message) if self.list.count() < context.settings.transactions_of(AppProtocol::BitTorrentDht) => {
                 self.list.push(message);
                 Fed::Used(input.bytes.len())
             }

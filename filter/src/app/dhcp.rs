@@ -108,7 +108,7 @@ impl Parser for Dhcp {
             return Fed::Used(0);
         }
         let Some(message) = read(input.bytes, way) else { return Fed::Failed };
-        if self.list.count() >= context.settings.transactions {
+        if self.list.count() >= context.settings.transactions_of(AppProtocol::Dhcp) {
             return Fed::Failed;
         }
         let broken = message.broken;

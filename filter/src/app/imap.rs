@@ -216,12 +216,12 @@ impl Imap {
         if tag.is_empty() || tag.len() > WORD || command.len() > WORD {
             return;
         }
-        if self.list.count() >= settings.transactions
+        if self.list.count() >= settings.transactions_of(AppProtocol::Imap)
             && let Some(oldest) = self.list.iter_mut().find(|exchange| !exchange.done)
         {
             oldest.done = true;
         }
-        if self.list.count() < settings.transactions.saturating_mul(2) {
+        if self.list.count() < settings.transactions_of(AppProtocol::Imap).saturating_mul(2) {
             let (tag, command) = (tag.to_vec(), command.to_ascii_uppercase());
             self.list.push(Exchange { tag, command, ..Exchange::default() });
         }

@@ -117,7 +117,7 @@ impl Parser for Kerberos {
 
 impl Kerberos {
     fn message(&mut self, way: Direction, bytes: &[u8], settings: &Settings) {
-        if self.list.count() >= settings.transactions {
+        if self.list.count() >= settings.transactions_of(AppProtocol::Krb5) {
             return;
         }
         let Some(message) = Message::read(way, bytes, self.asked) else {

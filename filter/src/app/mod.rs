@@ -141,6 +141,8 @@ pub struct Settings {
     pub decompressed_limit: u64,
     /// Live transactions of one flow.
     pub transactions: usize,
+    /// The same of protocols that have their own number.
+    pub transactions_by: Vec<(AppProtocol, usize)>,
     /// Bytes of a direction kept for a parser that cannot use them yet.
     pub pending: usize,
     /// Protocols not parsed.
@@ -171,6 +173,7 @@ impl Default for Settings {
             decompression_layers: 2,
             decompressed_limit: 10 << 20,
             transactions: 256,
+            transactions_by: Vec::new(),
             pending: 128 << 10,
             disabled: Vec::new(),
             disabled_over: Vec::new(),
@@ -182,6 +185,14 @@ impl Default for Settings {
             http: http1::Options::default(),
             http_servers: http1::Servers::default(),
         }
+    }
+}
+
+impl Settings {
+    /// Live transactions of one flow of this protocol.
+    pub fn transactions_of(&self, protocol: AppProtocol) -> usize {
+        let own = self.transactions_by.iter().find(|(of, _)| *of == protocol);
+        own.map_or(self.transactions, |(_, number)| *number)
     }
 }
 

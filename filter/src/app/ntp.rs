@@ -52,7 +52,7 @@ impl Parser for Ntp {
             return Fed::Used(0);
         }
         match read(input.bytes, way) {
-            Some(message) if self.list.count() < context.settings.transactions => {
+            Some(message) if self.list.count() < context.settings.transactions_of(AppProtocol::Ntp) => {
                 self.list.push(message);
                 Fed::Used(input.bytes.len())
             }

@@ -193,7 +193,7 @@ impl Parser for Pop3 {
 
 impl Pop3 {
     fn begin(&mut self, exchange: Exchange, settings: &Settings) -> bool {
-        if self.list.count() >= settings.transactions {
+        if self.list.count() >= settings.transactions_of(AppProtocol::Pop3) {
             self.list.anomaly(Anomaly("pop3.too_many_transactions"));
             return false;
         }

@@ -176,7 +176,7 @@ impl Parser for Snmp {
             return Fed::Used(0);
         }
         match Message::read(input.bytes, way) {
-            Some(mut message) if self.list.count() < context.settings.transactions => {
+            Some(mut message) if self.list.count() < context.settings.transactions_of(AppProtocol::Snmp) => {
                 let version = *self.version.get_or_insert(message.version);
                 let other = std::mem::replace(&mut message.version, version) != version;
                 self.list.push(message);

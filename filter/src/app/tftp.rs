@@ -52,7 +52,7 @@ impl Parser for Tftp {
 
     fn feed(&mut self, _way: Direction, input: Input<'_>, context: &mut Context<'_>) -> Fed {
         if let Some(request) = Request::read(input.bytes)
-            && self.list.count() < context.settings.transactions
+            && self.list.count() < context.settings.transactions_of(AppProtocol::Tftp)
         {
             self.list.push(request);
         }

@@ -144,7 +144,7 @@ impl Parser for WebSocket {
                 reader = ahead;
             }
             let Some(message) = side.body(&mut reader) else { continue };
-            if self.list.count() >= context.settings.transactions {
+            if self.list.count() >= context.settings.transactions_of(AppProtocol::WebSocket) {
                 self.list.anomaly(Anomaly("websocket.too_many_messages"));
                 return Fed::Failed;
             }

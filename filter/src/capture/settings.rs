@@ -155,7 +155,9 @@ pub struct StreamSettings {
     pub held: usize,
     /// The same of all flows together.
     pub memory: usize,
-    /// SYN/ACKs that differ, remembered for one connection.
+    /// SYNs that differ, remembered for one connection.
+    pub syns: u8,
+    /// The same of SYN/ACKs.
     pub syn_acks: u8,
     /// Parsers follow encrypted traffic no more (`app-layer.protocols.tls.encryption-handling: bypass`).
     pub bypass: bool,
@@ -255,6 +257,7 @@ impl Settings {
                 policy: host_policies(options).0,
                 pieces: defrag_defaults.pieces,
             },
+            layers: options.number("decoder.max-layers", defaults.layers.into()).clamp(1, 128) as u8,
         };
         Settings {
             ips,
@@ -324,6 +327,7 @@ fn stream_settings(options: &Options, ips: bool, checksum: bool) -> StreamSettin
         },
         held: 1 << 20,
         memory: options.size("stream.reassembly.memcap", 256 << 20) as usize,
+        syns: options.number("stream.max-syn-queued", 10).min(255) as u8,
         syn_acks: options.number("stream.max-synack-queued", 5).min(255) as u8,
         bypass: options.get("app-layer.protocols.tls.encryption-handling") == Some("bypass"),
     }

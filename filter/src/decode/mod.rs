@@ -1,7 +1,7 @@
 //! One packet as detection sees it: every layer found, lengths proven, with the oddities met on the way.
 //!
 //! A captured frame may hold several packets (tunnels, datagrams put together from fragments): [`Decoder::decode`] hands
-//! each to its caller, what is inside before what it came in. Depth is bounded by [`LAYERS`]; fragments are held by
+//! each to its caller, what is inside before what it came in. Depth is bounded by [`Settings::layers`]; fragments are held by
 //! [`defrag::Defrag`], which has its own bounds. No byte from outside is read without its length being proven; what
 //! does not fit ends the walk with an [`Event`].
 
@@ -147,6 +147,8 @@ pub struct Settings {
     pub teredo: Vec<u16>,
     /// How fragments are put together.
     pub defrag: defrag::Settings,
+    /// Headers that may stand in each other; [`LAYERS`] unless it is set.
+    pub layers: u8,
 }
 
 impl Default for Settings {
@@ -157,6 +159,7 @@ impl Default for Settings {
             geneve: vec![6081],
             teredo: vec![3544],
             defrag: defrag::Settings::default(),
+            layers: LAYERS,
         }
     }
 }
@@ -216,8 +219,8 @@ impl Walk<'_> {
     /// Counts a header; `false` where there are too many.
     #[inline]
     fn enter(&mut self, view: &mut View<'_>) -> bool {
-        self.layers += 1;
-        if self.layers > LAYERS {
+        self.layers = self.layers.saturating_add(1);
+        if self.layers > self.settings.layers {
             view.events.set(Event::TooManyLayers);
             view.sound = false;
             return false;

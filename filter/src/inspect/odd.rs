@@ -12,7 +12,7 @@ use weir_wire::{DropReason, Instant, Packet};
 
 use super::told::{Beside, Told};
 use super::{Direction, Findings, RuleSetProgram, StreamMemory, conclude};
-use crate::decode::{Decoder, Event, Events, Link, Settings, Taken, View, defrag};
+use crate::decode::{Decoder, Event, Events, LAYERS, Link, Settings, Taken, View, defrag};
 use crate::detect::{self, FlowFacts, Inspection, Step};
 use crate::event::Tuple;
 
@@ -66,7 +66,7 @@ pub fn may_be_odd(reason: DropReason) -> bool {
 pub fn decoder() -> Box<Decoder> {
     let defrag = defrag::Settings { trackers: 0, memory: 0, ..defrag::Settings::default() };
     let (vxlan, geneve, teredo) = Default::default();
-    Box::new(Decoder::new(Settings { checksums: false, vxlan, geneve, teredo, defrag }))
+    Box::new(Decoder::new(Settings { checksums: false, vxlan, geneve, teredo, defrag, layers: LAYERS }))
 }
 
 impl StreamMemory {

@@ -10,6 +10,7 @@
 mod arguments;
 mod check;
 mod explain;
+mod known;
 mod options;
 mod profile;
 mod rules;

@@ -37,49 +37,6 @@ pub fn read(arguments: &Arguments) -> Result<Options, Failure> {
     Ok(Options(options))
 }
 
-/// Names of options, or how they begin. `filter/OPTIONS.md` says what they mean.
-const KNOWN: &[&str] = &[
-    "vars.address-groups.",
-    "vars.port-groups.",
-    "checksum",
-    "pcap-file.checksum-checks",
-    "action-order",
-    "packet-alert-max",
-    "threshold-file",
-    "classification-file",
-    "reputation-files",
-    "reputation-categories-file",
-    "default-reputation-path",
-    "geoip",
-    "detect.guess-applayer-tx",
-    "exception-policy",
-    "stream.midstream",
-    "stream.async-oneside",
-    "stream.drop-invalid",
-    "stream.checksum-validation",
-    "stream.inline",
-    "stream.max-synack-queued",
-    "stream.reassembly.",
-    "host-os-policy.",
-    "defrag.",
-    "flow.limit",
-    "flow.seed",
-    "flow-timeouts.",
-    "vlan.use-for-tracking",
-    "decoder.vxlan.",
-    "decoder.geneve.",
-    "decoder.teredo.",
-    "app-layer.error-policy",
-    "app-layer.protocols.",
-    "outputs.eve-log.types",
-    "outputs.file-store.",
-];
-
-/// Options that nothing reads.
-pub fn unknown(options: &Options) -> impl Iterator<Item = &str> {
-    options.0.keys().map(String::as_str).filter(|name| !KNOWN.iter().any(|known| name.starts_with(known)))
-}
-
 /// The rule language's variables. Unless they are set, home is the private networks and the rest is outside.
 pub fn variables(options: &Options) -> Variables {
     let mut variables = Variables::default();
@@ -120,6 +77,9 @@ pub fn store_depth(options: &Options) -> usize {
     usize::try_from(depth).unwrap_or(usize::MAX).max(1)
 }
 
+/// The most transactions of a flow that options may ask for.
+const TRANSACTIONS_MAX: usize = 1 << 16;
+
 /// What the application parsers are to do.
 pub fn app(options: &Options, ips: bool) -> app::Settings {
     let http = "app-layer.protocols.http.libhtp.default-config";
@@ -130,9 +90,12 @@ pub fn app(options: &Options, ips: bool) -> app::Settings {
         let key = format!("app-layer.protocols.{name}.enabled");
         matches!(options.get(&key), Some("no" | "false" | "off"))
     };
-    let (mut more_ports, mut disabled_over) = (Vec::new(), Vec::new());
+    let (mut more_ports, mut disabled_over, mut transactions_by) = (Vec::new(), Vec::new(), Vec::new());
     for protocol in AppProtocol::ALL {
         let of = format!("app-layer.protocols.{}", protocol.name());
+        let within = if *protocol == AppProtocol::Http1 { http } else { of.as_str() };
+        let number = options.get(&format!("{within}.max-tx")).and_then(|text| text.trim().parse().ok());
+        transactions_by.extend(number.map(|number: usize| (*protocol, number.clamp(1, TRANSACTIONS_MAX))));
         for (over, number) in [("", 0), (".tcp", 6), (".udp", 17)] {
             let ends = ["dp", "sp"].map(|end| options.ports(&format!("{of}{over}.detection-ports.{end}")));
             more_ports.extend(ends.into_iter().flatten().flatten().map(|port| (*protocol, port)));
@@ -153,6 +116,7 @@ pub fn app(options: &Options, ips: bool) -> app::Settings {
         disabled: AppProtocol::ALL.iter().copied().filter(off).collect(),
         disabled_over,
         more_ports,
+        transactions_by,
         named,
         ..defaults
     }

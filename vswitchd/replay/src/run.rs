@@ -18,7 +18,7 @@ use weir_wire::Instant;
 
 use crate::arguments::Arguments;
 use crate::stats::{self, Figures};
-use crate::{options, rules};
+use crate::{known, options, rules};
 
 /// Bytes read from the capture at a time: they stay in the second cache until they are looked at.
 const READ: usize = 256 << 10;
@@ -76,7 +76,7 @@ impl fmt::Display for Failure {
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let begun = Clock::now();
     let options = options::read(arguments)?;
-    for name in options::unknown(&options) {
+    for name in known::unknown(&options) {
         eprintln!("weir-replay: the option {name} is not known, and passed over");
     }
     let (program, sets) = rules::load(arguments, &options)?;

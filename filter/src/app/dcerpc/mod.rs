@@ -192,7 +192,7 @@ impl Dcerpc {
     }
 
     fn begin(&mut self, header: &Header, settings: &Settings) -> Option<&mut Flowing> {
-        if self.list.count() >= settings.transactions {
+        if self.list.count() >= settings.transactions_of(AppProtocol::Dcerpc) {
             return None;
         }
         let call = Call { id: header.call, order: header.order, ..Call::default() };

@@ -85,7 +85,7 @@ impl Parser for Connectionless {
             datagrams.call.id == header.sequence && datagrams.activity == header.activity && !datagrams.is_done(way)
         };
         let found = self.list.iter_mut().any(|datagrams| same(datagrams));
-        if !found && self.list.count() < context.settings.transactions {
+        if !found && self.list.count() < context.settings.transactions_of(AppProtocol::Dcerpc) {
             let call = Call { id: header.sequence, order: header.order, ..Call::default() };
             self.list.push(Datagrams { call, activity: header.activity, done: [false, false] });
         }

@@ -159,7 +159,7 @@ impl Parser for Dnp3 {
                 self.note("dnp3.bad_transport_crc");
                 continue;
             };
-            if let Err(name) = self.transport(way, link, &data, context.settings.transactions) {
+            if let Err(name) = self.transport(way, link, &data, context.settings.transactions_of(AppProtocol::Dnp3)) {
                 self.note(name);
                 return Fed::Failed;
             }

@@ -256,7 +256,7 @@ impl Dns {
                 false
             }
             Outcome::Message(outline) => {
-                if self.list.count() >= context.settings.transactions {
+                if self.list.count() >= context.settings.transactions_of(AppProtocol::Dns) {
                     return false;
                 }
                 let protocol = self.protocol;

@@ -78,7 +78,7 @@ impl Parser for Enip {
         while !reader.is_empty() {
             let used = input.bytes.len() - reader.len();
             match Message::read(&mut reader) {
-                Ok(message) => self.take(way, message, context.settings.transactions),
+                Ok(message) => self.take(way, message, context.settings.transactions_of(AppProtocol::Enip)),
                 Err(need) => return Fed::Wait { used, need },
             }
         }

@@ -122,6 +122,7 @@ impl Options {
             double_path: choice("double-decode-path").unwrap_or(false),
             double_query: choice("double-decode-query").unwrap_or(false),
             plus: choice("plusspace-decode").unwrap_or(false),
+            fields: usize::try_from(number("headers-limit", defaults.fields as u64)).unwrap_or(usize::MAX),
             field_limit: usize::try_from(number("meta-field-limit", defaults.field_limit as u64)).unwrap_or(usize::MAX),
             ..defaults
         }
@@ -152,6 +153,7 @@ mod tests {
         let of = |name: &str, value: &str| (format!("{LIBHTP}{name}"), value.to_owned());
         let named = BTreeMap::from([
             of("default-config.double-decode-path", "yes"),
+            of("default-config.headers-limit", "7"),
             of("server-config.0.apache.address", "[10.0.0.0/8, \"::1\"]"),
             of("server-config.0.apache.request-body-limit", "4kb"),
             of("server-config.iis7.address", "10.1.0.0/16"),
@@ -164,6 +166,7 @@ mod tests {
             let options = servers.of(server.parse().unwrap(), &usual);
             (options.double_path, options.double_query, options.request_limit, options.layers)
         };
+        assert_eq!(usual.fields, 7);
         assert_eq!(shown("192.0.2.1"), (true, false, None, None));
         assert_eq!([shown("10.2.0.1"), shown("::1")], [(false, false, Some(4096), None); 2]);
         assert_eq!(shown("10.1.0.1"), (false, true, None, Some(3)));

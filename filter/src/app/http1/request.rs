@@ -1,5 +1,7 @@
 //! The state machine of requests.
 
+use weir_ids_rules::AppProtocol;
+
 use super::body::Plan;
 use super::exchange::{Exchange, UNSEEN};
 use super::head::{self, Next, Reader};
@@ -83,7 +85,7 @@ impl Http1 {
         if blank == bytes.len() {
             return Step::Wait(blank);
         }
-        if self.list.count() >= context.settings.transactions {
+        if self.list.count() >= context.settings.transactions_of(AppProtocol::Http1) {
             return Step::Fail;
         }
         self.asked = self.list.next_number();

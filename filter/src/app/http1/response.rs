@@ -1,5 +1,7 @@
 //! The state machine of responses.
 
+use weir_ids_rules::AppProtocol;
+
 use super::body::Plan;
 use super::exchange::{Exchange, content_range, is_range_of_nothing};
 use super::framing::After;
@@ -81,7 +83,7 @@ impl Http1 {
             return Step::Wait(0);
         }
         if self.answered >= self.list.next_number() {
-            if self.list.count() >= context.settings.transactions {
+            if self.list.count() >= context.settings.transactions_of(AppProtocol::Http1) {
                 return Step::Fail;
             }
             self.answered = self.list.next_number();

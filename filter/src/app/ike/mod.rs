@@ -85,7 +85,7 @@ impl Parser for Ike {
             self.list.anomaly(Anomaly("ike.malformed_data"));
             return Fed::Failed;
         };
-        if self.list.count() >= context.settings.transactions {
+        if self.list.count() >= context.settings.transactions_of(AppProtocol::Ike) {
             return Fed::Failed;
         }
         let message = Message::read(header, reader.rest());

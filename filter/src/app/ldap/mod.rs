@@ -132,13 +132,13 @@ impl Ldap {
     }
 
     fn begin(&mut self, exchange: Exchange, settings: &Settings) {
-        if self.list.count() >= settings.transactions
+        if self.list.count() >= settings.transactions_of(AppProtocol::Ldap)
             && let Some((mark, oldest)) = self.list.marked_mut().find(|(_, exchange)| !exchange.done)
         {
             oldest.done = true;
             mark.note(Anomaly("ldap.too_many_transactions"));
         }
-        if self.list.count() < settings.transactions.saturating_mul(2) {
+        if self.list.count() < settings.transactions_of(AppProtocol::Ldap).saturating_mul(2) {
             self.list.push(exchange);
         }
     }

@@ -156,7 +156,7 @@ impl Parser for Mqtt {
     }
 
     fn feed(&mut self, way: Direction, input: Input<'_>, context: &mut Context<'_>) -> Fed {
-        let limit = context.settings.transactions;
+        let limit = context.settings.transactions_of(AppProtocol::Mqtt);
         let mut reader = Reader::new(input.bytes);
         let Some(skip) = self.skip.get_mut(way as usize) else { return Fed::Failed };
         *skip -= reader.take_up_to(*skip).len();

@@ -126,7 +126,7 @@ fn a_message_too_long_is_passed_over() {
 
 #[test]
 fn too_many_messages_give_up_the_oldest() {
-    let settings = Settings { transactions: 4, ..Settings::default() };
+    let settings = Settings { transactions_by: vec![(AppProtocol::Mqtt, 4)], ..Settings::default() };
     let subscribe = |id: u8| message(0x82, &[&[0, id, 0][..], &text("topic"), &[0]].concat());
     let asked: Vec<Vec<u8>> = std::iter::once(connect()).chain((1..40).map(subscribe)).collect();
     let script: Vec<(Direction, &[u8])> = asked.iter().map(|bytes| (ASK, &bytes[..])).collect();

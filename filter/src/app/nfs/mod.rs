@@ -313,12 +313,12 @@ impl Nfs {
 
     /// Begins a transaction; where there are too many, the oldest that is open is given up for it.
     fn begin(&mut self, call: Begun<'_>, kind: Kind, settings: &Settings) -> Option<&mut Tx> {
-        if self.list.count() >= settings.transactions {
+        if self.list.count() >= settings.transactions_of(AppProtocol::Nfs) {
             if let Some((mark, oldest)) = self.list.marked_mut().find(|(_, tx)| !tx.is_done()) {
                 mark.note(Anomaly("nfs.too_many_transactions"));
                 oldest.give_up();
             }
-            if self.list.count() >= settings.transactions.saturating_mul(2) {
+            if self.list.count() >= settings.transactions_of(AppProtocol::Nfs).saturating_mul(2) {
                 return None;
             }
         }

@@ -238,7 +238,7 @@ impl Parser for Pgsql {
         }
         while !reader.is_empty() {
             let step = match way {
-                Direction::Original => self.request(&mut reader, context.settings.transactions),
+                Direction::Original => self.request(&mut reader, context.settings.transactions_of(AppProtocol::Pgsql)),
                 Direction::Reply => self.response(&mut reader),
             };
             let used = input.bytes.len() - reader.len();

@@ -120,7 +120,7 @@ impl Parser for Rdp {
             let Some(body) = ahead.take(body) else { return Fed::Wait { used, need: usize::from(length) } };
             reader = ahead;
             let Some(item) = item(way, body) else { continue };
-            if self.list.count() >= context.settings.transactions {
+            if self.list.count() >= context.settings.transactions_of(AppProtocol::Rdp) {
                 return Fed::Failed;
             }
             let last = matches!(item, Item::Connected);

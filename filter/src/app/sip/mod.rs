@@ -171,7 +171,7 @@ impl Parser for Sip {
 impl Sip {
     /// One message. `false`: it is none, or one that this side does not send.
     fn datagram(&mut self, way: Direction, bytes: &[u8], settings: &Settings) -> bool {
-        if self.list.count() >= settings.transactions {
+        if self.list.count() >= settings.transactions_of(AppProtocol::Sip) {
             return true;
         }
         match Message::read(way, bytes) {

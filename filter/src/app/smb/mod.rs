@@ -390,7 +390,7 @@ impl Smb {
 
     /// Begins a transaction; where there are too many, the oldest that is open is given up for it.
     fn begin(&mut self, version: u8, command: u16, key: Key, kind: Kind, settings: &Settings) -> Option<&mut Tx> {
-        if self.list.count() >= settings.transactions {
+        if self.list.count() >= settings.transactions_of(AppProtocol::Smb) {
             if let Some((mark, oldest)) = self.list.marked_mut().find(|(_, tx)| tx.done != [true, true]) {
                 mark.note(Anomaly("smb.too_many_transactions"));
                 oldest.answered(None);
@@ -398,7 +398,7 @@ impl Smb {
                     file.parts.cut_off();
                 }
             }
-            if self.list.count() >= settings.transactions.saturating_mul(2) {
+            if self.list.count() >= settings.transactions_of(AppProtocol::Smb).saturating_mul(2) {
                 return None;
             }
         }

@@ -233,7 +233,7 @@ impl Smtp {
 
     /// Begins a transaction. `false` when there are too many.
     pub(super) fn begin_mail(&mut self, settings: &Settings) -> bool {
-        if self.list.count() >= settings.transactions {
+        if self.list.count() >= settings.transactions_of(AppProtocol::Smtp) {
             return false;
         }
         self.list.push(Mail { helo: self.helo.clone(), ..Mail::default() });

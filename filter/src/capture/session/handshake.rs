@@ -10,9 +10,6 @@ use weir_wire::Instant;
 /// A window scale beyond this is read as this (RFC 7323, 2.3).
 const SCALE_MAX: u8 = 14;
 
-/// SYNs that differ and wait for the answer to one of them.
-const SYNS: usize = 10;
-
 /// What the first segment of a flow is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum First {
@@ -150,7 +147,7 @@ impl Session {
             return self.syn_ack(segment, events);
         }
         if segment.has(SYN) {
-            return self.syn_again(segment, events);
+            return self.syn_again(segment, settings, events);
         }
         if segment.has(ACK) && settings.async_oneside && segment.way == Direction::Original {
             return self.one_side(segment, events);
@@ -174,7 +171,7 @@ impl Session {
         self.reset(segment)
     }
 
-    fn syn_again(&mut self, segment: &Segment<'_>, events: &mut Events) -> Outcome {
+    fn syn_again(&mut self, segment: &Segment<'_>, settings: &StreamSettings, events: &mut Events) -> Outcome {
         if segment.way == Direction::Reply {
             // Both have sent SYN (RFC 9293, 3.5).
             self.crossed = true;
@@ -190,7 +187,7 @@ impl Session {
         if isn == client.isn || self.syns.iter().any(|syn| syn.isn == isn) {
             return NO_DATA;
         }
-        if self.syns.len() >= SYNS {
+        if self.syns.len() >= usize::from(settings.syns) {
             events.set(Event::StreamHandshakeSynFlood);
         } else if client.bytes.next() == 0 {
             // The server answers the one that reaches it.

@@ -195,9 +195,12 @@ fn of_several_syns_the_answered_one_counts() {
 
 #[test]
 fn syns_are_remembered_within_a_bound() {
-    let mut lab = Lab::new(&[], false);
-    for isn in 0..12 {
-        lab.packet(&tcp(true, SYN, isn * 100, 0, b""));
+    let few = [("stream.max-syn-queued", "3")];
+    for (options, floods) in [(&[][..], 1), (&few, 8)] {
+        let mut lab = Lab::new(options, false);
+        for isn in 0..12 {
+            lab.packet(&tcp(true, SYN, isn * 100, 0, b""));
+        }
+        assert_eq!(lab.count(&["3whs_syn_flood"]), floods, "{}", lab.lines);
     }
-    assert_eq!(lab.count(&["3whs_syn_flood"]), 1, "{}", lab.lines);
 }

@@ -30,8 +30,12 @@ pub(super) fn seen(view: &View<'_>) -> Seen {
 }
 
 pub(super) fn decode(link: Link, frame: &[u8]) -> Vec<Seen> {
+    decode_with(Settings::default(), link, frame)
+}
+
+fn decode_with(settings: Settings, link: Link, frame: &[u8]) -> Vec<Seen> {
     let mut all = Vec::new();
-    Decoder::new(Settings::default()).decode(link, frame, Instant(0), &mut |view| {
+    Decoder::new(settings).decode(link, frame, Instant(0), &mut |view| {
         all.push(seen(view));
         Taken::Passed
     });
@@ -161,9 +165,11 @@ fn nesting_ends_at_the_bound() {
     for _ in 0..40 {
         packet = ipv4(4, &packet);
     }
-    let all = decode(Link::Raw, &packet);
-    assert_eq!(all.len(), usize::from(LAYERS) + 1);
-    assert_eq!(all[0].events, ["too_many_layers"]);
+    for layers in [LAYERS, 3] {
+        let all = decode_with(Settings { layers, ..Settings::default() }, Link::Raw, &packet);
+        assert_eq!(all.len(), usize::from(layers) + 1);
+        assert_eq!(all[0].events, ["too_many_layers"]);
+    }
 }
 
 #[test]
