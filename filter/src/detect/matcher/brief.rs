@@ -5,7 +5,7 @@
 //! tables are asked.
 
 use super::table::{FOLD, hash};
-use super::{FOLDS, Matcher, Searched, Table};
+use super::{FOLDS, Matcher, Searched, Table, first_bits};
 
 /// Bytes to be looked at in a short text, at most.
 pub const BRIEF: usize = 48;
@@ -30,30 +30,27 @@ impl Pairs {
         pairs
     }
 
-    /// Whether one of them may stand in a text of no more than [`BRIEF`] bytes. Behind its last byte anything may follow.
+    /// The places of a text of no more than [`BRIEF`] bytes at which one of them may stand, a bit each. Behind its last byte
+    /// anything may follow.
     #[inline(always)]
-    fn may_stand(&self, text: &[u8]) -> bool {
+    fn places(&self, text: &[u8]) -> u64 {
         let mut padded = [[0; 8]; BRIEF / 8 + 1];
         let bytes = padded.as_flattened_mut().get_mut(..text.len());
         bytes.into_iter().for_each(|bytes| bytes.copy_from_slice(text));
-        let mut found = 0;
+        let mut places = 0;
         // No branch hangs on a place.
-        for (eight, behind) in padded.iter().zip(padded.iter().skip(1)).take(text.len().div_ceil(8)) {
+        let eights = padded.iter().zip(padded.iter().skip(1)).take(text.len().div_ceil(8));
+        for (from, (eight, behind)) in (0..).step_by(8).zip(eights) {
             let eight = u64::from_le_bytes(*eight) | FOLDED;
             let behind = u64::from(behind[0] | FOLD) << 8;
+            let mut here = 0;
             for nth in 0..7 {
-                found |= self.ask((eight >> (8 * nth)) as u32 & 0xffff);
+                here |= (self.ask((eight >> (8 * nth)) as u32 & 0xffff) & 1) << nth;
             }
-            found |= self.ask((eight >> 56 | behind) as u32);
+            here |= (self.ask((eight >> 56 | behind) as u32) & 1) << 7;
+            places |= here << from;
         }
-        found & 1 != 0
-    }
-
-    /// Whether one of them may stand at the start of what is left of a text.
-    #[inline(always)]
-    fn starts(&self, rest: &[u8]) -> bool {
-        let byte = |nth: usize| u32::from(rest.get(nth).copied().unwrap_or(0) | FOLD);
-        self.ask(byte(0) | byte(1) << 8) & 1 != 0
+        places & first_bits(text.len())
     }
 
     /// The lowest bit tells whether two bytes are there.
@@ -85,12 +82,10 @@ impl Matcher {
             }
         }
         let Some(pairs) = &self.pairs_of_shorts else { return };
-        if pairs.may_stand(rest) {
-            for (at, rest) in (search.first..).zip((0..rest.len()).filter_map(|nth| rest.get(nth..))) {
-                if pairs.starts(rest) {
-                    self.find_at(at, search, hit);
-                }
-            }
+        let mut places = pairs.places(rest);
+        while places != 0 {
+            self.find_at(search.first + places.trailing_zeros() as usize, search, hit);
+            places &= places - 1;
         }
     }
 
