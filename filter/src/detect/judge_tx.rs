@@ -155,8 +155,12 @@ fn search(judge: &mut Judge<'_>, view: &TxView<'_>, table: &TxTable, memory: &Tx
     let mut work = std::mem::take(&mut judge.scratch.work);
     // The body that was searched last for the rules of two buffers.
     let mut shared = None;
+    // Where all that is ready was searched before, only what grows may have something new.
+    let known = memory.searched > progress;
+    let count = if known { table.growing.len() } else { table.lanes.len() };
+    let lane = |nth: usize| table.lanes.get(if known { *table.growing.get(nth)? } else { nth });
     // Lanes are sorted by their readiness.
-    for lane in table.lanes.iter().take_while(|lane| lane.ready <= progress) {
+    for lane in (0..count).map_while(lane).take_while(|lane| lane.ready <= progress) {
         let again = memory.searched > lane.ready;
         if again && !(lane.may_grow && grows(view, lane.buffer)) {
             continue;

@@ -22,6 +22,8 @@ const AT_ONCE: u8 = 0;
 pub struct TxTable {
     /// Buffers that are searched, in the order in which they become complete.
     pub lanes: Vec<TxLane>,
+    /// Those of them that may grow.
+    pub growing: Vec<usize>,
     /// Rules without a fast pattern in a buffer, with the progress at which they are judged first; sorted by it.
     pub always: Vec<(u8, u32)>,
     /// Rules that wait for a match of the payload, with the progress at which they are judged first; sorted by rule.
@@ -331,6 +333,7 @@ impl Entry {
                 lane: Arc::clone(lane),
             });
         }
+        table.growing = (0..).zip(&table.lanes).filter(|(_, lane)| lane.may_grow).map(|(nth, _)| nth).collect();
         table.always.sort_unstable();
         table
     }
