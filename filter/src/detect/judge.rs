@@ -109,7 +109,7 @@ impl<'j> Judge<'j> {
     /// Judges the rules on addresses alone.
     #[inline(never)]
     pub fn ends(&mut self) {
-        for &number in &self.program.ends {
+        for &number in self.program.ends.between(self.facts.between, self.facts.tuple.protocol) {
             let Some(rule) = self.program.rule(number) else { continue };
             if rule.takes_protocol(class_of(self.facts.tuple.protocol)) && self.takes(rule) {
                 self.matched(rule, Matched::new(number, self.facts.step.way));

@@ -12,6 +12,7 @@ mod commonness;
 mod compiled;
 mod compiler;
 mod condition;
+mod ends;
 mod explain;
 mod fast;
 mod file_tests;

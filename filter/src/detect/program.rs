@@ -10,6 +10,7 @@ use weir_ids_rules::rule::{Condition, FileTest};
 use super::Direction;
 use super::asks::Ask;
 use super::compiled::{Compiled, Kind, Part};
+use super::ends::Ends;
 use super::fast::Fast;
 use super::group::InPayload;
 use super::groups::{Groups, Selection};
@@ -38,7 +39,7 @@ impl Default for ProgramSettings {
 pub struct Program {
     rules: Vec<Compiled>,
     /// Rules on addresses alone.
-    pub(super) ends: Box<[u32]>,
+    pub(super) ends: Ends,
     /// Rules on oddities of decoding.
     pub(super) oddities: Box<[u32]>,
     /// Rules on frames.
@@ -67,7 +68,7 @@ impl Program {
         let reach = nets.reach(&rules);
         Program {
             by_sid: by_sid.into(),
-            ends: of_kind(Kind::Ends),
+            ends: Ends::new(&rules, &reach),
             oddities: of_kind(Kind::Oddities),
             frames: of_kind(Kind::Frame),
             groups: Groups::new(&rules, found, &reach),

@@ -68,7 +68,7 @@ impl Brief {
             (Direction::Original, [groups, _]) => (asked, groups, self.between),
             (Direction::Reply, [_, groups]) => (answered, groups, self.between.turned()),
         };
-        if !*spoken && !is_plain_start(program, self.told, (tuple, way), payload, shared)
+        if !*spoken && !is_plain_start(program, self.told, (tuple, way, between), payload, shared)
             || self.told != Found::Failed && !is_plain_message(program, self.told, (way, between), payload, shared)
             || !program.takes_none(groups, (tuple, way), payload, &mut shared.scratch)
         {
@@ -121,18 +121,19 @@ fn is_plain_message(
 fn is_plain_start(
     program: &Program,
     told: Found,
-    (tuple, way): (&Tuple, Direction),
+    (tuple, way, between): (&Tuple, Direction, Between),
     payload: &[u8],
     shared: &Shared,
 ) -> bool {
     let tells = way == Direction::Original || App::unkept(way, payload, tuple, &shared.settings) == Some(told);
-    tells && !program.takes_ends(&oriented(tuple, way))
+    tells && !program.takes_ends(&oriented(tuple, way), between)
 }
 
 impl Program {
     /// Whether a rule on addresses alone may take packets with this tuple.
-    fn takes_ends(&self, tuple: &Tuple) -> bool {
-        let mut rules = self.ends.iter().filter_map(|&number| self.rule(number));
+    fn takes_ends(&self, tuple: &Tuple, between: Between) -> bool {
+        let listed = self.ends.between(between, tuple.protocol);
+        let mut rules = listed.iter().filter_map(|&number| self.rule(number));
         rules.any(|rule| rule.takes_protocol(tuple.protocol) && rule.takes_ends(tuple))
     }
 }

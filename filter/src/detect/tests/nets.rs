@@ -32,6 +32,9 @@ fn rules() -> (String, Vec<(usize, usize, bool)>) {
                     ("http", "http.uri; content:\"needle\";"),
                     ("http", "http.stat_code; content:\"299\";"),
                     ("http", "flow:to_client; file.data; content:\"needle\";"),
+                    ("ip", ""),
+                    ("tcp", ""),
+                    ("udp", ""),
                 ]
                 .into_iter()
                 .enumerate()
@@ -67,10 +70,10 @@ fn rules_match_between_all_addresses_of_their_headers_and_no_others() {
             flow.shared.alerts_per_packet = usize::MAX;
             let mut said = flow.say(CLIENT, b"GET /needle HTTP/1.1\r\nHost: a\r\n\r\n");
             said.sort_unstable();
-            assert_eq!(said, expected(&headers, &[1, 2, 3], from, to), "asked by {from} of {to}");
+            assert_eq!(said, expected(&headers, &[1, 2, 3, 6, 7], from, to), "asked by {from} of {to}");
             let mut said = flow.say(SERVER, b"HTTP/1.1 299 OK\r\nContent-Length: 6\r\n\r\nneedle");
             said.sort_unstable();
-            assert_eq!(said, expected(&headers, &[1, 2, 4, 5], to, from), "answered by {to} to {from}");
+            assert_eq!(said, expected(&headers, &[1, 2, 4, 5, 6, 7], to, from), "answered by {to} to {from}");
         }
     }
 }
