@@ -1,6 +1,6 @@
 //! One group of rules on packets and streams: what is searched for in each.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use weir_ids_rules::rule::Condition;
 
@@ -17,6 +17,9 @@ const SHARED: usize = 16;
 /// Bytes of a short payload.
 const SHORT: usize = 512;
 
+/// Marks rules in a search of streams that are found there for packets alone, see [`Group::is_joined`].
+const FOR_PACKETS: u32 = 1 << 31;
+
 /// Bytes of a stream that stay at hand behind what has been searched, where a rule may need them.
 pub const WINDOW: usize = 16 << 10;
 
@@ -24,7 +27,9 @@ pub const WINDOW: usize = 16 << 10;
 #[derive(Debug, Default)]
 pub struct Group {
     /// Found in the stream.
-    pub stream: Lane,
+    stream: Lane,
+    /// The search of streams finds what that of packets with more than [`SHORT`] bytes does.
+    joined: bool,
     /// Found in the payload of each packet with more than [`SHORT`] bytes, or judged on each such packet.
     pub packet: Lane,
     /// The same for the others, with the rules for short payloads; `None` where there are no such rules.
@@ -105,8 +110,10 @@ impl Group {
         }
         let needs = Needs { stream: !stream.is_empty(), packets: !short.is_empty(), lookback: lookback as u32 };
         let short = (short.len() > packet.len()).then(|| Lane::new(&short, found.in_packets(&short)));
+        let (stream, joined) = stream_lane(&stream, &packet, found);
         Group {
-            stream: Lane::new(&stream, pattern),
+            stream,
+            joined,
             packet: Lane::new(&packet, found.in_packets(&packet)),
             short,
             rules: rules.into(),
@@ -116,7 +123,59 @@ impl Group {
     }
 }
 
+/// The search of a stream for the rules on it, and whether it finds those of `packet` too. These are few, and the bytes of a
+/// segment in order are searched once in place of twice.
+fn stream_lane(stream: &[u32], packet: &[u32], found: InPayload<'_>) -> (Lane, bool) {
+    let pattern = |rule: u32| found.pattern(rule);
+    let in_packets = found.in_packets(packet);
+    let streams: HashSet<u32> = stream.iter().copied().collect();
+    let own = |rule: u32| streams.contains(&rule) && pattern(rule).is_some();
+    let more = packet.iter().copied().filter(|&rule| !own(rule) && in_packets(rule).is_some());
+    let both: Vec<u32> = stream.iter().copied().chain(more.map(|rule| rule | FOR_PACKETS)).collect();
+    if !stream.is_empty() {
+        let lane =
+            Lane::new(
+                &both,
+                |rule| {
+                    if rule & FOR_PACKETS == 0 { pattern(rule) } else { in_packets(rule & !FOR_PACKETS) }
+                },
+            );
+        if lane.is_searched() {
+            return (lane, true);
+        }
+    }
+    (Lane::new(stream, pattern), false)
+}
+
 impl Group {
+    /// Whether a payload that is what a stream grew by need not be searched by itself: [`Group::find`] finds all that is
+    /// found in packets, but for those judged on each.
+    #[inline]
+    pub fn is_joined(&self, payload: usize) -> bool {
+        self.joined && payload > SHORT
+    }
+
+    /// Tells `add` the rules found in the stream as [`Lane::find`] does. Those found for packets alone have no end, and their
+    /// patterns may begin before the fresh bytes.
+    #[inline]
+    pub fn find(&self, text: &[u8], fresh: usize, starts: &[usize], mut add: impl FnMut(u32, Option<usize>)) {
+        self.stream.find(text, fresh, starts, |rule, end| {
+            add(rule & !FOR_PACKETS, Some(end).filter(|_| rule & FOR_PACKETS == 0));
+        });
+    }
+
+    /// Those judged each time that a stream grows.
+    #[inline]
+    pub fn always(&self) -> &[u32] {
+        &self.stream.always
+    }
+
+    /// Bytes of memory.
+    pub fn memory(&self) -> usize {
+        let short = self.short.as_ref().map_or(0, Lane::memory);
+        self.stream.memory() + self.packet.memory() + short + size_of_val::<[u32]>(&self.rules)
+    }
+
     /// The lane for a packet with so many bytes of payload.
     pub fn of_packet(&self, payload: usize) -> &Lane {
         self.short.as_ref().filter(|_| payload <= SHORT).unwrap_or(&self.packet)

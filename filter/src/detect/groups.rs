@@ -16,7 +16,6 @@ use weir_wire::numbers::{PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_TCP, PROTOCOL_
 use super::Direction;
 use super::compiled::Compiled;
 use super::group::{Group, InPayload, lanes_of};
-use super::lane::Lane;
 use super::nets::{Between, Reach};
 use crate::event::Tuple;
 
@@ -216,7 +215,7 @@ impl Groups {
         for (pair, (protocol, ways)) in all.flat_map(|(pair, t)| CLASSES.iter().zip(&t.ports).map(move |t| (pair, t))) {
             for (way, table) in ways.iter().enumerate() {
                 let common = table.common.and_then(|number| self.get(number));
-                let always = common.map_or((0, 0), |group| (group.stream.always.len(), group.packet.always.len()));
+                let always = common.map_or((0, 0), |group| (group.always().len(), group.packet.always.len()));
                 // Writing into a String does not fail.
                 let _ = writeln!(
                     text,
@@ -231,13 +230,7 @@ impl Groups {
 
     /// Bytes of memory that the searches take.
     pub fn memory(&self) -> usize {
-        self.groups
-            .iter()
-            .map(|g| {
-                let short = g.short.as_ref().map_or(0, Lane::memory);
-                g.stream.memory() + g.packet.memory() + short + size_of_val::<[u32]>(&g.rules)
-            })
-            .sum()
+        self.groups.iter().map(Group::memory).sum()
     }
 }
 

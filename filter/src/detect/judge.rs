@@ -165,13 +165,18 @@ impl<'j> Judge<'j> {
         let payload = step.view.payload;
         let Scratch { round, room, .. } = &mut *self.scratch;
         round.begin(program.rule_count());
+        // A segment in order is searched once.
+        let in_order = |s: &&StreamBytes<'_>| step.packet && s.text.get(s.fresh..) == Some(payload);
+        let segment = stream.filter(in_order).map(|_| payload);
         if (step.packet || late) && side.sealed {
             let plain = program.groups.of(side.selection).flat_map(|group| &group.plain);
             plain.for_each(|&rule| round.add(rule));
         } else if (step.packet || late) && side.wants_packets {
             for group in program.groups.of(side.selection) {
                 let lane = group.of_packet(payload.len());
-                lane.find(payload, 0, &[0], |rule, _| round.add(rule));
+                if !segment.is_some_and(|payload| group.is_joined(payload.len())) {
+                    lane.find(payload, 0, &[0], |rule, _| round.add(rule));
+                }
                 lane.always.iter().for_each(|&rule| round.add(rule));
             }
             room.work += 1 + payload.len() as u64 / 64;
@@ -183,12 +188,16 @@ impl<'j> Judge<'j> {
                 Some(_) | None => round.add(rule),
             };
             for group in program.groups.of(side.selection) {
-                group.stream.find(payload, 0, &[0], |rule, _| add(rule));
-                group.stream.always.iter().for_each(|&rule| add(rule));
+                group.find(payload, 0, &[0], |rule, end| {
+                    if end.is_some() {
+                        add(rule);
+                    }
+                });
+                group.always().iter().for_each(|&rule| add(rule));
             }
         }
         if let Some(stream) = stream {
-            side.find(program, stream, round);
+            side.find(program, stream, segment, round);
             room.work += 1 + (stream.text.len() - stream.fresh) as u64 / 64;
         }
         round.sort();

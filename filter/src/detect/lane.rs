@@ -70,6 +70,11 @@ impl Lane {
         Lane { matcher: Some(matcher), starts, rules, always: always.into() }
     }
 
+    /// Rules are found by their fast patterns here.
+    pub fn is_searched(&self) -> bool {
+        self.matcher.is_some()
+    }
+
     /// Whether a rule is found by its fast pattern here.
     pub fn searches(&self, rule: u32) -> bool {
         self.rules.contains(&rule)

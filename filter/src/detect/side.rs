@@ -12,7 +12,7 @@ use weir_ids_rules::AppProtocol;
 use weir_wire::numbers::PROTOCOL_TCP;
 
 use super::check::{Outcome, Room};
-use super::compiled::Compiled;
+use super::compiled::{Compiled, Kind};
 use super::group::WINDOW;
 use super::groups::Selection;
 use super::later::Later;
@@ -205,16 +205,24 @@ impl Side {
         program.groups.may_take(self.selection, payload)
     }
 
-    /// Makes candidates of the rules worth checking on the fresh bytes.
-    pub fn find(&mut self, program: &Program, stream: &StreamBytes<'_>, round: &mut Round) {
+    /// Makes candidates of the rules worth checking on the fresh bytes. `packet`: they are a packet's payload too, which is
+    /// not searched by itself where that of streams does it.
+    pub fn find(&mut self, program: &Program, stream: &StreamBytes<'_>, packet: Option<&[u8]>, round: &mut Round) {
         let first = if self.search_again > stream.at { 0 } else { stream.fresh };
         let mut places = [0; STARTS];
         let starts = self.starts(stream, &mut places);
         for group in program.groups.of(self.selection) {
-            group.stream.find(stream.text, first, starts, |rule, end| {
-                round.add_stream(rule, Some(stream.at + end as u64));
+            let joined = packet.is_some_and(|payload| group.is_joined(payload.len()));
+            group.find(stream.text, first, starts, |rule, end| {
+                let in_both = || program.rule(rule).is_some_and(|rule| rule.kind == Kind::PacketAndStream);
+                if joined && (end.is_none() || in_both()) {
+                    round.add(rule);
+                }
+                if let Some(end) = end {
+                    round.add_stream(rule, Some(stream.at + end as u64));
+                }
             });
-            for &rule in &group.stream.always {
+            for &rule in group.always() {
                 round.add_stream(rule, None);
             }
         }

@@ -3,6 +3,7 @@
 mod complexity;
 mod evasion;
 mod harness;
+mod joined;
 mod rules;
 mod segmentation;
 mod starter;
