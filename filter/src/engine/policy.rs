@@ -139,7 +139,7 @@ impl Engine {
         if number == flow.program {
             match flow.inspect.as_mut() {
                 Some(inspect) => {
-                    inspect.set_watch(watch);
+                    inspect.set_watch(watch, &mut self.memory);
                     return;
                 }
                 // It has named all its sites, unless nobody listened when it did.
@@ -167,7 +167,7 @@ impl Engine {
                 fresh
             }
             Some(mut old) => {
-                let goes_on = old.replace_program(program, watch);
+                let goes_on = old.replace_program(program, watch, &mut self.memory);
                 if !goes_on {
                     old.release(&mut self.memory);
                 }

@@ -1,4 +1,4 @@
-//! One flow under inspection: what happens to a packet, in order.
+//! One flow that is followed: what happens to a packet, in order.
 //!
 //! 1. TCP: the segment's bytes join the stream ([`Stream`]); acknowledged bytes are given up.
 //! 2. The packet, and the bytes that became readable, are judged by the rules ([`Inspection`]).
@@ -25,9 +25,9 @@ use crate::event::Tuple;
 use crate::scan::Scan;
 pub use watched::Watched;
 
-/// Inspection state of one flow.
+/// Inspection state of a flow that is followed.
 #[derive(Debug)]
-pub struct FlowInspect {
+pub struct Followed {
     inspection: Box<Inspection>,
     /// The initiator's.
     tuple: Tuple,
@@ -38,7 +38,7 @@ pub struct FlowInspect {
     passed: bool,
     /// A rule that refuses could not be decided on bytes of a stream, so none of it goes on.
     undecided: bool,
-    /// Directions of which all has been seen that is wanted, see [`FlowInspect::is_through`].
+    /// Directions of which all has been seen that is wanted, see [`Followed::is_through`].
     through: [bool; 2],
     /// The content filter's part, while sites may still be named.
     watch: Option<Box<Watch>>,
@@ -58,33 +58,17 @@ struct Side {
     urgent: Urgent,
 }
 
-impl FlowInspect {
-    /// State for a flow whose initiator sends `tuple`; `None` where no rule of `program` can ever match it (the flow
-    /// is settled from the start). `midstream`: the flow's start was not seen.
-    pub fn new(program: &Arc<RuleSetProgram>, tuple: &Tuple, midstream: bool) -> Option<Box<FlowInspect>> {
-        FlowInspect::watched(program, tuple, midstream, (None, None))
-    }
-
-    /// As [`FlowInspect::new`], for a flow whose sites are judged or whose files are searched too.
-    pub fn watched(
-        program: &Arc<RuleSetProgram>,
-        tuple: &Tuple,
-        midstream: bool,
-        (watch, scan): Watched,
-    ) -> Option<Box<FlowInspect>> {
-        if watch.is_none() && scan.is_none() && !program.program().concerns(tuple) {
-            return None;
-        }
-        let inspection = Inspection::start(program.program(), tuple, midstream);
+impl Followed {
+    /// State with this inspection for a flow whose initiator sends `tuple`. `midstream`: the flow's start was not seen.
+    pub fn with(inspection: Box<Inspection>, tuple: &Tuple, midstream: bool, (watch, scan): Watched) -> Followed {
         let wants_stream = inspection.wants_stream() || watch.is_some() || scan.is_some();
         let mut sides = [Side::default(), Side::default()];
         if midstream {
             sides.iter_mut().for_each(|side| side.stream.join_late());
         }
-        let tuple = *tuple;
-        Some(Box::new(FlowInspect {
+        Followed {
             inspection,
-            tuple,
+            tuple: *tuple,
             sides,
             wants_stream,
             passed: false,
@@ -94,7 +78,7 @@ impl FlowInspect {
             scan,
             layer: (PortId::default(), 0),
             heard: midstream,
-        }))
+        }
     }
 
     /// Inspects one packet; fills `findings`, which the caller has cleared. Allocates nothing once warm where nothing

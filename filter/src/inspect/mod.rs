@@ -8,6 +8,7 @@
 //! the whole segment. What the rules are, and how they are judged, is [`crate::detect`]'s.
 
 mod flow;
+mod kept;
 mod memory;
 mod odd;
 pub(crate) mod pcre;
@@ -27,8 +28,9 @@ use crate::detect::FlowFacts;
 use crate::event::{HandedFile, Signature};
 
 pub use crate::detect::WINDOW;
+pub use flow::Watched;
 use flow::conclude;
-pub use flow::{FlowInspect, Watched};
+pub use kept::FlowInspect;
 pub use memory::StreamMemory;
 pub use odd::may_be_odd;
 pub use program::RuleSetProgram;

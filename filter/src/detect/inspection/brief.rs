@@ -8,6 +8,7 @@
 
 use std::sync::Arc;
 
+use weir_ids_rules::AppProtocol;
 use weir_wire::numbers::PROTOCOL_UDP;
 
 use super::{Found, Inspection};
@@ -77,6 +78,11 @@ impl Brief {
         *spoken = true;
         self.datagrams += 1;
         true
+    }
+
+    /// What is spoken, where that is known.
+    pub fn speaks(&self) -> Option<AppProtocol> {
+        self.told.protocol()
     }
 
     /// Messages are spoken, which are transactions.

@@ -2,14 +2,14 @@
 
 use weir_wire::Instant;
 
-use super::FlowInspect;
+use super::Followed;
 use crate::content::Watch;
 use crate::scan::Scan;
 
 /// What looks at a flow besides the rules: the content filter, and the virus check.
 pub type Watched = (Option<Box<Watch>>, Option<Box<Scan>>);
 
-impl FlowInspect {
+impl Followed {
     /// The content filter waits for the names of sites, or the virus check for files.
     pub fn is_watched(&self) -> bool {
         self.watch.is_some() || self.scan.is_some()

@@ -101,6 +101,11 @@ impl Conversation {
         c
     }
 
+    /// Other rules from here on; whether any of them concerns it.
+    pub fn replace(&mut self, program: &Arc<RuleSetProgram>) -> bool {
+        self.flow.as_mut().unwrap().replace_program(program, (None, None), &mut self.memory)
+    }
+
     /// Data at this offset of the direction's stream, with an acknowledgment of nothing.
     pub fn data(&mut self, direction: Direction, offset: u32, data: &[u8]) -> Told {
         let [own, other] = self.numbers(direction);

@@ -4,6 +4,7 @@ mod complexity;
 mod evasion;
 mod harness;
 mod joined;
+mod names;
 mod rules;
 mod segmentation;
 mod starter;

@@ -223,11 +223,11 @@ fn a_new_program_keeps_the_stream_and_sees_what_is_at_hand() {
     let mut c = start();
     c.data(CLIENT, 0, b"first half, ").passes();
     let other = program(r#"drop tcp any any -> any any (content:"half, second"; sid:9;)"#);
-    assert!(c.flow.as_mut().unwrap().replace_program(&other, (None, None)));
+    assert!(c.replace(&other));
     c.data(CLIENT, 0, b"FIRST").is(Judgement::Conflict, &[]);
     c.data(CLIENT, 12, b"second half").is(Judgement::Drop, &[9]);
     let none = program(r#"drop udp any any -> any any (content:"x"; sid:9;)"#);
-    assert!(!c.flow.as_mut().unwrap().replace_program(&none, (None, None)));
+    assert!(!c.replace(&none));
 }
 
 #[test]
@@ -246,7 +246,7 @@ fn what_rules_remember_of_a_flow_outlives_new_rules() {
         "alert tcp any any -> any any (content:\"two\"; flowbits:isset,other; sid:4;)\n",
         "alert tcp any any -> any any (content:\"one\"; sid:3;)\n",
     ));
-    assert!(c.flow.as_mut().unwrap().replace_program(&next, (None, None)));
+    assert!(c.replace(&next));
     // The third rule has fired on these bytes before, under the old rules.
     c.data(CLIENT, 4, b"two").is(Judgement::Pass, &[2]);
 }
