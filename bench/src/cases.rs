@@ -13,6 +13,7 @@ use crate::lists::{self, Asked};
 use crate::measure::{Figure, Rounds, timed};
 use crate::opening;
 use crate::routing::{self, Edge};
+use crate::talking::{self, Rules};
 use crate::traffic::Between::{self, Many, Two};
 use crate::traffic::Flows;
 
@@ -72,6 +73,9 @@ pub fn run(rounds: &Rounds, wanted: &str, mut each: impl FnMut(Figure)) -> Resul
         ("TCP 62 KiB, not inspected", |r, n| inspection::stream(r, n, 62 << 10, (Inspected::No, Text::Plain))),
         ("TCP 62 KiB, starter rules", |r, n| inspection::stream(r, n, 62 << 10, (Inspected::Starter, Text::Plain))),
         ("TCP 62 KiB, settled", |r, n| inspection::stream(r, n, 62 << 10, (Inspected::Settled, Text::Plain))),
+        ("conversations, not inspected", |r, n| talking::day(r, n, Rules::None)),
+        ("conversations, starter rules", |r, n| talking::day(r, n, Rules::Starter)),
+        ("conversations, rules of others", |r, n| talking::day(r, n, Rules::Foreign)),
         ("GRO, datagrams", |r, n| joining::run(r, n, joining::Burst::Datagrams, 18)),
         ("GRO, 64 connections, 100 B", |r, n| joining::run(r, n, joining::Burst::Strangers, 100)),
         ("GRO, 1 connection, 100 B", |r, n| joining::run(r, n, joining::Burst::Train, 100)),

@@ -46,6 +46,8 @@ impl Bench {
             fabric.apply(Instant::ZERO, Step::SetPort(PortId(port), PortConfig::default()));
         }
         fabric.install(Arc::new(policy));
+        // As of a daemon whose events nobody follows.
+        fabric.set_read(false);
         let (pool, out) = (Pool::default(), Egress::default());
         Ok(Bench { fabric, pool, out, burst: Vec::with_capacity(BURST), ports, now: Instant::from_secs(1) })
     }

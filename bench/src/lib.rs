@@ -7,6 +7,7 @@
 pub mod cases;
 pub mod e2e;
 pub mod fabric;
+pub mod foreign;
 pub mod inspection;
 pub mod instructions;
 pub mod joining;
@@ -15,6 +16,7 @@ pub mod measure;
 pub mod opening;
 pub mod record;
 pub mod routing;
+pub mod talking;
 pub mod traffic;
 
 pub use measure::Figure;

@@ -11,12 +11,14 @@ use weir_bench::e2e::scenario::Scenario;
 use weir_bench::e2e::switches::Kind;
 use weir_bench::e2e::trial::{self, Effort};
 use weir_bench::e2e::{Failure, plot, report, table};
+use weir_bench::foreign;
 use weir_bench::record::Setting;
 
 /// Measure switches side by side, one core for the switch and one for the guests.
 ///
 /// Each scenario is a file in bench/scenarios. Peers that are not installed are named and skipped. Needs root for
-/// huge pages and priorities, and two cores.
+/// huge pages and priorities, and two cores. Scenarios that inspect with rules of others take them from the file or
+/// folder that BENCH_RULES names.
 #[derive(Parser)]
 #[command(name = "bench/run", version, max_term_width = 100)]
 struct Options {
@@ -86,7 +88,10 @@ fn bench(options: &Options) -> Result<(), Failure> {
     scenarios.retain(|s| options.scenario.is_empty() || options.scenario.iter().any(|name| s.name.contains(name)));
     if let Some(path) = &options.rules {
         let path = path.canonicalize().map_err(|e| format!("{}: {e}", path.display()))?;
-        scenarios.iter_mut().for_each(|scenario| scenario.rule_file = Some(path.clone()));
+        scenarios.iter_mut().for_each(|scenario| scenario.rule_files = vec![path.clone()]);
+    } else {
+        let files = foreign::files()?;
+        scenarios.iter_mut().filter(|s| s.foreign).for_each(|scenario| scenario.rule_files.clone_from(&files));
     }
     if options.list {
         scenarios.iter().for_each(|scenario| println!("{:24} {}", scenario.name, scenario.about));

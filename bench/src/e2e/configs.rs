@@ -20,6 +20,9 @@ pub(super) const RULE_FILES: [&str; 2] = ["set.rules", "more.rules"];
 pub(super) const RULE: &str = "alert tcp any any -> any any (msg:\"a change of the rules\"; \
                                content:\"what no conversation of ours has\"; sid:9990001;)\n";
 
+/// What rules of others take for inside and outside, where the guests are the site ([`super::talk`]).
+const SITE: &str = "variables = { HOME_NET = \"[10.0.0.0/8]\", EXTERNAL_NET = \"!$HOME_NET\" }\n";
+
 /// One rule more in the policy, for somebody else.
 const CHANGE: &str = "\n[[rule]]\nname = \"change\"\naction = \"drop\"\nprotocol = \"udp\"\n\
                       from = { addresses = [\"172.31.255.0/24\"] }\n";
@@ -72,15 +75,19 @@ pub(super) fn weir_config(scenario: &Scenario, folder: &Path, hosts: Option<&Hos
 /// Where the rules of the inspection come from.
 fn rules(scenario: &Scenario, folder: &Path, set: &str, version: Version) -> String {
     let [all, more] = RULE_FILES.map(|name| folder.join(name));
-    let first = match (&scenario.rule_file, scenario.change) {
-        (Some(path), _) => path,
-        (None, Changed::RuleSet) => &all,
-        (None, Changed::Policy | Changed::Routes) => return format!("builtin = \"{set}\""),
-    };
-    match (version, scenario.change) {
-        (Version::After, Changed::RuleSet) => format!("files = [\"{}\", \"{}\"]", first.display(), more.display()),
-        _ => format!("files = [\"{}\"]", first.display()),
+    let mut files = scenario.rule_files.clone();
+    if files.is_empty() {
+        match scenario.change {
+            Changed::RuleSet => files.push(all),
+            Changed::Policy | Changed::Routes => return format!("builtin = \"{set}\""),
+        }
     }
+    if version == Version::After && scenario.change == Changed::RuleSet {
+        files.push(more);
+    }
+    let files: Vec<String> = files.iter().map(|path| path.display().to_string()).collect();
+    let site = if scenario.foreign { SITE } else { "" };
+    format!("files = {files:?}\n{site}")
 }
 
 /// What joins a port of ours to its guest.

@@ -89,10 +89,14 @@ fn prepare(scenario: &Scenario) -> Result<(Folder, Written), Failure> {
     let folder = Folder(std::env::temp_dir().join(format!("weir-bench-{}-{}", std::process::id(), scenario.name)));
     let at = |e: std::io::Error| format!("{}: {e}", folder.0.display());
     fs::create_dir_all(&folder.0).map_err(at)?;
-    let rules = match (&scenario.rule_file, &scenario.inspect) {
-        (Some(path), _) => fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?,
-        (None, set) => set.as_deref().and_then(weir_ids_rules::builtin).unwrap_or_default().to_owned(),
-    };
+    let mut rules = String::new();
+    for path in &scenario.rule_files {
+        rules += &fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
+        rules.push('\n');
+    }
+    if let (Some(set), []) = (scenario.inspect.as_deref(), scenario.rule_files.as_slice()) {
+        rules += weir_ids_rules::builtin(set).unwrap_or_default();
+    }
     fs::write(folder.0.join("all.rules"), rules + "\n" + MARK).map_err(at)?;
     fs::write(folder.0.join("suricata.yaml"), suricata_config()).map_err(at)?;
     let written = captures::write(&folder.0.join("capture.pcap"), said, scenario.flows)?;

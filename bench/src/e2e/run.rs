@@ -31,6 +31,12 @@ pub fn run(
 ) -> Vec<Row> {
     let mut rows = Vec::new();
     for scenario in scenarios {
+        if let Some(missing) = scenario.missing() {
+            let row = Row { scenario: scenario.clone(), switch: Kind::Weir.name(), outcome: Err(missing) };
+            tell(&row);
+            rows.push(row);
+            continue;
+        }
         for group in groups(scenario, switches(scenario, against)) {
             let rows_of = if scenario.kind == Kinds::Capture { offline::measure } else { measure };
             for row in rows_of(scenario, &group, effort, binaries) {

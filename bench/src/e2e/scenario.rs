@@ -8,6 +8,7 @@ use super::Failure;
 use super::captures::Said;
 use super::edge::Edge;
 use super::guests::{FLOWS_MAX, FRAME_MAX, IMIX};
+use crate::foreign;
 
 /// The longest super-segment: 64 KiB of IP.
 const SUPER_MAX: usize = 65_535 + 14;
@@ -120,9 +121,12 @@ pub struct Scenario {
     /// Rule set for inspection: "starter".
     #[serde(default)]
     pub inspect: Option<String>,
-    /// A file of rules to inspect with instead.
+    /// Inspect with rules of others, as a site that has the guests' nets: none come along ([`crate::foreign`]).
+    #[serde(default)]
+    pub foreign: bool,
+    /// Files of rules to inspect with instead.
     #[serde(skip)]
-    pub rule_file: Option<PathBuf>,
+    pub rule_files: Vec<PathBuf>,
     /// Guests on rings that are packed.
     #[serde(default)]
     pub packed: bool,
@@ -233,6 +237,9 @@ impl Scenario {
         if (self.kind == Kind::Capture) != self.capture.is_some() {
             return Err("kind = \"capture\" goes with capture = what is said in it".to_owned());
         }
+        if self.foreign && self.inspect.is_none() {
+            return Err("foreign rules inspect: give the set a name, inspect = \"site\"".to_owned());
+        }
         self.check_change()?;
         let known = matches!(self.kind, Kind::Rate | Kind::Stream);
         if matches!(self.ports, Ports::Veth | Ports::VethGuest)
@@ -272,6 +279,12 @@ impl Scenario {
             return Err(format!("routes = {}: use up to 100000, with a router", self.routes));
         }
         Ok(())
+    }
+
+    /// Why it cannot be measured here; `None` where it can.
+    pub fn missing(&self) -> Option<String> {
+        let lacks = self.foreign && self.rule_files.is_empty();
+        lacks.then(|| format!("skipped: name a file or folder of rules, {}=PATH", foreign::RULES))
     }
 
     /// Bytes of the largest frame that links carry: super-segments are cut to the usual ones.
@@ -320,6 +333,8 @@ mod tests {
         assert!(read("about = \"x\"\nframe = 64\nflows = 1\nkind = \"latency\"\nload = 50").is_ok());
         assert!(read("about = \"x\"\nframe = 64\nflows = 1\nimix = true").is_err());
         assert!(read("about = \"x\"\nframe = 64\nflows = 1").is_ok());
+        assert!(read("about = \"x\"\nframe = 64\nflows = 1\nforeign = true").is_err());
+        assert!(read("about = \"x\"\nframe = 64\nflows = 1\nforeign = true\ninspect = \"site\"").is_ok());
         let change = "about = \"x\"\nframe = 60\nflows = 1\nkind = \"change\"\nrate = 1\n";
         assert!(read(change).is_ok());
         assert!(read(&format!("{change}change = \"rule-set\"")).is_err());
