@@ -5,6 +5,11 @@ use weir_wire::numbers::{PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_TCP, PROTOCOL_
 
 use crate::decode::View;
 
+/// Whether bounds on the size of payloads take packets without any: a size that is not meant asks for some.
+pub fn takes_none(bounds: Bounds) -> bool {
+    !bounds.negated && bounds.min == 0
+}
+
 /// Whether the condition holds. Those on flows, events and addresses' repute are answered elsewhere and do not hold
 /// here.
 pub fn holds(condition: &Condition, view: &View<'_>) -> bool {
@@ -29,7 +34,9 @@ pub fn holds(condition: &Condition, view: &View<'_>) -> bool {
             let scale = view.tcp.and_then(|tcp| tcp.options.window_scale);
             scale.is_some_and(|scale| bounds.contains(scale.into()))
         }
-        Condition::PayloadSize(bounds) => bounds.contains(view.payload.len() as u64),
+        Condition::PayloadSize(bounds) => {
+            bounds.contains(view.payload.len() as u64) && (!view.payload.is_empty() || takes_none(*bounds))
+        }
         Condition::IcmpType(_)
         | Condition::IcmpCode(_)
         | Condition::IcmpId(_)

@@ -6,6 +6,7 @@ use weir_ids_rules::rule::Condition;
 
 use super::asks::Ask;
 use super::compiled::{Compiled, Kind};
+use super::condition::takes_none;
 use super::fast::Fast;
 use super::lane::Lane;
 use super::matcher::Pattern;
@@ -36,7 +37,7 @@ pub struct Group {
     pub short: Option<Lane>,
     /// All of them.
     pub rules: Box<[u32]>,
-    /// Those judged on packets that ask nothing of the payload.
+    /// Those judged on packets that ask nothing of the payload, nor that there is one.
     pub plain: Box<[u32]>,
     pub needs: Needs,
 }
@@ -99,7 +100,7 @@ impl Group {
                 lookback = lookback.max(if alone { longest.max(64) } else { WINDOW });
             }
             if in_packet {
-                if rule.payload.is_none() {
+                if rule.payload.is_none() && !needs_payload(rule) {
                     plain.push(number);
                 }
                 short.push(number);
@@ -180,6 +181,14 @@ impl Group {
     pub fn of_packet(&self, payload: usize) -> &Lane {
         self.short.as_ref().filter(|_| payload <= SHORT).unwrap_or(&self.packet)
     }
+}
+
+/// Whether a rule takes no packets but those with a payload that is looked at.
+fn needs_payload(rule: &Compiled) -> bool {
+    rule.asks.iter().any(|ask| match ask {
+        Ask::Header(Condition::PayloadSize(bounds)) => !takes_none(*bounds),
+        _ => false,
+    })
 }
 
 /// Whether a rule takes payloads of few bytes only.

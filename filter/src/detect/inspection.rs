@@ -237,7 +237,7 @@ impl Inspection {
             self.sides[step.way as usize].waits = false;
         }
         // The packet that ended the handshake was looked at; those behind it are not.
-        self.speak(outcome == Outcome::Finished && self.seals());
+        self.speak(outcome == Outcome::Finished);
         if step.packet {
             // What detection of the protocol found odd concerns the packet that brought it about.
             self.events.clear();
@@ -267,16 +267,18 @@ impl Inspection {
         }
     }
 
-    /// Takes the rules for what the flow speaks, where that has changed. `sealed`: all that follows is encrypted.
-    fn speak(&mut self, sealed: bool) {
+    /// Takes the rules for what the flow speaks, where that has changed. `finished`: its parser has come to the end.
+    fn speak(&mut self, finished: bool) {
         let spoken = match self.app.identity().flow {
-            _ if sealed || self.spoken == Spoken::Sealed => Spoken::Sealed,
+            _ if matches!(self.spoken, Spoken::Sealed(_)) => self.spoken,
+            // All that follows is encrypted.
+            Found::Protocol(app @ (AppProtocol::Tls | AppProtocol::Ssh)) if finished => Spoken::Sealed(app),
             Found::Unknown => Spoken::Unknown,
             Found::Protocol(app) => Spoken::Protocol(app),
             Found::Failed => Spoken::Nothing,
         };
         let changed = std::mem::replace(&mut self.spoken, spoken) != spoken;
-        if changed || spoken == Spoken::Sealed {
+        if changed || matches!(spoken, Spoken::Sealed(_)) {
             self.choose(spoken, changed);
         }
     }
@@ -287,7 +289,7 @@ impl Inspection {
         for way in [Direction::Original, Direction::Reply] {
             let side = &mut self.sides[way as usize];
             // What came before the encryption, and waits, is looked at yet.
-            let late = spoken == Spoken::Sealed && !side.sealed;
+            let late = matches!(spoken, Spoken::Sealed(_)) && !side.sealed;
             if (changed || late) && !(late && side.waits) {
                 side.speaks(&self.program, (&oriented(&self.tuple, way), way), &spoken);
             }
@@ -308,11 +310,6 @@ impl Inspection {
     pub fn is_at_rest(&self) -> bool {
         let mut live = (0..self.app.parsers()).filter_map(|nth| self.app.parser(nth));
         self.tuple.protocol != PROTOCOL_TCP && self.found == [false; 2] && live.all(|p| p.transactions().is_empty())
-    }
-
-    /// What the flow speaks is encrypted once its parser has come to the end.
-    fn seals(&self) -> bool {
-        matches!(self.app.identity().flow.protocol(), Some(AppProtocol::Tls | AppProtocol::Ssh))
     }
 
     /// Feeds the application layer.

@@ -39,7 +39,7 @@ pub enum Spoken {
     /// It was looked for in vain.
     Nothing,
     /// What follows is encrypted: payloads are looked at no more.
-    Sealed,
+    Sealed(AppProtocol),
 }
 
 /// One direction of a flow.
@@ -117,11 +117,13 @@ impl Side {
     /// Takes the rules that concern the direction, given what the flow speaks.
     pub fn speaks(&mut self, program: &Program, (tuple, way): (&Tuple, Direction), spoken: &Spoken) {
         let app = match *spoken {
-            Spoken::Protocol(app) => program.groups.of_app(app, tuple.protocol, way, self.between),
-            Spoken::Unknown | Spoken::Nothing | Spoken::Sealed => None,
+            Spoken::Protocol(app) | Spoken::Sealed(app) => {
+                program.groups.of_app(app, tuple.protocol, way, self.between)
+            }
+            Spoken::Unknown | Spoken::Nothing => None,
         };
         self.selection = program.groups.join(self.ports, app);
-        self.sealed = *spoken == Spoken::Sealed;
+        self.sealed = matches!(spoken, Spoken::Sealed(_));
         (self.wants_stream, self.wants_packets, self.lookback) = (false, false, 0);
         let concerns = |&number: &u32| program.rule(number).is_some_and(|rule| rule.takes_ends(tuple));
         let mut unsearched = program.groups.of(self.selection).flat_map(|group| &group.of_packet(0).always);

@@ -73,7 +73,7 @@ impl Inspection {
     /// Side by side with a packet, what it carries may be heard, framed or look for its rules anew.
     fn hears(&self, way: Direction) -> bool {
         let heard = self.tuple.protocol != PROTOCOL_TCP && self.app.hears_datagrams(way);
-        let sealing = self.spoken == Spoken::Sealed && self.sides.iter().any(|side| !side.sealed);
+        let sealing = matches!(self.spoken, Spoken::Sealed(_)) && self.sides.iter().any(|side| !side.sealed);
         heard || sealing || self.verdict.is_some() || self.framer.is_some()
     }
 }

@@ -23,18 +23,22 @@ fn encrypted(flow: &mut Conversation) {
 }
 
 #[test]
-fn encrypted_payloads_are_looked_at_no_more_but_sizes_are() {
+fn encrypted_payloads_are_looked_at_no_more_but_headers_are() {
     let program = program(
         "alert tcp any any -> any any (content:\"secret\"; sid:1;)\n\
          alert tcp any any -> any any (content:\"secret\"; dsize:11; sid:2;)\n\
-         alert tcp any any -> any any (dsize:11; sid:3;)",
+         alert tcp any any -> any any (dsize:11; sid:3;)\n\
+         alert tls any any -> any any (dsize:<500; sid:4;)\n\
+         alert tls any any -> any any (flow:to_server; sid:5;)\n\
+         alert ssh any any -> any any (sid:6;)",
     );
     let mut open = Conversation::new(&program, 6, 443);
-    assert_eq!(open.say(CLIENT, b"plain secret").len(), 1);
+    assert_eq!(open.say(CLIENT, b"plain secret"), [1]);
     let mut sealed = Conversation::new(&program, 6, 443);
     encrypted(&mut sealed);
-    assert_eq!(sealed.say(CLIENT, &record(23, b"secret")), [3]);
-    assert!(!sealed.findings.settled, "sizes of packets are still asked");
+    assert_eq!(sealed.say(CLIENT, &record(23, b"secret")), [4, 5]);
+    assert!(!sealed.findings.settled, "rules that ask for no payload still hold");
+    assert_eq!(sealed.say(SERVER, b""), [4]);
 }
 
 #[test]
