@@ -378,8 +378,10 @@ impl Core {
             let hurry = closing || self.settings.stream.bypass;
             let must = before_gap || upto != Upto::Acknowledged || hurry;
             let looks = |waiting: usize| must || flow.inspection.as_ref().is_some_and(|i| i.looks(way, waiting));
-            let looks =
-                !inline && (packet && !any || must) && looks(waiting + ready.map_or(0, |r| r.text.len() - r.fresh));
+            // What comes with a SYN is looked at once the connection stands.
+            let looks = !inline
+                && (packet && !any && established || must)
+                && looks(waiting + ready.map_or(0, |r| r.text.len() - r.fresh));
             if ready.is_none() && !ends && !(looks && waiting > 0) {
                 break;
             }

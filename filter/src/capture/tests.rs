@@ -117,6 +117,11 @@ fn udp(from: ([u8; 4], u16), to: ([u8; 4], u16), data: &[u8]) -> Vec<u8> {
 
 /// A TCP segment from the client (`true`) or the server, ports 4000 and 80.
 fn tcp(from_client: bool, flags: u8, seq: u32, ack: u32, data: &[u8]) -> Vec<u8> {
+    optioned(from_client, flags, (seq, ack), &[], data)
+}
+
+/// The same with options, padded to words of four bytes.
+fn optioned(from_client: bool, flags: u8, (seq, ack): (u32, u32), options: &[u8], data: &[u8]) -> Vec<u8> {
     let (source, destination) = if from_client { (CLIENT, SERVER) } else { (SERVER, CLIENT) };
     let (sport, dport): (u16, u16) = if from_client { (4000, 80) } else { (80, 4000) };
     let mut segment = Vec::new();
@@ -124,7 +129,8 @@ fn tcp(from_client: bool, flags: u8, seq: u32, ack: u32, data: &[u8]) -> Vec<u8>
     segment.extend(dport.to_be_bytes());
     segment.extend(seq.to_be_bytes());
     segment.extend(ack.to_be_bytes());
-    segment.extend([0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
+    segment.extend([0x50 + ((options.len() as u8 / 4) << 4), flags, 0xff, 0xff, 0, 0, 0, 0]);
+    segment.extend(options);
     segment.extend(data);
     let pseudo = weir_wire::checksum::pseudo_ipv4(source, destination, 6, segment.len() as u32);
     let sum = !pseudo.and(weir_wire::checksum::sum(&segment)).fold();

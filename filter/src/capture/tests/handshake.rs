@@ -24,6 +24,22 @@ fn a_connection_goes_through_its_states() {
 }
 
 #[test]
+fn what_comes_with_a_syn_is_looked_at_once_the_connection_stands() {
+    let rules = "alert http any any -> any any (content:\"GET\"; msg:\"page\"; sid:1;)\n\
+                 alert tcp any any -> any any (content:\"GET\"; msg:\"bytes\"; sid:2;)";
+    let mut lab = Lab::ruled(rules);
+    let question = b"GET /a HTTP/1.1\r\nHost: b\r\n\r\n";
+    let after = 101 + question.len() as u32;
+    let cookie = [34, 10, 1, 2, 3, 4, 5, 6, 7, 8, 1, 1];
+    lab.packet(&optioned(true, SYN, (100, 0), &cookie, question));
+    lab.packet(&tcp(false, SYN | ACK, 500, after, b""));
+    lab.packet(&tcp(true, ACK, after, 501, b""));
+    lab.packet(&tcp(false, ACK, 501, after, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"));
+    lab.packet(&tcp(true, ACK, after, 539, b""));
+    assert_eq!(lab.alerts(), [1, 2]);
+}
+
+#[test]
 fn the_server_may_close_first() {
     let mut lab = Lab::new(&[], false);
     handshake(&mut lab);
