@@ -214,7 +214,8 @@ impl Sets {
 
     /// Asks `dataset` of a buffer's bytes. What is known of a value found is added to `context`.
     pub fn ask(&mut self, asked: &DataSet, bytes: &[u8], context: &mut String) -> bool {
-        let Some(value) = normal(asked.kind, bytes) else { return false };
+        // What can be no value of the set is not in it.
+        let Some(value) = normal(asked.kind, bytes) else { return asked.command == DataSetCommand::IsNotSet };
         let set = self.sets.get_mut(asked.name.as_str()).filter(|set| set.kind == asked.kind);
         let found = set.as_ref().and_then(|set| set.get(&value));
         match asked.command {

@@ -285,7 +285,12 @@ impl Entry {
             Part::Hook(name) => self.hooks.iter().any(|(hook, of, _)| **hook == **name && *of == way),
             // A state is compared with where the direction at hand is, whichever direction it is named after.
             Part::State(name, _) => self.hooks.iter().any(|(hook, ..)| **hook == **name),
-            Part::Number(_) | Part::Event(_) | Part::Named { .. } | Part::Files(_) | Part::Payload => true,
+            // None of something is nothing to other protocols.
+            Part::Number(test) => {
+                let protocols = test.field.protocols();
+                protocols.is_empty() || protocols.contains(&protocol)
+            }
+            Part::Event(_) | Part::Named { .. } | Part::Files(_) | Part::Payload => true,
         })
     }
 

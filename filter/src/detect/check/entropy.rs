@@ -2,7 +2,7 @@
 
 use weir_ids_rules::rule::Entropy;
 
-/// Whether the entropy of the bytes lies within the bounds. Of no bytes nothing can be said.
+/// Whether the entropy of the bytes lies within the bounds. No bytes have none.
 pub fn holds(entropy: &Entropy, text: &[u8]) -> bool {
     let Some(text) = text.get(entropy.offset as usize..) else { return false };
     let text = match entropy.bytes {
@@ -12,7 +12,7 @@ pub fn holds(entropy: &Entropy, text: &[u8]) -> bool {
         },
         None => text,
     };
-    !text.is_empty() && entropy.micro_bits.contains(micro_bits(text))
+    entropy.micro_bits.contains(micro_bits(text))
 }
 
 fn micro_bits(text: &[u8]) -> u64 {
@@ -20,7 +20,7 @@ fn micro_bits(text: &[u8]) -> u64 {
     for byte in text {
         counts[usize::from(*byte)] += 1;
     }
-    let total = text.len() as f64;
+    let total = text.len().max(1) as f64;
     let share = |count: &u32| {
         let p = f64::from(*count) / total;
         -p * p.log2()
@@ -39,5 +39,6 @@ mod tests {
         assert_eq!(micro_bits(&all), 8_000_000);
         assert_eq!(micro_bits(b"aaaa"), 0);
         assert_eq!(micro_bits(b"abab"), 1_000_000);
+        assert_eq!(micro_bits(b""), 0);
     }
 }

@@ -25,6 +25,14 @@ fn the_same_rule_fires_again_for_other_bytes() {
 }
 
 #[test]
+fn what_a_protocol_says_nothing_of_is_asked_of_its_own_messages_alone() {
+    let program = program("alert tcp any any -> any any (ldap.responses.operation:search_result_done,all; sid:1;)");
+    let mut flow = Conversation::new(&program, 6, 80);
+    assert_eq!(flow.say(CLIENT, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"), []);
+    assert_eq!(flow.say(SERVER, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"), []);
+}
+
+#[test]
 fn places_count_from_the_streams_start_and_from_each_turn() {
     let program = program("alert tcp any any -> any any (content:\"abc\"; depth:3; sid:1;)");
     let mut flow = Conversation::new(&program, 6, 80);
