@@ -261,7 +261,8 @@ impl Exchange {
         let line = |span: Span| Some(request.get(span)).filter(|bytes| !bytes.is_empty());
         match buffer {
             Buffer::HttpMethod => line(self.method_name),
-            Buffer::HttpUri if self.has_uri => line(self.normal_uri),
+            // Of a request that was not seen only the name that stands for its URI is known.
+            Buffer::HttpUri if self.has_uri => line(request.line).and_then(|_| line(self.normal_uri)),
             Buffer::HttpUriRaw if self.has_uri => line(self.uri),
             Buffer::HttpRequestLine => line(request.line),
             Buffer::HttpProtocol => line(self.request_protocol),

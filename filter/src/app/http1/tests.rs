@@ -206,7 +206,8 @@ fn a_response_without_a_request_stands_alone() {
     let mut talk = Talk::new();
     talk.say(ANSWER, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", false);
     assert_eq!(talk.events(0), ["http.unable_to_match_response_to_request"]);
-    assert_eq!(talk.buffer(0, Buffer::HttpUri, ASK), "/libhtp::request_uri_not_seen");
+    assert_eq!(talk.buffer(0, Buffer::HttpUriRaw, ASK), "/libhtp::request_uri_not_seen");
+    assert_eq!(talk.buffer(0, Buffer::HttpUri, ASK), "(none)", "nothing was normalised");
     talk.say(ASK, REQUEST, false);
     assert_eq!(talk.buffer(1, Buffer::HttpMethod, ASK), "GET");
 }

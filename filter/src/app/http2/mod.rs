@@ -257,7 +257,11 @@ impl Http2 {
             finish(half);
         }
         if !intact {
-            self.anomaly("http2.invalid_frame_data");
+            self.anomaly(match head.kind {
+                // Those of a fixed size (RFC 9113, 6).
+                kind::PRIORITY | kind::RST_STREAM | kind::GOAWAY | kind::WINDOW_UPDATE => "http2.invalid_frame_length",
+                _ => "http2.invalid_frame_data",
+            });
             return Ok(());
         }
         self.headers_of_nobody(way, head, payload, settings)

@@ -129,6 +129,19 @@ fn what_is_no_preface_fails_and_many_frames_stay_bounded() {
 }
 
 #[test]
+fn frames_of_a_fixed_size_have_it() {
+    let told = |kind: u8, length: usize| {
+        let said = [PREFACE, &frame(kind, 0, 1, &vec![0; length])].concat();
+        run(start, &Settings::default(), &[(ASK, &said)], 0).shown()
+    };
+    for (kind, length) in [(kind::PRIORITY, 5), (kind::RST_STREAM, 4), (kind::GOAWAY, 8), (kind::WINDOW_UPDATE, 4)] {
+        assert!(!told(kind, length).contains("http2.invalid_"), "{kind}");
+        assert!(told(kind, length - 1).contains("http2.invalid_frame_length"), "{kind}: {}", told(kind, length - 1));
+    }
+    assert!(told(kind::SETTINGS, 5).contains("http2.invalid_frame_data"));
+}
+
+#[test]
 fn probes_know_both_sides() {
     let tuple = crate::app::exercise::tuple(6);
     assert_eq!(probe(ASK, &asked(), &tuple), Probe::Yes);
