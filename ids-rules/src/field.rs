@@ -44,6 +44,7 @@ fields! {
     MqttConnectFlags "mqtt.connect.flags",
     RfbSecType "rfb.sectype", RfbSecResult "rfb.secresult",
     SnmpVersion "snmp.version", SnmpPduType "snmp.pdu_type",
+    SnmpTrapType "snmp.trap_type",
     FtpDynamicPort "ftp.dynamic_port",  FtpMode "ftp.mode", FtpReplyReceived "ftp.reply_received",
     FtpDataCommand "ftpdata_command",
     LdapRequestOperation "ldap.request.operation", LdapResponsesOperation "ldap.responses.operation",
@@ -87,6 +88,7 @@ impl Field {
             | Field::EnipState
             | Field::WebSocketOpcode
             | Field::Dnp3Function
+            | Field::SnmpTrapType
             | Field::NtpMode
             | Field::NtpStratum
             | Field::NtpVersion => 255,

@@ -82,6 +82,11 @@ impl<'a> Piece<'a> {
         Some(Piece { text: self.text.strip_prefix(prefix)?, at: self.at + prefix.len() })
     }
 
+    /// What precedes `suffix`, where it ends with it.
+    pub(crate) fn strip_suffix(self, suffix: &str) -> Option<Piece<'a>> {
+        Some(Piece { text: self.text.strip_suffix(suffix)?, at: self.at })
+    }
+
     /// The two sides of the first `separator`.
     pub(crate) fn split_once(self, separator: char) -> Option<(Piece<'a>, Piece<'a>)> {
         let (a, b) = self.text.split_once(separator)?;

@@ -453,6 +453,18 @@ fn events_of_protocol_detection_and_units_have_the_names_that_rules_write() {
 }
 
 #[test]
+fn numbers_of_messages_have_masks_units_and_outsides() {
+    loaded("websocket.flags:&0x40=0x40;");
+    loaded("websocket.flags:&0xe0!=0xc0;");
+    loaded("ldap.responses.count:!3<>9;");
+    loaded("flow.bytes:toserver,>3kb;");
+    loaded("snmp.trap_type:linkdown;");
+    loaded("snmp.trap_type:!6;");
+    refused("websocket.flags:&0x40=0xc0;", Kind::Value, "&0x40");
+    refused("snmp.trap_type:linkaway;", Kind::Value, "linkaway");
+}
+
+#[test]
 fn the_older_and_the_newer_style_become_the_same() {
     let sections = |options: &str| {
         let (set, problems) = parse(&format!("alert http any any -> any any ({options} sid:1;)"));

@@ -254,6 +254,7 @@ impl Transaction for Message {
             _ if nth > 0 || way != self.way => None,
             Field::SnmpVersion => Some(self.version.into()),
             Field::SnmpPduType => self.pdu.map(u64::from),
+            Field::SnmpTrapType => self.trap.as_ref().map(|(_, generic, _)| *generic),
             _ => None,
         }
     }
@@ -338,6 +339,9 @@ mod tests {
         (failed[13], failed[20]) = (0xa2, 2);
         let shown = run(start, &Settings::default(), &[(Direction::Reply, &failed)], 0).shown();
         assert!(shown.contains("\"pdu_type\":\"response\",\"error\":\"NoSuchName\""), "{shown}");
+        let trap = b"\x30\x23\x02\x01\0\x04\x06public\xa4\x16\x06\x03\x2b\x06\x01\x40\x04\x7f\0\0\x01\x02\x01\x03\x02\x01\0\x43\x01\0\x30\0";
+        let talk = run(start, &Settings::default(), &[(Direction::Original, trap)], 0);
+        assert_eq!(talk.number(0, Field::SnmpTrapType, Direction::Original, 0), Some(3));
         assert_eq!(name_of(&TRAPS, 3, "TrapType"), "linkUp");
         assert_eq!(name_of(&TRAPS, 9, "TrapType"), "TrapType(9 / 0x9)");
     }

@@ -4,7 +4,7 @@ use crate::Row::{Has, Is};
 use crate::Table;
 use crate::story::{ANSWER, ASK, tcp, udp, udp_between};
 
-pub const TABLES: &[&Table] = &[&DNS, &MDNS, &LDAP, &PGSQL, &SNMP, &SNMP3, &DHCP, &NTP, &NFS];
+pub const TABLES: &[&Table] = &[&DNS, &MDNS, &LDAP, &PGSQL, &SNMP, &SNMP_TRAP, &SNMP3, &DHCP, &NTP, &NFS];
 
 const DNS: Table = Table {
     name: "dns",
@@ -131,6 +131,17 @@ const SNMP: Table = Table {
         udp(161, &[(ASK, get.to_vec())])
     },
     rows: &[Has("snmp.community", "public"), Is("snmp.version", "2", "1"), Is("snmp.pdu_type", "0", "3")],
+};
+
+const SNMP_TRAP: Table = Table {
+    name: "snmp trap",
+    header: "alert snmp any any -> any any",
+    frames: || {
+        let trap = b"\x30\x23\x02\x01\x00\x04\x06public\xa4\x16\x06\x03\x2b\x06\x01\x40\x04\x7f\x00\x00\x01\
+            \x02\x01\x02\x02\x01\x00\x43\x01\x00\x30\x00";
+        udp(161, &[(ASK, trap.to_vec())])
+    },
+    rows: &[Is("snmp.trap_type", "linkdown", "3")],
 };
 
 const SNMP3: Table = Table {

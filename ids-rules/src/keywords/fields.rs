@@ -77,6 +77,9 @@ fn one(value: Piece<'_>, field: Field) -> Result<Comparison, Fault> {
             return Ok(Comparison::Within(Bounds { negated, ..*bounds }));
         }
     }
+    if let Some((mask, bits)) = value.strip_prefix("&").and_then(|rest| rest.split_once('=')) {
+        return masked(value, mask, bits);
+    }
     if let Some(mask) = value.strip_prefix("&") {
         return Ok(Comparison::AnyBit { mask: number(mask.trim(), 0, i64::MAX)? as u64, negated: false });
     }
@@ -84,6 +87,21 @@ fn one(value: Piece<'_>, field: Field) -> Result<Comparison, Fault> {
         return Ok(Comparison::AnyBit { mask: number(mask.trim(), 0, i64::MAX)? as u64, negated: true });
     }
     exclusive_bounds(value, field.max()).map(Comparison::Within)
+}
+
+/// `&MASK=BITS` and `&MASK!=BITS`: some bits of the number.
+fn masked(value: Piece<'_>, mask: Piece<'_>, bits: Piece<'_>) -> Result<Comparison, Fault> {
+    let mask = mask.trim();
+    let (negated, mask) = match mask.strip_suffix("!") {
+        Some(rest) => (true, rest.trim()),
+        None => (false, mask),
+    };
+    let read = |piece: Piece<'_>| number(piece.trim(), 0, i64::MAX).map(|n| n as u64);
+    let (mask, bits) = (read(mask)?, read(bits)?);
+    if bits & !mask != 0 {
+        return Err(Fault::new(Kind::Value, value.range(), "the mask hides bits that are asked for"));
+    }
+    Ok(Comparison::Bits { mask, bits, negated })
 }
 
 /// `1,3-5,>40`: one of several.
@@ -133,5 +151,5 @@ fn bits(value: Piece<'_>, field: Field) -> Result<Comparison, Fault> {
     if field == Field::Dnp3Indicators {
         return Ok(Comparison::AnyBit { mask, negated: false });
     }
-    Ok(Comparison::Bits { mask, bits })
+    Ok(Comparison::Bits { mask, bits, negated: false })
 }

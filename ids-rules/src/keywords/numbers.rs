@@ -41,6 +41,14 @@ enum Dash {
     Excluded,
 }
 
+/// A number up to `max`, which may count `kb`, `mb` or `gb`.
+fn counted(value: Piece<'_>, max: u64) -> Result<u64, Fault> {
+    match value.text.ends_with(['b', 'B']) && !value.text.starts_with("0x") {
+        true if value.text.starts_with(|c: char| c.is_ascii_digit()) => size(value, max),
+        _ => number(value, 0, i64::try_from(max).unwrap_or(i64::MAX)).map(|n| n as u64),
+    }
+}
+
 /// `n`, `<n`, `>n`, `<=n`, `>=n`, `!n`, `n<>m` (both excluded), `n-m` (both included), with every value at most `max`.
 pub(crate) fn bounds(value: Piece<'_>, max: u64) -> Result<Bounds, Fault> {
     read_bounds(value, max, Dash::Included)
@@ -53,9 +61,13 @@ pub(crate) fn exclusive_bounds(value: Piece<'_>, max: u64) -> Result<Bounds, Fau
 
 fn read_bounds(value: Piece<'_>, max: u64, dash: Dash) -> Result<Bounds, Fault> {
     let value = value.trim();
-    let read = |piece: Piece<'_>| number(piece.trim(), 0, i64::try_from(max).unwrap_or(i64::MAX)).map(|n| n as u64);
+    let read = |piece: Piece<'_>| counted(piece.trim(), max);
     let empty = || Fault::new(Kind::Value, value.range(), "no value can match this");
     let exactly = |min: u64, max: u64| Ok(Bounds { min, max, negated: false });
+    if let Some(rest) = value.strip_prefix("!=").or_else(|| value.strip_prefix("!")) {
+        let inner = read_bounds(rest, max, dash)?;
+        return Ok(Bounds { negated: true, ..inner });
+    }
     if let Some(rest) = value.strip_prefix("<=") {
         return exactly(0, read(rest)?);
     }
@@ -73,10 +85,6 @@ fn read_bounds(value: Piece<'_>, max: u64, dash: Dash) -> Result<Bounds, Fault> 
     if let Some(rest) = value.strip_prefix(">") {
         let min = read(rest)?.saturating_add(1);
         return if min > max { Err(empty()) } else { exactly(min, max) };
-    }
-    if let Some(rest) = value.strip_prefix("!=").or_else(|| value.strip_prefix("!")) {
-        let inner = read_bounds(rest, max, dash)?;
-        return Ok(Bounds { negated: true, ..inner });
     }
     if let Some((low, high)) = value.split_once('-') {
         if dash == Dash::Excluded {
@@ -117,10 +125,14 @@ mod tests {
         check("3-7", 3, 7);
         check("-7", 0, 7);
         check("3-", 3, 255);
+        let sized = exclusive_bounds(Piece::new(">2kb", 0), 1 << 20).unwrap();
+        assert_eq!((sized.min, sized.max), (2049, 1 << 20));
+        let outside = exclusive_bounds(Piece::new("!3<>7", 0), 255).unwrap();
+        assert!(outside.contains(3) && !outside.contains(4) && outside.contains(7));
         assert!(!bounds(Piece::new("!7", 0), 255).unwrap().contains(7));
         let newer = exclusive_bounds(Piece::new("3-7", 0), 255).unwrap();
         assert_eq!((newer.min, newer.max), (4, 6));
-        for text in ["", "<0", ">255", "256", "7<>8", "7-3", "x", "3<>", "--", "0x-1"] {
+        for text in ["", "<0", ">255", "256", "7<>8", "7-3", "x", "3<>", "--", "0x-1", "1kb", "!"] {
             assert!(bounds(Piece::new(text, 0), 255).is_err(), "{text}");
         }
     }

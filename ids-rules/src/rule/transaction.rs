@@ -25,6 +25,8 @@ pub enum Comparison {
         mask: u64,
         /// How they must be.
         bits: u64,
+        /// They must be other.
+        negated: bool,
     },
     /// `&`: some of these bits are set.
     AnyBit {
@@ -42,7 +44,7 @@ impl Comparison {
     pub fn holds(&self, value: u64) -> bool {
         match *self {
             Comparison::Within(bounds) => bounds.contains(value),
-            Comparison::Bits { mask, bits } => value & mask == bits,
+            Comparison::Bits { mask, bits, negated } => (value & mask == bits) != negated,
             Comparison::AnyBit { mask, negated } => (value & mask != 0) != negated,
             Comparison::OneOf(ref all) => all.iter().any(|bounds| bounds.contains(value)),
         }

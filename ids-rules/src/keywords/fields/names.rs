@@ -56,10 +56,16 @@ names! {
         "cannot_cancel" 121, "assertion_failed" 122, "authorization_denied" 123, "e_sync_refresh_required" 4096,
         "no_operation" 16654,
     }
+    // RFC 1157, 4.1.6.
+    SNMP_TRAPS {
+        "coldstart" 0, "warmstart" 1, "linkdown" 2, "linkup" 3, "authenticationfailure" 4, "egpneighborloss" 5,
+        "enterprisespecific" 6,
+    }
     FTP_MODES { "active" 0, "passive" 1 }
     FTP_DATA { "retr" 1, "stor" 2 }
     // RFC 6455, 5.2 and 11.8.
-    WEBSOCKET_OPCODES { "continuation" 0, "text" 1, "binary" 2, "connection_close" 8, "ping" 9, "pong" 10 }
+    WEBSOCKET_OPCODES { "continuation" 0, "text" 1, "binary" 2, "close" 8, "connection_close" 8,
+        "ping" 9, "pong" 10 }
     WEBSOCKET_FLAGS { "fin" 0x80, "comp" 0x40 }
     // RFC 9113, 6 and 7.
     HTTP2_FRAMES {
@@ -94,7 +100,7 @@ names! {
     // EtherNet/IP, volume 2, 2-3.2.
     ENIP_COMMANDS {
         "nop" 0, "list_services" 4, "list_identity" 0x63, "list_interfaces" 0x64, "register_session" 0x65,
-        "unregister_session" 0x66, "send_rr_data" 0x6f, "send_unit_data" 0x70, "indicate_status" 0x72, "cancel" 0x73,
+        "unregister_session" 0x66, "send_rr_data" 0x6f, "send_r_r_data" 0x6f, "send_unit_data" 0x70, "indicate_status" 0x72, "cancel" 0x73,
     }
     ENIP_STATUS {
         "success" 0, "invalid_cmd" 1, "no_resources" 2, "incorrect_data" 3, "invalid_session" 0x64,
@@ -133,6 +139,7 @@ const RFB_RESULTS: &[(&str, Bounds)] = &[
     ("ok", is(0)),
     ("fail", is(1)),
     ("toomany", is(2)),
+    ("too_many", is(2)),
     ("unknown", Bounds { min: 3, max: u32::MAX as u64, negated: false }),
 ];
 
@@ -160,6 +167,7 @@ pub(super) fn names(field: Field) -> Option<Names> {
         Field::Dnp3Indicators => DNP3_INDICATIONS,
         Field::NtpMode => NTP_MODES,
         Field::SnmpPduType => SNMP_PDUS,
+        Field::SnmpTrapType => SNMP_TRAPS,
         Field::RfbSecResult => RFB_RESULTS,
         _ => return None,
     };
