@@ -4,7 +4,8 @@ use weir_ids_rules::Buffer;
 
 use super::line::{Method, Version};
 use super::message::{Message, Progress, Span};
-use super::multipart::parameter;
+use super::multipart::disposition_name;
+use super::range;
 use crate::app::file::{Content, Files};
 use crate::app::{Provides, Transaction};
 use crate::inspect::Direction;
@@ -70,30 +71,11 @@ impl Exchange {
         self.request.get(self.normal_uri).get(..self.path_length).unwrap_or_default()
     }
 
-    /// The name under which a response's body is a file.
+    /// The name under which a response's body is a file; it may be empty.
     pub fn response_name(&self) -> Option<&[u8]> {
-        let named = self.response.field(b"content-disposition").and_then(|value| {
-            // The value may begin with the parameter itself.
-            parameter(value, b"filename")
-        });
-        named.filter(|name| !name.is_empty()).or_else(|| Some(self.path()).filter(|path| !path.is_empty()))
+        let named = self.response.field(b"content-disposition").and_then(disposition_name);
+        named.or_else(|| Some(self.path()).filter(|path| !path.is_empty()))
     }
-}
-
-/// `bytes=1-2/3` without the unit: first, last, whole.
-pub fn content_range(value: &[u8]) -> Option<(u64, u64, Option<u64>)> {
-    let text = std::str::from_utf8(value).ok()?.trim();
-    let text = text.strip_prefix("bytes")?.trim_start();
-    let (range, whole) = text.split_once('/')?;
-    let (first, last) = range.split_once('-')?;
-    Some((first.trim().parse().ok()?, last.trim().parse().ok()?, whole.trim().parse().ok()))
-}
-
-/// `bytes */3`: no part of it, but how long it is.
-pub fn is_range_of_nothing(value: &[u8]) -> bool {
-    let text = std::str::from_utf8(value).unwrap_or_default().trim();
-    let whole = text.strip_prefix("bytes").and_then(|rest| rest.trim_start().strip_prefix("*/"));
-    whole.is_some_and(|whole| whole.parse::<u64>().is_ok())
 }
 
 const TO_SERVER: Direction = Direction::Original;
@@ -311,10 +293,10 @@ impl Exchange {
         if let Some(range) = response.field(b"content-range") {
             json.nested("content_range", |json| {
                 json.bytes("raw", range);
-                if let Some((first, last, whole)) = content_range(range) {
-                    json.number("start", first).number("end", last);
-                    if let Some(whole) = whole {
-                        json.number("size", whole);
+                let read = range::read(range).unwrap_or_default();
+                for (name, number) in [("start", read.first), ("end", read.last), ("size", read.whole)] {
+                    if let Some(number) = number {
+                        json.number(name, number);
                     }
                 }
             });
@@ -335,7 +317,7 @@ impl Exchange {
         } else if !response.get(self.status_text).is_empty() {
             json.bytes("status_string", response.get(self.status_text));
         }
-        if let (Some(301..=399), Some(location)) = (self.status, response.field(b"location")) {
+        if let Some(location) = response.field(b"location") {
             json.bytes("redirect", location);
         }
         json.number("length", response.body.length);

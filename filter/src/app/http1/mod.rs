@@ -17,6 +17,7 @@ mod line;
 mod message;
 mod multipart;
 mod options;
+mod range;
 mod request;
 mod response;
 mod start;

@@ -163,7 +163,9 @@ impl Multipart {
         }
         let name = lines.clone().find_map(file_name);
         if let Some(name) = name {
-            tell(Part::File(name));
+            // Backslashes hide what follows them and are no part of the name.
+            let plain: Vec<u8> = name.iter().copied().filter(|&byte| byte != b'\\').collect();
+            tell(Part::File(&plain));
         }
         self.has_data = false;
         self.place = Place::Data(if name.is_some() { Content::File } else { Content::Field });
@@ -212,10 +214,40 @@ pub fn parameter<'v>(value: &'v [u8], name: &[u8]) -> Option<&'v [u8]> {
             continue;
         }
         let text = text.trim_ascii();
-        return Some(match text.strip_prefix(b"\"") {
-            Some(quoted) => quoted.split(|&byte| byte == b'"').next().unwrap_or(quoted),
-            None => text.split(|&byte| byte == b';').next().unwrap_or(text).trim_ascii(),
-        });
+        let quoted = text.strip_prefix(b"\"").and_then(|quoted| quoted.get(..quote_end(quoted)?));
+        return Some(quoted.unwrap_or_else(|| text.split(|&byte| byte == b';').next().unwrap_or(text).trim_ascii()));
+    }
+    None
+}
+
+/// Where the closing quote stands: the first that no backslash hides.
+fn quote_end(quoted: &[u8]) -> Option<usize> {
+    let mut hidden = false;
+    quoted.iter().position(|&byte| {
+        let ends = byte == b'"' && !hidden;
+        hidden = byte == b'\\';
+        ends
+    })
+}
+
+/// The name that Content-Disposition of a response gives its body. As browsers are lenient with everything else, but not
+/// with it: parts are parted by semicolons outside of quotes, `filename=` begins one, and quotes have to be closed.
+pub fn disposition_name(value: &[u8]) -> Option<&[u8]> {
+    let (mut from, mut quotes, mut before) = (0, 0, 0);
+    for (at, &byte) in value.iter().enumerate() {
+        quotes += usize::from(at > 0 && before != b'\\' && byte == b'"');
+        let last = at + 1 == value.len();
+        if quotes % 2 == 0 && at > 0 && (last || (before != b'\\' && byte == b';')) {
+            let part = value.get(from..if last { at + 1 } else { at })?.trim_ascii_start();
+            from = at + 1;
+            let name = b"filename=";
+            if part.len() > name.len() && part.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name)) {
+                let text = part.get(name.len()..)?;
+                let text = text.strip_prefix(b"\"").unwrap_or(text);
+                return Some(text.strip_suffix(b"\"").unwrap_or(text));
+            }
+        }
+        before = byte;
     }
     None
 }
@@ -282,9 +314,30 @@ mod tests {
     }
 
     #[test]
+    fn a_response_names_its_body() {
+        for (value, name) in [
+            (&b"attachment; filename=a.txt"[..], Some(&b"a.txt"[..])),
+            (b"filename=\"a b.txt\"", Some(b"a b.txt")),
+            (b"inline;FILENAME=\"a;b\"; x=y", Some(b"a;b")),
+            (br#"attachment; filename="a\"b""#, Some(br#"a\"b"#)),
+            (b"attachment; filename=\"\"", Some(b"")),
+            (b"attachment; x=\"filename=y\"; filename=z", Some(b"z")),
+            (b"attachment; filename = a", None),
+            (b"attachment; filename=\"open", None),
+            (b"attachment; filename=", None),
+            (b"attachment", None),
+            (b"", None),
+        ] {
+            assert_eq!(disposition_name(value), name, "{}", String::from_utf8_lossy(value));
+        }
+    }
+
+    #[test]
     fn parameters_have_quotes_or_not() {
         assert_eq!(parameter(b" attachment; filename=a.txt ; x=y", b"filename"), Some(&b"a.txt"[..]));
         assert_eq!(parameter(b"attachment;x=y;FILENAME = \"a;b\"", b"filename"), Some(&b"a;b"[..]));
         assert_eq!(parameter(b"attachment; filenamex=1", b"filename"), None);
+        assert_eq!(parameter(br#"form-data; filename="a\"b.txt"; x=y"#, b"filename"), Some(&br#"a\"b.txt"#[..]));
+        assert_eq!(parameter(b"form-data; filename=\"open; x=y", b"filename"), Some(&b"\"open"[..]));
     }
 }

@@ -39,6 +39,8 @@ pub enum State {
     Finish,
     /// Nothing that matters.
     Ignore,
+    /// Nothing: where the request ends cannot be known.
+    Lost,
 }
 
 /// White space that may follow a request of HTTP/0.9.
@@ -71,6 +73,7 @@ impl Http1 {
             }
             State::Finish => self.ask_finish(bytes, end, context.settings),
             State::Ignore => Step::Wait(bytes.len()),
+            State::Lost => Step::Fail,
         }
     }
 
@@ -237,6 +240,19 @@ impl Http1 {
         events.into_iter().for_each(|name| self.note(number, name));
     }
 
+    /// An answer refuses what was announced before it was sent: no body follows.
+    pub(super) fn spare_request_body(&mut self, status: Option<u16>) {
+        let State::Body(_) = self.asking else { return };
+        if self.asked != self.answered || !matches!(status, Some(400..=499)) {
+            return;
+        }
+        let Some(exchange) = self.asked_mut() else { return };
+        let request = &exchange.request;
+        if request.body.length == 0 && request.field(b"expect") == Some(b"100-continue") {
+            self.asking = State::Finish;
+        }
+    }
+
     /// Goes on once it is known that CONNECT opened no tunnel.
     fn ask_connect(&mut self) -> Step {
         let Some(exchange) = self.asked_mut() else {
@@ -319,12 +335,12 @@ impl Http1 {
         if !exchange.request.body.has_begun() {
             let path = exchange.path().to_vec();
             let kind = exchange.request.field(b"content-type").unwrap_or_default().to_vec();
-            let is_form = exchange.method == Method::Post && starts_with_nocase(&kind, b"multipart/form-data");
             let is_file = matches!(exchange.method, Method::Post | Method::Put) && !path.is_empty();
             let plan = Plan {
                 keep,
                 name: is_file.then_some(&path[..]),
-                boundary: if is_form {
+                // Servers read parts where a boundary is named, whatever they are said to be.
+                boundary: if exchange.method == Method::Post {
                     parameter(&kind, b"boundary").filter(|boundary| !boundary.is_empty())
                 } else {
                     None
@@ -433,20 +449,18 @@ impl Exchange {
         if self.method == Method::Connect {
             return State::Connect;
         }
-        let length = self.request.field(b"content-length").map(line::content_length);
-        if let Some(coding) = self.request.field(b"transfer-encoding") {
+        let length = self.request.lenient_field(b"content-length").map(line::content_length);
+        if let Some(coding) = self.request.lenient_field(b"transfer-encoding") {
             let is_chunked = contains_nocase(coding, b"chunked");
             if !is_chunked || self.request_version < Version::V11 {
                 note("http.invalid_transfer_encoding_value_in_request");
             }
-            if is_chunked {
-                return State::ChunkLength;
-            }
+            return if is_chunked { State::ChunkLength } else { State::Lost };
         }
         match length {
             Some(None) => {
                 note("http.invalid_content_length_field_in_request");
-                State::Finish
+                State::Lost
             }
             Some(Some(length)) if length > 0 => State::Body(length),
             Some(Some(_)) | None => State::Finish,

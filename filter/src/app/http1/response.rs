@@ -3,11 +3,12 @@
 use weir_ids_rules::AppProtocol;
 
 use super::body::Plan;
-use super::exchange::{Exchange, content_range, is_range_of_nothing};
+use super::exchange::Exchange;
 use super::framing::After;
 use super::head::{self, Next, Reader};
 use super::line::{self, ChunkLength, Version};
 use super::message::{Added, Progress, oddities};
+use super::range;
 use super::{HEAD, Http1, Step};
 use crate::app::{Anomaly, Context, Settings};
 use crate::inspect::Direction;
@@ -234,7 +235,9 @@ impl Http1 {
                 exchange.response.set_codings(codings, &mut |name| events.push(name));
             }
         }
+        let status = exchange.status;
         events.into_iter().for_each(|name| self.note(number, name));
+        self.spare_request_body(status);
         match next {
             After::State(state) => {
                 self.answering = state;
@@ -335,10 +338,11 @@ impl Http1 {
         if !exchange.response.body.has_begun() {
             let name = exchange.response_name().map(<[u8]>::to_vec);
             let named = exchange.response.field(b"content-range");
-            let range = named.and_then(content_range);
-            if range.is_none() && named.is_some_and(|value| !is_range_of_nothing(value)) {
+            let range = named.map_or(Ok(None), range::part);
+            if range.is_err() {
                 mark.note(Anomaly("http.range_invalid"));
             }
+            let range = range.unwrap_or(None);
             let plan = Plan { keep, name: name.as_deref(), boundary: None, range };
             exchange.response.body.begin(&plan, &mut |event| mark.note(event));
         }

@@ -432,3 +432,72 @@ fn names_longer_than_are_kept_and_more_warnings_than_one_would_read_are_told() {
         talk.parser.list.remove(0);
     }
 }
+
+#[test]
+fn a_request_whose_end_is_unknown_ends_the_flow_with_a_word() {
+    for (field, event) in [
+        ("Content-Length: abc", "http.invalid_content_length_field_in_request"),
+        ("Content-Length:", "http.invalid_content_length_field_in_request"),
+        ("Content-Length: 99999999999999999999", "http.invalid_content_length_field_in_request"),
+        ("Transfer-Encoding: identity\r\nContent-Length: 3", "http.invalid_transfer_encoding_value_in_request"),
+    ] {
+        let mut talk = Talk::new();
+        talk.say(ASK, format!("POST /a HTTP/1.1\r\nHost: b\r\n{field}\r\n\r\n").as_bytes(), false);
+        assert!(matches!(talk.last, Fed::Failed), "{field}");
+        assert_eq!(talk.events(0), [event], "{field}");
+    }
+    let mut talk = Talk::new();
+    talk.say(ASK, b"POST /a HTTP/1.1\r\nHost: b\r\nTransfer-Encoding: x-chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n", false);
+    assert_eq!(talk.buffer(0, Buffer::HttpRequestBody, ASK), "x");
+}
+
+#[test]
+fn a_body_that_the_server_does_not_want_is_not_waited_for() {
+    let post = |expect: &str| format!("POST /a HTTP/1.1\r\nHost: b\r\n{expect}Content-Length: 3\r\n\r\n");
+    let next = b"GET /next HTTP/1.1\r\nHost: b\r\n\r\n";
+    let refuse = |status: &str| format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n");
+    for (expect, status, requests) in
+        [("Expect: 100-continue\r\n", "417 No", 2), ("Expect: 100-continue\r\n", "500 No", 1), ("", "417 No", 1)]
+    {
+        let mut talk = Talk::new();
+        talk.say(ASK, post(expect).as_bytes(), false).say(ANSWER, refuse(status).as_bytes(), false);
+        // Without a refusal the first bytes of what follows are the body.
+        talk.say(ASK, next, false);
+        let methods = (0..talk.parser.list.len()).filter(|&nth| talk.buffer(nth, Buffer::HttpMethod, ASK) == "GET");
+        assert_eq!(methods.count() + 1, requests, "{expect}{status}");
+    }
+}
+
+#[test]
+fn a_boundary_makes_a_form_and_a_location_a_redirect() {
+    let form = "--xyz\r\nContent-Disposition: form-data; filename=\"a\\\"b\"\r\n\r\ndata\r\n--xyz--\r\n";
+    for (kind, name) in
+        [("multipart/related; boundary=xyz", "a\"b"), ("text/plain; boundary=xyz", "a\"b"), ("x; y=xyz", "/a")]
+    {
+        let mut talk = Talk::new();
+        let head =
+            format!("POST /a HTTP/1.1\r\nHost: b\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n", form.len());
+        talk.say(ASK, head.as_bytes(), false).say(ASK, form.as_bytes(), false);
+        let files = talk.exchange(0).1.files(ASK).unwrap();
+        assert_eq!(String::from_utf8_lossy(&files.list[0].name), name, "{kind}");
+    }
+    let talk = respond(b"HTTP/1.1 200 OK\r\nLocation: /b\r\nContent-Length: 0\r\n\r\n");
+    assert!(talk.log(0).contains(r#""redirect":"/b""#), "{}", talk.log(0));
+}
+
+#[test]
+fn a_part_of_a_whole_is_told() {
+    for (range, part, events, logged) in [
+        ("bytes 3-5/9", Some((3, 5, Some(9))), &[][..], r#""start":3,"end":5,"size":9"#),
+        ("items 3-5/9", Some((3, 5, Some(9))), &[], r#""start":3,"end":5,"size":9"#),
+        ("bytes */9", None, &[], r#""raw":"bytes */9","size":9"#),
+        ("bytes 3-9/9", None, &["http.range_invalid"], r#""start":3,"end":9,"size":9"#),
+        ("3-5/9", None, &["http.range_invalid"], r#""raw":"3-5/9"}"#),
+    ] {
+        let talk =
+            respond(format!("HTTP/1.1 206 P\r\nContent-Range: {range}\r\nContent-Length: 3\r\n\r\nabc").as_bytes());
+        assert_eq!(talk.exchange(0).1.files(ANSWER).unwrap().list[0].range, part, "{range}");
+        assert_eq!(talk.events(0), events, "{range}");
+        assert!(talk.log(0).contains(logged), "{range}: {}", talk.log(0));
+    }
+}
