@@ -37,6 +37,8 @@ pub struct Exchange {
     pub normal_uri: Span,
     /// Bytes of [`Exchange::normal_uri`] that are the path.
     pub path_length: usize,
+    /// There is a path, be nothing left of it.
+    pub has_path: bool,
     /// The host of the target or of the Host field, lower case and without port.
     pub host: Option<Span>,
     /// The host of the target, as it stands there.
@@ -74,7 +76,7 @@ impl Exchange {
     /// The name under which a response's body is a file; it may be empty.
     pub fn response_name(&self) -> Option<&[u8]> {
         let named = self.response.field(b"content-disposition").and_then(disposition_name);
-        named.or_else(|| Some(self.path()).filter(|path| !path.is_empty()))
+        named.or_else(|| self.has_path.then(|| self.path()))
     }
 }
 

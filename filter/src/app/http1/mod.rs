@@ -8,6 +8,7 @@
 //! [`Options::fields`] fields; what is longer fails the flow with an event. Bodies are bounded by
 //! [`Content`](super::file::Content).
 
+mod best_fit;
 mod body;
 mod codings;
 mod exchange;

@@ -335,7 +335,7 @@ impl Http1 {
         if !exchange.request.body.has_begun() {
             let path = exchange.path().to_vec();
             let kind = exchange.request.field(b"content-type").unwrap_or_default().to_vec();
-            let is_file = matches!(exchange.method, Method::Post | Method::Put) && !path.is_empty();
+            let is_file = matches!(exchange.method, Method::Post | Method::Put) && exchange.has_path;
             let plan = Plan {
                 keep,
                 name: is_file.then_some(&path[..]),
@@ -437,6 +437,7 @@ impl Http1 {
         exchange.uri = exchange.request.build(UNSEEN);
         exchange.normal_uri = exchange.uri;
         exchange.path_length = UNSEEN.len();
+        exchange.has_path = true;
         exchange.has_uri = true;
         exchange.request.progress = Progress::Complete;
         self.list.push(exchange);

@@ -27,6 +27,7 @@ impl Exchange {
         let done = uri::normalize(&parts, reading, &mut normal);
         self.normal_uri = self.request.build(&normal);
         self.path_length = done.path;
+        self.has_path = parts.path.is_some();
         let mut valid_host = true;
         if let Some(host) = parts.host {
             self.raw_host = Some(self.request.build(host));

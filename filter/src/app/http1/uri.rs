@@ -1,5 +1,7 @@
 //! A request's target: its parts (RFC 3986), and its path and query as a server would read them.
 
+use super::best_fit;
+
 /// Parts of a target, as they stand there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Parts<'b> {
@@ -161,28 +163,31 @@ fn hex(byte: Option<&u8>) -> Option<u8> {
     byte.and_then(|&byte| (byte as char).to_digit(16)).and_then(|digit| u8::try_from(digit).ok())
 }
 
-/// Adds bytes with their percent escapes undone; broken escapes stay as they are. Says whether there was an escape.
+/// Adds bytes with their escapes undone, `%41` and `%u0041`; broken escapes stay as they are. Says whether there was one.
 pub fn decode(bytes: &[u8], reading: Reading, out: &mut Vec<u8>) -> bool {
     let mut at = 0;
     let mut found = false;
+    let pair = |at: usize| {
+        let (high, low) = hex(bytes.get(at)).zip(hex(bytes.get(at + 1)))?;
+        Some(high << 4 | low)
+    };
     while let Some(&byte) = bytes.get(at) {
-        let escaped = match byte {
-            b'%' => hex(bytes.get(at + 1)).zip(hex(bytes.get(at + 2))),
+        let escaped = match (byte, bytes.get(at + 1)) {
+            (b'%', Some(b'u' | b'U')) => pair(at + 2).zip(pair(at + 4)).map(|(high, low)| (wide(high, low), 6)),
+            (b'%', _) => pair(at + 1).map(|byte| (byte, 3)),
             _ => None,
         };
-        match escaped {
-            Some((high, low)) => {
-                out.push(high << 4 | low);
-                found = true;
-                at += 3;
-            }
-            None => {
-                out.push(if reading.plus && byte == b'+' { b' ' } else { byte });
-                at += 1;
-            }
-        }
+        found |= escaped.is_some();
+        let (plain, used) = escaped.unwrap_or((if reading.plus && byte == b'+' { b' ' } else { byte }, 1));
+        out.push(plain);
+        at += used;
     }
     found
+}
+
+/// The byte that a server takes for a character of two bytes.
+fn wide(high: u8, low: u8) -> u8 {
+    if high == 0 { low } else { best_fit::byte(u32::from(high) << 8 | u32::from(low)) }
 }
 
 /// What became of a target.
@@ -218,12 +223,13 @@ pub fn normalize(parts: &Parts<'_>, reading: Reading, out: &mut Vec<u8>) -> Norm
     }
     if let Some(fragment) = parts.fragment {
         out.push(b'#');
-        out.extend_from_slice(fragment);
+        decode(fragment, Reading::default(), out);
     }
     normal
 }
 
-/// Adds a path: escapes undone, backslashes turned, separators in a row made one, dot segments removed.
+/// Adds a path: escapes undone, backslashes turned, separators in a row made one, characters beyond ASCII taken for
+/// bytes, dot segments removed.
 fn path(raw: &[u8], out: &mut Vec<u8>) {
     let mut flat = Vec::with_capacity(raw.len());
     decode(raw, Reading::default(), &mut flat);
@@ -236,35 +242,52 @@ fn path(raw: &[u8], out: &mut Vec<u8>) {
         last = *byte;
         keep
     });
-    remove_dots(&flat, out);
+    if flat.is_ascii() {
+        return remove_dots(&flat, out);
+    }
+    let mut narrow = Vec::with_capacity(flat.len());
+    best_fit::narrow(&flat, &mut narrow);
+    remove_dots(&narrow, out);
 }
 
-/// RFC 3986, 5.2.4.
+/// RFC 3986, 5.2.4; but a path that ends with a dot segment ends before its slash, and dots behind two slashes stay.
 fn remove_dots(path: &[u8], out: &mut Vec<u8>) {
     let start = out.len();
     let mut rest = path;
-    while !rest.is_empty() {
-        if let Some(after) = rest.strip_prefix(b"../").or_else(|| rest.strip_prefix(b"./")) {
-            // Only at the start: elsewhere a slash stands before it.
-            rest = after;
-        } else if rest.starts_with(b"/./") {
-            rest = rest.get(2..).unwrap_or_default();
-        } else if rest == b"/." {
-            rest = b"/";
-        } else if rest.starts_with(b"/../") || rest == b"/.." {
-            let kept = out.get(start..).unwrap_or_default();
-            let parent = memchr::memrchr(b'/', kept).unwrap_or(0);
-            out.truncate(start + parent);
-            rest = if rest.len() > 3 { rest.get(3..).unwrap_or_default() } else { b"/" };
-        } else if rest == b"." || rest == b".." {
-            rest = &[];
-        } else {
-            let from = usize::from(rest.first() == Some(&b'/'));
-            let length = memchr::memchr(b'/', rest.get(from..).unwrap_or_default()).map_or(rest.len(), |at| at + from);
-            let (segment, after) = rest.split_at_checked(length).unwrap_or((rest, &[]));
-            out.extend_from_slice(segment);
-            rest = after;
+    while let Some(after) = rest.strip_prefix(b"./").or_else(|| rest.strip_prefix(b"../")) {
+        rest = after;
+    }
+    if rest == b"." || rest == b".." {
+        return;
+    }
+    let segment = |bytes: &[u8]| memchr::memchr(b'/', bytes).unwrap_or(bytes.len());
+    let (first, mut rest) = rest.split_at_checked(segment(rest)).unwrap_or((rest, &[]));
+    out.extend_from_slice(first);
+    let mut after_dots = false;
+    while let Some(after) = rest.strip_prefix(b"/") {
+        let (name, tail) = after.split_at_checked(segment(after)).unwrap_or((after, &[]));
+        rest = tail;
+        let dots = name == b"." || name == b"..";
+        match name {
+            b"." => {}
+            b".." => {
+                let parent = out.get(start..).and_then(|kept| memchr::memrchr(b'/', kept)).unwrap_or(0);
+                out.truncate(start + parent);
+            }
+            b"" if tail.is_empty() && after_dots => {}
+            b"" if !tail.is_empty() => {
+                let tail = tail.get(1..).unwrap_or_default();
+                let (name, after) = tail.split_at_checked(segment(tail)).unwrap_or((tail, &[]));
+                out.extend_from_slice(b"//");
+                out.extend_from_slice(name);
+                rest = after;
+            }
+            name => {
+                out.push(b'/');
+                out.extend_from_slice(name);
+            }
         }
+        after_dots = dots;
     }
 }
 
@@ -288,10 +311,25 @@ mod tests {
             ("/a/%2e%2E/b", "/b"),
             ("/a/../../b", "/b"),
             ("../x", "x"),
-            ("/a/.", "/a/"),
-            ("/a/..", "/"),
+            ("/a/.", "/a"),
+            ("/a/./", "/a"),
+            ("/a/..", ""),
+            ("/a/b/../", "/a"),
+            ("/a/", "/a/"),
+            ("/", "/"),
+            ("..", ""),
+            ("./a/..", ""),
+            ("a/../", ""),
+            ("a/../../b", "/b"),
+            ("/../../../images.gif", "/images.gif"),
+            ("mid/content=5/../6", "mid/6"),
+            ("/a/b/c/./../../g", "/a/g"),
+            ("/%u0041%U2215b%u00zz%u004", "/A/b%u00zz%u004"),
+            ("/%uff41%uffff?%u0041%u0142", "/a??Al"),
+            ("/%c0%af%c1%81%c0%ae.", "//A.."),
+            ("/\u{e4}x\u{142}\u{20ac}", "/\u{fffd}xl?"),
             ("/..a/b..", "/..a/b.."),
-            ("/a%2fb?q=%41+%2f#F%41", "/a/b?q=A+/#F%41"),
+            ("/a%2fb?q=%41+%2f#F%41", "/a/b?q=A+/#FA"),
             ("http://user:pw@Host:80/p?q", "/p?q"),
             ("/%2561", "/%61"),
         ];
@@ -325,6 +363,6 @@ mod tests {
     #[test]
     fn long_paths_of_dots_take_linear_time() {
         let path = "/..".repeat(50_000);
-        assert_eq!(normal(&path), "/");
+        assert_eq!(normal(&path), "");
     }
 }
