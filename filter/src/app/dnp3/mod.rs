@@ -261,22 +261,25 @@ impl Transaction for Fragment {
             });
             json.number("function_code", self.function().unwrap_or(0));
             let (bytes, mut room) = (behind_header(&self.bytes), object::SHOWN);
-            json.array("objects", |list| {
-                self.objects.iter().for_each(|object| {
-                    list.item(|json| object.log(bytes, &mut room, json));
+            if !self.objects.is_empty() {
+                json.array("objects", |list| {
+                    self.objects.iter().for_each(|object| {
+                        list.item(|json| object.log(bytes, &mut room, json));
+                    });
                 });
-            });
+            }
             json.flag("complete", self.complete);
         });
         if let Some(bits) = self.indications() {
             json.nested("iin", |json| {
-                json.array("indicators", |list| {
-                    for (bit, name) in INDICATIONS {
-                        if bits & bit != 0 {
+                let mut set = INDICATIONS.iter().filter(|(bit, _)| bits & bit != 0).peekable();
+                if set.peek().is_some() {
+                    json.array("indicators", |list| {
+                        set.for_each(|(_, name)| {
                             list.item_bytes(name.as_bytes());
-                        }
-                    }
-                });
+                        });
+                    });
+                }
             });
         }
     }

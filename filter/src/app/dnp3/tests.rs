@@ -115,3 +115,10 @@ fn too_many_points_are_told_of_an_object_and_of_all() {
     assert_eq!(odd(&[16384, 16384, 1]), Some("dnp3.too_many_points"));
     assert_eq!(odd(&[16385]), Some("dnp3.max_points_per_object"));
 }
+
+#[test]
+fn what_is_empty_is_not_told() {
+    let nothing = [0xc0, 0xc1, 129, 0, 0];
+    let shown = run(start, &Settings::default(), &[(Direction::Reply, &frame(OUTSTATION, &nothing)[..])], 0).shown();
+    assert!(shown.contains("\"iin\":{}") && !shown.contains("\"objects\""), "{shown}");
+}
