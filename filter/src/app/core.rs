@@ -229,6 +229,11 @@ impl App {
         self.over
     }
 
+    /// Somebody reads the flow, whose protocol is known.
+    pub fn is_reading(&self) -> bool {
+        self.parser.is_some() && !self.over
+    }
+
     /// Bytes of a direction wait for more, which the parser cannot use yet.
     pub fn waits(&self, way: Direction) -> bool {
         let [original, reply] = &self.sides;
@@ -333,21 +338,6 @@ impl App {
         if self.anomalies.len() < 16 {
             self.anomalies.push(anomaly);
         }
-    }
-
-    /// Nothing more is parsed.
-    fn give_up(&mut self) -> Outcome {
-        self.over = true;
-        if self.identity.flow == Found::Unknown {
-            self.identity.flow = Found::Failed;
-        }
-        for side in [&mut self.identity.to_server, &mut self.identity.to_client] {
-            if *side == Found::Unknown {
-                *side = Found::Failed;
-            }
-        }
-        self.sides.iter_mut().for_each(|side| side.pending = Pending::default());
-        Outcome::Going
     }
 
     fn gap(&mut self, way: Direction, bytes: u64, context: &mut Context<'_>) -> Outcome {

@@ -20,12 +20,19 @@ pub const PROBED: usize = 4096;
 pub struct Evidence {
     patterns_done: bool,
     probes_done: bool,
+    /// It is so because the direction ended: more bytes might have told more.
+    cut_short: bool,
 }
 
 impl Evidence {
     /// More bytes will not tell more.
     pub fn is_done(&self) -> bool {
         self.patterns_done && self.probes_done
+    }
+
+    /// The direction ended before it could tell.
+    pub fn is_cut_short(&self) -> bool {
+        self.cut_short
     }
 
     /// No probe waits for more bytes.
@@ -87,7 +94,9 @@ fn ask(way: Direction, bytes: &[u8], tuple: &Tuple, evidence: &mut Evidence, set
                 Probe::No => {}
             }
         }
-        evidence.patterns_done = end || (!waiting && bytes.len() >= depth(way, tuple, settings));
+        let told_all = !waiting && bytes.len() >= depth(way, tuple, settings);
+        evidence.patterns_done = end || told_all;
+        evidence.cut_short |= end && !told_all && bytes.len() < PROBED;
     }
     if waiting && !end {
         return Guess::Unknown;
@@ -106,6 +115,7 @@ fn ask(way: Direction, bytes: &[u8], tuple: &Tuple, evidence: &mut Evidence, set
             }
         }
         evidence.probes_done = end || !more;
+        evidence.cut_short |= end && more && bytes.len() < PROBED;
     }
     Guess::Unknown
 }

@@ -14,7 +14,7 @@ mod wait;
 use std::sync::Arc;
 
 use weir_ids_rules::AppProtocol;
-use weir_wire::numbers::PROTOCOL_TCP;
+use weir_wire::numbers::{PROTOCOL_TCP, PROTOCOL_UDP};
 
 use super::asks::Facts;
 use super::frames::Framer;
@@ -171,7 +171,8 @@ impl Inspection {
         let identity = self.app.identity();
         AppFacts {
             protocol: identity.flow.protocol(),
-            failed: identity.flow == Found::Failed,
+            // Nobody looks for one in other protocols.
+            failed: identity.flow == Found::Failed && matches!(self.tuple.protocol, PROTOCOL_TCP | PROTOCOL_UDP),
             by_way: [identity.to_server.protocol(), identity.to_client.protocol()],
             original: identity.original,
             expected: identity.expected,

@@ -1,7 +1,7 @@
 //! Finding out the protocol of a TCP flow, and starting its parser with the bytes that came so far.
 
 use super::{
-    App, CHANGE_DEPTH, Chunk, DETECTION_SKIPPED, Found, MISMATCH, NO_TLS, ONE_DIRECTION, ONE_SIDED, Outcome,
+    App, CHANGE_DEPTH, Chunk, DETECTION_SKIPPED, Found, MISMATCH, NO_TLS, ONE_DIRECTION, ONE_SIDED, Outcome, Pending,
     UNEXPECTED, WRONG_DIRECTION, may_begin, other,
 };
 use crate::app::probe::{self, Evidence, Guess};
@@ -187,7 +187,9 @@ impl App {
         let sizes = (original.pending.len(), reply.pending.len());
         let done = (original.evidence.is_done(), reply.evidence.is_done());
         if done.0 && done.1 {
-            return self.give_up();
+            // What ended early is unknown; what told nothing is known to be none.
+            let unknown = original.evidence.is_cut_short() || reply.evidence.is_cut_short();
+            return if unknown { self.stop() } else { self.give_up() };
         }
         let skipped = sizes.0.max(sizes.1) > 2 * ONE_SIDED
             || (done.0 && sizes.0 > ONE_SIDED && sizes.1 == 0)
@@ -250,5 +252,25 @@ impl App {
     fn agrees(&mut self, protocol: AppProtocol, way: Direction, context: &Context<'_>) -> bool {
         let tuple = self.tuple;
         probe::agrees(protocol, way, self.side(way).pending.whole(), &tuple, context.settings)
+    }
+
+    /// Nothing more is parsed, since nothing more comes.
+    fn stop(&mut self) -> Outcome {
+        self.over = true;
+        self.sides.iter_mut().for_each(|side| side.pending = Pending::default());
+        Outcome::Going
+    }
+
+    /// Nothing more is parsed.
+    pub(super) fn give_up(&mut self) -> Outcome {
+        if self.identity.flow == Found::Unknown {
+            self.identity.flow = Found::Failed;
+        }
+        for side in [&mut self.identity.to_server, &mut self.identity.to_client] {
+            if *side == Found::Unknown {
+                *side = Found::Failed;
+            }
+        }
+        self.stop()
     }
 }
