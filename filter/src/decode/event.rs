@@ -23,7 +23,14 @@ macro_rules! events {
             /// The event of this name: that of `decode-event` as it stands, that of `stream-event` with `stream.`
             /// before it.
             pub fn from_name(name: &str) -> Option<Event> {
-                match name { $($name => Some(Event::$variant),)* _ => None }
+                match name {
+                    $($name => Some(Event::$variant),)*
+                    // As rules name it.
+                    "stream.est_synack_resend_with_different_ack" => {
+                        Some(Event::StreamEstablishedSynAckResendWithDifferentAck)
+                    }
+                    _ => None,
+                }
             }
         }
     };
@@ -197,7 +204,7 @@ events! {
     StreamEstablishedPacketOutOfWindow "stream.est_packet_out_of_window",
     StreamEstablishedPacketBeforeLastAck "stream.est_pkt_before_last_ack",
     StreamEstablishedSynAckResend "stream.est_synack_resend",
-    StreamEstablishedSynAckResendWithDifferentAck "stream.est_synack_resend_with_different_ack",
+    StreamEstablishedSynAckResendWithDifferentAck "stream.est_synack_resend_with_diff_ack",
     StreamEstablishedSynAckResendWithDiffSeq "stream.est_synack_resend_with_diff_seq",
     StreamEstablishedSynAckToserver "stream.est_synack_toserver",
     StreamEstablishedSynResend "stream.est_syn_resend",

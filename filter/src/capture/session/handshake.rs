@@ -165,6 +165,7 @@ impl Session {
             }
         };
         if !believed {
+            events.set(Event::StreamPacketInvalidAck);
             events.set(Event::StreamRstInvalidAck);
             return Outcome::Refused;
         }

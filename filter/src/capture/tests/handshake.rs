@@ -125,6 +125,17 @@ fn a_reset_is_believed_where_the_receiver_would_believe_it() {
 }
 
 #[test]
+fn a_reset_that_does_not_answer_the_syn_is_named() {
+    for (ack, events) in [(101, 0), (9, 2)] {
+        let mut lab = Lab::new(&[], false);
+        lab.packet(&tcp(true, SYN, 100, 0, b""));
+        lab.packet(&tcp(false, RST | ACK, 0, ack, b""));
+        let told = ["\"stream.pkt_invalid_ack\"", "\"stream.rst_invalid_ack\""].map(|name| lab.count(&[name]));
+        assert_eq!(told.iter().sum::<usize>(), events, "{}", lab.lines);
+    }
+}
+
+#[test]
 fn a_side_that_refuses_an_older_connection_opens_its_own_again() {
     let mut lab = Lab::new(&[], false);
     lab.packet(&tcp(true, SYN, 100, 0, b""));
