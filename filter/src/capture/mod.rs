@@ -127,6 +127,8 @@ struct Fate {
     dropped: Option<&'static str>,
     /// Rules are not to see it.
     unseen: bool,
+    /// With it bytes of the other side turned out to be lost.
+    lost: bool,
 }
 
 /// What is shown to a flow's inspection.
@@ -423,9 +425,10 @@ impl Core {
             Some(FlowVerdict::Pass) if flow.action == Action::None => flow.action = Action::Pass,
             Some(FlowVerdict::Pass) | None => {}
         }
-        let (bypass, app_error) = (findings.bypass, findings.app_error);
+        let released = findings.released || findings.bypass && self.settings.stream.bypass;
+        let app_error = findings.app_error;
         self.teller.alerts_done(fate.dropped.is_some(), self.findings.verdict);
-        if bypass && self.settings.stream.bypass {
+        if released {
             flow.state = State::Bypassed;
         }
         if app_error {

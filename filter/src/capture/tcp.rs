@@ -324,6 +324,13 @@ impl Core {
         if !inline {
             self.deliver(flow, view, other(way), Upto::Acknowledged, false, fate);
         }
+        let told;
+        let view = if std::mem::take(&mut fate.lost) {
+            told = View { events: with(&view.events, Event::StreamReassemblySeqGap), ..*view };
+            &told
+        } else {
+            view
+        };
         // The flow may have turned out to be the other way round.
         let way = if self.findings.reversed && !inline { other(way) } else { way };
         self.findings.reversed = false;
@@ -366,6 +373,7 @@ impl Core {
         loop {
             let before = session.memory();
             let Some(sender) = session.sides.get_mut(side(way)) else { break };
+            let begun = sender.bytes.given() > 0;
             // What is lost takes with it what waits before it.
             let before_gap = sender.bytes.first_held().is_some() && sender.bytes.waiting() > 0;
             let (place, lost) =
@@ -392,13 +400,9 @@ impl Core {
                 false => Look::Later,
             };
             let stream = StreamBytes { text, at, fresh, gap, end: ends, look };
-            let events;
-            let view = if lost {
-                events = View { events: with(&view.events, Event::StreamReassemblySeqGap), ..*view };
-                &events
-            } else {
-                view
-            };
+            let reads = !begun || flow.inspection.as_ref().is_some_and(|seen| seen.layer().is_reading());
+            let of_loss = (lost && reads).then(|| self.loss(view, packet, fate));
+            let view = of_loss.as_ref().unwrap_or(view);
             let show =
                 Show { way, packet: packet && !any && !fate.unseen, stream: Some(stream), established, end: false };
             self.judge(flow, view, &show, fate);
@@ -416,12 +420,22 @@ impl Core {
         any
     }
 
+    /// Bytes that somebody would have read were lost: tells of it with the packet that shows it.
+    #[cold]
+    fn loss<'v>(&mut self, view: &View<'v>, packet: bool, fate: &mut Fate) -> View<'v> {
+        if view.source != Source::Flush {
+            self.teller.stream_anomalies(&with(&Events::default(), Event::StreamReassemblySeqGap));
+        }
+        fate.lost = !packet;
+        View { events: with(&view.events, Event::StreamReassemblySeqGap), ..*view }
+    }
+
     /// The flow ends: hands on what waits, then tells its inspection.
     pub(super) fn flush(&mut self, flow: &mut Flow) {
         if flow.rests || flow.session.is_none() && flow.inspection.as_ref().is_none_or(|seen| seen.is_at_rest()) {
             return;
         }
-        let mut fate = Fate::default();
+        let (mut fate, state) = (Fate::default(), flow.state);
         self.established = flow.session.as_ref().is_some_and(|session| session.is_established());
         for way in [Direction::Original, Direction::Reply] {
             let view = flushing(flow, way);
@@ -432,6 +446,8 @@ impl Core {
             let show = Show { end: true, packet: false, ..self.whole_packet(flow, way) };
             self.judge(flow, &view, &show, &mut fate);
         }
+        // There is nothing left to be passed over (`bypass`).
+        flow.state = state;
     }
 }
 

@@ -94,6 +94,8 @@ pub struct Compiled {
     pub action: Action,
     /// People are told of a match.
     pub tells: bool,
+    /// A flow that matches is inspected no more (`bypass`).
+    pub releases: bool,
     pub kind: Kind,
     pub protocol: Protocol,
     pub source: Endpoint,
@@ -172,6 +174,7 @@ impl Compiled {
             signature: Arc::new(signature(rule)),
             action: rule.action,
             tells: tells(rule),
+            releases: rule.conditions.contains(&Condition::Bypass),
             kind: if frames.is_empty() { kind(rule, !parts.is_empty()) } else { Kind::Frame },
             protocol: rule.protocol,
             source: rule.source.clone(),

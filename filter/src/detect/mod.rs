@@ -173,8 +173,10 @@ pub struct Findings {
     pub undecided: bool,
     /// The application parser failed in this step (`app-layer.error-policy`).
     pub app_error: bool,
-    /// The flow is to be inspected no more (encrypted, `bypass`).
+    /// The flow is encrypted from here on: parsers follow it no more.
     pub bypass: bool,
+    /// A rule with `bypass` matched: the flow is to be inspected no more.
+    pub released: bool,
     /// Tell the stream engine to hand on all it has (a request is complete, and the answer begins).
     pub flush: bool,
 }

@@ -34,6 +34,7 @@ pub fn decide(
     matched.sort_by_key(|m| (m.rule, std::cmp::Reverse(m.transaction)));
     for &matched in matched.iter() {
         let Some(rule) = program.rule(matched.rule) else { continue };
+        findings.released |= rule.releases;
         let (verdict, action) = thresholded(rule, facts, thresholds);
         if verdict == threshold::Verdict::Ignore {
             continue;

@@ -76,6 +76,14 @@ pub fn flow(json: &mut Json<'_>, line: &FlowLine<'_>) {
     json.nested("flow", |json| {
         json.number("pkts_toserver", line.packets[0]).number("pkts_toclient", line.packets[1]);
         json.number("bytes_toserver", line.bytes[0]).number("bytes_toclient", line.bytes[1]);
+        if line.state == "bypassed" {
+            // Nothing passes by a card here, and what does is counted above.
+            json.nested("bypassed", |json| {
+                for name in ["pkts_toserver", "pkts_toclient", "bytes_toserver", "bytes_toclient"] {
+                    json.number(name, 0);
+                }
+            });
+        }
         json.text("start", &timestamp(line.start)).text("end", &timestamp(line.end));
         json.number("age", (line.end.0 / 1_000_000_000).saturating_sub(line.start.0 / 1_000_000_000));
         if line.state == "bypassed" {

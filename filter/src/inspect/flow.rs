@@ -381,7 +381,7 @@ impl Followed {
         }
         memory.announce(seen.now);
         conclude(&found, findings);
-        self.passed |= found.flow == Some(FlowVerdict::Pass);
+        self.passed |= found.flow == Some(FlowVerdict::Pass) || found.released;
         let mut undecided = found.undecided;
         if let (Some((_, to)), Some(stream)) = (grown, &stream)
             && side.urgent.is_among(start + stream.at, to)

@@ -178,3 +178,25 @@ fn some_protocols_show_the_packet_that_brought_their_event_about() {
         assert_eq!(lab.count(&["\"sip\":{", "\"200\"", "\"src_port\":80,"]), 1, "{}", lab.lines);
     }
 }
+
+#[test]
+fn bytes_that_were_acknowledged_and_never_came_are_told_of_where_somebody_reads() {
+    let rules = "alert tcp any any -> any any (stream-event:reassembly_seq_gap; sid:1;)";
+    // What came before the hole, and whether the hole is told of: a protocol that is not known yet is not read.
+    for (before, told) in [(&b""[..], 1), (&b"GET /a HTTP/1.1\r\n"[..], 1), (&b"\x01\x02what"[..], 0)] {
+        let mut lab = Lab::ruled(rules);
+        lab.packet(&tcp(true, SYN, 100, 0, b""));
+        lab.packet(&tcp(false, SYN | ACK, 500, 101, b""));
+        lab.packet(&tcp(true, ACK, 101, 501, b""));
+        let at = 101 + before.len() as u32;
+        if !before.is_empty() {
+            lab.packet(&tcp(true, PSH | ACK, 101, 501, before));
+            lab.packet(&tcp(false, ACK, 501, at, b""));
+        }
+        lab.packet(&tcp(true, PSH | ACK, at + 50, 501, b"later"));
+        assert_eq!(lab.count(&["reassembly_seq_gap"]), 0, "{}", lab.lines);
+        lab.packet(&tcp(false, ACK, 501, at + 55, b""));
+        assert_eq!(lab.count(&["\"event_type\":\"anomaly\"", "stream.reassembly_seq_gap"]), told, "{}", lab.lines);
+        assert_eq!(lab.alerts().len(), told);
+    }
+}

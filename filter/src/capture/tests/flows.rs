@@ -336,3 +336,30 @@ fn a_passive_observer_rejects_and_does_not_drop() {
         }
     }
 }
+
+#[test]
+fn a_rule_may_have_the_rest_of_a_flow_go_on_uninspected() {
+    let rules = "alert udp any any -> any 9999 (content:\"first\"; bypass; sid:1;)\nalert udp any any -> any any (content:\"q\"; sid:2;)";
+    for mut lab in [Lab::ruled(rules), Lab::inline(rules)] {
+        for text in [&b"q"[..], b"first q", b"q", b"first"] {
+            lab.packet(&udp((CLIENT, 5000), (SERVER, 9999), text));
+        }
+        lab.packet(&udp((SERVER, 9999), (CLIENT, 5000), b"q"));
+        lab.packet(&udp((CLIENT, 5001), (SERVER, 9999), b"q"));
+        lab.end();
+        let flow = [
+            "\"event_type\":\"flow\"",
+            "\"bypassed\":{\"pkts_toserver\":0",
+            "\"bypass\":\"local\"",
+            "\"state\":\"bypassed\"",
+        ];
+        assert_eq!(lab.count(&flow), 1, "{}", lab.lines);
+        assert_eq!(
+            lab.count(&["\"event_type\":\"flow\"", "\"pkts_toserver\":4,\"pkts_toclient\":1"]),
+            1,
+            "{}",
+            lab.lines
+        );
+        assert_eq!(lab.alerts(), [1, 2, 2, 2]);
+    }
+}
