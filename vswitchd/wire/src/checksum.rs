@@ -149,7 +149,7 @@ fn write(frame: &mut [u8], at: usize, checksum: u16, protocol: u8) -> Option<()>
 pub(crate) fn fill_partial(frame: &mut [u8], headers: &Headers) -> Option<u16> {
     let offset = field_offset(headers)?;
     let at = usize::from(headers.l4) + offset;
-    let length = headers.end.checked_sub(u32::from(headers.l4))?;
+    let length = covered(frame, headers)?.len() as u32;
     let folded = pseudo(frame, headers, length)?.fold();
     frame.get_mut(at..at + 2)?.copy_from_slice(&folded.to_be_bytes());
     Some(offset as u16)
@@ -171,13 +171,14 @@ pub fn make_partial(packet: &mut Packet) -> bool {
 /// `false` where the mark points outside the frame, which [`Packet::parse`] excludes.
 pub fn finish_partial(packet: &mut Packet) -> bool {
     let Checksum::Partial { start, offset } = packet.offload.checksum else { return true };
-    let (end, protocol) = (packet.headers.end as usize, packet.headers.protocol);
+    let headers = packet.headers;
     let frame = packet.buffer.bytes_mut();
     let written = (|| {
         let at = usize::from(start) + usize::from(offset);
-        // The field holds the pseudo-header's sum, so it is summed with the rest.
-        let total = sum(frame.get(usize::from(start)..end)?);
-        write(frame, at, !total.fold(), protocol)
+        // The field holds the pseudo-header's sum, so it is summed with the rest. What stands behind a datagram by its own
+        // length is no part of it.
+        let total = sum(covered(frame, &headers).filter(|_| start == headers.l4)?);
+        write(frame, at, !total.fold(), headers.protocol)
     })();
     if written.is_some() {
         packet.offload.checksum = Checksum::Verified;
@@ -314,6 +315,11 @@ mod tests {
                 all.push(build::icmp_echo(ends, EchoKind::Request, 7, 8, &data));
             }
         }
+        // A datagram that ends before its packet does.
+        let mut short = build::udp(Ends::ipv6(1, 2), (1000, 2000), &bytes(53, 3));
+        short.extend([0xa5; 3]);
+        short[19] += 3;
+        all.push(short);
         all
     }
 
