@@ -5,8 +5,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use weir_ids_rules::rule::{
-    Absent, Action, AppTest, Arrow, Condition, Content, Endpoint, FileStore, FileTest, Flow, FlowDirection, FlowState,
-    Match, NumberTest, Position, Protocol, Section, Tag, Threshold, Value,
+    Absent, Action, AppTest, Arrow, Condition, Config, Content, Endpoint, FileStore, FileTest, Flow, FlowDirection,
+    FlowState, Match, NumberTest, Position, Protocol, Section, Tag, Threshold, Value,
 };
 use weir_ids_rules::{Buffer, Rule};
 use weir_wire::numbers::{PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_TCP, PROTOCOL_UDP};
@@ -128,6 +128,8 @@ pub struct Compiled {
     pub tags: Box<[Tag]>,
     /// Which files a match stores.
     pub store: Option<FileStore>,
+    /// What a match changes of the log.
+    pub config: Option<Config>,
 }
 
 /// Why a rule could not be compiled: the place in its text, and the reason.
@@ -197,6 +199,7 @@ impl Compiled {
             rate: None,
             tags: rule.tags.clone().into(),
             store: rule.filestore,
+            config: rule.config,
         })
     }
 

@@ -5,6 +5,7 @@
 //! and forgotten.
 
 mod brief;
+mod config;
 mod quiet;
 mod replace;
 mod store;
@@ -228,6 +229,7 @@ impl Inspection {
             self.detect(&step, found, shared, findings);
             self.tell(&step, shared, findings, sink);
             self.store(shared);
+            self.configure(shared);
             if self.verdict.is_none() {
                 self.verdict = findings.flow;
             }

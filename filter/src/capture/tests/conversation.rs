@@ -32,6 +32,23 @@ fn requests_are_read_whatever_the_order_of_their_segments() {
 }
 
 #[test]
+fn rules_keep_transactions_out_of_the_log_and_leave_the_rest() {
+    let what = ["http.host; content:\"h\"; ", "http.stat_code; content:\"200\"; ", "content:\"GET\"; "];
+    for (asked, logged) in what.iter().map(|&asked| (asked, 0)).chain([("http.host; content:\"other\"; ", 1)]) {
+        let rules = format!(
+            "config http any any -> any any ({asked}config:logging disable, type tx, scope tx; sid:1;)\n\
+             alert http any any -> any any (http.uri; content:\"/a\"; sid:2;)"
+        );
+        let mut lab = Lab::ruled(&rules);
+        exchange(&mut lab, 100);
+        lab.end();
+        assert_eq!(lab.count(&["\"event_type\":\"http\""]), logged, "{asked}: {}", lab.lines);
+        assert_eq!(lab.count(&["\"event_type\":\"flow\""]), 1, "{asked}");
+        assert_eq!(lab.alerts(), [2], "{asked}");
+    }
+}
+
+#[test]
 fn the_same_capture_gives_the_same_lines() {
     let run = || {
         let mut lab = Lab::new(&[], false);
