@@ -4,7 +4,6 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::time::Duration;
 
 use weir_ids_rules::rule::{Tag, TagMetric, TagOf};
 use weir_wire::Instant;
@@ -14,34 +13,49 @@ use crate::event::Tuple;
 /// Hosts tagged at a time.
 const HOSTS: usize = 4096;
 
+/// Matches that begin a tag anew.
+const AGAIN: u8 = 10;
+
 /// What is left of a tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tagged {
     metric: TagMetric,
-    left: u64,
+    /// How much is told, the packet that matched counted.
+    count: u64,
+    used: u64,
     since: Instant,
     /// The packet that matched is not told again.
     fresh: bool,
+    /// Matches that began it anew.
+    again: u8,
 }
 
 impl Tagged {
     fn new(tag: &Tag, now: Instant) -> Tagged {
-        Tagged { metric: tag.metric, left: tag.count.into(), since: now, fresh: true }
+        Tagged { metric: tag.metric, count: tag.count.into(), used: 0, since: now, fresh: true, again: 0 }
+    }
+
+    /// A rule has matched again: it counts from here, a few times.
+    fn renew(&mut self, now: Instant) {
+        if self.again < AGAIN {
+            (self.used, self.since, self.again) = (0, now, self.again + 1);
+        }
     }
 
     /// Whether a packet is told; `None` where the tag is over.
     fn take(&mut self, now: Instant, bytes: u64) -> Option<bool> {
-        if std::mem::take(&mut self.fresh) {
-            return Some(false);
-        }
-        match self.metric {
-            TagMetric::Packets => self.left = self.left.checked_sub(1)?,
-            TagMetric::Bytes if self.left == 0 => return None,
-            TagMetric::Bytes => self.left = self.left.saturating_sub(bytes),
-            TagMetric::Seconds if now.since(self.since) > Duration::from_secs(self.left) => return None,
-            TagMetric::Seconds => {}
-        }
-        Some(true)
+        let over = match self.metric {
+            TagMetric::Packets | TagMetric::Bytes => {
+                self.used = self.used.saturating_add(if self.metric == TagMetric::Packets { 1 } else { bytes });
+                self.used > self.count
+            }
+            // Whole seconds are compared, as with ages of flows.
+            TagMetric::Seconds => {
+                let [now, since] = [now, self.since].map(|time| time.since(Instant::ZERO).as_secs());
+                now.saturating_sub(since) > self.count
+            }
+        };
+        (!over).then(|| !std::mem::take(&mut self.fresh))
     }
 }
 
@@ -61,14 +75,22 @@ impl HostTags {
     pub fn set(&mut self, tag: &Tag, packet: &Tuple, now: Instant, session: &mut Option<Tagged>) {
         let host = match tag.of {
             TagOf::Session => {
-                session.get_or_insert(Tagged::new(tag, now));
+                match session {
+                    Some(known) => known.renew(now),
+                    None => *session = Some(Tagged::new(tag, now)),
+                }
                 return;
             }
             TagOf::Source => packet.source,
             TagOf::Destination => packet.destination,
         };
-        if self.hosts.len() < HOSTS || self.hosts.contains_key(&host) {
-            self.hosts.entry(host).or_insert(Tagged::new(tag, now));
+        let room = self.hosts.len() < HOSTS;
+        match self.hosts.get_mut(&host) {
+            Some(known) => known.renew(now),
+            None if room => {
+                self.hosts.insert(host, Tagged::new(tag, now));
+            }
+            None => {}
         }
     }
 
@@ -102,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn so_many_packets_after_the_match_are_told() {
+    fn so_many_packets_are_told_with_the_one_that_matched() {
         let tuple = Tuple {
             source: IpAddr::from([1, 1, 1, 1]),
             destination: IpAddr::from([2, 2, 2, 2]),
@@ -111,10 +133,26 @@ mod tests {
             protocol: 6,
         };
         let (mut tags, mut session) = (HostTags::default(), None);
-        let tag = Tag { of: TagOf::Session, count: 2, metric: TagMetric::Packets };
-        tags.set(&tag, &tuple, Instant::ZERO, &mut session);
-        let told: Vec<bool> = (0..5).map(|_| tags.tells(&tuple, Instant::ZERO, 60, &mut session)).collect();
-        assert_eq!(told, [false, true, true, false, false]);
-        assert_eq!(session, None);
+        let mut told = |metric, count| {
+            tags.set(&Tag { of: TagOf::Session, count, metric }, &tuple, Instant::from_secs(7), &mut session);
+            let told: Vec<bool> =
+                (7..12).map(|second| tags.tells(&tuple, Instant::from_secs(second), 60, &mut session)).collect();
+            assert_eq!(session, None);
+            told
+        };
+        assert_eq!(told(TagMetric::Packets, 3), [false, true, true, false, false]);
+        assert_eq!(told(TagMetric::Bytes, 130), [false, true, false, false, false]);
+        assert_eq!(told(TagMetric::Bytes, 10), [false; 5]);
+        assert_eq!(told(TagMetric::Seconds, 2), [false, true, true, false, false]);
+        let tag = Tag { of: TagOf::Source, count: 2, metric: TagMetric::Packets };
+        let told: Vec<bool> = (0..4)
+            .map(|nth| {
+                if nth < 2 {
+                    tags.set(&tag, &tuple, Instant::ZERO, &mut session);
+                }
+                tags.tells(&tuple, Instant::ZERO, 60, &mut session)
+            })
+            .collect();
+        assert_eq!(told, [false, true, true, false], "a match begins it anew");
     }
 }

@@ -54,7 +54,7 @@ fn a_flow_that_is_encrypted_is_settled_where_rules_ask_for_payloads_only() {
 #[test]
 fn a_flow_is_not_settled_while_its_packets_are_tagged() {
     let rules = "alert tcp any any -> any 443 (flow:to_server; dsize:<60; content:\"|16 03 03|\"; depth:3; \
-                 tag:session,7,packets; sid:1;)";
+                 tag:session,8,packets; sid:1;)";
     let program = program(rules);
     let mut flow = Conversation::new(&program, 6, 443);
     encrypted(&mut flow);
