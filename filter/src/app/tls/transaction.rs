@@ -375,9 +375,9 @@ impl Transaction for Connection {
         let side = self.side(way);
         match field {
             _ if nth > 0 => None,
-            Field::TlsCertChainLength => {
-                Some(self.server.chain.len() as u64).filter(|&length| length > 0 && way == Direction::Reply)
-            }
+            // Where the handshake is done without certificates that can be read, there are none.
+            Field::TlsCertChainLength => Some(self.server.chain.len() as u64)
+                .filter(|&length| way == Direction::Reply && (length > 0 || side.progress >= server::HANDSHAKE_DONE)),
             Field::TlsAlpnCount => side.hello.as_ref().map(|hello| hello.alpns.len() as u64),
             _ => None,
         }
