@@ -11,37 +11,43 @@ pub struct When {
     pub judged: bool,
     /// Files wait until rules have seen the end of their transaction: one may yet want them stored.
     pub files_wait: bool,
+    /// So do lines of transactions: one may yet keep them out of the log.
+    pub lines_wait: bool,
 }
 
 /// Tells of anomalies, ended files and finished transactions, and forgets the latter.
 pub fn transactions(all: &mut dyn Transactions, scene: &Scene<'_>, when: When, sink: &mut dyn Sink) {
-    let When { judged, files_wait } = when;
+    let When { judged, files_wait, lines_wait } = when;
     let mut index = 0;
     while let Some((mark, transaction)) = all.get_mut(index) {
         while let Some(&anomaly) = mark.anomalies.get(mark.told) {
             mark.told += 1;
             sink.anomaly(scene, Some(mark), anomaly);
         }
+        let only = transaction.only();
+        let ways = [Direction::Original, Direction::Reply].into_iter();
+        let mut ways = ways.filter(move |&way| only.is_none_or(|only| only == way));
+        let complete = |way| scene.step.end || transaction.progress(way) >= transaction.complete(way);
+        let complete = ways.clone().all(complete);
+        // What no rule looks at is forgotten with what was told of it.
+        let last = scene.step.end || (complete && judged);
         for way in [Direction::Original, Direction::Reply] {
             // A file is told of with a packet that goes its way.
-            if !scene.step.end && (way != scene.step.way || !scene.step.packet) {
+            if !last && (way != scene.step.way || !scene.step.packet) {
                 continue;
             }
-            if !files_wait || judged || scene.step.end || mark.detection[way as usize].done {
+            if !files_wait || judged || last || mark.detection[way as usize].done {
                 files(mark, transaction, way, scene, sink);
             }
         }
-        let ways = [Direction::Original, Direction::Reply].into_iter();
-        let mut ways = ways.filter(|&way| transaction.only().is_none_or(|only| only == way));
-        let complete = |way| scene.step.end || transaction.progress(way) >= transaction.complete(way);
-        let complete = ways.clone().all(complete);
-        if complete && !mark.logged {
+        let over = judged || ways.all(|way| mark.detection[way as usize].done);
+        if complete && !mark.logged && (!lines_wait || over || scene.step.end) {
             if transaction.is_logged() {
                 sink.transaction(scene, mark, transaction);
             }
             mark.logged = true;
         }
-        if !complete || !(judged || ways.all(|way| mark.detection[way as usize].done)) {
+        if !complete || !over {
             index += 1;
             continue;
         }

@@ -50,6 +50,8 @@ pub struct Program {
     /// Names of flow bits and counters, by number.
     pub(super) bits: Box<[Box<str>]>,
     pub(super) counters: Box<[Box<str>]>,
+    /// Some rule keeps transactions out of the log.
+    pub(super) configures: bool,
     /// Numbers of rules by `gid` and `sid`, sorted.
     by_sid: Box<[(u32, u32, u32)]>,
 }
@@ -76,6 +78,7 @@ impl Program {
             nets,
             bits: names.bits.into_list(),
             counters: names.counters.into_list(),
+            configures: rules.iter().any(|rule| rule.config.is_some()),
             rules,
         }
     }

@@ -49,6 +49,15 @@ fn rules_keep_transactions_out_of_the_log_and_leave_the_rest() {
 }
 
 #[test]
+fn files_of_what_passes_are_told_of() {
+    let mut lab = Lab::ruled("pass http any any -> any any (http.uri; content:\"/a\"; sid:1;)");
+    exchange(&mut lab, 100);
+    lab.end();
+    assert_eq!(lab.count(&["\"event_type\":\"http\""]), 1, "{}", lab.lines);
+    assert_eq!(lab.count(&["\"event_type\":\"fileinfo\"", "\"size\":2"]), 1, "{}", lab.lines);
+}
+
+#[test]
 fn the_same_capture_gives_the_same_lines() {
     let run = || {
         let mut lab = Lab::new(&[], false);

@@ -152,7 +152,8 @@ impl Inspection {
         if self.app.parsers() == 0 {
             return;
         }
-        let when = log::When { judged: self.verdict.is_some(), files_wait };
+        let lines_wait = self.program.configures;
+        let when = log::When { judged: self.verdict.is_some(), files_wait, lines_wait };
         let variables = Variables::new(&self.marks, &self.program);
         for nth in 0..self.app.parsers() {
             let (tuple, facts) = (self.tuple, self.app());
