@@ -83,7 +83,7 @@ fn messages_of_ntp_are_asked_for_mode_stratum_version_and_reference() {
 #[test]
 fn packets_of_tagged_hosts_are_told_though_nothing_can_match_in_their_connection() {
     let mut lab = Lab::ruled_with(
-        "alert udp any any -> any 9111 (content:\"x\"; tag:host,2,packets,src; sid:1;)",
+        "alert udp any any -> any 9111 (content:\"x\"; tag:host,3,packets,src; sid:1;)",
         &[("outputs.eve-log.types", "[alert]")],
     );
     lab.packet(&tcp(true, SYN, 100, 0, b""));

@@ -29,12 +29,13 @@ impl Inspection {
         }
     }
 
-    /// The transaction that a match on a packet or stream means: the first that is not judged to its end.
+    /// The transaction that a match on a packet or stream means: the first that is not judged to its end, or the last.
     fn at_hand(&self, way: Direction) -> Option<(usize, u64)> {
         let nth = self.app.parsers().checked_sub(1)?;
         let all = self.app.parser(nth)?.transactions();
         let judged = |mark: &Mark| mark.detection[way as usize].done;
-        let index = (0..all.len()).find(|&n| all.get(n).is_some_and(|(mark, _)| !judged(mark)))?;
+        let open = (0..all.len()).find(|&n| all.get(n).is_some_and(|(mark, _)| !judged(mark)));
+        let index = open.or(all.len().checked_sub(1))?;
         Some((nth, all.get(index)?.0.number))
     }
 }

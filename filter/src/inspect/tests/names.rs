@@ -12,7 +12,7 @@ alert dns any any -> any any (dns.query; content:"first"; flowbits:set,seen; sid
 drop dns any any -> any any (flowbits:isset,seen; dns.query; content:"second"; sid:7;)
 alert udp any any -> any 53 (flow:established,to_server; content:"known"; sid:9;)
 reject dns any any -> any any (dns.answers.rrname; content:"told"; sid:10;)
-alert udp any any -> any 53 (dsize:>60; content:"www"; sid:11;)
+alert udp any any -> any 53 (dsize:>36; content:"www"; sid:11;)
 "#;
 
 const WORDS: [&[u8]; 12] =
