@@ -20,6 +20,7 @@ pub mod hosts;
 pub mod inspect;
 pub mod json;
 pub mod policy;
+mod prefetch;
 mod reject;
 pub mod scan;
 pub mod shadow;

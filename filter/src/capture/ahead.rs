@@ -9,6 +9,7 @@
 use super::key::Key;
 use super::table::{Slot, Table};
 use crate::inspect::Direction;
+use crate::prefetch::Lines;
 
 /// Frames between two steps. What is asked for comes in a few hundred nanoseconds.
 const PACE: usize = 4;
@@ -20,56 +21,8 @@ const RING: usize = STEPS * PACE;
 pub const FRAMES: usize = RING - PACE + 1;
 /// So few flows are at hand without being asked for.
 const FEW: usize = 64;
-/// Bytes of a line.
-const LINE: usize = 64;
-/// Bytes asked for at once, at most: those behind are foreseen by the processor itself.
-const BYTES: usize = 2 << 10;
 /// Bytes of headers that nearly all frames have.
 const HEADERS: usize = 54;
-
-/// Asks the processor for lines of memory; does nothing where it cannot be asked.
-#[derive(Clone, Copy, Debug)]
-pub struct Lines {
-    #[cfg(target_arch = "x86_64")]
-    vectors: Option<pulp::x86::V3>,
-}
-
-impl Lines {
-    fn new() -> Lines {
-        Lines {
-            #[cfg(target_arch = "x86_64")]
-            vectors: pulp::x86::V3::try_new(),
-        }
-    }
-
-    /// All of a value's lines.
-    #[inline]
-    pub fn ask<T: ?Sized>(self, value: &T) {
-        self.ask_from(std::ptr::from_ref(value).cast(), size_of_val(value));
-    }
-
-    /// The lines of bytes from `from` on, and those of the room behind them that `more` bytes will take.
-    #[inline]
-    pub fn ask_bytes(self, bytes: &[u8], from: usize, more: usize) {
-        let count = (bytes.len().saturating_sub(from) + more).min(BYTES);
-        if count > 0 {
-            self.ask_from(bytes.as_ptr().wrapping_add(from), count);
-        }
-    }
-
-    #[inline]
-    fn ask_from(self, start: *const u8, count: usize) {
-        #[cfg(target_arch = "x86_64")]
-        if let Some(vectors) = self.vectors {
-            for offset in (0..count).step_by(LINE) {
-                let line = start.wrapping_add(offset).cast();
-                vectors.sse._mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(line);
-            }
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        let _ = (start, count);
-    }
-}
 
 /// A frame under way.
 #[derive(Clone, Copy, Debug, Default)]
@@ -96,7 +49,7 @@ pub struct Ahead {
 impl Ahead {
     /// No frame was seen.
     pub fn new() -> Ahead {
-        Ahead { lines: Lines::new(), ring: [Coming::default(); RING], next: 0, last: None }
+        Ahead { lines: Lines::default(), ring: [Coming::default(); RING], next: 0, last: None }
     }
 
     /// A frame was seen; those before it come nearer.

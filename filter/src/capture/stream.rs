@@ -10,8 +10,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::ahead::Lines;
 use super::settings::Overlap;
+use crate::prefetch::Lines;
 
 /// Segments held beyond holes, at most.
 const HELD_SEGMENTS: usize = 2048;

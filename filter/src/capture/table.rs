@@ -2,9 +2,9 @@
 
 use weir_wire::Instant;
 
-use super::ahead::Lines;
 use super::flow::{Flow, Reason};
 use super::key::Key;
+use crate::prefetch::Lines;
 
 /// Slots that one packet looks at for flows whose time is over.
 const SWEEP: usize = 2;

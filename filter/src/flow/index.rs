@@ -9,6 +9,8 @@
 //! reserved at the start, but untouched pages cost nothing. It does not shrink. A hash chosen by strangers cannot
 //! overfill it: the hash is keyed.
 
+use crate::prefetch::Lines;
+
 /// Places in a bucket.
 const WAYS: usize = 8;
 /// Flows a bucket, on average, beyond which one more is split. Buckets that wait for their split hold up to twice as
@@ -100,6 +102,7 @@ pub struct Index {
     limit: usize,
     len: usize,
     stash: Vec<(u64, u32)>,
+    lines: Lines,
 }
 
 #[inline]
@@ -114,7 +117,7 @@ impl Index {
         let mut buckets = Vec::with_capacity(limit);
         buckets.push(Bucket::default());
         buckets.push(Bucket::default());
-        Index { buckets, mask: 1, limit, len: 0, stash: Vec::with_capacity(STASH) }
+        Index { buckets, mask: 1, limit, len: 0, stash: Vec::with_capacity(STASH), lines: Lines::default() }
     }
 
     /// Both buckets of a hash.
@@ -135,24 +138,22 @@ impl Index {
         &self.buckets[at]
     }
 
-    /// Reads the bucket in which a hash most likely stands, so that the caches hold it when it is wanted. The result means
-    /// nothing.
+    /// Asks for the bucket in which a hash most likely stands, so that the caches hold it when it is wanted.
+    #[inline]
+    pub fn touch(&self, hash: u64) {
+        self.lines.ask(self.bucket(self.address(hash as u32)));
+    }
+
+    /// Asks for both buckets of a hash, for what most likely stands in none of them and will be added.
+    #[inline]
+    pub fn touch_both(&self, hash: u64) {
+        self.pair(hash).into_iter().for_each(|at| self.lines.ask(self.bucket(at)));
+    }
+
+    /// The first place whose tag fits this hash; reads the second bucket where the first has none.
     ///
     /// There is no branch on what is read: a processor that guesses wrong waits for the memory it guessed about, and
-    /// the lookups of a burst would stand in line.
-    #[inline]
-    pub fn touch(&self, hash: u64) -> u32 {
-        self.bucket(self.address(hash as u32)).slots[0]
-    }
-
-    /// Reads both buckets of a hash, for what most likely stands in none of them and will be added.
-    #[inline]
-    pub fn touch_both(&self, hash: u64) -> u32 {
-        self.pair(hash).into_iter().fold(0, |seen, at| seen ^ self.bucket(at).slots[0])
-    }
-
-    /// The first place whose tag fits this hash; reads the second bucket where the first has none. Also without a branch on
-    /// what is read: `None` is a choice among values.
+    /// the lookups of a burst would stand in line. `None` is a choice among values.
     #[inline]
     pub fn candidate(&self, hash: u64) -> Option<u32> {
         let [first, second] = self.pair(hash);

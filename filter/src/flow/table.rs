@@ -15,6 +15,7 @@ use super::index::{Full, Index};
 use super::key::{Key, Seed};
 use super::list::{Link, Linked, List, Which};
 use super::{Flow, Memo, Standing};
+use crate::prefetch::Lines;
 
 /// Flows looked at for the one that was silent longest.
 const LOOKS: usize = 16;
@@ -90,6 +91,7 @@ pub struct Table {
     seed: Seed,
     limit: usize,
     numbers: u64,
+    lines: Lines,
 }
 
 impl Table {
@@ -106,6 +108,7 @@ impl Table {
             seed: Seed::new(seed),
             limit,
             numbers: 0,
+            lines: Lines::default(),
         }
     }
 
@@ -130,11 +133,11 @@ impl Table {
         key.hash(&self.seed)
     }
 
-    /// Reads the index where these hashes most likely stand: before [`Table::warm`], so that the processor waits for many of
+    /// Asks for the index where these hashes most likely stand: before [`Table::warm`], so that the processor waits for many of
     /// them at the same time.
     #[inline]
     pub fn touch(&self, hashes: impl Iterator<Item = u64>) {
-        std::hint::black_box(hashes.fold(0, |seen, hash| seen ^ self.index.touch(hash)));
+        hashes.for_each(|hash| self.index.touch(hash));
     }
 
     /// Finds places by hashes, and reads the flows there as far as packets will need them, with their connections where it
@@ -169,29 +172,26 @@ impl Table {
         self.limit.saturating_sub(self.len())
     }
 
-    /// Reads what will be needed to end the flows that this port gives up next.
+    /// Asks for what will be needed to end the flows that this port gives up next.
     #[inline(never)]
     pub fn warm_victims(&self, port: PortId, count: usize) {
         let Some(share) = self.shares.get(usize::from(port.0)) else { return };
         let mut next = share.unanswered.first();
-        let mut seen = 0;
         for _ in 0..count {
             let Some(post) = next.and_then(|slot| self.posts.get(slot as usize)) else { break };
-            seen ^= self.index.touch(post.hash);
+            self.index.touch(post.hash);
             if let Some(flow) = next.and_then(|slot| self.flows.get(slot as usize)) {
-                seen ^= flow.generation ^ flow.packets[0] as u32 ^ flow.number as u32;
+                self.lines.ask(flow);
             }
             next = post.owner_link.next();
         }
-        std::hint::black_box(seen);
     }
 
-    /// Reads what will be needed to end the flows at so many places.
+    /// Asks for what will be needed to end the flows at so many places.
     #[inline(never)]
     pub fn warm_leaving(&self, from: u32, count: u32) {
         let places = self.posts.get(from as usize..).unwrap_or_default();
-        let hashes = places.iter().take(count as usize).map(|post| post.hash);
-        std::hint::black_box(hashes.fold(0, |seen, hash| seen ^ self.index.touch_both(hash)));
+        places.iter().take(count as usize).for_each(|post| self.index.touch_both(post.hash));
     }
 
     /// The flow of this key.

@@ -1,5 +1,5 @@
-//! What a burst will need of the bindings, read before it is needed: the processor waits for many of its cache misses at the
-//! same time, since nothing here rests on what is read. Nothing is changed.
+//! What a burst will need of the bindings, read or asked for before it is needed: the processor waits for many of its cache
+//! misses at the same time, since nothing here rests on what is read. Nothing is changed.
 
 use super::{BINDINGS_MAX, Bindings};
 
@@ -7,11 +7,10 @@ use super::{BINDINGS_MAX, Bindings};
 const IN_CACHE: usize = 2048;
 
 impl Bindings {
-    /// Reads what look-ups with these hashes will need: the index, then the bindings. Changes nothing.
+    /// Has what look-ups with these hashes will need brought: the index, then the bindings.
     #[inline]
     pub fn touch(&self, hashes: impl Iterator<Item = u64> + Clone) {
-        let index = hashes.clone().fold(0, |seen, hash| seen ^ self.index.touch(hash));
-        std::hint::black_box(index);
+        hashes.clone().for_each(|hash| self.index.touch(hash));
         let bindings = hashes.fold(0, |seen, hash| {
             let place = self.index.candidate(hash).unwrap_or(0) as usize / 2;
             seen ^ self.first_word(place)
@@ -33,13 +32,12 @@ impl Bindings {
         self.all.get(place).map_or(0, |binding| u64::from(binding.is_taken()))
     }
 
-    /// Reads what adding this many bindings will need of the index: their own places, by the hashes of their look-ups, and
+    /// Asks for what adding this many bindings will need of the index: their own places, by the hashes of their look-ups, and
     /// those of the bindings that make room for them.
     pub fn touch_room(&self, hashes: impl Iterator<Item = u64>, count: usize) {
-        let own = hashes.fold(0, |seen, hash| seen ^ self.index.touch_both(hash));
+        hashes.for_each(|hash| self.index.touch_both(hash));
         let over = (self.len() + count).saturating_sub(BINDINGS_MAX).min(count);
         let next = self.hashes.iter().skip(self.hand + 1).take(over).flatten();
-        let seen = next.fold(own, |seen, &hash| seen ^ self.index.touch(hash));
-        std::hint::black_box(seen);
+        next.for_each(|&hash| self.index.touch(hash));
     }
 }
