@@ -30,27 +30,36 @@ impl Pairs {
         pairs
     }
 
-    /// The places of a text of no more than [`BRIEF`] bytes at which one of them may stand, a bit each. Behind its last byte
-    /// anything may follow.
+    /// Whether one of them may stand in a text of no more than [`BRIEF`] bytes. Behind its last byte anything may follow.
     #[inline(always)]
+    fn may_stand(&self, text: &[u8]) -> bool {
+        self.fold(text, |found, asked, _| found | asked) & 1 != 0
+    }
+
+    /// The places of such a text at which one of them may stand, a bit each.
+    #[inline(never)]
     fn places(&self, text: &[u8]) -> u64 {
+        self.fold(text, |places, asked, at| places | (asked & 1) << at) & first_bits(text.len())
+    }
+
+    /// Gathers what [`Pairs::ask`] says of each place, and of some behind the text.
+    #[inline(always)]
+    fn fold(&self, text: &[u8], gather: impl Fn(u64, u64, u32) -> u64) -> u64 {
         let mut padded = [[0; 8]; BRIEF / 8 + 1];
         let bytes = padded.as_flattened_mut().get_mut(..text.len());
         bytes.into_iter().for_each(|bytes| bytes.copy_from_slice(text));
-        let mut places = 0;
+        let mut gathered = 0;
         // No branch hangs on a place.
         let eights = padded.iter().zip(padded.iter().skip(1)).take(text.len().div_ceil(8));
         for (from, (eight, behind)) in (0..).step_by(8).zip(eights) {
             let eight = u64::from_le_bytes(*eight) | FOLDED;
             let behind = u64::from(behind[0] | FOLD) << 8;
-            let mut here = 0;
             for nth in 0..7 {
-                here |= (self.ask((eight >> (8 * nth)) as u32 & 0xffff) & 1) << nth;
+                gathered = gather(gathered, self.ask((eight >> (8 * nth)) as u32 & 0xffff), from + nth);
             }
-            here |= (self.ask((eight >> 56 | behind) as u32) & 1) << 7;
-            places |= here << from;
+            gathered = gather(gathered, self.ask((eight >> 56 | behind) as u32), from + 7);
         }
-        places & first_bits(text.len())
+        gathered
     }
 
     /// The lowest bit tells whether two bytes are there.
@@ -82,7 +91,8 @@ impl Matcher {
             }
         }
         let Some(pairs) = &self.pairs_of_shorts else { return };
-        let mut places = pairs.places(rest);
+        // Most texts have none at all, which is told sooner.
+        let mut places = if pairs.may_stand(rest) { pairs.places(rest) } else { 0 };
         while places != 0 {
             self.find_at(search.first + places.trailing_zeros() as usize, search, hit);
             places &= places - 1;
