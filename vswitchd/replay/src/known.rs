@@ -58,6 +58,20 @@ const BEGINNINGS: &[&str] = &[
 /// Behind the name of any protocol, and `tcp.` or `udp.` where it has both.
 const OF_ALL: &[&str] = &["detection-ports.dp", "detection-ports.sp", "enabled"];
 
+/// Protocols whose transactions are not counted by `max-tx`: they have one, or a limit of their own.
+const UNCOUNTED: &[AppProtocol] = &[
+    AppProtocol::Doh2,
+    AppProtocol::FtpData,
+    AppProtocol::Http1,
+    AppProtocol::Http2,
+    AppProtocol::Modbus,
+    AppProtocol::Quic,
+    AppProtocol::Rfb,
+    AppProtocol::Ssh,
+    AppProtocol::Telnet,
+    AppProtocol::Tls,
+];
+
 /// Of one protocol, behind its name.
 const OF_ONE: &[(AppProtocol, &[&str])] = &[
     (
@@ -131,7 +145,7 @@ fn is_of_protocol(name: &str) -> bool {
     let Some(protocol) = AppProtocol::ALL.iter().find(|known| known.name() == protocol) else { return false };
     let either = rest.strip_prefix("tcp.").or_else(|| rest.strip_prefix("udp.")).unwrap_or(rest);
     OF_ALL.contains(&either)
-        || rest == "max-tx" && *protocol != AppProtocol::Http1
+        || rest == "max-tx" && !UNCOUNTED.contains(protocol)
         || OF_ONE.iter().any(|(of, names)| of == protocol && names.contains(&rest))
 }
 
@@ -158,6 +172,7 @@ mod tests {
             "stream.reassembly.toserver-chunk-size",
             "app-layer.protocols.dns.max-read-size",
             "app-layer.protocols.http.max-tx",
+            "app-layer.protocols.tls.max-tx",
             "app-layer.protocols.http.libhtp.default-config.address",
             "app-layer.protocols.http.libhtp.default-config.request-body-limits",
             "app-layer.protocols.gopher.enabled",

@@ -256,7 +256,7 @@ impl Dns {
                 false
             }
             Outcome::Message(outline) => {
-                if self.list.count() >= context.settings.transactions_of(AppProtocol::Dns) {
+                if self.list.count() >= context.settings.transactions_of(self.protocol) {
                     return false;
                 }
                 let protocol = self.protocol;
