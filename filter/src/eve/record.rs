@@ -97,7 +97,12 @@ pub fn file_fields(json: &mut Json<'_>, file: &File, number: u64) {
         json.number("file_id", id);
     }
     json.number("size", file.size()).number("tx_id", number);
-    if let Some((start, end, _)) = file.range {
+    // Of a part that is less than the whole, where that is told.
+    if let Some((start, end, Some(whole))) = file.range
+        && (1..whole).contains(&end)
+        && start <= end
+        && (start > 0 || end + 1 < whole)
+    {
         json.number("start", start).number("end", end);
     }
 }

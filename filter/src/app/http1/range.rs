@@ -14,10 +14,6 @@ pub struct Range {
 /// The first byte, the last and the number of all.
 pub type Part = (u64, u64, Option<u64>);
 
-/// The field is no range, or one that cannot be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Invalid;
-
 /// Reads `bytes 1-2/3`, `bytes 1-2/*` and `bytes */3`.
 pub fn read(value: &[u8]) -> Option<Range> {
     let value = blanks(value);
@@ -34,18 +30,28 @@ pub fn read(value: &[u8]) -> Option<Range> {
     Some(Range { first: Some(first), last: Some(last), whole })
 }
 
-/// The part that a body is; none where it is the whole, or nothing, or the whole's length is not told.
-///
-/// # Errors
-/// Where the field cannot be read or what it says cannot be.
-pub fn part(value: &[u8]) -> Result<Option<Part>, Invalid> {
-    let range = read(value).ok_or(Invalid)?;
-    match (range.first, range.last, range.whole) {
-        (_, Some(0) | None, _) | (_, _, Some(0) | None) | (None, _, _) => Ok(None),
-        (Some(0), Some(last), Some(whole)) if last + 1 == whole => Ok(None),
-        (Some(first), Some(last), Some(whole)) if first > last || last >= whole => Err(Invalid),
-        (Some(first), Some(last), whole) => Ok(Some((first, last, whole))),
+/// Whether the field cannot be read, or what it says cannot be.
+pub fn is_invalid(value: &[u8]) -> bool {
+    match read(value) {
+        Some(Range { first: Some(first), last: Some(last @ 1..), whole: Some(whole @ 1..) }) => {
+            first > last || last >= whole
+        }
+        Some(_) => false,
+        None => true,
     }
+}
+
+/// The part of a file that a body is, as the most lenient receiver reads it: one that joins parts looks for the first
+/// number, and for little else.
+pub fn part(value: &[u8]) -> Option<Part> {
+    let at = value.iter().position(|byte| byte.is_ascii_digit() || *byte == b'*')?;
+    let (first, rest) = number(value.get(at..)?)?;
+    let after = |mark: &[u8], rest: &[u8]| {
+        number(rest.trim_ascii_start().strip_prefix(mark)?.trim_ascii_start()).map(|(n, rest)| (n, rest.len()))
+    };
+    let (last, left) = after(b"-", rest).unwrap_or((first, rest.len()));
+    let whole = after(b"/", rest.get(rest.len() - left..)?);
+    Some((first, last, whole.map(|(number, _)| number)))
 }
 
 fn blanks(bytes: &[u8]) -> &[u8] {
@@ -80,14 +86,33 @@ mod tests {
     }
 
     #[test]
-    fn a_part_is_less_than_the_whole() {
-        assert_eq!(part(b"bytes 1-2/30"), Ok(Some((1, 2, Some(30)))));
-        assert_eq!(part(b"bytes 0-28/30"), Ok(Some((0, 28, Some(30)))));
-        for whole in [&b"bytes 0-29/30"[..], b"bytes 1-2/*", b"bytes */30", b"bytes 0-0/30"] {
-            assert_eq!(part(whole), Ok(None), "{whole:?}");
+    fn what_cannot_be_is_told() {
+        for fine in
+            [&b"bytes 1-2/30"[..], b"bytes 0-28/30", b"bytes 0-29/30", b"bytes 1-2/*", b"bytes */30", b"bytes 0-0/30"]
+        {
+            assert!(!is_invalid(fine), "{fine:?}");
         }
         for invalid in [&b"bytes 2-1/30"[..], b"bytes 1-30/30", b"bytes", b"x"] {
-            assert_eq!(part(invalid), Err(Invalid), "{invalid:?}");
+            assert!(is_invalid(invalid), "{invalid:?}");
+        }
+    }
+
+    #[test]
+    fn a_part_is_one_however_it_is_written() {
+        let cases = [
+            (&b"bytes 1-2/30"[..], (1, 2, Some(30))),
+            (b"bytes 100-199/*", (100, 199, None)),
+            (b"bytes 0-0/30", (0, 0, Some(30))),
+            (b"bytes=5 - 7 / 9", (5, 7, Some(9))),
+            (b"5-7", (5, 7, None)),
+            (b"bytes 30-", (30, 30, None)),
+            (b"bytes 9-5/x", (9, 5, None)),
+        ];
+        for (value, expected) in cases {
+            assert_eq!(part(value), Some(expected), "{value:?}");
+        }
+        for none in [&b"bytes */30"[..], b"bytes", b"", b"bytes 99999999999999999999-2/3"] {
+            assert_eq!(part(none), None, "{none:?}");
         }
     }
 }

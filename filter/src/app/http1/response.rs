@@ -338,11 +338,10 @@ impl Http1 {
         if !exchange.response.body.has_begun() {
             let name = exchange.response_name().map(<[u8]>::to_vec);
             let named = exchange.response.field(b"content-range");
-            let range = named.map_or(Ok(None), range::part);
-            if range.is_err() {
+            let range = named.and_then(range::part);
+            if named.is_some_and(range::is_invalid) {
                 mark.note(Anomaly("http.range_invalid"));
             }
-            let range = range.unwrap_or(None);
             let plan = Plan { keep, name: name.as_deref(), boundary: None, range };
             exchange.response.body.begin(&plan, &mut |event| mark.note(event));
         }
